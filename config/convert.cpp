@@ -1,0 +1,34 @@
+#include "config/convert.h"
+
+namespace sluice::config {
+
+Typed convert(const RawObject& raw, Findings& findings) {
+  const auto read = [&](auto function, UnknownFields unknown) -> Typed {
+    Report report(findings, {raw.key.kind, raw.key.ns, raw.key.name, raw.location});
+    Reader object(raw.value.if_object(), report, {}, unknown);
+    // The head has been read before: json.h.
+    for (const std::string_view key : {"apiVersion", "kind", "metadata"}) (void)object.has(key);
+    return function(raw.key, object);
+  };
+  switch (raw.kind->use) {
+    case KindUse::Gateway:
+      return read(read_gateway, UnknownFields::Warn);
+    case KindUse::Node:
+      return read(read_node, UnknownFields::Ignore);
+    case KindUse::Service:
+      return read(read_service, UnknownFields::Ignore);
+    case KindUse::EndpointSlice:
+      return read(read_endpoint_slice, UnknownFields::Ignore);
+    case KindUse::IpPool:
+      return read(read_ip_pool, UnknownFields::Ignore);
+    case KindUse::BlockAffinity:
+      return read(read_block_affinity, UnknownFields::Ignore);
+    case KindUse::ServiceCidr:
+      return read(read_service_cidr, UnknownFields::Ignore);
+    case KindUse::Kept:
+      break;
+  }
+  return std::monostate{};
+}
+
+}  // namespace sluice::config

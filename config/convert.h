@@ -1,0 +1,38 @@
+// JSON objects → values of the model, one function per kind. What is wrong inside one value (its type, its
+// spelling, a number its field cannot hold) is found here; rules between values are validate's.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/json.h"
+#include "config/model.h"
+#include "config/reader.h"
+
+namespace sluice::config {
+
+// networking.k8s.io ServiceCIDR: ends up in Cluster::service_cidrs.
+struct ServiceCidr {
+  std::string name;
+  std::vector<Prefix> cidrs;
+  friend bool operator==(const ServiceCidr&, const ServiceCidr&) = default;
+};
+
+// kubernetes.cpp
+[[nodiscard]] Node read_node(const ObjectKey& key, Reader& object);
+[[nodiscard]] Service read_service(const ObjectKey& key, Reader& object);
+[[nodiscard]] EndpointSlice read_endpoint_slice(const ObjectKey& key, Reader& object);
+[[nodiscard]] ServiceCidr read_service_cidr(const ObjectKey& key, Reader& object);
+// calico.cpp
+[[nodiscard]] IpPool read_ip_pool(const ObjectKey& key, Reader& object);
+[[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);
+// gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
+[[nodiscard]] Gateway read_gateway(const ObjectKey& key, Reader& object);
+void read_network(Reader& spec, Gateway& gateway);
+
+// std::monostate: a kind that is kept and not used.
+using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, IpPool, BlockAffinity, ServiceCidr>;
+[[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
+
+}  // namespace sluice::config

@@ -1,0 +1,195 @@
+// GatewayConfiguration: what Kubernetes has no name for. docs/config.md is its reference; a field read here and
+// not described there fails the documentation's test. Every object is watched for unknown fields.
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "config/convert.h"
+
+namespace sluice::config {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array loop_preventions{Choice<ServiceLoopPrevention>{"Drop", ServiceLoopPrevention::Drop},
+                                      Choice<ServiceLoopPrevention>{"Reject", ServiceLoopPrevention::Reject},
+                                      Choice<ServiceLoopPrevention>{"Disabled", ServiceLoopPrevention::Disabled}};
+constexpr std::array no_endpoints{Choice<NoEndpoints>{"Reject", NoEndpoints::Reject},
+                                  Choice<NoEndpoints>{"Drop", NoEndpoints::Drop}};
+constexpr std::array local_scopes{Choice<LocalScope>{"Node", LocalScope::Node},
+                                  Choice<LocalScope>{"Cluster", LocalScope::Cluster}};
+constexpr std::array exclusions{Choice<NatExclusions>{"IPPoolsOnly", NatExclusions::IpPoolsOnly},
+                                Choice<NatExclusions>{"IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps}};
+constexpr std::array outer_dfs{Choice<OuterDf>{"Inherit", OuterDf::Inherit}, Choice<OuterDf>{"Set", OuterDf::Set},
+                               Choice<OuterDf>{"Clear", OuterDf::Clear}};
+constexpr std::array ecn_modes{Choice<EcnMode>{"Normal", EcnMode::Normal},
+                               Choice<EcnMode>{"Compatibility", EcnMode::Compatibility}};
+constexpr std::array error_sources{Choice<IcmpErrorSource>{"vip", IcmpErrorSource::Vip},
+                                   Choice<IcmpErrorSource>{"original", IcmpErrorSource::Original}};
+
+// Choices of which this version has one; the name is all that is checked.
+constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
+constexpr std::array algorithms{Choice<bool>{"maglev", true}};
+constexpr std::array on_backend_removed{Choice<bool>{"Keep", true}, Choice<bool>{"Reset", false}};
+constexpr std::array mappings{Choice<bool>{"Symmetric", true}, Choice<bool>{"EndpointIndependent", false}};
+
+// "30000-32767"
+std::optional<PortRange> parse_port_range(std::string_view text) {
+  PortRange range;
+  const char* const end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, range.first);
+  if (first.ec != std::errc{} || first.ptr == end || *first.ptr != '-') return std::nullopt;
+  const auto last = std::from_chars(first.ptr + 1, end, range.last);
+  if (last.ec != std::errc{} || last.ptr != end) return std::nullopt;
+  return range.first == 0 || range.first > range.last ? std::nullopt : std::optional(range);
+}
+
+void read_port_range(Reader& object, std::string_view key, PortRange& out) {
+  object.parsed(key, out, parse_port_range, "a range of ports such as 30000-32767");
+}
+
+// Something that only its default does in this version.
+template <size_t N>
+void read_single_choice(Reader& object, std::string_view key, const std::array<Choice<bool>, N>& choices) {
+  bool served = true;
+  object.choice(key, served, choices);
+  if (!served) object.unused(key);
+}
+
+void read_cluster(Reader& spec, Cluster& cluster) {
+  Reader object = spec.object("cluster");
+  object.networks("clusterCIDRs", cluster.cluster_cidrs, HostBits::Refuse);
+  object.networks("serviceCIDRs", cluster.service_cidrs, HostBits::Refuse);
+  read_port_range(object, "nodePortRange", cluster.node_port_range);
+  Reader detect_local = object.object("detectLocal");
+  read_single_choice(detect_local, "mode", detect_local_modes);
+}
+
+// "primary" and networks; an empty list is as none at all.
+void read_node_port_addresses(Reader& object, Proxy& proxy) {
+  bool any = false;
+  bool primary = false;
+  object.each_value("nodePortAddresses", [&](const json::value& value, const Place& place) {
+    any = true;
+    const auto text = object.to_text(value, place);
+    if (!text) return;
+    if (*text == "primary") {
+      primary = true;
+    } else if (const auto network = object.to_network(*text, place, HostBits::Refuse)) {
+      // SVC-52
+      if (network->length > 0 && network->addr.is_loopback()) {
+        object.report().fault(place.path(), "node ports are never served on loopback addresses");
+      }
+      proxy.node_port_addresses.push_back(*network);
+    }
+  });
+  if (any) proxy.node_ports_on_primary = primary;
+}
+
+void read_proxy(Reader& spec, Proxy& proxy) {
+  Reader object = spec.object("proxy");
+  read_node_port_addresses(object, proxy);
+  object.flag("masqueradeAll", proxy.masquerade_all);
+  object.flag("allowExternalClusterIP", proxy.allow_external_cluster_ip);
+  object.networks("allowedExternalCIDRs", proxy.allowed_external_cidrs, HostBits::Refuse);
+  object.choice("serviceLoopPrevention", proxy.service_loop_prevention, loop_preventions);
+  read_single_choice(object, "loadBalancerAlgorithm", algorithms);
+  object.number("maglevTableSize", proxy.maglev_table_size, 0, 131071);
+  object.flag("sourceRangesForInCluster", proxy.source_ranges_for_in_cluster);
+  object.choice("noEndpoints", proxy.no_endpoints, no_endpoints);
+  object.flag("vipEchoReply", proxy.vip_echo_reply);
+  read_single_choice(object, "onBackendRemoved", on_backend_removed);
+  object.choice("externalPolicyLocalScope", proxy.external_policy_local_scope, local_scopes);
+  object.unused("healthzPort");
+}
+
+void read_snat(Reader& spec, Snat& snat) {
+  Reader object = spec.object("snat");
+  read_port_range(object, "portRange", snat.port_range);
+  read_single_choice(object, "mapping", mappings);
+  object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, exclusions);
+}
+
+// "Copy", or the value to send: 0 to 63.
+void read_dscp(Reader& object, Overlay& overlay) {
+  const json::value* value = object.find("dscp");
+  if (value == nullptr || (value->is_string() && value->get_string() == "Copy")) return;
+  if (value->is_string()) {
+    object.fault("dscp", "expected \"Copy\" or a number from 0 to 63");
+    return;
+  }
+  overlay.dscp = DscpMode::Fixed;
+  object.number("dscp", overlay.dscp_value, 0, 63);
+}
+
+void read_overlay(Reader& spec, Overlay& overlay) {
+  Reader object = spec.object("overlay");
+  object.number("vxlanVNI", overlay.vxlan_vni, 0, 0xffffff);
+  object.number("vxlanPort", overlay.vxlan_port, 1, 65535);
+  read_port_range(object, "vxlanSrcPortRange", overlay.vxlan_source_ports);
+  object.flag("strictVxlanFlags", overlay.strict_vxlan_flags);
+  const json::value* mtu = object.find("mtu");
+  if (mtu != nullptr && mtu->is_string()) {
+    if (mtu->get_string() != "auto") object.fault("mtu", "expected \"auto\" or a number of bytes");
+  } else {
+    object.number("mtu", overlay.mtu, 0, 65535);
+  }
+  object.choice("outerDF", overlay.outer_df, outer_dfs);
+  read_dscp(object, overlay);
+  object.choice("ecn", overlay.ecn, ecn_modes);
+  object.networks("externalNodesCIDRs", overlay.external_nodes, HostBits::Refuse);
+  object.mac("vtepMac", overlay.vtep_mac);
+  bool clamp = false;
+  object.flag("tcpMssClamp", clamp);
+  if (clamp) object.unused("tcpMssClamp");
+}
+
+void read_conntrack(Reader& spec, Conntrack& conntrack) {
+  Reader object = spec.object("conntrack");
+  object.number("max", conntrack.max, 0, std::numeric_limits<uint32_t>::max());
+  object.flag("tcpBeLiberal", conntrack.tcp_be_liberal);
+  object.flag("tcpLoose", conntrack.tcp_loose);
+  Reader timeouts = object.object("timeouts");
+  ConntrackTimeouts& out = conntrack.timeouts;
+  timeouts.duration("tcpSynSent", out.tcp_syn_sent);
+  timeouts.duration("tcpSynRecv", out.tcp_syn_recv);
+  timeouts.duration("tcpEstablished", out.tcp_established);
+  timeouts.duration("tcpFinWait", out.tcp_fin_wait);
+  timeouts.duration("tcpCloseWait", out.tcp_close_wait);
+  timeouts.duration("tcpLastAck", out.tcp_last_ack);
+  timeouts.duration("tcpTimeWait", out.tcp_time_wait);
+  timeouts.duration("tcpClose", out.tcp_close);
+  timeouts.duration("udp", out.udp);
+  timeouts.duration("udpStream", out.udp_stream);
+  timeouts.duration("icmp", out.icmp);
+  timeouts.duration("generic", out.generic);
+}
+
+void read_icmp(Reader& spec, Icmp& icmp) {
+  Reader object = spec.object("icmp");
+  object.number("errorRatePerSecond", icmp.error_rate_per_second, 0, std::numeric_limits<uint32_t>::max());
+  object.choice("errorSource", icmp.error_source, error_sources);
+}
+
+}  // namespace
+
+Gateway read_gateway(const ObjectKey& key, Reader& object) {
+  Gateway gateway;
+  gateway.name = key.name;
+  Reader spec = object.object("spec");
+  object.require("spec");
+  spec.text("nodeName", gateway.node_name);
+  spec.texts("localNodeNames", gateway.local_node_names);
+  if (gateway.local_node_names.empty() && !gateway.node_name.empty()) gateway.local_node_names = {gateway.node_name};
+  read_network(spec, gateway);
+  read_cluster(spec, gateway.cluster);
+  read_proxy(spec, gateway.proxy);
+  read_snat(spec, gateway.snat);
+  read_overlay(spec, gateway.overlay);
+  read_conntrack(spec, gateway.conntrack);
+  read_icmp(spec, gateway.icmp);
+  for (const std::string_view section : {"fragments", "dns", "ingress", "policy"}) spec.unused(section);
+  return gateway;
+}
+
+}  // namespace sluice::config

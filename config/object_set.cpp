@@ -1,0 +1,362 @@
+#include "config/object_set.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+namespace sluice::config {
+namespace {
+
+namespace json = boost::json;
+
+template <class... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <class... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
+// What we wrote ourselves, so nothing is wrong with it.
+json::value parse_canonical(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = std::numeric_limits<size_t>::max();
+  json::error_code error;
+  return json::parse(text, error, {}, options);
+}
+
+// The object without the notes of API servers and clients, a Secret also without its secrets.
+std::string canonical_text(RawObject&& raw) {
+  json::object& object = *raw.value.if_object();
+  if (json::value* metadata = object.if_contains("metadata"); metadata != nullptr && metadata->is_object()) {
+    json::object& fields = metadata->get_object();
+    fields.erase("managedFields");
+    if (json::value* annotations = fields.if_contains("annotations");
+        annotations != nullptr && annotations->is_object())
+      annotations->get_object().erase("kubectl.kubernetes.io/last-applied-configuration");
+  }
+  if (raw.key.kind == "Secret") {
+    object.erase("data");
+    object.erase("stringData");
+  }
+  return json::serialize(raw.value);
+}
+
+bool exists(const json::value& object, const std::string& pointer) {
+  json::error_code error;
+  return object.find_pointer(pointer, error) != nullptr;
+}
+
+// Rules speak of the full form of a field; an object may use the short one.
+void use_short_form(const std::string& text, Fault& fault) {
+  static constexpr std::string_view first_cluster_ip = "/spec/clusterIPs/0";
+  static constexpr std::string_view first_hop = "/nextHops/0";
+  static constexpr std::string_view first_hop_dotted = ".nextHops[0]";
+  if (fault.kind == "Service" && fault.pointer == first_cluster_ip) {
+    if (exists(parse_canonical(text), "/spec/clusterIPs")) return;
+    fault.pointer = "/spec/clusterIP";
+    fault.path = "spec.clusterIP";
+  } else if (const size_t hop = fault.pointer.find(first_hop);
+             fault.kind == "GatewayConfiguration" && hop != std::string::npos) {
+    if (exists(parse_canonical(text), fault.pointer.substr(0, hop) + "/nextHops")) return;
+    fault.pointer.erase(hop, first_hop.size());
+    const size_t dotted = fault.path.find(first_hop_dotted);
+    if (dotted != std::string::npos) fault.path.erase(dotted, first_hop_dotted.size());
+  }
+}
+
+bool by_key(const Change::Touched& a, const Change::Touched& b) { return a.key < b.key; }
+
+}  // namespace
+
+bool Change::effective() const {
+  return std::any_of(touched.begin(), touched.end(), [](const Touched& one) { return one.effective; });
+}
+
+bool Change::touches(std::string_view kind) const {
+  return std::any_of(touched.begin(), touched.end(),
+                     [&](const Touched& one) { return one.effective && one.key.kind == kind; });
+}
+
+bool Change::touches(const ObjectKey& key) const {
+  const auto found = std::lower_bound(touched.begin(), touched.end(), key,
+                                      [](const Touched& one, const ObjectKey& wanted) { return one.key < wanted; });
+  return found != touched.end() && found->key == key && found->effective;
+}
+
+ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, uint64_t document, Findings& findings) {
+  Findings own;
+  own.max_faults = findings.max_faults;
+  Typed typed = convert(raw, own);
+  Converted out{raw.key, {}, std::move(typed)};
+  out.stored.kind = raw.kind;
+  out.stored.location = raw.location;
+  out.stored.document = document;
+  out.stored.warnings = std::move(own.warnings);
+  own.warnings.clear();
+  findings.append(std::move(own));
+  out.stored.text = canonical_text(std::move(raw));
+  return out;
+}
+
+std::vector<ObjectSet::Converted> ObjectSet::convert_all(std::vector<RawObject>&& objects, uint64_t document,
+                                                         Findings& findings) {
+  std::vector<Converted> out;
+  out.reserve(objects.size());
+  for (RawObject& raw : objects) out.push_back(convert_one(std::move(raw), document, findings));
+  objects.clear();
+  return out;
+}
+
+// Exactly one GatewayConfiguration remains.
+void ObjectSet::check_gateways(const std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
+                               Findings& findings) const {
+  static const std::string kind = "GatewayConfiguration";
+  std::set<ObjectKey> gateways;
+  for (auto at = objects_.lower_bound({kind, "", ""}); at != objects_.end() && at->first.kind == kind; ++at) {
+    gateways.insert(at->first);
+  }
+  for (const Deletion& deletion : remove) gateways.erase(deletion.key);
+  for (const Converted& converted : upsert) {
+    if (converted.key.kind != kind || !gateways.insert(converted.key).second || gateways.size() == 1) continue;
+    Report(findings, {kind, "", converted.key.name, converted.stored.location})
+        .fault(Path::of("metadata", "name"), "there is another GatewayConfiguration; exactly one is allowed");
+  }
+  const auto about_gateway = [&](const Fault& fault) { return fault.kind == kind; };
+  if (gateways.empty() && std::none_of(findings.faults.begin(), findings.faults.end(), about_gateway)) {
+    Report(findings, {kind}).fault({}, "exactly one GatewayConfiguration is required, found none");
+  }
+}
+
+Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document) {
+  ObjectSet set;
+  set.document_ = 1;
+  Findings findings = std::move(document.findings);
+  std::vector<Converted> objects = convert_all(std::move(document.objects), set.document_, findings);
+  set.check_gateways(objects, {}, findings);
+  if (findings.any_fault()) return ParseFailure{std::nullopt, findings.take_faults()};
+  for (Converted& object : objects) set.install(std::move(object));
+  set.refresh_gateway();
+  set.document_warnings_ = std::move(findings.warnings);
+  return set;
+}
+
+Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta) {
+  Findings findings = std::move(delta.findings);
+  std::vector<Converted> upsert = convert_all(std::move(delta.upsert), document_ + 1, findings);
+  check_gateways(upsert, delta.remove, findings);
+  if (findings.any_fault()) return ParseFailure{std::nullopt, findings.take_faults()};
+
+  ++document_;
+  Change change;
+  for (const Deletion& deletion : delta.remove) {
+    const auto found = objects_.find(deletion.key);
+    if (found == objects_.end()) {
+      Report(findings, {deletion.key.kind, deletion.key.ns, deletion.key.name, deletion.location})
+          .warn({}, "nothing to delete");
+      continue;
+    }
+    const bool used = found->second.kind->use != KindUse::Kept;
+    change.touched.push_back({deletion.key, Change::Action::Removed, used, std::move(found->second.text)});
+    erase(deletion.key);
+  }
+  for (Converted& object : upsert) {
+    const auto found = objects_.find(object.key);
+    const KindUse use = object.stored.kind->use;
+    if (found == objects_.end()) {
+      change.touched.push_back({object.key, Change::Action::Added, use != KindUse::Kept, {}});
+    } else if (found->second.text != object.stored.text) {
+      const bool effective = typed_of(object.key, use) != object.typed;
+      change.touched.push_back({object.key, Change::Action::Replaced, effective, std::move(found->second.text)});
+    }
+    install(std::move(object));
+  }
+  std::sort(change.touched.begin(), change.touched.end(), by_key);
+  if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR")) refresh_gateway();
+  change.warnings = std::move(findings.warnings);
+  return change;
+}
+
+void ObjectSet::revert(Change&& change) {
+  Findings ignored;
+  for (Change::Touched& touched : change.touched) {
+    if (touched.action == Change::Action::Added) {
+      erase(touched.key);
+      continue;
+    }
+    json::value value = parse_canonical(touched.before);
+    const json::value* version = value.is_object() ? value.get_object().if_contains("apiVersion") : nullptr;
+    const json::string* text = version == nullptr ? nullptr : version->if_string();
+    const Kind* kind = text == nullptr ? nullptr : find_kind(touched.key.kind, std::string_view(*text));
+    if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, 0, ignored));
+  }
+  refresh_gateway();
+  change = {};
+}
+
+// A copy of what the object says; std::monostate for kinds without use.
+Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
+  switch (use) {
+    case KindUse::Gateway:
+      return gateway_;
+    case KindUse::Node:
+      return config_.nodes.at(key.name);
+    case KindUse::Service:
+      return config_.services.at({key.ns, key.name});
+    case KindUse::EndpointSlice:
+      return config_.slices.at({key.ns, key.name});
+    case KindUse::IpPool:
+      return config_.pools.at(key.name);
+    case KindUse::BlockAffinity:
+      return config_.blocks.at(key.name);
+    case KindUse::ServiceCidr:
+      return ServiceCidr{key.name, service_cidrs_.at(key.name)};
+    case KindUse::Kept:
+      break;
+  }
+  return std::monostate{};
+}
+
+void ObjectSet::install(Converted&& converted) {
+  const ObjectKey& key = converted.key;
+  std::visit(Overloaded{
+                 [](std::monostate) {},
+                 [&](Gateway& gateway) { gateway_ = std::move(gateway); },
+                 [&](Node& node) { config_.nodes.insert_or_assign(key.name, std::move(node)); },
+                 [&](Service& service) {
+                   config_.services.insert_or_assign({key.ns, key.name}, std::move(service));
+                 },
+                 [&](EndpointSlice& slice) {
+                   config_.slices.insert_or_assign({key.ns, key.name}, std::move(slice));
+                 },
+                 [&](IpPool& pool) { config_.pools.insert_or_assign(key.name, std::move(pool)); },
+                 [&](BlockAffinity& block) { config_.blocks.insert_or_assign(key.name, std::move(block)); },
+                 [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
+             },
+             converted.typed);
+  objects_.insert_or_assign(std::move(converted.key), std::move(converted.stored));
+}
+
+void ObjectSet::erase(const ObjectKey& key) {
+  const auto found = objects_.find(key);
+  if (found == objects_.end()) return;
+  switch (found->second.kind->use) {
+    case KindUse::Node:
+      config_.nodes.erase(key.name);
+      break;
+    case KindUse::Service:
+      config_.services.erase({key.ns, key.name});
+      break;
+    case KindUse::EndpointSlice:
+      config_.slices.erase({key.ns, key.name});
+      break;
+    case KindUse::IpPool:
+      config_.pools.erase(key.name);
+      break;
+    case KindUse::BlockAffinity:
+      config_.blocks.erase(key.name);
+      break;
+    case KindUse::ServiceCidr:
+      service_cidrs_.erase(key.name);
+      break;
+    case KindUse::Gateway:  // another takes its place in the same change
+    case KindUse::Kept:
+      break;
+  }
+  objects_.erase(found);
+}
+
+void ObjectSet::refresh_gateway() {
+  config_.gateway = gateway_;
+  std::vector<Prefix>& all = config_.gateway.cluster.service_cidrs;
+  for (const auto& [name, cidrs] : service_cidrs_) {
+    for (const Prefix& cidr : cidrs) {
+      if (std::find(all.begin(), all.end(), cidr) == all.end()) all.push_back(cidr);
+    }
+  }
+}
+
+std::vector<Warning> ObjectSet::warnings() const {
+  std::vector<Warning> out = document_warnings_;
+  std::map<std::string_view, size_t> kept;
+  for (const auto& [key, stored] : objects_) {
+    out.insert(out.end(), stored.warnings.begin(), stored.warnings.end());
+    if (stored.kind->use == KindUse::Kept) ++kept[key.kind];
+  }
+  for (const auto& [kind, count] : kept) {
+    out.push_back({std::string(kind), "", "", "",
+                   fmt::format("accepted but not used by this version ({} object{})", count, count == 1 ? "" : "s")});
+  }
+  return out;
+}
+
+std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> generation) const {
+  std::string out = R"({"apiVersion":"v1","kind":"List",)";
+  if (generation) out += fmt::format(R"("metadata":{{"generation":{}}},)", *generation);
+  out += R"("items":[)";
+  bool first = true;
+  for (const auto& [key, stored] : objects_) {
+    const auto passes = [](std::string_view wanted, const std::string& found) {
+      return wanted.empty() || wanted == found;
+    };
+    if (!passes(filter.kind, key.kind) || !passes(filter.ns, key.ns) || !passes(filter.name, key.name)) continue;
+    if (!first) out += ',';
+    first = false;
+    out += stored.text;
+  }
+  return out + "]}";
+}
+
+json::value ObjectSet::to_json(const Filter& filter, std::optional<uint64_t> generation) const {
+  return parse_canonical(to_text(filter, generation));
+}
+
+const std::string* ObjectSet::text_of(const ObjectKey& key) const {
+  const auto found = objects_.find(key);
+  return found == objects_.end() ? nullptr : &found->second.text;
+}
+
+void ObjectSet::locate(std::vector<Fault>& faults) const {
+  for (Fault& fault : faults) {
+    const size_t slash = fault.name.find('/');
+    const bool namespaced = slash != std::string::npos;
+    const auto found = objects_.find({fault.kind, namespaced ? fault.name.substr(0, slash) : "",
+                                      namespaced ? fault.name.substr(slash + 1) : fault.name});
+    if (found == objects_.end()) continue;
+    use_short_form(found->second.text, fault);
+    const bool in_document = found->second.document == document_;
+    fault.pointer = in_document ? found->second.location + fault.pointer : std::string();
+  }
+}
+
+Change ObjectSet::difference(const ObjectSet& before, const ObjectSet& after) {
+  Change change;
+  auto old = before.objects_.begin();
+  auto now = after.objects_.begin();
+  while (old != before.objects_.end() || now != after.objects_.end()) {
+    const bool only_old = now == after.objects_.end() || (old != before.objects_.end() && old->first < now->first);
+    const bool only_now = old == before.objects_.end() || (now != after.objects_.end() && now->first < old->first);
+    if (only_old) {
+      const bool used = old->second.kind->use != KindUse::Kept;
+      change.touched.push_back({old->first, Change::Action::Removed, used, old->second.text});
+      ++old;
+    } else if (only_now) {
+      change.touched.push_back({now->first, Change::Action::Added, now->second.kind->use != KindUse::Kept, {}});
+      ++now;
+    } else {
+      if (old->second.text != now->second.text) {
+        const KindUse use = now->second.kind->use;
+        const bool effective = before.typed_of(old->first, use) != after.typed_of(now->first, use);
+        change.touched.push_back({now->first, Change::Action::Replaced, effective, old->second.text});
+      }
+      ++old, ++now;
+    }
+  }
+  return change;
+}
+
+}  // namespace sluice::config

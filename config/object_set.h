@@ -1,0 +1,128 @@
+// The objects that are configured: each as the JSON it came as, and all together as a Config.
+//
+// The JSON is kept as canonical text (no blanks, without what clients and servers note about an object for
+// themselves), one string per object: a fifth of the memory of parsed values, and exactly what GET, the copy on
+// disk and a comparison need. The Config is changed in place, object by object, so a delta costs what the delta
+// holds and not what the cluster holds.
+//
+// A change is all or nothing. apply() converts everything first and installs only if nothing was wrong; a caller
+// that finds the result wanting afterwards (validate.h, compile) gives the Change back to revert().
+//
+//   auto delta = parse_delta(text);          // 400 or 422
+//   auto change = objects.apply(*delta);     // 422
+//   auto faults = validate(objects, *change);
+//   if (!faults.empty()) objects.revert(std::move(*change));
+//
+// Secrets are kept without their data: no part of this version needs it, and what is not kept cannot leak.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/json/value.hpp>
+
+#include "config/convert.h"
+#include "config/json.h"
+#include "config/model.h"
+
+namespace sluice::config {
+
+// What a change did, for whoever compiles only what changed, and how to undo it.
+struct Change {
+  enum class Action : uint8_t { Added, Replaced, Removed };
+  struct Touched {
+    ObjectKey key;
+    Action action = Action::Added;
+    bool effective = true;  // false: only the JSON differs, the Config does not (a new resourceVersion)
+    std::string before;     // canonical text; empty if added
+  };
+
+  std::vector<Touched> touched;   // each key once, in order; objects set to the very same text are not here
+  std::vector<Warning> warnings;  // about this change; those about objects are in ObjectSet::warnings()
+
+  [[nodiscard]] bool empty() const { return touched.empty(); }
+  // Whether the Config differs: at all, in objects of a kind, in one object.
+  [[nodiscard]] bool effective() const;
+  [[nodiscard]] bool touches(std::string_view kind) const;
+  [[nodiscard]] bool touches(const ObjectKey& key) const;
+};
+
+class ObjectSet {
+ public:
+  ObjectSet() = default;
+  ObjectSet(ObjectSet&&) = default;
+  ObjectSet& operator=(ObjectSet&&) = default;
+  ObjectSet(const ObjectSet&) = delete;  // a whole cluster: never by accident
+  ObjectSet& operator=(const ObjectSet&) = delete;
+  ~ObjectSet() = default;
+
+  // A full configuration: exactly one GatewayConfiguration. Reports every fault of the document.
+  [[nodiscard]] static Result<ObjectSet, ParseFailure> from_document(Document&& document);
+
+  // On failure nothing has changed. Deleting what is not there is a warning.
+  [[nodiscard]] Result<Change, ParseFailure> apply(Delta&& delta);
+  // Undoes the last change that was applied and not yet reverted.
+  void revert(Change&& change);
+
+  [[nodiscard]] const Config& config() const { return config_; }
+  [[nodiscard]] size_t size() const { return objects_.size(); }
+  [[nodiscard]] bool contains(const ObjectKey& key) const { return objects_.contains(key); }
+
+  // Of the document and of the objects, and one for each kind that is kept without use.
+  [[nodiscard]] std::vector<Warning> warnings() const;
+
+  // A v1 List, sorted by kind, namespace and name. Empty strings match everything.
+  struct Filter {
+    std::string_view kind;
+    std::string_view ns;
+    std::string_view name;
+  };
+  [[nodiscard]] std::string to_text(const Filter& filter, std::optional<uint64_t> generation = {}) const;
+  [[nodiscard]] boost::json::value to_json(const Filter& filter, std::optional<uint64_t> generation = {}) const;
+  // Canonical text of one object; nullptr if there is none.
+  [[nodiscard]] const std::string* text_of(const ObjectKey& key) const;
+
+  // Turns places inside objects into places in the last document or delta (pointer), and the full form of a
+  // field into the short one where the object uses that (clusterIP, a next hop in its route).
+  void locate(std::vector<Fault>& faults) const;
+
+  // What differs between two sets, as the change that leads from one to the other.
+  [[nodiscard]] static Change difference(const ObjectSet& before, const ObjectSet& after);
+
+ private:
+  struct Stored {
+    std::string text;
+    const Kind* kind = nullptr;
+    std::string location;   // in the document that brought it
+    uint64_t document = 0;  // which one that was
+    std::vector<Warning> warnings;
+  };
+  struct Converted {
+    ObjectKey key;
+    Stored stored;
+    Typed typed;
+  };
+
+  [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, uint64_t document,
+                                                          Findings& findings);
+  [[nodiscard]] static Converted convert_one(RawObject&& raw, uint64_t document, Findings& findings);
+  void check_gateways(const std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
+                      Findings& findings) const;
+  [[nodiscard]] Typed typed_of(const ObjectKey& key, KindUse use) const;
+  void install(Converted&& converted);
+  void erase(const ObjectKey& key);
+  void refresh_gateway();
+
+  std::map<ObjectKey, Stored> objects_;
+  Config config_;
+  Gateway gateway_;                                           // as its object says; config_ has the ServiceCIDRs added
+  std::map<std::string, std::vector<Prefix>> service_cidrs_;  // by ServiceCIDR
+  std::vector<Warning> document_warnings_;
+  uint64_t document_ = 0;  // number of the last document or delta
+};
+
+}  // namespace sluice::config

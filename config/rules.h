@@ -1,0 +1,35 @@
+// The rules behind validate(), by theme. Each function reports the faults of its objects.
+#pragma once
+
+#include <string_view>
+
+#include "config/finding.h"
+#include "config/model.h"
+#include "config/object_set.h"
+
+namespace sluice::config {
+
+// Which objects a rule has to look at.
+struct Scope {
+  const Change* change = nullptr;  // nullptr: everything is new
+
+  // Any object of the kind is new or different.
+  [[nodiscard]] bool touched(std::string_view kind) const { return change == nullptr || change->touches(kind); }
+};
+
+void check_interfaces(const Config& config, Findings& findings);  // validate_interfaces.cpp
+void check_routes(const Config& config, Findings& findings);      // validate_routes.cpp
+void check_settings(const Config& config, Findings& findings);    // validate_settings.cpp
+// `every`: the network around the services is different, so that untouched ones are in question as well.
+void check_services(const Config& config, const Scope& scope, bool every, Findings& findings);  // validate_services.cpp
+void check_slices(const Config& config, const Scope& scope, Findings& findings);                // validate_slices.cpp
+void check_pools(const Config& config, Findings& findings);                                     // validate_pools.cpp
+
+inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
+
+// Why an address cannot be that of one host in a network: "a loopback address". Empty if it can.
+[[nodiscard]] std::string_view never_a_host(const IpAddr& address);
+// The same, and link-local addresses, which mean nothing beyond one link (SVC-8).
+[[nodiscard]] std::string_view never_remote(const IpAddr& address);
+
+}  // namespace sluice::config

@@ -1,0 +1,54 @@
+#include "config/validate.h"
+
+#include "config/rules.h"
+
+namespace sluice::config {
+namespace {
+
+std::vector<Fault> check(const Config& config, const Scope& scope) {
+  Findings findings;
+  // Endpoint slices stand alone; everything else hangs together with the gateway or with other services.
+  const bool network = scope.touched(gateway_kind) || scope.touched("ServiceCIDR") || scope.touched("Node") ||
+                       scope.touched("IPPool") || scope.touched("BlockAffinity");
+  if (network) {
+    check_interfaces(config, findings);
+    check_routes(config, findings);
+    check_settings(config, findings);
+    check_pools(config, findings);
+  }
+  if (network || scope.touched("Service")) check_services(config, scope, network, findings);
+  if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
+  return findings.take_faults();
+}
+
+}  // namespace
+
+std::string_view never_a_host(const IpAddr& address) {
+  if (address.is_unspecified()) return "the unspecified address";
+  if (address.is_loopback()) return "a loopback address";
+  if (address.is_multicast()) return "a multicast address";
+  if (address.is_v4() && address.v4().is_this_network()) return "an address of 0.0.0.0/8";
+  if (address.is_v4() && address.v4().is_broadcast()) return "the broadcast address";
+  if (address.is_v6() && address.v6().is_v4_mapped()) return "an IPv4 address written as IPv6";
+  return {};
+}
+
+std::string_view never_remote(const IpAddr& address) {
+  return address.is_link_local() ? "a link-local address" : never_a_host(address);
+}
+
+std::vector<Fault> validate(const Config& config) { return check(config, {}); }
+
+std::vector<Fault> validate(const ObjectSet& objects) {
+  std::vector<Fault> faults = check(objects.config(), {});
+  objects.locate(faults);
+  return faults;
+}
+
+std::vector<Fault> validate(const ObjectSet& objects, const Change& change) {
+  std::vector<Fault> faults = check(objects.config(), {&change});
+  objects.locate(faults);
+  return faults;
+}
+
+}  // namespace sluice::config

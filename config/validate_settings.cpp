@@ -1,0 +1,150 @@
+// Rules about the settings of GatewayConfiguration that are no network: ranges that must not meet, sizes, times.
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "config/prefix_table.h"
+#include "config/rules.h"
+
+namespace sluice::config {
+namespace {
+
+// SVC-21: primes, each about twice the one before; 0 lets the router choose.
+constexpr std::array<uint32_t, 11> maglev_sizes{0, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071};
+constexpr uint32_t min_connections = 1024;
+constexpr Seconds max_timeout = std::chrono::hours(24 * 30);
+
+bool overlap(const PortRange& a, const PortRange& b) { return a.first <= b.last && b.first <= a.last; }
+std::string to_string(const PortRange& range) { return fmt::format("{}-{}", range.first, range.last); }
+
+class SettingRules {
+ public:
+  SettingRules(const Config& config, Findings& findings)
+      : config_(config), gateway_(config.gateway), report_(findings, {gateway_kind, "", config.gateway.name}) {}
+
+  void check() {
+    check_names();
+    check_cluster();
+    check_ports();
+    check_overlay();
+    check_conntrack();
+    const uint32_t size = gateway_.proxy.maglev_table_size;
+    if (std::find(maglev_sizes.begin(), maglev_sizes.end(), size) == maglev_sizes.end()) {
+      fault(fmt::format("{} is not one of {}", size, fmt::join(maglev_sizes, ", ")), "proxy", "maglevTableSize");
+    }
+  }
+
+ private:
+  template <class... Steps>
+  void fault(std::string message, const Steps&... steps) {
+    report_.fault(Path::of("spec", steps...), std::move(message));
+  }
+
+  void check_names() {
+    static constexpr std::string_view expected = "expected a node's name: a-z, 0-9, \"-\" and \".\"";
+    if (!gateway_.node_name.empty() && !is_dns_subdomain(gateway_.node_name)) {
+      fault(std::string(expected), "nodeName");
+    }
+    for (size_t i = 0; i < gateway_.local_node_names.size(); ++i) {
+      const std::string& name = gateway_.local_node_names[i];
+      if (name != gateway_.node_name && !is_dns_subdomain(name)) {
+        fault(std::string(expected), "localNodeNames", i);
+      }
+    }
+  }
+
+  // A pod's address is never a service's.
+  void check_cluster() {
+    const Cluster& cluster = gateway_.cluster;
+    for (size_t i = 0; i < cluster.cluster_cidrs.size(); ++i) {
+      for (const Prefix& services : cluster.service_cidrs) {
+        if (!cluster.cluster_cidrs[i].overlaps(services)) continue;
+        fault(fmt::format("{} overlaps the service range {}", net::to_string(cluster.cluster_cidrs[i]),
+                          net::to_string(services)),
+              "cluster", "clusterCIDRs", i);
+      }
+    }
+  }
+
+  // SVC-56: a reply to a masqueraded flow must not look like traffic to a node port or to the tunnel.
+  void check_ports() {
+    const PortRange& snat = gateway_.snat.port_range;
+    const PortRange& node_ports = gateway_.cluster.node_port_range;
+    const uint16_t vxlan = gateway_.overlay.vxlan_port;
+    if (overlap(snat, node_ports)) {
+      fault(fmt::format("{} overlaps the node ports {}", to_string(snat), to_string(node_ports)), "snat", "portRange");
+    }
+    if (snat.contains(vxlan)) {
+      fault(fmt::format("{} contains the VXLAN port {}", to_string(snat), vxlan), "snat", "portRange");
+    }
+    if (node_ports.contains(vxlan)) {
+      fault(fmt::format("{} contains the VXLAN port {}", to_string(node_ports), vxlan), "cluster", "nodePortRange");
+    }
+  }
+
+  void check_overlay() {
+    const Overlay& overlay = gateway_.overlay;
+    if (overlay.mtu && (*overlay.mtu < 576 || *overlay.mtu > 9600)) {
+      fault(fmt::format("expected 576 to 9600, found {}", *overlay.mtu), "overlay", "mtu");
+    } else if (overlay.mtu && *overlay.mtu < 1280 && has_v6_pods()) {
+      fault(fmt::format("IPv6 needs at least 1280, found {}", *overlay.mtu), "overlay", "mtu");
+    }
+    if (overlay.vtep_mac && (overlay.vtep_mac->is_multicast() || overlay.vtep_mac->is_zero())) {
+      fault(fmt::format("{} is not the address of a station", net::to_string(*overlay.vtep_mac)), "overlay", "vtepMac");
+    }
+    if (!overlay.vtep_mac && gateway_.node_name.empty() && uses_vxlan()) {
+      fault("required for VXLAN, because the tunnel's MAC address is made of it; or set overlay.vtepMac", "nodeName");
+    }
+  }
+
+  [[nodiscard]] bool has_v6_pods() const {
+    const std::vector<Prefix>& cidrs = gateway_.cluster.cluster_cidrs;
+    return std::any_of(cidrs.begin(), cidrs.end(), [](const Prefix& cidr) { return cidr.addr.is_v6(); }) ||
+           std::any_of(config_.pools.begin(), config_.pools.end(),
+                       [](const auto& entry) { return entry.second.cidr.addr.is_v6(); });
+  }
+
+  [[nodiscard]] bool uses_vxlan() const {
+    return std::any_of(gateway_.tunnels.begin(), gateway_.tunnels.end(),
+                       [](const Tunnel& tunnel) { return tunnel.type == TunnelType::Vxlan; }) ||
+           std::any_of(config_.pools.begin(), config_.pools.end(),
+                       [](const auto& entry) { return entry.second.vxlan_mode != TunnelMode::Never; });
+  }
+
+  void check_conntrack() {
+    const Conntrack& conntrack = gateway_.conntrack;
+    if (conntrack.max < min_connections) {
+      fault(fmt::format("expected at least {}, found {}", min_connections, conntrack.max), "conntrack", "max");
+    }
+    const ConntrackTimeouts& timeouts = conntrack.timeouts;
+    check_timeout("tcpSynSent", timeouts.tcp_syn_sent);
+    check_timeout("tcpSynRecv", timeouts.tcp_syn_recv);
+    check_timeout("tcpEstablished", timeouts.tcp_established);
+    check_timeout("tcpFinWait", timeouts.tcp_fin_wait);
+    check_timeout("tcpCloseWait", timeouts.tcp_close_wait);
+    check_timeout("tcpLastAck", timeouts.tcp_last_ack);
+    check_timeout("tcpTimeWait", timeouts.tcp_time_wait);
+    check_timeout("tcpClose", timeouts.tcp_close);
+    check_timeout("udp", timeouts.udp);
+    check_timeout("udpStream", timeouts.udp_stream);
+    check_timeout("icmp", timeouts.icmp);
+    check_timeout("generic", timeouts.generic);
+  }
+
+  void check_timeout(std::string_view name, Seconds timeout) {
+    if (timeout < Seconds(1) || timeout > max_timeout) {
+      fault(fmt::format("expected 1s to 720h, found {}s", timeout.count()), "conntrack", "timeouts", name);
+    }
+  }
+
+  const Config& config_;
+  const Gateway& gateway_;
+  Report report_;
+};
+
+}  // namespace
+
+void check_settings(const Config& config, Findings& findings) { SettingRules(config, findings).check(); }
+
+}  // namespace sluice::config

@@ -1,0 +1,82 @@
+// The router behind the API: takes documents, validates, compiles, deploys, remembers.
+//
+// Every change takes the same way: objects → faults? → plan → deployment → grace period → answer. One at a time;
+// the reply comes when every worker runs the new generation. Nothing here waits for a worker: grace periods and
+// answers from command rings are polled by a timer.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+#include "config/object_set.h"
+#include "control/async_mutex.h"
+#include "control/deployment.h"
+#include "control/router.h"
+#include "control/service_compiler.h"
+#include "control/state_file.h"
+#include "dataplane/dataplane.h"
+
+namespace sluice::control {
+
+struct ControllerOptions {
+  std::string version;
+  std::string state_folder;       // empty: nothing is kept
+  std::vector<int> worker_cpus;   // for display
+};
+
+class Controller final : public Router {
+ public:
+  Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, ControllerOptions options);
+  ~Controller() override;
+
+  // Router
+  Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override;
+  Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override;
+  Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) override;
+  Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) override;
+  [[nodiscard]] boost::json::value applied_config(std::string_view kind, std::string_view ns) const override;
+  [[nodiscard]] Status status() const override;
+  [[nodiscard]] Counters counters() const override;
+  [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
+  [[nodiscard]] std::vector<RouteEntry> routes() const override;
+  [[nodiscard]] std::vector<ServiceEntry> services() const override;
+  Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) override;
+  Awaitable<uint64_t> delete_flows(FlowFilter filter) override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] Awaitable<ApplyReply> apply_delta(config::Delta delta, ApplyOptions options);
+  // Puts objects_ (already changed) into the data plane. On failure the reply says why and nothing has changed.
+  [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Config& config);
+  [[nodiscard]] Awaitable<void> deployment_retreat();
+  [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
+  [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);
+  // Runs one command per worker to its end.
+  [[nodiscard]] Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> ask_workers(
+      dataplane::Command::Kind kind, const FlowFilter& filter);
+  [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
+                                   Clock::time_point begin) const;
+  void remember(ApplyReply& reply);
+  [[nodiscard]] FlowEntry entry_of(const dataplane::FlowRecord& record) const;
+
+  boost::asio::io_context& io_;
+  dataplane::Dataplane& plane_;
+  ControllerOptions options_;
+  StateFile state_;
+  AsyncMutex changes_;
+  config::ObjectSet objects_;
+  ServiceCompiler services_;
+  Deployment deployment_;
+  uint64_t generation_ = 0;          // of the configuration, as users count it
+  uint64_t wanted_generation_ = 0;
+  double last_apply_milliseconds_ = 0;
+  std::vector<std::string> warnings_;
+  Clock::time_point started_ = Clock::now();
+};
+
+}  // namespace sluice::control

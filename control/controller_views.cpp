@@ -1,0 +1,328 @@
+// What the router shows of itself: status, counters, tables.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "control/controller.h"
+#include "nat/tcp_state.h"
+
+namespace sluice::control {
+namespace {
+
+std::string_view state_name(dataplane::NeighborState state) {
+  switch (state) {
+    case dataplane::NeighborState::Unused:
+      return "unused";
+    case dataplane::NeighborState::Incomplete:
+      return "incomplete";
+    case dataplane::NeighborState::Reachable:
+      return "reachable";
+    case dataplane::NeighborState::Stale:
+      return "stale";
+    case dataplane::NeighborState::Failed:
+      return "failed";
+    case dataplane::NeighborState::Permanent:
+      return "permanent";
+  }
+  return "unknown";
+}
+
+// As conntrack(8) prints them.
+std::string_view state_name(nat::TcpState state) {
+  static constexpr std::string_view names[nat::tcp_state_count] = {
+      "NONE",       "SYN_SENT", "SYN_RECV",  "ESTABLISHED", "FIN_WAIT",
+      "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",       "SYN_SENT2"};
+  return names[static_cast<size_t>(state)];
+}
+
+std::string protocol_name(uint8_t protocol) {
+  switch (protocol) {
+    case net::protocol::tcp:
+      return "tcp";
+    case net::protocol::udp:
+      return "udp";
+    case net::protocol::sctp:
+      return "sctp";
+    case net::protocol::icmp:
+      return "icmp";
+    case net::protocol::icmpv6:
+      return "icmpv6";
+    default:
+      return std::to_string(protocol);
+  }
+}
+
+std::string_view type_of(const PlannedHop& hop) {
+  switch (hop.kind) {
+    case dataplane::HopKind::Local:
+      return "local";
+    case dataplane::HopKind::Service:
+      return "service";
+    case dataplane::HopKind::Connected:
+      return "connected";
+    case dataplane::HopKind::Tunnel:
+      return "tunnel";
+    case dataplane::HopKind::Gateway:
+      return "unicast";
+    case dataplane::HopKind::Reject:
+      return hop.fixed == dataplane::hop::prohibit ? "prohibit" : "unreachable";
+    default:
+      return "blackhole";
+  }
+}
+
+std::string_view kind_name(nat::FrontendKind kind) {
+  switch (kind) {
+    case nat::FrontendKind::ClusterIp:
+      return "ClusterIP";
+    case nat::FrontendKind::ExternalIp:
+      return "ExternalIP";
+    case nat::FrontendKind::LoadBalancer:
+      return "LoadBalancer";
+    case nat::FrontendKind::NodePort:
+      return "NodePort";
+  }
+  return "";
+}
+
+std::string_view policy_name(config::TrafficPolicy policy) {
+  return policy == config::TrafficPolicy::Local ? "Local" : "Cluster";
+}
+
+template <class F>
+void add_frontends(const nat::ServiceTable<F>& table, std::map<std::string, ServiceEntry>& entries) {
+  for (const nat::Frontend<F>& frontend : table.frontends()) {
+    ServiceEntry& entry = entries[frontend.service->name];
+    entry.name = frontend.service->name;
+    entry.protocol = protocol_name(frontend.protocol);
+    entry.frontends.push_back({std::string(kind_name(frontend.kind)), net::IpAddr(frontend.addr),
+                               frontend.port.host()});
+  }
+}
+
+}  // namespace
+
+boost::json::value Controller::applied_config(std::string_view kind, std::string_view ns) const {
+  return objects_.to_json({.kind = kind, .ns = ns}, generation_);
+}
+
+Status Controller::status() const {
+  Status status;
+  status.version = options_.version;
+  status.node_name = objects_.config().gateway.node_name;
+  status.generation_wanted = wanted_generation_;
+  status.generation_applied = generation_;
+  status.ready = generation_ != 0;
+  status.uptime_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  status.last_apply_milliseconds = last_apply_milliseconds_;
+  status.warnings = warnings_;
+  status.mbufs_total = plane_.options().mbufs;
+  status.mbufs_in_use = plane_.mbufs_in_use();
+  status.conntrack_max = plane_.options().connections;
+  for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
+    const dataplane::WorkerCounters& counters = plane_.worker(i).counters();
+    const auto event = [&](dataplane::Event which) { return counters.events[static_cast<size_t>(which)]; };
+    WorkerStatus worker;
+    worker.index = i;
+    worker.cpu = i < options_.worker_cpus.size() ? options_.worker_cpus[i] : -1;
+    // A worker that has passed the last snapshot runs the last configuration.
+    const bool current = plane_.publisher().generation_of(i) == deployment_.generation();
+    worker.generation = current ? generation_ : generation_ - std::min<uint64_t>(generation_, 1);
+    worker.busy_cycles = counters.busy_cycles;
+    worker.total_cycles = counters.total_cycles;
+    worker.packets = event(dataplane::Event::PacketsIn) + event(dataplane::Event::ReceivedOver);
+    worker.handed_over = event(dataplane::Event::HandedOver);
+    worker.received_over = event(dataplane::Event::ReceivedOver);
+    worker.flows_v4 = counters.live_flows_v4;
+    worker.flows_v6 = counters.live_flows_v6;
+    worker.flows_opened = event(dataplane::Event::FlowsOpened);
+    worker.flows_closed = event(dataplane::Event::FlowsClosed);
+    status.workers.push_back(worker);
+  }
+  const dataplane::Snapshot* snapshot = deployment_.snapshot();
+  if (snapshot == nullptr) return status;
+  for (size_t index = 0; index < snapshot->interfaces.size(); ++index) {
+    const dataplane::Interface& interface = snapshot->interfaces[index];
+    if (!interface.present) continue;
+    InterfaceStatus entry;
+    entry.name = interface.name;
+    entry.port = interface.port;
+    entry.vlan = interface.vlan;
+    entry.mac = interface.mac;
+    entry.mtu = interface.mtu;
+    entry.addresses = interface.prefixes;
+    for (const auto& [device, port] : deployment_.ports()) {
+      if (port->id() != interface.port) continue;
+      const dataplane::PortStatistics statistics = port->statistics();
+      entry.device = device;
+      entry.link_up = statistics.link_up;
+      entry.rx_missed = statistics.rx_missed;
+      entry.rx_errors = statistics.rx_errors;
+      entry.tx_errors = statistics.tx_errors;
+    }
+    for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
+      const dataplane::InterfaceCounters& counters = plane_.worker(i).counters().interfaces[index];
+      entry.rx_packets += counters.rx_packets;
+      entry.rx_bytes += counters.rx_bytes;
+      entry.tx_packets += counters.tx_packets;
+      entry.tx_bytes += counters.tx_bytes;
+    }
+    status.interfaces.push_back(std::move(entry));
+  }
+  return status;
+}
+
+Counters Controller::counters() const {
+  Counters out;
+  for (size_t i = 1; i < net::drop_reason_count; ++i) {
+    NamedCounter counter{std::string(net::name(static_cast<net::DropReason>(i))), 0};
+    for (uint16_t w = 0; w < plane_.worker_count(); ++w) counter.value += plane_.worker(w).counters().drops[i];
+    out.drops.push_back(std::move(counter));
+  }
+  for (size_t i = 0; i < dataplane::event_count; ++i) {
+    NamedCounter counter{std::string(dataplane::name(static_cast<dataplane::Event>(i))), 0};
+    for (uint16_t w = 0; w < plane_.worker_count(); ++w) counter.value += plane_.worker(w).counters().events[i];
+    out.events.push_back(std::move(counter));
+  }
+  return out;
+}
+
+std::vector<NeighborEntry> Controller::neighbors() const {
+  std::vector<NeighborEntry> entries;
+  const dataplane::Snapshot* snapshot = deployment_.snapshot();
+  for (uint32_t i = 0; snapshot != nullptr && i < dataplane::NeighborTable::capacity(); ++i) {
+    const dataplane::Neighbor& neighbor = plane_.neighbors()[i];
+    if (!neighbor.live.load(std::memory_order_acquire) || neighbor.interface >= snapshot->interfaces.size()) continue;
+    const dataplane::NeighborLink link = neighbor.load();
+    entries.push_back({snapshot->interfaces[neighbor.interface].name, neighbor.address, link.mac,
+                       std::string(state_name(link.state)), 0});
+  }
+  return entries;
+}
+
+std::vector<RouteEntry> Controller::routes() const {
+  std::vector<RouteEntry> entries;
+  const Plan& plan = deployment_.plan();
+  std::map<std::pair<std::string, net::IpAddr>, std::string> states;
+  for (const NeighborEntry& neighbor : neighbors()) states[{neighbor.interface, neighbor.address}] = neighbor.state;
+  for (const auto& [prefix, route] : plan.routes) {
+    RouteEntry entry;
+    entry.destination = prefix;
+    entry.type = type_of(route.hops.front());
+    entry.origin = route.origin;
+    for (const PlannedHop& planned : route.hops) {
+      RouteEntry::Hop hop;
+      hop.interface = planned.neighbor ? planned.neighbor->interface : planned.interface;
+      if (planned.neighbor) {
+        hop.via = planned.neighbor->address;
+        hop.neighbor_state = states[{planned.neighbor->interface, planned.neighbor->address}];
+      }
+      if (const auto tunnel = plan.tunnels.find(planned.tunnel); tunnel != plan.tunnels.end()) {
+        hop.tunnel = tunnel->second.label;
+      }
+      if (!hop.interface.empty()) entry.hops.push_back(std::move(hop));
+    }
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+std::vector<ServiceEntry> Controller::services() const {
+  std::map<std::string, ServiceEntry> entries;
+  if (deployment_.service_tables().v4) add_frontends(*deployment_.service_tables().v4, entries);
+  if (deployment_.service_tables().v6) add_frontends(*deployment_.service_tables().v6, entries);
+  const config::Config& config = objects_.config();
+  const auto& local_nodes = config.gateway.local_node_names;
+  for (const auto& [name, service] : config.services) {
+    for (const config::ServicePort& port : service.ports) {
+      const auto entry = entries.find(name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name));
+      if (entry == entries.end()) continue;
+      entry->second.internal_policy = policy_name(service.internal_policy);
+      entry->second.external_policy = policy_name(service.external_policy);
+    }
+  }
+  for (const auto& [slice_name, slice] : config.slices) {
+    if (slice.service.empty() || slice.fqdn) continue;
+    const auto service = config.services.find({slice_name.ns, slice.service});
+    if (service == config.services.end()) continue;
+    for (const config::ServicePort& port : service->second.ports) {
+      const auto entry = entries.find(service->first.text() + ":" +
+                                      (port.name.empty() ? std::to_string(port.port) : port.name));
+      if (entry == entries.end()) continue;
+      for (const config::EndpointPort& slice_port : slice.ports) {
+        if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
+        for (const config::Endpoint& endpoint : slice.endpoints) {
+          const bool local =
+              std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
+          entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
+                                             endpoint.ready, endpoint.serving, endpoint.terminating});
+        }
+      }
+    }
+  }
+  std::vector<ServiceEntry> out;
+  for (auto& [name, entry] : entries) out.push_back(std::move(entry));
+  return out;
+}
+
+FlowEntry Controller::entry_of(const dataplane::FlowRecord& record) const {
+  FlowEntry entry;
+  entry.protocol = protocol_name(record.protocol);
+  if (record.protocol == net::protocol::tcp) entry.state = state_name(record.tcp_state);
+  entry.assured = (record.flags & nat::connection_flag::assured) != 0;
+  entry.replied = (record.flags & nat::connection_flag::replied) != 0;
+  entry.worker = record.worker;
+  entry.original = {record.src, record.dst, record.src_port, record.dst_port, record.packets, record.bytes};
+  entry.reply = {record.reply_src,     record.reply_dst, record.reply_src_port, record.reply_dst_port,
+                 record.reply_packets, record.reply_bytes};
+  entry.service = services_.name_of(record.service);
+  entry.expires_seconds = record.expires_in / 1000.0;
+  return entry;
+}
+
+Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> Controller::ask_workers(dataplane::Command::Kind kind,
+                                                                                    const FlowFilter& filter) {
+  // A command's memory must outlive the worker's interest in it, so this waits until all have answered.
+  std::vector<std::unique_ptr<dataplane::Command>> commands;
+  for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
+    auto command = std::make_unique<dataplane::Command>();
+    command->kind = kind;
+    command->query.src = filter.src;
+    command->query.dst = filter.dst;
+    command->query.src_port = filter.src_port;
+    command->query.dst_port = filter.dst_port;
+    command->query.protocol = filter.protocol;
+    if (!filter.service.empty()) {
+      command->query.by_service = true;
+      command->query.services = services_.ids_of(filter.service);
+    }
+    if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(filter.limit);
+    while (!plane_.worker(i).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
+    commands.push_back(std::move(command));
+  }
+  for (const auto& command : commands) {
+    while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
+  }
+  co_return commands;
+}
+
+Awaitable<std::vector<FlowEntry>> Controller::flows(FlowFilter filter) {
+  const auto commands = co_await ask_workers(dataplane::Command::Kind::ListFlows, filter);
+  std::vector<FlowEntry> entries;
+  for (const auto& command : commands) {
+    for (const dataplane::FlowRecord& record : command->records) {
+      if (entries.size() == filter.limit) co_return entries;
+      entries.push_back(entry_of(record));
+    }
+  }
+  co_return entries;
+}
+
+Awaitable<uint64_t> Controller::delete_flows(FlowFilter filter) {
+  const auto commands = co_await ask_workers(dataplane::Command::Kind::DeleteFlows, filter);
+  uint64_t removed = 0;
+  for (const auto& command : commands) removed += command->matched;
+  co_return removed;
+}
+
+}  // namespace sluice::control

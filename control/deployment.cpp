@@ -1,0 +1,396 @@
+#include "control/deployment.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace sluice::control {
+namespace {
+
+using dataplane::HopKind;
+using dataplane::NextHop;
+using dataplane::NextHopId;
+using net::Prefix;
+
+uint32_t milliseconds(config::Seconds seconds) {
+  return static_cast<uint32_t>(
+      std::min<int64_t>(std::chrono::milliseconds(seconds).count(), nat::max_timeout));
+}
+
+nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
+  nat::Timeouts timeouts;
+  timeouts.set(nat::TcpState::SynSent, milliseconds(configured.tcp_syn_sent));
+  timeouts.set(nat::TcpState::SynSent2, milliseconds(configured.tcp_syn_sent));
+  timeouts.set(nat::TcpState::SynRecv, milliseconds(configured.tcp_syn_recv));
+  timeouts.set(nat::TcpState::Established, milliseconds(configured.tcp_established));
+  timeouts.set(nat::TcpState::FinWait, milliseconds(configured.tcp_fin_wait));
+  timeouts.set(nat::TcpState::CloseWait, milliseconds(configured.tcp_close_wait));
+  timeouts.set(nat::TcpState::LastAck, milliseconds(configured.tcp_last_ack));
+  timeouts.set(nat::TcpState::TimeWait, milliseconds(configured.tcp_time_wait));
+  timeouts.set(nat::TcpState::Close, milliseconds(configured.tcp_close));
+  timeouts.udp = milliseconds(configured.udp);
+  timeouts.udp_stream = milliseconds(configured.udp_stream);
+  timeouts.icmp = milliseconds(configured.icmp);
+  timeouts.generic = milliseconds(configured.generic);
+  return timeouts;
+}
+
+template <class F>
+void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& config,
+                 const std::vector<net::IpAddr>& own_addresses) {
+  for (const Prefix& cidr : config.gateway.cluster.cluster_cidrs) {
+    if (cidr.family() == F::family) tables.cluster_cidrs.push_back(cidr);
+  }
+  for (const auto& [name, pool] : config.pools) {
+    if (pool.cidr.family() != F::family) continue;
+    tables.pools.push_back({{F::addr_of(pool.cidr.addr), pool.cidr.length}, pool.nat_outgoing});
+    tables.any_nat_outgoing = tables.any_nat_outgoing || pool.nat_outgoing;
+  }
+  if (config.gateway.snat.nat_outgoing_exclusions == config::NatExclusions::IpPoolsAndHostIps) {
+    for (const auto& [name, node] : config.nodes) {
+      for (const net::IpAddr& address : node.internal_ips) {
+        if (address.family() == F::family) tables.excluded_nodes.push_back(F::addr_of(address));
+      }
+    }
+    std::sort(tables.excluded_nodes.begin(), tables.excluded_nodes.end());
+  }
+  for (const net::IpAddr& own : own_addresses) {
+    if (own.family() == F::family) tables.own_addresses.push_back(F::addr_of(own));
+  }
+  std::sort(tables.own_addresses.begin(), tables.own_addresses.end());
+}
+
+std::vector<net::IpAddr> own_addresses_of(const Plan& plan) {
+  std::vector<net::IpAddr> own;
+  // Uplinks first: NodePorts stand on the first address (SVC-51).
+  for (const dataplane::Role role : {dataplane::Role::Uplink, dataplane::Role::Workload}) {
+    for (const PlannedInterface& interface : plan.interfaces) {
+      if (interface.role != role) continue;
+      for (const Prefix& address : interface.addresses) own.push_back(address.addr);
+    }
+  }
+  return own;
+}
+
+}  // namespace
+
+Deployment::~Deployment() = default;
+
+net::Status<> Deployment::open_ports(const Plan& plan) {
+  opened_.clear();
+  for (const PlannedInterface& interface : plan.interfaces) {
+    if (ports_.contains(interface.device)) continue;
+    dataplane::PortSpec spec;
+    spec.device = interface.device;
+    spec.workers = plane_.worker_count();
+    spec.mtu = 0;
+    for (const PlannedInterface& other : plan.interfaces) {
+      if (other.device != interface.device) continue;
+      spec.mtu = std::max(spec.mtu, other.mtu);
+      spec.promiscuous = spec.promiscuous || other.promiscuous;
+      if (other.mac) spec.mac = other.mac;
+    }
+    auto port = dataplane::Port::open(spec, plane_.pool());
+    if (!port) {
+      const net::Error error{fmt::format("interface {}: {}", interface.name, port.error().message)};
+      abandon_ports();
+      return error;
+    }
+    ports_.emplace(interface.device, std::move(*port));
+    opened_.push_back(interface.device);
+  }
+  return net::Done{};
+}
+
+void Deployment::abandon_ports() {
+  for (const std::string& device : opened_) ports_.erase(device);
+  opened_.clear();
+}
+
+uint16_t Deployment::interface_index(const std::string& name) {
+  return interface_index_.try_emplace(name, static_cast<uint16_t>(interface_index_.size())).first->second;
+}
+
+uint16_t Deployment::tunnel_index(const std::string& name) {
+  return tunnel_index_.try_emplace(name, static_cast<uint16_t>(tunnel_index_.size())).first->second;
+}
+
+dataplane::Interface Deployment::make_interface(const PlannedInterface& planned) const {
+  const dataplane::Port& port = *ports_.at(planned.device);
+  dataplane::Interface interface;
+  interface.name = planned.name;
+  interface.present = true;
+  interface.port = port.id();
+  interface.vlan = planned.vlan;
+  interface.mac = planned.mac.value_or(port.mac());
+  interface.mtu = planned.mtu;
+  interface.role = planned.role;
+  interface.rpf = planned.rpf;
+  interface.pod_addresses = planned.pod_addresses;
+  interface.link_local = interface.mac.link_local();
+  interface.prefixes = planned.addresses;
+  bool own_link_local = false;
+  for (const Prefix& address : planned.addresses) {
+    if (address.addr.is_v4()) {
+      interface.addresses_v4.push_back(address.addr.v4());
+      if (interface.primary_v4.is_unspecified()) interface.primary_v4 = address.addr.v4();
+      continue;
+    }
+    interface.addresses_v6.push_back(address.addr.v6());
+    if (address.addr.is_link_local()) {
+      interface.link_local = address.addr.v6();
+      own_link_local = true;
+    } else if (interface.primary_v6.is_unspecified()) {
+      interface.primary_v6 = address.addr.v6();
+    }
+  }
+  if (!own_link_local) interface.addresses_v6.push_back(interface.link_local);
+  return interface;
+}
+
+// Interfaces and tunnels of `plan` at their indices; what stands there already stays.
+void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) {
+  for (const PlannedInterface& planned : plan.interfaces) {
+    const uint16_t index = interface_index(planned.name);
+    if (snapshot.interfaces.size() <= index) snapshot.interfaces.resize(index + 1U);
+    snapshot.interfaces[index] = make_interface(planned);
+  }
+  for (const auto& [name, planned] : plan.tunnels) {
+    const uint16_t index = tunnel_index(name);
+    if (snapshot.tunnels.size() <= index) snapshot.tunnels.resize(index + 1U);
+    snapshot.tunnels[index] = {true, planned.spec, encap::HeaderTemplate::build(planned.spec), planned.masquerade};
+  }
+  fill_ports(snapshot);
+}
+
+void Deployment::fill_ports(dataplane::Snapshot& snapshot) {
+  snapshot.ports.assign(snapshot.ports.size(), {});
+  snapshot.workers.assign(plane_.worker_count(), {});
+  for (const auto& [device, port] : ports_) {
+    if (snapshot.ports.size() <= port->id()) snapshot.ports.resize(port->id() + 1U);
+    dataplane::PortView& view = snapshot.ports[port->id()];
+    view.present = true;
+    view.tx_queues = port->tx_queues();
+    view.rx_ipv4_checksum = port->verifies_ipv4_checksum();
+    for (uint16_t queue = 0; queue < port->rx_queues(); ++queue) {
+      snapshot.workers[queue % plane_.worker_count()].receive.push_back({port->id(), queue});
+    }
+  }
+  for (uint16_t index = 0; index < snapshot.interfaces.size(); ++index) {
+    const dataplane::Interface& interface = snapshot.interfaces[index];
+    if (!interface.present || interface.port >= snapshot.ports.size()) continue;
+    dataplane::PortMap& map = snapshot.ports[interface.port].interfaces;
+    if (interface.vlan == 0) {
+      map.untagged = index;
+    } else {
+      map.vlans.push_back({interface.vlan, index});
+    }
+  }
+}
+
+bool Deployment::changes_routing(const Plan& plan) const {
+  return generation_ == 0 || !(plan.routes == plan_.routes) || !(plan.interfaces == plan_.interfaces) ||
+         !(plan.tunnels == plan_.tunnels) || !(plan.neighbors == plan_.neighbors);
+}
+
+uint64_t Deployment::announce(const Plan& plan) {
+  auto snapshot = last_ == nullptr ? std::make_unique<dataplane::Snapshot>()
+                                   : std::make_unique<dataplane::Snapshot>(*last_);
+  snapshot->generation = ++generation_;
+  fill_topology(*snapshot, plan);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
+uint64_t Deployment::retreat() {
+  auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
+  snapshot->generation = ++generation_;
+  for (dataplane::Interface& interface : snapshot->interfaces) interface.present = false;
+  for (dataplane::Tunnel& tunnel : snapshot->tunnels) tunnel.present = false;
+  std::map<std::string, std::unique_ptr<dataplane::Port>> abandoned;
+  for (const std::string& device : opened_) abandoned.insert(ports_.extract(device));
+  fill_topology(*snapshot, plan_);
+  ports_.merge(abandoned);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
+net::Result<NextHopId> Deployment::single_hop_id(const PlannedHop& planned) {
+  if (planned.fixed != 0) return planned.fixed;
+  if (const auto found = single_hops_.find(planned); found != single_hops_.end()) return found->second;
+  NextHop hop;
+  hop.kind = planned.kind;
+  if (planned.neighbor) {
+    hop.neighbor = pinned_.at(*planned.neighbor);
+    hop.interface = interface_index(planned.neighbor->interface);
+  } else {
+    hop.interface = interface_index(planned.interface);
+  }
+  if (planned.kind == HopKind::Tunnel) hop.tunnel = tunnel_index(planned.tunnel);
+  const NextHopId id = plane_.next_hops().add(hop);
+  if (id == dataplane::hop::retry) {
+    return net::Error{fmt::format("more than {} different next hops", dataplane::NextHopTable::capacity)};
+  }
+  single_hops_.emplace(planned, id);
+  return id;
+}
+
+net::Result<NextHopId> Deployment::hop_id(const PlannedRoute& route) {
+  if (route.hops.size() == 1) return single_hop_id(route.hops.front());
+  if (const auto found = groups_.find(route.hops); found != groups_.end()) return found->second;
+  NextHop group;
+  group.kind = HopKind::Group;
+  for (const PlannedHop& member : route.hops) {
+    auto id = single_hop_id(member);
+    if (!id) return id.error();
+    group.group[group.group_size++] = *id;
+  }
+  const NextHopId id = plane_.next_hops().add(group);
+  if (id == dataplane::hop::retry) {
+    return net::Error{fmt::format("more than {} different next hops", dataplane::NextHopTable::capacity)};
+  }
+  groups_.emplace(route.hops, id);
+  return id;
+}
+
+net::Status<> Deployment::install_routes(const Plan& plan) {
+  for (const PlannedNeighbor& neighbor : plan.neighbors) {
+    if (pinned_.contains(neighbor)) continue;
+    uint32_t index = 0;
+    if (!free_pinned_.empty()) {
+      index = free_pinned_.back();
+      free_pinned_.pop_back();
+    } else if (next_pinned_ < dataplane::NeighborTable::pinned_capacity) {
+      index = next_pinned_++;
+    } else {
+      return net::Error{fmt::format("more than {} neighbours are named", dataplane::NeighborTable::pinned_capacity)};
+    }
+    plane_.neighbors().pin(index, interface_index(neighbor.interface), neighbor.address, neighbor.mac);
+    pinned_.emplace(neighbor, index);
+  }
+  // Adding comes before deleting (fib.h). What was changed is put back if something fails.
+  std::vector<std::pair<Prefix, NextHopId>> undo;
+  const auto fail = [&](const net::Error& error) -> net::Status<> {
+    for (const auto& [prefix, id] : undo) {
+      if (id == dataplane::hop::retry) {
+        plane_.fib().remove(prefix);
+        installed_.erase(prefix);
+      } else {
+        (void)plane_.fib().add(prefix, id);
+        installed_[prefix] = id;
+      }
+    }
+    return error;
+  };
+  for (const auto& [prefix, route] : plan.routes) {
+    auto id = hop_id(route);
+    if (!id) return fail(id.error());
+    const auto found = installed_.find(prefix);
+    if (found != installed_.end() && found->second == *id) continue;
+    if (auto added = plane_.fib().add(prefix, *id); !added) return fail(added.error());
+    undo.emplace_back(prefix, found == installed_.end() ? dataplane::hop::retry : found->second);
+    installed_[prefix] = *id;
+  }
+  for (auto at = installed_.begin(); at != installed_.end();) {
+    if (plan.routes.contains(at->first)) {
+      ++at;
+    } else {
+      plane_.fib().remove(at->first);
+      at = installed_.erase(at);
+    }
+  }
+  return net::Done{};
+}
+
+uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services) {
+  const config::Gateway& gateway = config.gateway;
+  auto snapshot = std::make_unique<dataplane::Snapshot>();
+  snapshot->generation = ++generation_;
+  snapshot->interfaces.resize(interface_index_.size());
+  snapshot->tunnels.resize(tunnel_index_.size());
+  // Ports nobody names any more are polled no longer, and closed when every worker knows.
+  std::set<std::string> wanted;
+  for (const PlannedInterface& interface : plan.interfaces) wanted.insert(interface.device);
+  for (auto at = ports_.begin(); at != ports_.end();) {
+    if (wanted.contains(at->first)) {
+      ++at;
+    } else {
+      closing_.push_back(std::move(at->second));
+      at = ports_.erase(at);
+    }
+  }
+  opened_.clear();
+  fill_topology(*snapshot, plan);
+  // Holes keep enough of their index to be harmless.
+  snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty();
+  snapshot->terminator = plan.terminator;
+  snapshot->tunnel_endpoints = plan.tunnel_endpoints;
+  const std::vector<net::IpAddr> own = own_addresses_of(plan);
+  tables_ = services.compile(config, own);
+  snapshot->v4.services = tables_.v4;
+  snapshot->v6.services = tables_.v6;
+  fill_family(snapshot->v4, config, own);
+  fill_family(snapshot->v6, config, own);
+  const config::Proxy& proxy = gateway.proxy;
+  snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
+                     .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
+                     .source_ranges_for_in_cluster = proxy.source_ranges_for_in_cluster,
+                     .no_endpoints_reject = proxy.no_endpoints == config::NoEndpoints::Reject,
+                     .local_scope_cluster = proxy.external_policy_local_scope == config::LocalScope::Cluster};
+  snapshot->timeouts = timeouts_of(gateway.conntrack.timeouts);
+  snapshot->tcp_loose = gateway.conntrack.tcp_loose;
+  snapshot->pinned_neighbors = next_pinned_;
+  snapshot->snat_first = gateway.snat.port_range.first;
+  snapshot->snat_last = gateway.snat.port_range.last;
+  snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,
+                    .error_source_vip = gateway.icmp.error_source == config::IcmpErrorSource::Vip,
+                    .vip_echo_reply = proxy.vip_echo_reply};
+  snapshot->router_v4 = plan.router_v4;
+  snapshot->router_v6 = plan.router_v6;
+
+  // What no route of the new plan names goes after the grace period.
+  std::set<PlannedHop> singles;
+  std::set<std::vector<PlannedHop>> groups;
+  for (const auto& [prefix, route] : plan.routes) {
+    singles.insert(route.hops.begin(), route.hops.end());
+    if (route.hops.size() > 1) groups.insert(route.hops);
+  }
+  const auto retire = [this](auto& table, const auto& keep) {
+    for (auto at = table.begin(); at != table.end();) {
+      if (keep.contains(at->first)) {
+        ++at;
+      } else {
+        retired_hops_.push_back(at->second);
+        at = table.erase(at);
+      }
+    }
+  };
+  retire(groups_, groups);
+  retire(single_hops_, singles);
+  for (auto at = pinned_.begin(); at != pinned_.end();) {
+    if (plan.neighbors.contains(at->first)) {
+      ++at;
+    } else {
+      retired_neighbors_.push_back(at->second);
+      at = pinned_.erase(at);
+    }
+  }
+  plan_ = std::move(plan);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
+void Deployment::finish() {
+  plane_.publisher().reclaim();
+  for (const NextHopId id : retired_hops_) plane_.next_hops().remove(id);
+  retired_hops_.clear();
+  for (const uint32_t index : retired_neighbors_) {
+    plane_.neighbors().unpin(index);
+    free_pinned_.push_back(index);
+  }
+  retired_neighbors_.clear();
+  closing_.clear();
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,85 @@
+// Puts a Plan into the running data plane, all or nothing, without stopping it.
+//
+//   begin   what can fail: devices are opened, next hops and neighbours placed, routes added. On failure all of
+//           it is undone and the old generation serves on.
+//   commit  the snapshot is published; begin() already published an intermediate one if routes name interfaces or
+//           tunnels that the workers did not know.
+//   finish  after every worker has passed the new generation: what it no longer names is given back.
+//
+// Interfaces, tunnels, neighbours and next hops have stable indices: workers and flows remember them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/model.h"
+#include "control/plan.h"
+#include "control/service_compiler.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/port.h"
+
+namespace sluice::control {
+
+class Deployment {
+ public:
+  explicit Deployment(dataplane::Dataplane& plane) : plane_(plane) {}
+  ~Deployment();
+  Deployment(const Deployment&) = delete;
+  Deployment& operator=(const Deployment&) = delete;
+
+  // 1. Ports. New devices are opened; nothing is visible to the workers yet.
+  [[nodiscard]] net::Status<> open_ports(const Plan& plan);
+  void abandon_ports();
+  // 2. A snapshot that knows the old and the new interfaces and tunnels. Its token (Publisher::passed).
+  [[nodiscard]] uint64_t announce(const Plan& plan);
+  // After a failure: the workers forget what announce() told them of. Its token; abandon_ports() after it.
+  [[nodiscard]] uint64_t retreat();
+  // 3. Neighbours, next hops, routes. An error names the route; everything is as before then.
+  [[nodiscard]] net::Status<> install_routes(const Plan& plan);
+  // 4. The snapshot of the new generation. Its token.
+  [[nodiscard]] uint64_t publish(const config::Config& config, Plan plan, ServiceCompiler& services);
+  // 5. After the grace period.
+  void finish();
+
+  [[nodiscard]] uint32_t generation() const { return generation_; }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  [[nodiscard]] const dataplane::Snapshot* snapshot() const { return last_; }
+  [[nodiscard]] const std::map<std::string, std::unique_ptr<dataplane::Port>>& ports() const { return ports_; }
+  [[nodiscard]] const ServiceCompiler::Tables& service_tables() const { return tables_; }
+  // Whether step 2 and 3 are needed.
+  [[nodiscard]] bool changes_routing(const Plan& plan) const;
+
+ private:
+  [[nodiscard]] uint16_t interface_index(const std::string& name);
+  [[nodiscard]] uint16_t tunnel_index(const std::string& name);
+  [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
+  [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& hop);
+  [[nodiscard]] dataplane::Interface make_interface(const PlannedInterface& planned) const;
+  void fill_topology(dataplane::Snapshot& snapshot, const Plan& plan);
+  void fill_ports(dataplane::Snapshot& snapshot);
+
+  dataplane::Dataplane& plane_;
+  uint32_t generation_ = 0;
+  Plan plan_;
+  const dataplane::Snapshot* last_ = nullptr;
+  ServiceCompiler::Tables tables_;
+
+  std::map<std::string, std::unique_ptr<dataplane::Port>> ports_;  // by device
+  std::vector<std::string> opened_;                                // by the change in progress
+  std::vector<std::unique_ptr<dataplane::Port>> closing_;
+  std::map<std::string, uint16_t> interface_index_;
+  std::map<std::string, uint16_t> tunnel_index_;
+  std::map<PlannedNeighbor, uint32_t> pinned_;
+  std::vector<uint32_t> free_pinned_;
+  uint32_t next_pinned_ = 0;
+  std::map<PlannedHop, dataplane::NextHopId> single_hops_;
+  std::map<std::vector<PlannedHop>, dataplane::NextHopId> groups_;
+  std::map<net::Prefix, dataplane::NextHopId> installed_;          // what the FIB holds
+  // Given back by finish().
+  std::vector<dataplane::NextHopId> retired_hops_;
+  std::vector<uint32_t> retired_neighbors_;
+};
+
+}  // namespace sluice::control

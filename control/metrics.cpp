@@ -1,0 +1,208 @@
+#include "control/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <initializer_list>
+#include <iterator>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace sluice::control {
+namespace {
+
+using Label = std::pair<std::string_view, std::string>;
+
+// Prometheus text exposition: all samples of a metric stand together, after its HELP and TYPE.
+class Exposition {
+ public:
+  void counter(std::string_view name, std::string_view help) { begin(name, help, "counter"); }
+  void gauge(std::string_view name, std::string_view help) { begin(name, help, "gauge"); }
+
+  // A sample of the metric that began last.
+  template <class Number>
+  void sample(Number value, std::initializer_list<Label> labels = {}) {
+    out_ += name_;
+    char separator = '{';
+    for (const auto& [label, text] : labels) {
+      fmt::format_to(std::back_inserter(out_), "{}{}=\"{}\"", separator, label, escaped(text));
+      separator = ',';
+    }
+    if (separator == ',') out_ += '}';
+    if constexpr (std::floating_point<Number>) {
+      if (std::isnan(value)) {
+        out_ += " NaN\n";
+        return;
+      }
+      if (std::isinf(value)) {
+        out_ += value > 0 ? " +Inf\n" : " -Inf\n";
+        return;
+      }
+    }
+    fmt::format_to(std::back_inserter(out_), " {}\n", value);
+  }
+
+  [[nodiscard]] std::string take() { return std::move(out_); }
+
+ private:
+  void begin(std::string_view name, std::string_view help, std::string_view type) {
+    name_ = name;
+    fmt::format_to(std::back_inserter(out_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+
+  static std::string escaped(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == '\\' || c == '"') out += '\\';
+      out += c == '\n' ? std::string_view("\\n") : std::string_view(&c, 1);
+    }
+    return out;
+  }
+
+  std::string out_;
+  std::string_view name_;
+};
+
+void router_metrics(Exposition& out, const Status& status) {
+  out.gauge("sluice_build_info", "The version of the router, as a label; the value is always 1.");
+  out.sample(1, {{"version", status.version}});
+  out.gauge("sluice_ready", "1 when a full configuration is applied.");
+  out.sample(status.ready ? 1 : 0);
+  out.gauge("sluice_uptime_seconds", "Time since the router started.");
+  out.sample(status.uptime_seconds);
+  out.gauge("sluice_config_generation", "The generation of configuration that every worker has passed.");
+  out.sample(status.generation_applied);
+  out.gauge("sluice_config_generation_wanted", "The generation of configuration that was last accepted.");
+  out.sample(status.generation_wanted);
+  out.gauge("sluice_config_last_apply_seconds", "How long the last change took until every worker had passed it.");
+  out.sample(status.last_apply_milliseconds / 1000);
+  out.gauge("sluice_config_warnings", "Warnings about the configuration that is applied.");
+  out.sample(status.warnings.size());
+  out.gauge("sluice_mbufs", "Packet buffers in the pool.");
+  out.sample(status.mbufs_total);
+  out.gauge("sluice_mbufs_in_use", "Packet buffers that are out of the pool.");
+  out.sample(status.mbufs_in_use);
+}
+
+void worker_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
+  const auto each = [&](auto WorkerStatus::*field) {
+    for (const WorkerStatus& worker : workers) out.sample(worker.*field, {{"worker", std::to_string(worker.index)}});
+  };
+  out.counter("sluice_worker_packets_total", "Packets taken from ports and from other workers.");
+  each(&WorkerStatus::packets);
+  out.counter("sluice_worker_handed_over_packets_total", "Packets given to the worker that owns their connection.");
+  each(&WorkerStatus::handed_over);
+  out.counter("sluice_worker_received_over_packets_total", "Packets taken from other workers.");
+  each(&WorkerStatus::received_over);
+  out.counter("sluice_worker_busy_cycles_total", "TSC cycles of loops that moved at least one packet.");
+  each(&WorkerStatus::busy_cycles);
+  out.counter("sluice_worker_cycles_total", "TSC cycles of all loops.");
+  each(&WorkerStatus::total_cycles);
+  out.gauge("sluice_worker_config_generation", "The generation of configuration that the worker has passed.");
+  each(&WorkerStatus::generation);
+}
+
+void conntrack_metrics(Exposition& out, const Status& status) {
+  uint64_t v4 = 0;
+  uint64_t v6 = 0;
+  for (const WorkerStatus& worker : status.workers) {
+    v4 += worker.flows_v4;
+    v6 += worker.flows_v6;
+  }
+  out.gauge("sluice_conntrack_entries", "Connections tracked, over all workers.");
+  out.sample(v4, {{"family", "ipv4"}});
+  out.sample(v6, {{"family", "ipv6"}});
+  out.gauge("sluice_conntrack_entries_limit", "Connections that can be tracked in each family, over all workers.");
+  out.sample(status.conntrack_max);
+  out.gauge("sluice_worker_conntrack_entries", "Connections tracked by a worker.");
+  for (const WorkerStatus& worker : status.workers) {
+    out.sample(worker.flows_v4, {{"worker", std::to_string(worker.index)}, {"family", "ipv4"}});
+    out.sample(worker.flows_v6, {{"worker", std::to_string(worker.index)}, {"family", "ipv6"}});
+  }
+  out.counter("sluice_conntrack_opened_total", "Connections opened.");
+  for (const WorkerStatus& worker : status.workers) {
+    out.sample(worker.flows_opened, {{"worker", std::to_string(worker.index)}});
+  }
+  out.counter("sluice_conntrack_closed_total", "Connections closed, expired or removed.");
+  for (const WorkerStatus& worker : status.workers) {
+    out.sample(worker.flows_closed, {{"worker", std::to_string(worker.index)}});
+  }
+}
+
+void interface_metrics(Exposition& out, const std::vector<InterfaceStatus>& interfaces) {
+  const size_t labelled = std::min(interfaces.size(), max_labelled_interfaces);
+  const auto each = [&](uint64_t InterfaceStatus::*field) {
+    uint64_t others = 0;
+    for (size_t i = 0; i < interfaces.size(); ++i) {
+      const InterfaceStatus& interface = interfaces[i];
+      if (i < labelled) {
+        out.sample(interface.*field, {{"interface", interface.name}});
+      } else {
+        others += interface.*field;
+      }
+    }
+    if (labelled < interfaces.size()) out.sample(others, {{"interface", "(others)"}});
+  };
+  out.counter("sluice_interface_receive_packets_total", "Packets received.");
+  each(&InterfaceStatus::rx_packets);
+  out.counter("sluice_interface_receive_bytes_total", "Bytes received.");
+  each(&InterfaceStatus::rx_bytes);
+  out.counter("sluice_interface_transmit_packets_total", "Packets sent.");
+  each(&InterfaceStatus::tx_packets);
+  out.counter("sluice_interface_transmit_bytes_total", "Bytes sent.");
+  each(&InterfaceStatus::tx_bytes);
+  out.gauge("sluice_interface_up", "1 when the link is up.");
+  for (size_t i = 0; i < labelled; ++i) {
+    out.sample(interfaces[i].link_up ? 1 : 0, {{"interface", interfaces[i].name}});
+  }
+  out.gauge("sluice_interface_mtu_bytes", "The largest IP packet.");
+  for (size_t i = 0; i < labelled; ++i) out.sample(interfaces[i].mtu, {{"interface", interfaces[i].name}});
+}
+
+// The device's own counters belong to its port; interfaces with different VLAN tags share one.
+void port_metrics(Exposition& out, const std::vector<InterfaceStatus>& interfaces) {
+  std::vector<const InterfaceStatus*> ports;
+  std::set<uint16_t> seen;
+  for (const InterfaceStatus& interface : interfaces) {
+    if (ports.size() < max_labelled_interfaces && seen.insert(interface.port).second) ports.push_back(&interface);
+  }
+  const auto each = [&](uint64_t InterfaceStatus::*field) {
+    for (const InterfaceStatus* port : ports) {
+      out.sample(port->*field, {{"port", std::to_string(port->port)}, {"device", port->device}});
+    }
+  };
+  out.counter("sluice_port_receive_missed_total",
+              "Packets that the device dropped because no worker took them in time.");
+  each(&InterfaceStatus::rx_missed);
+  out.counter("sluice_port_receive_errors_total", "Packets that the device received with an error.");
+  each(&InterfaceStatus::rx_errors);
+  out.counter("sluice_port_transmit_errors_total", "Packets that the device could not send.");
+  each(&InterfaceStatus::tx_errors);
+}
+
+void counter_metrics(Exposition& out, const Counters& counters) {
+  out.counter("sluice_drops_total", "Packets that went no further, by reason.");
+  for (const NamedCounter& drop : counters.drops) {
+    if (drop.name != "none") out.sample(drop.value, {{"reason", drop.name}});
+  }
+  out.counter("sluice_events_total", "What else the router counts, by name.");
+  for (const NamedCounter& event : counters.events) out.sample(event.value, {{"event", event.name}});
+}
+
+}  // namespace
+
+std::string render_metrics(const Status& status, const Counters& counters) {
+  Exposition out;
+  router_metrics(out, status);
+  worker_metrics(out, status.workers);
+  conntrack_metrics(out, status);
+  interface_metrics(out, status.interfaces);
+  port_metrics(out, status.interfaces);
+  counter_metrics(out, counters);
+  return out.take();
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,485 @@
+#include "control/plan.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "encap/vxlan.h"
+
+namespace sluice::control {
+namespace {
+
+using config::Config;
+using config::TunnelMode;
+using dataplane::HopKind;
+using net::IpAddr;
+using net::Ipv4Addr;
+using net::MacAddr;
+using net::Prefix;
+
+PlannedHop fixed_hop(dataplane::NextHopId id, HopKind kind) { return {.kind = kind, .fixed = id}; }
+
+bool same_subnet(const config::Interface& interface, const IpAddr& address) {
+  return std::any_of(interface.addresses.begin(), interface.addresses.end(), [&](const Prefix& own) {
+    return !own.is_host() && own.contains(address);
+  });
+}
+
+// Builds a Plan in the order of precedence that plan.h names.
+class Planner {
+ public:
+  explicit Planner(const Config& config) : config_(config), gateway_(config.gateway) {}
+
+  Plan make() {
+    add_interfaces();
+    find_own_node();
+    add_static_tunnels();
+    add_static_routes();
+    add_static_neighbors();
+    add_pods();
+    add_default_gateways();
+    add_connected();
+    add_blocks();
+    add_services();
+    add_pools();
+    resolve_tunnels();
+    collect_neighbors();
+    make_terminator();
+    return std::move(plan_);
+  }
+
+ private:
+  void add(const Prefix& prefix, std::vector<PlannedHop> hops, std::string origin) {
+    plan_.routes.try_emplace(prefix, PlannedRoute{std::move(hops), std::move(origin)});
+  }
+  void add_fixed(const Prefix& prefix, dataplane::NextHopId id, HopKind kind, std::string origin) {
+    add(prefix, {fixed_hop(id, kind)}, std::move(origin));
+  }
+
+  void add_interfaces();
+  void find_own_node();
+  void add_static_tunnels();
+  void add_static_routes();
+  void add_static_neighbors();
+  void add_pods();
+  void add_default_gateways();
+  void add_connected();
+  void add_blocks();
+  void add_block(const Prefix& block, const config::Node& node);
+  void add_services();
+  void add_pools();
+  void resolve_tunnels();
+  void collect_neighbors();
+  void make_terminator();
+
+  [[nodiscard]] const config::Interface* interface_named(const std::string& name) const;
+  // The interface whose subnet holds `address`.
+  [[nodiscard]] const config::Interface* connected_to(const IpAddr& address) const;
+  [[nodiscard]] std::optional<PlannedHop> via(const IpAddr& address, const std::string& interface) const;
+  [[nodiscard]] std::vector<PlannedHop> hops_to(const IpAddr& address) const;
+  [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind);
+  [[nodiscard]] encap::TunnelSpec overlay_spec(encap::Kind kind) const;
+  [[nodiscard]] bool is_local(const std::string& node) const {
+    return std::find(gateway_.local_node_names.begin(), gateway_.local_node_names.end(), node) !=
+           gateway_.local_node_names.end();
+  }
+  [[nodiscard]] const config::IpPool* pool_of(const Prefix& block) const;
+
+  const Config& config_;
+  const config::Gateway& gateway_;
+  const config::Node* own_ = nullptr;
+  Plan plan_;
+  std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
+};
+
+const config::Interface* Planner::interface_named(const std::string& name) const {
+  const auto found = std::find_if(gateway_.interfaces.begin(), gateway_.interfaces.end(),
+                                  [&](const config::Interface& interface) { return interface.name == name; });
+  return found == gateway_.interfaces.end() ? nullptr : &*found;
+}
+
+const config::Interface* Planner::connected_to(const IpAddr& address) const {
+  const auto found = std::find_if(gateway_.interfaces.begin(), gateway_.interfaces.end(),
+                                  [&](const config::Interface& interface) { return same_subnet(interface, address); });
+  return found == gateway_.interfaces.end() ? nullptr : &*found;
+}
+
+void Planner::add_interfaces() {
+  for (const config::Interface& interface : gateway_.interfaces) {
+    PlannedInterface planned;
+    planned.name = interface.name;
+    planned.device = interface.device;
+    planned.mac = interface.mac;
+    planned.promiscuous = interface.promiscuous;
+    planned.vlan = interface.vlan;
+    planned.mtu = interface.mtu;
+    planned.role = interface.role == config::InterfaceRole::Uplink ? dataplane::Role::Uplink : dataplane::Role::Workload;
+    planned.rpf = static_cast<dataplane::ReversePathFilter>(interface.rpf);
+    planned.addresses = interface.addresses;
+    for (const Prefix& pod : interface.pod_addresses) planned.pod_addresses.push_back(pod.addr);
+    plan_.interfaces.push_back(std::move(planned));
+    for (const Prefix& address : interface.addresses) {
+      add_fixed(Prefix::host(address.addr), dataplane::hop::local, HopKind::Local, "interface");
+      const bool shared = interface.role == config::InterfaceRole::Uplink && !address.addr.is_link_local();
+      if (!shared) continue;
+      if (address.addr.is_v4() && plan_.router_v4.is_unspecified()) plan_.router_v4 = address.addr.v4();
+      if (address.addr.is_v6() && plan_.router_v6.is_unspecified()) plan_.router_v6 = address.addr.v6();
+    }
+  }
+  // SPOOF-3: link-local addresses are never forwarded.
+  add_fixed({Ipv4Addr::from_host(0xa9fe0000), 16}, dataplane::hop::blackhole, HopKind::Drop, "link-local");
+}
+
+void Planner::find_own_node() {
+  if (const auto found = config_.nodes.find(gateway_.node_name); found != config_.nodes.end()) own_ = &found->second;
+  if (own_ == nullptr) return;
+  // Masqueraded flows and what the router itself sends into tunnels come back to these (MASQ-5, MASQ-10).
+  for (const auto& address : {own_->vxlan_tunnel_ipv4, own_->ipip_tunnel_ipv4}) {
+    if (address) add_fixed(Prefix::host(*address), dataplane::hop::local, HopKind::Local, "tunnel address");
+  }
+}
+
+std::optional<PlannedHop> Planner::via(const IpAddr& address, const std::string& interface_name) const {
+  const config::Interface* interface = interface_name.empty() ? connected_to(address) : interface_named(interface_name);
+  if (interface == nullptr) return std::nullopt;
+  return PlannedHop{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface->name, address, std::nullopt}};
+}
+
+// The way to an underlay address: on-link, or as its route says.
+std::vector<PlannedHop> Planner::hops_to(const IpAddr& address) const {
+  if (const config::Interface* interface = connected_to(address); interface != nullptr) {
+    return {*via(address, interface->name)};
+  }
+  const auto* route = find_route(plan_.routes, address);
+  if (route == nullptr) return {};
+  std::vector<PlannedHop> hops;
+  for (const PlannedHop& hop : route->second.hops) {
+    if (hop.kind == HopKind::Gateway) hops.push_back(hop);
+    if (hop.kind == HopKind::Connected) hops.push_back(*via(address, hop.interface));
+  }
+  return hops;
+}
+
+encap::TunnelSpec Planner::overlay_spec(encap::Kind kind) const {
+  const config::Overlay& overlay = gateway_.overlay;
+  encap::TunnelSpec spec;
+  spec.kind = kind;
+  spec.vni = overlay.vxlan_vni;
+  spec.udp_port = overlay.vxlan_port;
+  spec.source_port_first = overlay.vxlan_source_ports.first;
+  spec.source_port_last = overlay.vxlan_source_ports.last;
+  spec.inner_source = overlay.vtep_mac.value_or(encap::vtep_mac(gateway_.node_name));
+  spec.outer_df = static_cast<encap::OuterDf>(overlay.outer_df);
+  spec.copy_dscp = overlay.dscp == config::DscpMode::Copy;
+  spec.dscp = overlay.dscp_value;
+  spec.copy_ecn = overlay.ecn == config::EcnMode::Normal;
+  return spec;
+}
+
+void Planner::add_static_tunnels() {
+  for (const config::Tunnel& tunnel : gateway_.tunnels) {
+    const encap::Kind kind = tunnel.type == config::TunnelType::Vxlan ? encap::Kind::Vxlan : encap::Kind::Ipip;
+    PlannedTunnel planned;
+    planned.spec = overlay_spec(kind);
+    planned.spec.remote = tunnel.remote;
+    if (tunnel.local) planned.spec.local = *tunnel.local;
+    if (tunnel.vni) planned.spec.vni = *tunnel.vni;
+    if (tunnel.remote_mac) planned.spec.inner_destination = *tunnel.remote_mac;
+    planned.label = fmt::format("{} {}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", net::to_string(tunnel.remote));
+    plan_.tunnels.emplace(tunnel.name, std::move(planned));
+    tunnel_mtu_[tunnel.name] = tunnel.mtu;
+  }
+}
+
+void Planner::add_static_routes() {
+  for (const config::StaticRoute& route : gateway_.routes) {
+    switch (route.type) {
+      case config::RouteType::Blackhole:
+        add_fixed(route.destination, dataplane::hop::blackhole, HopKind::Drop, "static");
+        continue;
+      case config::RouteType::Unreachable:
+        add_fixed(route.destination, dataplane::hop::unreachable, HopKind::Reject, "static");
+        continue;
+      case config::RouteType::Prohibit:
+        add_fixed(route.destination, dataplane::hop::prohibit, HopKind::Reject, "static");
+        continue;
+      case config::RouteType::Unicast:
+        break;
+    }
+    std::vector<PlannedHop> hops;
+    for (const config::RouteHop& hop : route.hops) {
+      if (!hop.tunnel.empty()) {
+        hops.push_back({.kind = HopKind::Tunnel, .tunnel = hop.tunnel});
+      } else if (hop.via) {
+        if (auto found = via(*hop.via, hop.interface)) hops.push_back(*found);
+      } else {
+        hops.push_back({.kind = HopKind::Connected, .interface = hop.interface});
+      }
+    }
+    if (hops.size() > dataplane::max_group_members) hops.resize(dataplane::max_group_members);
+    if (!hops.empty()) add(route.destination, std::move(hops), "static");
+  }
+}
+
+void Planner::add_static_neighbors() {
+  for (const config::StaticNeighbor& neighbor : gateway_.neighbors) {
+    if (neighbor.address.is_link_local() && neighbor.address.is_v6()) continue;
+    add(Prefix::host(neighbor.address),
+        {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{neighbor.interface, neighbor.address, neighbor.mac}}},
+        "neighbor");
+  }
+}
+
+void Planner::add_pods() {
+  for (const config::Interface& interface : gateway_.interfaces) {
+    for (const Prefix& pod : interface.pod_addresses) {
+      add(pod,
+          {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
+          "pod");
+    }
+  }
+}
+
+void Planner::add_default_gateways() {
+  for (const config::Interface& interface : gateway_.interfaces) {
+    if (interface.gateway_v4) add({Ipv4Addr{}, 0}, {*via(*interface.gateway_v4, interface.name)}, "interface");
+    if (interface.gateway_v6) add({net::Ipv6Addr{}, 0}, {*via(*interface.gateway_v6, interface.name)}, "interface");
+  }
+}
+
+void Planner::add_connected() {
+  for (const config::Interface& interface : gateway_.interfaces) {
+    for (const Prefix& address : interface.addresses) {
+      if (address.is_host() || (address.addr.is_v6() && address.addr.is_link_local())) continue;
+      const Prefix subnet = address.masked();
+      add(subnet, {{.kind = HopKind::Connected, .interface = interface.name}}, "interface");
+      // RFC 1812 section 5.3.5: directed broadcasts are not forwarded. RFC 3021: a /31 has none.
+      if (subnet.addr.is_v6() || subnet.length > 30) continue;
+      const uint32_t host_bits = ~uint32_t{0} >> subnet.length;
+      add_fixed(Prefix::host(subnet.addr), dataplane::hop::broadcast, HopKind::Drop, "broadcast");
+      add_fixed(Prefix::host(Ipv4Addr::from_host(subnet.addr.v4().host() | host_bits)), dataplane::hop::broadcast,
+                HopKind::Drop, "broadcast");
+    }
+  }
+}
+
+const config::IpPool* Planner::pool_of(const Prefix& block) const {
+  for (const auto& [name, pool] : config_.pools) {
+    if (pool.cidr.contains(block)) return &pool;
+  }
+  return nullptr;
+}
+
+std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind) {
+  const auto remote = node.underlay(net::Family::V4);
+  const std::string name = fmt::format("{}@{}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", node.name);
+  if (plan_.tunnels.contains(name)) return name;
+  PlannedTunnel planned;
+  planned.spec = overlay_spec(kind);
+  planned.spec.remote = remote->v4();
+  planned.spec.inner_destination = node.vxlan_mac.value_or(encap::vtep_mac(node.name));
+  planned.label = fmt::format("{} {}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", net::to_string(*remote));
+  if (own_ != nullptr) {
+    const auto& address = kind == encap::Kind::Vxlan ? own_->vxlan_tunnel_ipv4 : own_->ipip_tunnel_ipv4;
+    if (address) planned.masquerade = *address;
+  }
+  plan_.tunnels.emplace(name, std::move(planned));
+  return name;
+}
+
+// One block of one node: blackhole if it is ours (IPAM-5), else by the mode of its pool (ENC-1, ENC-2).
+void Planner::add_block(const Prefix& block, const config::Node& node) {
+  if (is_local(node.name)) {
+    if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
+    return;
+  }
+  const auto underlay = node.underlay(block.family());
+  if (!underlay) {
+    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the node has no {} address",
+                                         net::to_string(block), node.name, block.addr.is_v4() ? "IPv4" : "IPv6"));
+    return;
+  }
+  TunnelMode vxlan = TunnelMode::Never;
+  TunnelMode ipip = TunnelMode::Never;
+  if (const config::IpPool* pool = pool_of(block); pool != nullptr) {
+    vxlan = pool->vxlan_mode;
+    ipip = pool->ipip_mode;
+  }
+  const auto underlay_v4 = node.underlay(net::Family::V4);
+  const auto tunnelled = [&](TunnelMode mode) {
+    return underlay_v4 && (mode == TunnelMode::Always ||
+                           (mode == TunnelMode::CrossSubnet && connected_to(*underlay) == nullptr));
+  };
+  if (tunnelled(vxlan) || (tunnelled(ipip) && block.addr.is_v4())) {
+    const encap::Kind kind = tunnelled(vxlan) ? encap::Kind::Vxlan : encap::Kind::Ipip;
+    add(block, {{.kind = HopKind::Tunnel, .tunnel = tunnel_to(node, kind)}}, "node " + node.name);
+    return;
+  }
+  std::vector<PlannedHop> hops = hops_to(*underlay);
+  if (hops.empty()) {
+    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: {} is not reachable", net::to_string(block),
+                                         node.name, net::to_string(*underlay)));
+    return;
+  }
+  add(block, std::move(hops), "node " + node.name);
+}
+
+void Planner::add_blocks() {
+  std::set<std::string> with_blocks;
+  for (const auto& [name, block] : config_.blocks) {
+    if (!block.confirmed) continue;  // IPAM-4
+    with_blocks.insert(block.node);
+    const auto node = config_.nodes.find(block.node);
+    if (node != config_.nodes.end()) {
+      add_block(block.cidr, node->second);
+    } else if (is_local(block.node)) {
+      add_block(block.cidr, config::Node{.name = block.node});
+    } else {
+      plan_.warnings.push_back(
+          fmt::format("block {} has no route: there is no Node {}", net::to_string(block.cidr), block.node));
+    }
+  }
+  for (const auto& [name, node] : config_.nodes) {
+    if (with_blocks.contains(name)) continue;
+    for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
+  }
+}
+
+void Planner::add_services() {
+  const auto add_address = [&](const IpAddr& address) {
+    add_fixed(Prefix::host(address), dataplane::hop::service, HopKind::Service, "service");
+  };
+  for (const auto& [name, service] : config_.services) {
+    if (!service.proxied) continue;
+    for (const IpAddr& address : service.cluster_ips) add_address(address);
+    for (const IpAddr& address : service.external_ips) add_address(address);
+    for (const IpAddr& address : service.load_balancer_ips) add_address(address);
+  }
+  // SVC-3, SVC-70: what no service owns must not follow the default route.
+  for (const Prefix& cidr : gateway_.cluster.service_cidrs) {
+    switch (gateway_.proxy.service_loop_prevention) {
+      case config::ServiceLoopPrevention::Drop:
+        add_fixed(cidr, dataplane::hop::service_unknown, HopKind::Drop, "service CIDR");
+        break;
+      case config::ServiceLoopPrevention::Reject:
+        add_fixed(cidr, dataplane::hop::unreachable, HopKind::Reject, "service CIDR");
+        break;
+      case config::ServiceLoopPrevention::Disabled:
+        break;
+    }
+  }
+}
+
+// ENC-4: an address of a pool that is in no block leads nowhere.
+void Planner::add_pools() {
+  for (const auto& [name, pool] : config_.pools) {
+    add_fixed(pool.cidr, dataplane::hop::blackhole, HopKind::Drop, "pool");
+  }
+}
+
+// The way of the outer packet, the own end and the MTU of every tunnel.
+void Planner::resolve_tunnels() {
+  std::map<std::string, PlannedHop> outer;
+  for (auto& [name, tunnel] : plan_.tunnels) {
+    const std::vector<PlannedHop> hops = hops_to(tunnel.spec.remote);
+    if (hops.empty()) {
+      plan_.warnings.push_back(fmt::format("tunnel {} ({}) has no way to its remote end", name, tunnel.label));
+      continue;
+    }
+    outer.emplace(name, hops.front());
+    const config::Interface* interface = interface_named(hops.front().neighbor->interface);
+    if (tunnel.spec.local.is_unspecified()) {
+      if (own_ != nullptr && own_->underlay(net::Family::V4)) {
+        const IpAddr own = *own_->underlay(net::Family::V4);
+        if (plan_.routes.contains(Prefix::host(own))) tunnel.spec.local = own.v4();
+      }
+      for (const Prefix& address : interface->addresses) {
+        if (tunnel.spec.local.is_unspecified() && address.addr.is_v4()) tunnel.spec.local = address.addr.v4();
+      }
+      if (tunnel.spec.local.is_unspecified()) tunnel.spec.local = plan_.router_v4;
+    }
+    if (tunnel.masquerade.is_unspecified()) tunnel.masquerade = tunnel.spec.local;
+    const auto configured = tunnel_mtu_.contains(name) ? tunnel_mtu_[name] : std::nullopt;
+    const auto automatic = static_cast<uint16_t>(interface->mtu - encap::overhead(tunnel.spec.kind));
+    tunnel.spec.mtu = configured ? *configured : gateway_.overlay.mtu.value_or(automatic);
+  }
+  for (auto& [prefix, route] : plan_.routes) {
+    std::erase_if(route.hops, [&](PlannedHop& hop) {
+      if (hop.kind != HopKind::Tunnel) return false;
+      const auto found = outer.find(hop.tunnel);
+      if (found == outer.end()) return true;
+      hop.neighbor = found->second.neighbor;
+      return false;
+    });
+    if (route.hops.empty()) route.hops = {fixed_hop(dataplane::hop::unreachable, HopKind::Reject)};
+  }
+  std::erase_if(plan_.tunnels, [&](const auto& tunnel) { return !outer.contains(tunnel.first); });
+}
+
+// A neighbour is known by one MAC: where one hop knows it statically, all do. A host route to every neighbour of a
+// connected subnet makes direct traffic to it use the same entry.
+void Planner::collect_neighbors() {
+  std::map<std::pair<std::string, IpAddr>, MacAddr> known;
+  for (const config::StaticNeighbor& neighbor : gateway_.neighbors) {
+    known[{neighbor.interface, neighbor.address}] = neighbor.mac;
+  }
+  for (auto& [prefix, route] : plan_.routes) {
+    for (PlannedHop& hop : route.hops) {
+      if (!hop.neighbor) continue;
+      const auto found = known.find({hop.neighbor->interface, hop.neighbor->address});
+      if (found != known.end() && !hop.neighbor->mac) hop.neighbor->mac = found->second;
+      plan_.neighbors.insert(*hop.neighbor);
+    }
+  }
+  for (const PlannedNeighbor& neighbor : plan_.neighbors) {
+    if (neighbor.address.is_v6() && neighbor.address.is_link_local()) continue;
+    if (connected_to(neighbor.address) == nullptr) continue;
+    add(Prefix::host(neighbor.address), {{.kind = HopKind::Gateway, .neighbor = neighbor}}, "neighbor");
+  }
+}
+
+void Planner::make_terminator() {
+  encap::Terminator& terminator = plan_.terminator;
+  terminator.udp_port = gateway_.overlay.vxlan_port;
+  terminator.vni = gateway_.overlay.vxlan_vni;
+  terminator.strict_flags = gateway_.overlay.strict_vxlan_flags;
+  terminator.vtep_mac = gateway_.overlay.vtep_mac.value_or(encap::vtep_mac(gateway_.node_name));
+  std::vector<encap::KnownSources::Node> sources;
+  uint16_t index = 0;
+  for (const auto& [name, pool] : config_.pools) {
+    terminator.accept_vxlan = terminator.accept_vxlan || pool.vxlan_mode != TunnelMode::Never;
+    terminator.accept_ipip = terminator.accept_ipip || pool.ipip_mode != TunnelMode::Never;
+  }
+  for (const auto& [name, node] : config_.nodes) {
+    const auto underlay = node.underlay(net::Family::V4);
+    if (!is_local(name) && underlay) sources.push_back({underlay->v4(), index++});
+  }
+  std::set<Ipv4Addr> endpoints;
+  for (const auto& [name, tunnel] : plan_.tunnels) {
+    (tunnel.spec.kind == encap::Kind::Vxlan ? terminator.accept_vxlan : terminator.accept_ipip) = true;
+    sources.push_back({tunnel.spec.remote, index++});
+    endpoints.insert(tunnel.spec.local);
+  }
+  // A tunnel may bring packets before there is a block to send any back to.
+  if (terminator.accept_vxlan || terminator.accept_ipip) {
+    if (own_ != nullptr && own_->underlay(net::Family::V4)) endpoints.insert(own_->underlay(net::Family::V4)->v4());
+    if (endpoints.empty() && !plan_.router_v4.is_unspecified()) endpoints.insert(plan_.router_v4);
+  }
+  terminator.sources = encap::KnownSources(sources, gateway_.overlay.external_nodes, index);
+  plan_.tunnel_endpoints.assign(endpoints.begin(), endpoints.end());
+}
+
+}  // namespace
+
+Plan make_plan(const Config& config) { return Planner(config).make(); }
+
+const std::pair<const Prefix, PlannedRoute>* find_route(const std::map<Prefix, PlannedRoute>& routes,
+                                                        const IpAddr& address) {
+  for (int length = address.bit_length(); length >= 0; --length) {
+    const auto found = routes.find(Prefix{address, static_cast<uint8_t>(length)}.masked());
+    if (found != routes.end()) return &*found;
+  }
+  return nullptr;
+}
+
+}  // namespace sluice::control

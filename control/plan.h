@@ -1,0 +1,92 @@
+// Config → Plan: interfaces, tunnels, neighbours and routes as values that name each other by name. Pure: no
+// device, no table, no clock. What it says is put into the data plane by Deployment (deployment.h).
+//
+// Where several sources want the same prefix the first of this list wins: own addresses, static routes, static
+// neighbours, pods of workload ports, default gateways, connected subnets, blocks of nodes, services, pools.
+#pragma once
+
+#include <compare>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/model.h"
+#include "dataplane/interface.h"
+#include "dataplane/next_hop.h"
+#include "encap/decap.h"
+#include "encap/tunnel.h"
+
+namespace sluice::control {
+
+struct PlannedNeighbor {
+  std::string interface;
+  net::IpAddr address;
+  std::optional<net::MacAddr> mac;  // static
+
+  friend bool operator==(const PlannedNeighbor&, const PlannedNeighbor&) = default;
+  friend auto operator<=>(const PlannedNeighbor&, const PlannedNeighbor&) = default;
+};
+
+// One way to go. Ordered by all its fields, so that equal hops of many routes become one entry.
+struct PlannedHop {
+  dataplane::HopKind kind = dataplane::HopKind::Drop;
+  dataplane::NextHopId fixed = 0;  // one of dataplane::hop:: for kinds that need nothing else
+  std::string interface;           // Connected
+  std::optional<PlannedNeighbor> neighbor;  // Gateway, Tunnel (of the outer packet)
+  std::string tunnel;              // Tunnel: its name
+
+  friend bool operator==(const PlannedHop&, const PlannedHop&) = default;
+  friend auto operator<=>(const PlannedHop&, const PlannedHop&) = default;
+};
+
+struct PlannedRoute {
+  std::vector<PlannedHop> hops;  // several: ECMP, at most dataplane::max_group_members
+  std::string origin;            // for people: interface, static, node, pool, service …
+
+  friend bool operator==(const PlannedRoute&, const PlannedRoute&) = default;
+};
+
+struct PlannedInterface {
+  std::string name;
+  std::string device;
+  std::optional<net::MacAddr> mac;  // default: the port's
+  bool promiscuous = false;
+  uint16_t vlan = 0;
+  uint16_t mtu = 1500;
+  dataplane::Role role = dataplane::Role::Uplink;
+  dataplane::ReversePathFilter rpf = dataplane::ReversePathFilter::Off;
+  std::vector<net::Prefix> addresses;
+  std::vector<net::IpAddr> pod_addresses;
+
+  friend bool operator==(const PlannedInterface&, const PlannedInterface&) = default;
+};
+
+struct PlannedTunnel {
+  encap::TunnelSpec spec;
+  net::Ipv4Addr masquerade;  // MASQ-5
+  std::string label;         // "vxlan 192.168.0.12"
+
+  friend bool operator==(const PlannedTunnel&, const PlannedTunnel&) = default;
+};
+
+struct Plan {
+  std::vector<PlannedInterface> interfaces;
+  std::map<std::string, PlannedTunnel> tunnels;
+  std::map<net::Prefix, PlannedRoute> routes;
+  std::set<PlannedNeighbor> neighbors;      // every one that a hop names
+  std::vector<net::Ipv4Addr> tunnel_endpoints;
+  encap::Terminator terminator;
+  net::Ipv4Addr router_v4;                  // source of what the router sends where the interface has no address
+  net::Ipv6Addr router_v6;
+  std::vector<std::string> warnings;        // routes that lead nowhere yet, and why
+};
+
+[[nodiscard]] Plan make_plan(const config::Config& config);
+
+// Longest match among the plan's routes; nullptr if none.
+[[nodiscard]] const std::pair<const net::Prefix, PlannedRoute>* find_route(
+    const std::map<net::Prefix, PlannedRoute>& routes, const net::IpAddr& address);
+
+}  // namespace sluice::control

@@ -1,0 +1,183 @@
+// What the config API and the metrics ask of the running router. The API server knows only this interface,
+// so that it can be tested without a data plane; Controller (controller.h) implements it.
+//
+// All calls are made on the control thread. Those that return an awaitable wait for the workers (a grace
+// period, an answer on the command ring) without blocking that thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/json/value.hpp>
+
+#include "config/json.h"
+#include "dataplane/net/addr.h"
+
+namespace sluice::control {
+
+template <class T>
+using Awaitable = boost::asio::awaitable<T>;
+
+// The answer to a change of configuration.
+struct ApplyReply {
+  enum class Code { Applied, Unchanged, SyntaxError, Invalid, StaleBase, Failed };
+  Code code = Code::Failed;
+  uint64_t generation = 0;                 // the one that serves after the call
+  std::string message;                     // SyntaxError, StaleBase, Failed: one sentence
+  std::vector<config::Fault> faults;       // Invalid
+  std::vector<config::Warning> warnings;
+  double apply_milliseconds = 0;
+};
+
+struct ApplyOptions {
+  bool dry_run = false;
+  bool ignore_unknown_kinds = false;
+  bool ndjson = false;                     // one object per line
+};
+
+struct InterfaceStatus {
+  std::string name;
+  std::string device;
+  uint16_t port = 0;                       // DPDK port id
+  uint16_t vlan = 0;
+  net::MacAddr mac;
+  uint16_t mtu = 0;
+  bool link_up = false;
+  std::vector<net::Prefix> addresses;
+  uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;  // by the router's own counters
+  uint64_t rx_missed = 0, rx_errors = 0, tx_errors = 0;                 // by the device, of the port
+};
+
+struct WorkerStatus {
+  uint16_t index = 0;
+  int cpu = 0;
+  uint64_t generation = 0;                 // last snapshot it has passed
+  uint64_t busy_cycles = 0;                // TSC, loops that moved at least one packet
+  uint64_t total_cycles = 0;
+  uint64_t packets = 0;                    // packets taken from ports and rings
+  uint64_t handed_over = 0;                // given to other workers
+  uint64_t received_over = 0;              // taken from other workers
+  uint64_t flows_v4 = 0, flows_v6 = 0;     // live connections
+  uint64_t flows_opened = 0, flows_closed = 0;
+};
+
+struct Status {
+  std::string version;
+  std::string node_name;
+  uint64_t generation_wanted = 0;
+  uint64_t generation_applied = 0;         // passed by every worker
+  bool ready = false;                      // a full configuration is applied
+  double uptime_seconds = 0;
+  double last_apply_milliseconds = 0;
+  std::vector<std::string> warnings;
+  std::vector<WorkerStatus> workers;
+  std::vector<InterfaceStatus> interfaces;
+  uint32_t mbufs_total = 0, mbufs_in_use = 0;
+  uint64_t conntrack_max = 0;              // per family, all workers
+};
+
+struct NamedCounter {
+  std::string name;
+  uint64_t value = 0;
+};
+
+struct Counters {
+  std::vector<NamedCounter> drops;         // every DropReason, by its name, summed over workers
+  std::vector<NamedCounter> events;        // everything else: icmp errors sent, arp requests, …
+};
+
+struct NeighborEntry {
+  std::string interface;
+  net::IpAddr address;
+  net::MacAddr mac;
+  std::string state;                       // incomplete, reachable, stale, failed, permanent
+  double age_seconds = 0;
+};
+
+struct RouteEntry {
+  net::Prefix destination;
+  std::string type;                        // unicast, connected, local, service, blackhole, unreachable, prohibit, tunnel
+  std::string origin;                      // interface, static, block, pool, service, node
+  struct Hop {
+    std::string interface;
+    std::optional<net::IpAddr> via;
+    std::string tunnel;                    // "vxlan 192.168.0.12", "ipip 192.168.0.13"
+    std::string neighbor_state;
+  };
+  std::vector<Hop> hops;
+};
+
+struct ServiceEntry {
+  std::string name;                        // "default/web:http"
+  std::string protocol;
+  struct Frontend {
+    std::string kind;                      // ClusterIP, ExternalIP, LoadBalancer, NodePort
+    net::IpAddr address;
+    uint16_t port = 0;
+  };
+  std::vector<Frontend> frontends;
+  struct Endpoint {
+    net::IpAddr address;
+    uint16_t port = 0;
+    std::string node;
+    bool local = false;
+    bool ready = false, serving = false, terminating = false;
+  };
+  std::vector<Endpoint> endpoints;
+  std::string internal_policy, external_policy;
+};
+
+struct FlowEntry {
+  std::string protocol;                    // tcp, udp, icmp, …
+  std::string state;                       // ESTABLISHED … for TCP, empty otherwise
+  bool assured = false, replied = false;
+  uint16_t worker = 0;
+  struct Tuple {
+    net::IpAddr src, dst;
+    uint16_t src_port = 0, dst_port = 0;
+    uint64_t packets = 0, bytes = 0;
+  };
+  Tuple original, reply;                   // as the packets carry them when they arrive
+  std::string service;                     // "default/web:http" or empty
+  double expires_seconds = 0;
+};
+
+// Empty fields match everything.
+struct FlowFilter {
+  std::optional<net::Prefix> src, dst;     // of the original direction
+  std::optional<uint16_t> src_port, dst_port;
+  std::optional<uint8_t> protocol;
+  std::string service;
+  size_t limit = 1000;
+};
+
+class Router {
+ public:
+  virtual ~Router() = default;
+
+  // PUT /v1/config: `text` is the whole document.
+  virtual Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) = 0;
+  // PATCH /v1/config: `text` is a Delta with optional baseGeneration.
+  virtual Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) = 0;
+  // PUT and DELETE of one object.
+  virtual Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) = 0;
+  virtual Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) = 0;
+
+  // The applied objects as a v1 List with metadata.generation; empty strings match all.
+  [[nodiscard]] virtual boost::json::value applied_config(std::string_view kind, std::string_view ns) const = 0;
+  [[nodiscard]] virtual Status status() const = 0;
+  [[nodiscard]] virtual Counters counters() const = 0;
+  [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
+  [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
+  [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
+  virtual Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) = 0;
+  // Number of connections removed.
+  virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;
+};
+
+}  // namespace sluice::control

@@ -1,0 +1,179 @@
+#include "control/service_compiler.h"
+
+#include <algorithm>
+
+namespace sluice::control {
+namespace {
+
+using config::Config;
+using config::Service;
+using config::ServiceType;
+using net::IpAddr;
+
+bool reachable_from_outside(const Service& service, const config::ServicePort& port) {
+  return port.node_port != 0 || !service.external_ips.empty() || !service.load_balancer_ips.empty();
+}
+
+template <class F>
+struct Candidate {
+  nat::Backend<F> backend;
+  bool ready;
+  bool fallback;  // serving and terminating
+};
+
+// SVC-10: all that are ready; only if there is none, those that still serve while they terminate.
+template <class F, class Wanted>
+std::vector<nat::Backend<F>> usable(const std::vector<Candidate<F>>& candidates, Wanted&& wanted) {
+  std::vector<nat::Backend<F>> ready;
+  std::vector<nat::Backend<F>> fallback;
+  for (const Candidate<F>& candidate : candidates) {
+    if (!wanted(candidate)) continue;
+    if (candidate.ready) ready.push_back(candidate.backend);
+    if (candidate.fallback) fallback.push_back(candidate.backend);
+  }
+  return ready.empty() ? fallback : ready;
+}
+
+template <class F>
+bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
+  return a.protocol == b.protocol && a.external_policy == b.external_policy &&
+         a.internal_policy == b.internal_policy && a.has_endpoint == b.has_endpoint &&
+         a.affinity_seconds == b.affinity_seconds && a.cluster.backends == b.cluster.backends &&
+         a.local.backends == b.local.backends && a.restricted == b.restricted &&
+         a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving &&
+         std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
+                    [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
+}
+
+}  // namespace
+
+uint32_t ServiceCompiler::id_of(const std::string& name) {
+  const auto [at, inserted] = ids_.try_emplace(name, static_cast<uint32_t>(names_.size()));
+  if (inserted) names_.push_back(name);
+  return at->second;
+}
+
+std::string ServiceCompiler::name_of(uint32_t id) const { return id < names_.size() ? names_[id] : std::string(); }
+
+std::vector<uint32_t> ServiceCompiler::ids_of(const std::string& name) const {
+  std::vector<uint32_t> ids;
+  for (auto at = ids_.lower_bound(name); at != ids_.end() && at->first.starts_with(name); ++at) {
+    if (at->first.size() == name.size() || at->first[name.size()] == ':') ids.push_back(at->second);
+  }
+  return ids;
+}
+
+template <class F>
+nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Service& service,
+                                               const config::ServicePort& port,
+                                               const std::vector<const config::EndpointSlice*>& slices,
+                                               const std::vector<IpAddr>& own_addresses) {
+  const auto& local_nodes = config.gateway.local_node_names;
+  std::vector<Candidate<F>> candidates;
+  nat::ServicePort<F> inputs;
+  for (const config::EndpointSlice* slice : slices) {
+    if (slice->fqdn || slice->family != F::family) continue;
+    for (const config::EndpointPort& slice_port : slice->ports) {
+      // SVC-6: slice ports and service ports meet by name.
+      if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
+      for (const config::Endpoint& endpoint : slice->endpoints) {
+        const nat::Backend<F> backend{F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
+                                      std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) !=
+                                          local_nodes.end()};
+        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating});
+        if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
+      }
+    }
+  }
+  inputs.protocol = static_cast<uint8_t>(port.protocol);
+  inputs.external_policy = static_cast<nat::TrafficPolicy>(service.external_policy);
+  inputs.internal_policy = static_cast<nat::TrafficPolicy>(service.internal_policy);
+  inputs.affinity_seconds = service.affinity ? static_cast<uint32_t>(service.affinity->count()) : 0;
+  inputs.has_endpoint = std::any_of(candidates.begin(), candidates.end(),
+                                    [](const auto& candidate) { return candidate.ready || candidate.fallback; });
+  const bool outside = reachable_from_outside(service, port);
+  const bool internal_local = service.internal_policy == config::TrafficPolicy::Local;
+  const bool external_local = service.external_policy == config::TrafficPolicy::Local;
+  if (!internal_local || outside) {  // SVC-12
+    inputs.cluster.backends = usable(candidates, [](const auto&) { return true; });
+  }
+  if (internal_local || (external_local && outside)) {
+    inputs.local.backends = usable(candidates, [](const auto& candidate) { return candidate.backend.local; });
+  }
+  for (const net::Prefix& range : service.source_ranges) {
+    if (range.family() != F::family) continue;
+    inputs.restricted = true;
+    inputs.source_ranges.push_back({F::addr_of(range.addr), range.length});
+    inputs.ranges_admit_node = inputs.ranges_admit_node ||
+                               std::any_of(own_addresses.begin(), own_addresses.end(),
+                                           [&](const IpAddr& own) { return range.contains(own); });
+  }
+  return inputs;
+}
+
+template <class F>
+std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
+    const Config& config, const SliceIndex& slices, const std::vector<IpAddr>& own_addresses, Cache<F>& cache) {
+  static const std::vector<const config::EndpointSlice*> no_slices;
+  std::vector<IpAddr> node_port_addresses;
+  bool primary_taken = false;
+  for (const IpAddr& own : own_addresses) {
+    if (own.family() != F::family || own.is_link_local()) continue;
+    const auto& cidrs = config.gateway.proxy.node_port_addresses;
+    const bool primary = config.gateway.proxy.node_ports_on_primary && !primary_taken;
+    primary_taken = true;
+    if (primary || std::any_of(cidrs.begin(), cidrs.end(), [&](const auto& cidr) { return cidr.contains(own); })) {
+      node_port_addresses.push_back(own);
+    }
+  }
+  Cache<F> next;
+  std::vector<nat::Frontend<F>> frontends;
+  for (const auto& [name, service] : config.services) {
+    if (!service.proxied) continue;
+    const auto found = slices.find(name);
+    for (const config::ServicePort& port : service.ports) {
+      const std::string port_name =
+          name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
+      nat::ServicePort<F> inputs =
+          inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
+      std::shared_ptr<const nat::ServicePort<F>> shared;
+      if (const auto cached = cache.find(port_name);
+          cached != cache.end() && same_inputs(cached->second.inputs, inputs)) {
+        shared = cached->second.port;
+      } else {
+        nat::ServicePort<F> built = inputs;
+        built.id = id_of(port_name);
+        built.name = port_name;
+        const uint32_t size = config.gateway.proxy.maglev_table_size;
+        built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, size);
+        built.local = nat::make_backend_set<F>(inputs.local.backends, size);
+        shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
+      }
+      const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
+        if (address.family() != F::family) return;
+        frontends.push_back({F::addr_of(address), net::be16::from_host(number),
+                             static_cast<uint8_t>(port.protocol), kind, shared});
+      };
+      for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);
+      for (const IpAddr& address : service.external_ips) add(address, port.port, nat::FrontendKind::ExternalIp);
+      for (const IpAddr& address : service.load_balancer_ips) add(address, port.port, nat::FrontendKind::LoadBalancer);
+      if (port.node_port != 0) {
+        for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
+      }
+      next.emplace(port_name, Built<F>{std::move(inputs), std::move(shared)});
+    }
+  }
+  cache = std::move(next);
+  return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
+}
+
+ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std::vector<IpAddr>& own_addresses) {
+  SliceIndex slices;
+  for (const auto& [name, slice] : config.slices) {
+    if (!slice.service.empty()) slices[{name.ns, slice.service}].push_back(&slice);
+  }
+  return {compile_family<net::V4>(config, slices, own_addresses, cache_v4_),
+          compile_family<net::V6>(config, slices, own_addresses, cache_v6_)};
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,58 @@
+// Config → service tables: which endpoints each service port may use (SVC-10 to SVC-14) and all its frontends
+// (3.1). Keeps what it built: a service port whose inputs did not change is shared with the previous snapshot,
+// Maglev table included, so one endpoint's change builds one service (SCALE-5).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/model.h"
+#include "nat/service.h"
+
+namespace sluice::control {
+
+class ServiceCompiler {
+ public:
+  struct Tables {
+    std::shared_ptr<const nat::ServiceTable<net::V4>> v4;
+    std::shared_ptr<const nat::ServiceTable<net::V6>> v6;
+  };
+
+  // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
+  [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses);
+
+  // "namespace/name:port" of a ServicePort id; empty: none.
+  [[nodiscard]] std::string name_of(uint32_t id) const;
+  // Ids of a service ("default/web"), of one of its ports ("default/web:http"), in both families.
+  [[nodiscard]] std::vector<uint32_t> ids_of(const std::string& name) const;
+
+ private:
+  template <class F>
+  struct Built {
+    nat::ServicePort<F> inputs;  // without Maglev tables: what it was made of
+    std::shared_ptr<const nat::ServicePort<F>> port;
+  };
+  template <class F>
+  using Cache = std::map<std::string, Built<F>>;
+  using SliceIndex = std::map<config::ObjectName, std::vector<const config::EndpointSlice*>>;
+
+  template <class F>
+  [[nodiscard]] std::shared_ptr<const nat::ServiceTable<F>> compile_family(
+      const config::Config& config, const SliceIndex& slices, const std::vector<net::IpAddr>& own_addresses,
+      Cache<F>& cache);
+  template <class F>
+  [[nodiscard]] nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
+                                              const config::ServicePort& port,
+                                              const std::vector<const config::EndpointSlice*>& slices,
+                                              const std::vector<net::IpAddr>& own_addresses);
+  [[nodiscard]] uint32_t id_of(const std::string& name);
+
+  Cache<net::V4> cache_v4_;
+  Cache<net::V6> cache_v6_;
+  std::map<std::string, uint32_t> ids_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace sluice::control

@@ -1,0 +1,68 @@
+// What the parts of one worker share: its number, its clock, the snapshot of this loop, its counters, and the
+// tables of the router. One per worker; nothing in it is touched by another worker.
+#pragma once
+
+#include <cstdint>
+
+#include <rte_cycles.h>
+#include <rte_mbuf.h>
+
+#include "dataplane/counters.h"
+#include "dataplane/fib.h"
+#include "dataplane/handoff.h"
+#include "dataplane/neighbor.h"
+#include "dataplane/net/burst.h"
+#include "dataplane/next_hop.h"
+#include "dataplane/snapshot.h"
+#include "nat/flow.h"
+
+namespace sluice::dataplane {
+
+// Shared by all workers, changed in place by one writer each.
+struct Tables {
+  Fib* fib = nullptr;
+  NextHopTable* next_hops = nullptr;
+  NeighborTable* neighbors = nullptr;
+  HandoffRings* rings = nullptr;
+  rte_mempool* pool = nullptr;
+  net::FlowHasher hasher;
+  uint16_t workers = 1;
+};
+
+struct Context {
+  uint16_t worker = 0;
+  Tables tables;
+  const Snapshot* snapshot = nullptr;
+  uint64_t tsc = 0;
+  nat::Millis now = 0;      // milliseconds, from tsc
+  uint16_t ip_id = 0;       // of the next packet the router itself makes
+  uint64_t random = 1;      // xorshift state
+  WorkerCounters counters;
+  net::Burst<rte_mbuf*, 256> dropped;  // freed together at the end of the loop
+
+  [[nodiscard]] const Interface& interface(uint16_t index) const { return snapshot->interfaces[index]; }
+
+  void drop(rte_mbuf* mbuf, net::DropReason reason) {
+    counters.drop(reason);
+    discard(mbuf);
+  }
+  // Frees without counting: the packet was answered or copied.
+  void discard(rte_mbuf* mbuf) {
+    if (dropped.full()) free_dropped();
+    dropped.push(mbuf);
+  }
+  void free_dropped() {
+    if (dropped.empty()) return;
+    rte_pktmbuf_free_bulk(dropped.data(), static_cast<unsigned>(dropped.size()));
+    dropped.clear();
+  }
+  // xorshift64*: for ports and identifiers, not for secrets.
+  uint64_t next_random() {
+    random ^= random >> 12;
+    random ^= random << 25;
+    random ^= random >> 27;
+    return random * 0x2545f4914f6cdd1d;
+  }
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,50 @@
+#include "dataplane/counters.h"
+
+#include <utility>
+
+namespace sluice::dataplane {
+namespace {
+
+constexpr std::array<std::pair<Event, std::string_view>, event_count> event_names{{
+    {Event::PacketsIn, "packets_in"},
+    {Event::HandedOver, "handed_over"},
+    {Event::ReceivedOver, "received_over"},
+    {Event::FlowHits, "flow_hits"},
+    {Event::FlowMisses, "flow_misses"},
+    {Event::FlowsOpened, "flows_opened"},
+    {Event::FlowsClosed, "flows_closed"},
+    {Event::FlowsEvicted, "flows_evicted"},
+    {Event::Transit, "transit"},
+    {Event::ServiceFlows, "service_flows"},
+    {Event::Masqueraded, "masqueraded"},
+    {Event::Decapsulated, "decapsulated"},
+    {Event::Encapsulated, "encapsulated"},
+    {Event::Fragmented, "fragmented"},
+    {Event::FragmentsSent, "fragments_sent"},
+    {Event::IcmpErrorsSent, "icmp_errors_sent"},
+    {Event::IcmpErrorsLimited, "icmp_errors_limited"},
+    {Event::IcmpErrorsTranslated, "icmp_errors_translated"},
+    {Event::EchoReplies, "echo_replies"},
+    {Event::ArpRequestsSent, "arp_requests_sent"},
+    {Event::ArpRepliesSent, "arp_replies_sent"},
+    {Event::ArpReceived, "arp_received"},
+    {Event::NdSolicitsSent, "nd_solicits_sent"},
+    {Event::NdAdvertsSent, "nd_adverts_sent"},
+    {Event::NdReceived, "nd_received"},
+    {Event::EcnOddCombination, "ecn_odd_combination"},
+    {Event::StubClashes, "stub_clashes"},
+}};
+
+constexpr bool in_order() {
+  for (size_t i = 0; i < event_names.size(); ++i) {
+    if (event_names[i].first != static_cast<Event>(i)) return false;
+  }
+  return true;
+}
+static_assert(in_order(), "event_names lists every Event in the order of the enumeration");
+
+}  // namespace
+
+std::string_view name(Event event) { return event_names[static_cast<size_t>(event)].second; }
+
+}  // namespace sluice::dataplane

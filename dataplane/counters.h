@@ -1,0 +1,71 @@
+// What one worker counts. Plain additions by its owner, read and summed by the control thread; a torn or late
+// read shows in the next scrape. Bursts add once.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "dataplane/net/verdict.h"
+
+namespace sluice::dataplane {
+
+inline constexpr size_t max_interfaces = 1024;
+
+enum class Event : uint8_t {
+  PacketsIn,          // from ports
+  HandedOver,         // to other workers
+  ReceivedOver,       // from other workers
+  FlowHits,
+  FlowMisses,
+  FlowsOpened,
+  FlowsClosed,
+  FlowsEvicted,
+  Transit,            // forwarded without a flow
+  ServiceFlows,
+  Masqueraded,
+  Decapsulated,
+  Encapsulated,
+  Fragmented,         // packets cut into fragments
+  FragmentsSent,
+  IcmpErrorsSent,
+  IcmpErrorsLimited,  // not sent: rate limit
+  IcmpErrorsTranslated,
+  EchoReplies,
+  ArpRequestsSent,
+  ArpRepliesSent,
+  ArpReceived,
+  NdSolicitsSent,
+  NdAdvertsSent,
+  NdReceived,
+  EcnOddCombination,  // RFC 6040 section 4.2
+  StubClashes,
+  Count,
+};
+inline constexpr size_t event_count = static_cast<size_t>(Event::Count);
+
+// snake_case, stable.
+[[nodiscard]] std::string_view name(Event event);
+
+struct InterfaceCounters {
+  uint64_t rx_packets = 0;
+  uint64_t rx_bytes = 0;
+  uint64_t tx_packets = 0;
+  uint64_t tx_bytes = 0;
+};
+
+struct alignas(64) WorkerCounters {
+  std::array<uint64_t, net::drop_reason_count> drops{};
+  std::array<uint64_t, event_count> events{};
+  uint64_t busy_cycles = 0;   // TSC of loops that moved a packet
+  uint64_t total_cycles = 0;  // TSC of all loops
+  uint64_t loops = 0;
+  uint64_t live_flows_v4 = 0;
+  uint64_t live_flows_v6 = 0;
+  std::array<InterfaceCounters, max_interfaces> interfaces{};
+
+  void drop(net::DropReason reason, uint64_t count = 1) { drops[static_cast<size_t>(reason)] += count; }
+  void add(Event event, uint64_t count = 1) { events[static_cast<size_t>(event)] += count; }
+};
+
+}  // namespace sluice::dataplane

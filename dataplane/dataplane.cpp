@@ -1,0 +1,102 @@
+#include "dataplane/dataplane.h"
+
+#include <sys/random.h>
+
+#include <string>
+
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+
+namespace sluice::dataplane {
+namespace {
+
+constexpr unsigned pool_cache = 256;
+
+uint64_t random_number() {
+  uint64_t value = 0;
+  if (getrandom(&value, sizeof value, 0) != sizeof value || value == 0) value = 0x9e3779b97f4a7c15;
+  return value;
+}
+
+}  // namespace
+
+net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions& options) {
+  std::unique_ptr<Dataplane> plane(new Dataplane(options));
+  plane->pool_ = rte_pktmbuf_pool_create("sluice_mbufs", options.mbufs, pool_cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
+                                         SOCKET_ID_ANY);
+  if (plane->pool_ == nullptr) {
+    return net::Error{std::to_string(options.mbufs) + " packet buffers could not be allocated: " +
+                      rte_strerror(rte_errno) + "; raise --memory or lower --mbufs"};
+  }
+  auto publisher = Publisher::create(options.workers);
+  if (!publisher) return publisher.error();
+  plane->publisher_ = std::move(*publisher);
+  auto fib = Fib::create(options.fib);
+  if (!fib) return fib.error();
+  plane->fib_ = std::move(*fib);
+  auto neighbors = NeighborTable::create(plane->publisher_->qsbr());
+  if (!neighbors) return neighbors.error();
+  plane->neighbors_ = std::move(*neighbors);
+  auto rings = HandoffRings::create(options.workers);
+  if (!rings) return rings.error();
+  plane->rings_ = std::move(*rings);
+
+  Tables tables;
+  tables.fib = plane->fib_.get();
+  tables.next_hops = &plane->next_hops_;
+  tables.neighbors = plane->neighbors_.get();
+  tables.rings = plane->rings_.get();
+  tables.pool = plane->pool_;
+  tables.hasher = {random_number(), random_number()};
+  tables.workers = options.workers;
+  for (uint16_t i = 0; i < options.workers; ++i) {
+    WorkerOptions worker_options;
+    worker_options.connections = std::max<uint32_t>(options.connections / options.workers, 64);
+    worker_options.seed = random_number();
+    worker_options.idle_sleep_microseconds = options.idle_sleep_microseconds;
+    auto worker = Worker::create(i, tables, *plane->publisher_, worker_options);
+    if (!worker) return worker.error();
+    plane->workers_.push_back(std::move(*worker));
+  }
+  return plane;
+}
+
+net::Status<> Dataplane::start() {
+  launches_.reserve(workers_.size());
+  stop_.store(false);
+  for (uint16_t i = 0; i < workers_.size(); ++i) {
+    launches_.push_back({workers_[i].get(), &stop_});
+    const auto run = [](void* argument) {
+      const auto* launch = static_cast<const Launch*>(argument);
+      launch->worker->run(*launch->stop);
+      return 0;
+    };
+    if (rte_eal_remote_launch(run, &launches_[i], i + 1U) != 0) {
+      stop();
+      return net::Error{"worker " + std::to_string(i) + " could not be started"};
+    }
+    running_ = true;
+  }
+  return net::Done{};
+}
+
+void Dataplane::stop() {
+  if (!running_) return;
+  stop_.store(true);
+  rte_eal_mp_wait_lcore();
+  running_ = false;
+}
+
+Dataplane::~Dataplane() {
+  stop();
+  workers_.clear();
+  rings_.reset();
+  neighbors_.reset();
+  rte_mempool_free(pool_);
+}
+
+uint32_t Dataplane::mbufs_in_use() const { return rte_mempool_in_use_count(pool_); }
+
+}  // namespace sluice::dataplane

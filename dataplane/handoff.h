@@ -1,0 +1,99 @@
+// The way from worker to worker: one single-producer single-consumer ring of packets and one of messages for
+// every ordered pair, so that handing over takes no lock and no atomic read-modify-write.
+//
+// A packet carries what the next worker must know in a dynamic field of its mbuf; everything else the receiver
+// reads from the packet again.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
+
+#include "dataplane/net/flow_key.h"
+#include "dataplane/net/result.h"
+
+struct rte_ring;
+
+namespace sluice::dataplane {
+
+enum class HandoffKind : uint8_t {
+  Frame,        // an ARP or ND frame for the resolver, from layer 2
+  Fragment,     // an IP fragment, to the worker that knows its datagram
+  Flow,         // an IP packet, to the worker that owns its flow; goes through pass 2 there
+  OwnerByStub,  // the same, but the sender found a stub: the flow is known to live there
+  Resolve,      // an IP packet ready to leave, to the resolver: its neighbour has no MAC yet
+  Transmit,     // a finished frame, to the worker that has a queue of the port
+};
+
+// Travels in the mbuf.
+struct HandoffNote {
+  HandoffKind kind = HandoffKind::Flow;
+  uint8_t decapsulations = 0;
+  uint16_t l3 = 0;             // offset of the IP header
+  uint16_t ingress = 0;        // interface
+  uint16_t tunnel_source = 0;
+  uint16_t egress = 0;         // Resolve: interface; Transmit: port
+  uint16_t ports_known = 0;    // a later fragment whose ports are these
+  net::be16 src_port;
+  net::be16 dst_port;
+  uint32_t neighbor = 0;       // Resolve: index or no_neighbor (on-link destination)
+};
+static_assert(sizeof(HandoffNote) == 20);
+
+// The other worker's view of a flow that NAT made asymmetric: `key` arrives there, `owner` knows it.
+struct StubMessage {
+  enum class Kind : uint8_t { AddV4, AddV6, RemoveV4, RemoveV6, ClashV4, ClashV6 };
+  Kind kind = Kind::AddV4;
+  uint8_t reserved = 0;
+  uint16_t owner = 0;
+  uint32_t connection = 0;     // of the owner
+  uint64_t hash = 0;
+  net::FlowKey<net::V4> v4;
+  net::FlowKey<net::V6> v6;
+  uint32_t padding[2] = {};
+
+  template <class F>
+  [[nodiscard]] const net::FlowKey<F>& key() const {
+    if constexpr (F::is_v4) {
+      return v4;
+    } else {
+      return v6;
+    }
+  }
+};
+static_assert(sizeof(StubMessage) % 4 == 0);
+
+class HandoffRings {
+ public:
+  static constexpr unsigned packet_slots = 2048;
+  static constexpr unsigned message_slots = 4096;
+
+  static net::Result<std::unique_ptr<HandoffRings>> create(uint16_t workers);
+  ~HandoffRings();
+  HandoffRings(const HandoffRings&) = delete;
+  HandoffRings& operator=(const HandoffRings&) = delete;
+
+  // Number taken; the caller keeps the rest.
+  [[nodiscard]] unsigned send(uint16_t from, uint16_t to, rte_mbuf* const* packets, unsigned count);
+  [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count);
+  [[nodiscard]] bool send(uint16_t from, uint16_t to, const StubMessage& message);
+  [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count);
+
+  [[nodiscard]] HandoffNote& note(rte_mbuf* mbuf) const {
+    return *RTE_MBUF_DYNFIELD(mbuf, note_offset_, HandoffNote*);
+  }
+
+ private:
+  explicit HandoffRings(uint16_t workers) : workers_(workers) {}
+  [[nodiscard]] size_t pair(uint16_t from, uint16_t to) const { return static_cast<size_t>(from) * workers_ + to; }
+
+  uint16_t workers_;
+  int note_offset_ = -1;
+  std::vector<rte_ring*> packets_;
+  std::vector<rte_ring*> messages_;
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,53 @@
+// ICMP and ICMPv6 that the router itself sends: errors about packets it cannot forward (RFC 1812 section 4.3,
+// RFC 4443) and answers to echo requests. Never about the cases of ICMP-7, and rate limited twice: for the whole
+// router and per destination.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/context.h"
+#include "dataplane/net/packet.h"
+
+namespace sluice::dataplane {
+
+class Output;
+
+enum class IcmpError : uint8_t { TtlExceeded, Unreachable, TooBig };
+
+class IcmpResponder {
+ public:
+  static constexpr uint32_t per_destination_rate = 10;   // errors per second
+  static constexpr uint32_t per_destination_burst = 20;
+
+  IcmpResponder(Context& context, Output& output);
+
+  // An error about `packet`, which is quoted as it stands in its mbuf: call before translating it (ICMP-5).
+  // `code`: of Unreachable. `mtu`: of TooBig. `source`: nullptr for the address of the receiving interface.
+  // The packet stays the caller's.
+  template <class F>
+  void send_error(const net::FlowPacket<F>& packet, IcmpError error, uint8_t code, uint16_t mtu,
+                  const typename F::Addr* source);
+  // The same about a packet of which only the IP header is known, for the resolver.
+  void send_host_unreachable(rte_mbuf* mbuf, uint16_t l3);
+
+  // Answers an echo request to one of our addresses. Takes ownership.
+  template <class F>
+  void answer_echo(net::FlowPacket<F>& packet);
+
+ private:
+  struct Bucket {
+    uint32_t owner = 0;
+    uint32_t tokens = 0;         // thousandths
+    nat::Millis refilled = 0;
+  };
+  [[nodiscard]] bool allowed(uint32_t destination_hash);
+  static bool take(Bucket& bucket, nat::Millis now, uint32_t rate, uint32_t burst);
+
+  Context& context_;
+  Output& output_;
+  Bucket all_;
+  std::array<Bucket, 1024> by_destination_{};
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,50 @@
+// One packet on its way through the pipeline: the mbuf and what parsing found, so that nobody parses twice.
+// Offsets count from the start of the mbuf's data. Everything up to and including the L4 header lies in the
+// first segment (parse.h sees to it); payload may continue in further segments.
+#pragma once
+
+#include <cstdint>
+
+#include <rte_mbuf.h>
+
+#include "dataplane/net/flow_key.h"
+#include "dataplane/net/headers.h"
+
+namespace sluice::net {
+
+inline constexpr uint16_t no_tunnel_source = 0xffff;
+inline constexpr uint16_t no_interface = 0xffff;
+
+enum class FragmentKind : uint8_t { Whole, First, Later };
+
+struct Packet {
+  rte_mbuf* mbuf = nullptr;
+  uint16_t l3 = 0;                             // offset of the (innermost) IP header
+  uint16_t l4 = 0;                             // offset behind IP options and extension headers
+  uint16_t l3_length = 0;                      // bytes of the IP packet, header included
+  uint16_t ingress = no_interface;             // index of the interface it came in by
+  uint16_t tunnel_source = no_tunnel_source;   // index of the tunnel node it was decapsulated from
+  uint8_t protocol = 0;                        // of layer 4
+  FragmentKind fragment = FragmentKind::Whole;
+  bool has_ports = false;                      // the key's ports were read from this packet
+  bool icmp_error = false;                     // an ICMP(v6) error message: belongs to the quoted flow
+  bool handed_over = false;                    // came over the ring from another worker
+  uint8_t decapsulations = 0;
+
+  [[nodiscard]] uint8_t* data() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
+  [[nodiscard]] uint8_t* l3_header() const { return data() + l3; }
+  [[nodiscard]] uint8_t* l4_header() const { return data() + l4; }
+  // Contiguous bytes from `offset` to the end of the first segment.
+  [[nodiscard]] uint16_t contiguous(uint16_t offset) const {
+    return offset < mbuf->data_len ? static_cast<uint16_t>(mbuf->data_len - offset) : uint16_t{0};
+  }
+};
+
+// A packet with its flow key: what passes 1 to 5 of the pipeline carry.
+template <class F>
+struct FlowPacket : Packet {
+  FlowKey<F> key;
+  uint64_t hash = 0;
+};
+
+}  // namespace sluice::net

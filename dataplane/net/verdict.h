@@ -1,0 +1,109 @@
+// Why a packet went no further. One list: each reason has a counter per worker and one name that stands in
+// metrics, in `sluicectl get counters` and in traces.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace sluice::net {
+
+enum class DropReason : uint8_t {
+  None,  // not dropped
+
+  // layer 2
+  EthernetTruncated,
+  NotOurMac,
+  UnknownVlan,
+  UnknownEtherType,
+  ArpMalformed,
+  ArpConflict,
+  ArpNotForUs,
+  NdMalformed,
+  NdNotForUs,
+
+  // IP input (RFC 1812 section 5.2.2, RFC 8200)
+  IpTruncated,
+  IpBadVersion,
+  IpBadHeaderLength,
+  IpBadTotalLength,
+  IpBadChecksum,
+  IpOptions,
+  IpMartianSource,
+  IpMartianDestination,
+  IpMulticast,
+  IpBroadcast,
+  Ipv6ExtensionHeaders,
+  L4Truncated,
+  FragmentWithoutFirst,
+  FragmentMalformed,
+  FragmentForUs,
+  L4BadChecksum,
+  ReversePath,
+  SpoofedSource,
+
+  // tunnels
+  TunnelUnknownSource,
+  TunnelNested,
+  TunnelMalformed,
+  VxlanBadFlags,
+  VxlanUnknownVni,
+  VxlanNotOurMac,
+  VxlanVlan,
+  VxlanNotIp,
+  VxlanBadChecksum,
+  TunnelEcn,
+  TunnelFragment,
+  TunnelSpoofedInner,
+  TunnelLoop,
+
+  // routing and delivery
+  NoRoute,
+  Blackhole,
+  Unreachable,
+  Prohibited,
+  TtlExceeded,
+  MtuExceeded,
+  FragmentationFailed,
+  NeighborQueueFull,
+  NeighborFailed,
+  NotForwarded,
+  LocalNoListener,
+  LinkLocalScope,
+  EchoDisabled,
+
+  // connections and services
+  TcpInvalidFlags,
+  ConntrackInvalid,
+  ConntrackFull,
+  FlowGone,
+  SnatExhausted,
+  NoEndpoint,
+  NoEndpointRejected,
+  NoLocalEndpoint,
+  ServicePortUnknown,
+  ServiceUnknown,
+  ServiceLoop,
+  SourceRange,
+  ClusterIpFromOutside,
+  NotReady,
+
+  // ICMP errors in transit
+  IcmpMalformed,
+  IcmpBadChecksum,
+  IcmpNoFlow,
+
+  // machine
+  HandoffFull,
+  TransmitFull,
+  NoBuffer,
+  InterfaceGone,
+  Count,
+};
+
+inline constexpr size_t drop_reason_count = static_cast<size_t>(DropReason::Count);
+
+// snake_case, stable: "ip_bad_checksum".
+[[nodiscard]] std::string_view name(DropReason reason);
+
+}  // namespace sluice::net

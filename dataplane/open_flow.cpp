@@ -1,0 +1,350 @@
+// Pass 3: the first packet of a flow. Every decision is taken here and stored in the flow; later packets only
+// apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
+#include "dataplane/net/parse.h"
+#include "dataplane/pipeline.h"
+#include "nat/icmp_error.h"
+#include "nat/rewrite.h"
+
+namespace sluice::dataplane {
+
+using net::DropReason;
+using net::FlowKey;
+using net::FlowPacket;
+using net::FragmentKind;
+using net::V4;
+using net::V6;
+
+template <class F>
+nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  if (tables.owns(source)) return nat::ClientKind::Node;
+  for (const net::Prefix& cidr : tables.cluster_cidrs) {
+    if (cidr.contains(net::IpAddr(source))) return nat::ClientKind::Pod;
+  }
+  return nat::ClientKind::Outside;
+}
+
+// MASQ-5: the tunnel address if the route goes into a tunnel, else the interface's.
+template <class F>
+const typename F::Addr& Pipeline::masquerade_address(const Egress& egress) const {
+  const Snapshot& now = *context_.snapshot;
+  if constexpr (F::is_v4) {
+    if (egress.tunnel != no_tunnel && !now.tunnels[egress.tunnel].masquerade_v4.is_unspecified()) {
+      return now.tunnels[egress.tunnel].masquerade_v4;
+    }
+  }
+  const auto& primary = now.interfaces[egress.interface].template primary<F>();
+  if (!(primary == typename F::Addr{}) && !primary.is_link_local()) return primary;
+  return now.template router_address<F>();
+}
+
+// SVC-30: the client sees the address it used.
+template <class F>
+void Pipeline::reject(FlowPacket<F>& packet, DropReason reason) {
+  icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_port : net::icmpv6::code_port, 0,
+                      &packet.key.dst);
+  context_.drop(packet.mbuf, reason);
+}
+
+template <class F>
+void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& frontend) {
+  // CT-20: what cannot begin a connection is not sent to an endpoint.
+  if (packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
+      !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
+    return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
+  }
+  const nat::ServiceChoice<F> choice =
+      nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src), context_.snapshot->proxy,
+                          packet.key.src == frontend.addr);
+  if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
+  if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
+  Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
+  if (!egress.forwards()) {
+    if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
+    return refuse(packet, egress);
+  }
+  context_.counters.add(Event::ServiceFlows);
+  // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
+                        nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
+  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing,
+       frontend.service->id);
+}
+
+template <class F>
+void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
+  if (packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
+      !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
+    return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
+  }
+  open(packet, egress, packet.key.dst, packet.key.dst_port, true, nat::no_service);
+}
+
+template <class F>
+void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
+                    net::be16 destination_port, bool masquerade, uint32_t service) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  const net::FlowHasher& hasher = context_.tables.hasher;
+  const uint16_t workers = context_.tables.workers;
+  const typename F::Addr& source = masquerade ? masquerade_address<F>(egress) : packet.key.src;
+  net::be16 source_port = packet.key.src_port;
+
+  FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
+  uint64_t reply_hash = hasher(reply);
+  const bool has_port = packet.protocol == net::protocol::tcp || packet.protocol == net::protocol::udp ||
+                        packet.protocol == net::protocol::sctp || packet.key.src_port != net::be16{};
+  const auto here_and_free = [&](net::be16 port) {
+    reply.dst_port = port;
+    reply_hash = hasher(reply);
+    return net::owner_of(reply_hash, workers) == context_.worker && table.find(reply, reply_hash) == nat::no_flow;
+  };
+  const auto take_port = [&](nat::PortRange range) {
+    const auto port = ports_.allocate(nat::in_class_of(packet.key.src_port, range),
+                                      nat::snat_destination(reply, hasher), context_.now, here_and_free);
+    if (!port) return false;
+    source_port = *port;
+    return true;
+  };
+  const nat::PortRange range = masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last}
+                                          : nat::every_port;
+  const bool taken_elsewhere = workers > 1 && net::owner_of(reply_hash, workers) != context_.worker &&
+                               clashes_.recent(reply_hash, context_.now);
+  if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet);
+
+  nat::Opened opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  if (opened.status == nat::OpenStatus::Full && table.evict([this](nat::ConnectionId id) { forget<F>(id); })) {
+    context_.counters.add(Event::FlowsEvicted);
+    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  }
+  // MASQ-7: another connection of the client has this tuple towards the endpoint.
+  if (opened.status == nat::OpenStatus::ReplyClash && has_port) {
+    if (!take_port(range)) return reject_exhausted(packet);
+    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  }
+  if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
+  if (opened.status != nat::OpenStatus::Ok) return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+
+  const nat::ConnectionId id = nat::connection_of(opened.flow);
+  nat::Flow<F>& original = table.flow(opened.flow);
+  nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
+  original.rewrite = nat::make_rewrite(packet.key, source, destination, source_port, destination_port);
+  back.rewrite = nat::make_rewrite(reply, packet.key.dst, packet.key.src, packet.key.dst_port, packet.key.src_port);
+  original.flags |= nat::flow_flag::translated;
+  back.flags |= nat::flow_flag::translated;
+  if (egress.neighbor != no_neighbor) {
+    original.route = egress.tunnel;
+    original.neighbor = egress.neighbor;
+    original.generation = context_.snapshot->generation;
+  }
+  nat::Connection& connection = table.connection(id);
+  connection.ingress = packet.ingress;
+  connection.service = service;
+  if (masquerade) {
+    connection.flags |= nat::connection_flag::masqueraded;
+    context_.counters.add(Event::Masqueraded);
+  }
+  context_.counters.add(Event::FlowsOpened);
+  if (workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && !place_stub(id, reply, reply_hash)) {
+    close_connection<F>(id);
+    return context_.drop(packet.mbuf, DropReason::HandoffFull);
+  }
+  forward_flow(packet, opened.flow);
+}
+
+// MASQ-6: no port is left towards this destination (RFC 5508 REQ-8: administratively prohibited).
+template <class F>
+void Pipeline::reject_exhausted(FlowPacket<F>& packet) {
+  icmp_.send_error<F>(packet, IcmpError::Unreachable,
+                      F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
+                      &packet.key.dst);
+  context_.drop(packet.mbuf, DropReason::SnatExhausted);
+}
+
+// ---- packets to addresses of ours --------------------------------------------------------------------
+
+// A service address, but no such port (SVC-2), or no port at all (SVC-71).
+template <class F>
+void Pipeline::to_service_address(FlowPacket<F>& packet) {
+  if (packet.fragment != FragmentKind::Whole) return context_.drop(packet.mbuf, DropReason::FragmentForUs);
+  if (packet.protocol == net::protocol::icmp || packet.protocol == net::protocol::icmpv6) {
+    const uint8_t request = F::is_v4 ? net::icmpv4::echo_request : net::icmpv6::echo_request;
+    if (context_.snapshot->icmp.vip_echo_reply && packet.l4_header()[0] == request) return icmp_.answer_echo(packet);
+    return context_.drop(packet.mbuf, DropReason::EchoDisabled);
+  }
+  reject(packet, DropReason::ServicePortUnknown);
+}
+
+template <class F>
+void Pipeline::to_local_address(FlowPacket<F>& packet) {
+  if (packet.fragment != FragmentKind::Whole) return context_.drop(packet.mbuf, DropReason::FragmentForUs);
+  switch (packet.protocol) {
+    case net::protocol::icmp:
+    case net::protocol::icmpv6: {
+      const uint8_t request = F::is_v4 ? net::icmpv4::echo_request : net::icmpv6::echo_request;
+      if (packet.l4_header()[0] == request) return icmp_.answer_echo(packet);
+      return context_.drop(packet.mbuf, DropReason::LocalNoListener);
+    }
+    case net::protocol::tcp:
+    case net::protocol::udp:
+    case net::protocol::sctp:
+      return reject(packet, DropReason::LocalNoListener);
+    default:
+      // RFC 1122 section 3.2.2.1: protocol unreachable.
+      if constexpr (F::is_v4) {
+        icmp_.send_error<F>(packet, IcmpError::Unreachable, net::icmpv4::code_protocol, 0, &packet.key.dst);
+      }
+      return context_.drop(packet.mbuf, DropReason::LocalNoListener);
+  }
+}
+
+// ---- ICMP errors in transit --------------------------------------------------------------------------
+
+template <class F>
+void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
+  FlowKey<F> quoted;
+  nat::Conntrack<F>& table = connections_.of<F>();
+  nat::FlowId id = nat::no_flow;
+  if (quoted_key(packet, quoted)) id = table.find(quoted.reversed(), packet.hash);
+  if (id == nat::no_flow) {
+    // About a packet that was not translated: plain transit. To us: about something we never sent.
+    const NextHopId hop = context_.tables.fib->lookup(packet.key.dst);
+    const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
+    if (egress.kind == HopKind::Local || egress.kind == HopKind::Service) {
+      return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    }
+    return egress.forwards() ? forward<F>(packet, egress, nullptr) : refuse(packet, egress);
+  }
+  if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);
+  if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
+  const nat::Flow<F>& reverse = table.flow(id);
+  const DropReason reason =
+      nat::translate_error(packet.l3_header(), packet.l3_length, static_cast<uint16_t>(packet.l4 - packet.l3), reverse,
+                           context_.snapshot->icmp.error_source_vip);
+  if (reason != DropReason::None) return context_.drop(packet.mbuf, reason);
+  context_.counters.add(Event::IcmpErrorsTranslated);
+  packet.key.src = net::IpHeader<F>::source(packet.l3_header());
+  packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
+  const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
+  if (!egress.forwards()) return refuse(packet, egress);
+  forward<F>(packet, egress, nullptr);
+}
+
+// ---- end of a connection -----------------------------------------------------------------------------
+
+// Gives back what hangs on a connection; the table removes it afterwards.
+template <class F>
+void Pipeline::forget(nat::ConnectionId id) {
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const nat::Connection& connection = table.connection(id);
+  const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
+  context_.counters.add(Event::FlowsClosed);
+  if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
+    ports_.release(nat::snat_destination(reply.key, context_.tables.hasher), reply.key.dst_port);
+  }
+  if (connection.stub_worker != nat::no_worker) {
+    // If the ring is full the stub stays until a packet meets it: forward_miss tells its worker then.
+    (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6, id, reply.key,
+                       connection.stub_worker);
+  }
+}
+
+template <class F>
+void Pipeline::close_connection(nat::ConnectionId id) {
+  forget<F>(id);
+  connections_.of<F>().close(id);
+}
+
+void Pipeline::expire(unsigned budget) {
+  const nat::Timeouts& timeouts = context_.snapshot->timeouts;
+  connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
+  connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
+}
+
+// ---- stubs -------------------------------------------------------------------------------------------
+
+template <class F>
+bool Pipeline::send_stub(StubMessage::Kind kind, nat::ConnectionId id, const FlowKey<F>& reply, uint16_t worker) {
+  StubMessage message;
+  message.kind = kind;
+  message.owner = context_.worker;
+  message.connection = id;
+  message.hash = context_.tables.hasher(reply);
+  if constexpr (F::is_v4) {
+    message.v4 = reply;
+  } else {
+    message.v6 = reply;
+  }
+  return context_.tables.rings->send(context_.worker, worker, message);
+}
+
+// Tells the worker where replies arrive that this connection lives here. Before the first packet leaves, so
+// that the reply cannot overtake it: workers read messages after they took packets, before they process them.
+template <class F>
+bool Pipeline::place_stub(nat::ConnectionId id, const FlowKey<F>& reply, uint64_t hash) {
+  const uint16_t worker = net::owner_of(hash, context_.tables.workers);
+  if (!send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, reply, worker)) return false;
+  connections_.of<F>().connection(id).stub_worker = worker;
+  return true;
+}
+
+void Pipeline::on_message(const StubMessage& message, uint16_t from) {
+  const auto handle = [&]<class F>(F) {
+    nat::Conntrack<F>& table = connections_.of<F>();
+    const FlowKey<F>& key = message.key<F>();
+    switch (message.kind) {
+      case StubMessage::Kind::AddV4:
+      case StubMessage::Kind::AddV6: {
+        const nat::StubStatus status = table.add_stub(key, message.hash, message.owner);
+        if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same) return;
+        StubMessage answer = message;
+        answer.kind = F::is_v4 ? StubMessage::Kind::ClashV4 : StubMessage::Kind::ClashV6;
+        (void)context_.tables.rings->send(context_.worker, from, answer);
+        return;
+      }
+      case StubMessage::Kind::RemoveV4:
+      case StubMessage::Kind::RemoveV6:
+        // Only if the stub still speaks of the sender.
+        if (const nat::FlowId id = table.find(key, message.hash);
+            id != nat::no_flow && table.is_stub(id) && table.flow(id).route == message.owner) {
+          table.remove_stub(key, message.hash);
+        }
+        return;
+      case StubMessage::Kind::ClashV4:
+      case StubMessage::Kind::ClashV6: {
+        // The tuple towards the endpoint is taken over there (MASQ-7). The connection goes; when the client sends
+        // again it gets another source port, whose replies arrive here.
+        context_.counters.add(Event::StubClashes);
+        const nat::FlowId id = table.find(key, message.hash);
+        if (id != nat::no_flow && !table.is_stub(id)) {
+          table.connection(nat::connection_of(id)).stub_worker = nat::no_worker;
+          clashes_.remember(message.hash, context_.now);
+          close_connection<F>(nat::connection_of(id));
+        }
+        return;
+      }
+    }
+  };
+  const bool v4 = message.kind == StubMessage::Kind::AddV4 || message.kind == StubMessage::Kind::RemoveV4 ||
+                  message.kind == StubMessage::Kind::ClashV4;
+  if (v4) {
+    handle(V4{});
+  } else {
+    handle(V6{});
+  }
+}
+
+template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
+template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
+template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);
+template void Pipeline::open_outgoing<V6>(FlowPacket<V6>&, const Egress&);
+template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
+template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
+template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);
+template void Pipeline::to_local_address<V6>(FlowPacket<V6>&);
+template void Pipeline::forward_icmp_error<V4>(FlowPacket<V4>&);
+template void Pipeline::forward_icmp_error<V6>(FlowPacket<V6>&);
+template void Pipeline::close_connection<V4>(nat::ConnectionId);
+template void Pipeline::close_connection<V6>(nat::ConnectionId);
+
+}  // namespace sluice::dataplane

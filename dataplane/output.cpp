@@ -1,0 +1,177 @@
+#include "dataplane/output.h"
+
+#include <algorithm>
+
+#include <rte_ethdev.h>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/resolver.h"
+
+namespace sluice::dataplane {
+
+using net::DropReason;
+
+Output::Output(Context& context)
+    : context_(context),
+      ports_(std::make_unique<PortBuffer[]>(RTE_MAX_ETHPORTS)),
+      rings_(std::make_unique<RingBuffer[]>(context.tables.workers)) {
+  pending_ports_.reserve(RTE_MAX_ETHPORTS);
+}
+
+template <class F>
+Egress Output::egress_of(NextHopId id, const typename F::Addr& destination, uint64_t flow_hash) const {
+  const NextHop* hop = &(*context_.tables.next_hops)[id];
+  if (hop->kind == HopKind::Group) {
+    hop = &(*context_.tables.next_hops)[hop->group[(flow_hash >> 32) * hop->group_size >> 32]];
+  }
+  Egress egress{.kind = hop->kind, .reason = hop->reason, .icmp_code = hop->icmp_code, .interface = hop->interface};
+  switch (hop->kind) {
+    case HopKind::Gateway:
+      egress.neighbor = context_.tables.neighbors->ref(hop->neighbor);
+      egress.mtu = context_.interface(hop->interface).mtu;
+      break;
+    case HopKind::Tunnel:
+      egress.tunnel = hop->tunnel;
+      egress.neighbor = context_.tables.neighbors->ref(hop->neighbor);
+      egress.mtu = context_.snapshot->tunnels[hop->tunnel].spec.mtu;
+      break;
+    case HopKind::Connected: {
+      const uint32_t index = context_.tables.neighbors->find(hop->interface, destination);
+      egress.neighbor = index == no_neighbor ? no_neighbor : context_.tables.neighbors->ref(index);
+      egress.mtu = context_.interface(hop->interface).mtu;
+      break;
+    }
+    default:
+      break;
+  }
+  if (egress.forwards() && !context_.interface(egress.interface).present) {
+    return {.kind = HopKind::Drop, .reason = DropReason::InterfaceGone};
+  }
+  if constexpr (!F::is_v4) {
+    // RFC 4443 section 3.1: 0 no route, 1 administratively prohibited, 3 address unreachable.
+    if (egress.kind == HopKind::Reject) {
+      egress.icmp_code = egress.reason == DropReason::NoRoute      ? net::icmpv6::code_no_route
+                         : egress.reason == DropReason::Prohibited ? net::icmpv6::code_admin_prohibited
+                                                                   : net::icmpv6::code_address;
+    }
+  }
+  return egress;
+}
+
+template Egress Output::egress_of<net::V4>(NextHopId, const net::Ipv4Addr&, uint64_t) const;
+template Egress Output::egress_of<net::V6>(NextHopId, const net::Ipv6Addr&, uint64_t) const;
+
+Egress Output::remembered(uint16_t tunnel, NeighborRef neighbor) const {
+  const uint16_t interface = (*context_.tables.neighbors)[neighbor_index(neighbor)].interface;
+  return {.kind = tunnel == no_tunnel ? HopKind::Gateway : HopKind::Tunnel,
+          .interface = interface,
+          .tunnel = tunnel,
+          .mtu = tunnel == no_tunnel ? context_.interface(interface).mtu : context_.snapshot->tunnels[tunnel].spec.mtu,
+          .neighbor = neighbor};
+}
+
+void Output::resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor) {
+  if (resolver_ != nullptr) return resolver_->hold(mbuf, l3, interface, neighbor);
+  HandoffNote note;
+  note.kind = HandoffKind::Resolve;
+  note.l3 = l3;
+  note.egress = interface;
+  note.neighbor = neighbor;
+  hand_over(mbuf, 0, note);
+}
+
+// RFC 791 section 3.2. Copies: the pieces get a header of their own in front, and not every software device sends
+// chained buffers.
+void Output::fragment_and_send(net::Packet& packet, const Egress& egress, uint64_t flow_hash) {
+  const uint8_t* const whole = packet.l3_header();
+  const uint16_t field = net::load_be16(whole + 6);
+  const auto payload = static_cast<uint16_t>(packet.l3_length - net::ipv4_header_length);
+  const auto step = static_cast<uint16_t>((egress.mtu - net::ipv4_header_length) & ~7);
+  if (egress.mtu < net::ipv4_header_length + 8) return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
+  context_.counters.add(Event::Fragmented);
+  for (uint32_t offset = 0; offset < payload; offset += step) {
+    const auto size = static_cast<uint16_t>(std::min<uint32_t>(step, payload - offset));
+    rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
+    if (mbuf == nullptr) return context_.drop(packet.mbuf, DropReason::NoBuffer);
+    auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, net::ipv4_header_length + size));
+    if (l3 == nullptr) {
+      context_.discard(mbuf);
+      return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
+    }
+    std::memcpy(l3, whole, net::ipv4_header_length);
+    uint8_t* const body = l3 + net::ipv4_header_length;
+    const void* const from =
+        rte_pktmbuf_read(packet.mbuf, packet.l3 + net::ipv4_header_length + offset, size, body);
+    if (from != body) std::memcpy(body, from, size);
+    const bool last = offset + size == payload;
+    const uint32_t flags = last ? field & net::ipv4_more_fragments : uint32_t{net::ipv4_more_fragments};
+    net::store_be16(l3 + 2, static_cast<uint16_t>(net::ipv4_header_length + size));
+    net::store_be16(l3 + 6, static_cast<uint16_t>(flags | ((field & net::ipv4_offset_mask) + offset / 8)));
+    net::store(l3 + 10, uint16_t{0});
+    net::store(l3 + 10, net::checksum(l3, net::ipv4_header_length));
+    net::Packet part;
+    part.mbuf = mbuf;
+    part.l3 = 0;
+    part.l3_length = static_cast<uint16_t>(net::ipv4_header_length + size);
+    context_.counters.add(Event::FragmentsSent);
+    send<net::V4>(part, egress, flow_hash);
+  }
+  context_.discard(packet.mbuf);
+}
+
+void Output::transmit(rte_mbuf* mbuf, uint16_t port) {
+  const auto& ports = context_.snapshot->ports;
+  if (port >= ports.size() || !ports[port].present) [[unlikely]] {
+    return context_.drop(mbuf, DropReason::InterfaceGone);
+  }
+  const uint16_t queues = ports[port].tx_queues;
+  if (context_.worker >= queues) [[unlikely]] {
+    HandoffNote note;
+    note.kind = HandoffKind::Transmit;
+    note.egress = port;
+    return hand_over(mbuf, static_cast<uint16_t>(context_.worker % queues), note);
+  }
+  PortBuffer& buffer = ports_[port];
+  if (buffer.count == 0) pending_ports_.push_back(port);
+  buffer.packets[buffer.count++] = mbuf;
+  if (buffer.count == buffer.packets.size()) flush_port(port);
+}
+
+void Output::flush_port(uint16_t port) {
+  PortBuffer& buffer = ports_[port];
+  if (buffer.count == 0) return;
+  uint16_t sent = rte_eth_tx_burst(port, context_.worker, buffer.packets.data(), buffer.count);
+  // A software device's queue may be full for a moment only.
+  if (sent < buffer.count) {
+    sent = static_cast<uint16_t>(sent + rte_eth_tx_burst(port, context_.worker, buffer.packets.data() + sent,
+                                                         static_cast<uint16_t>(buffer.count - sent)));
+  }
+  for (uint16_t i = sent; i < buffer.count; ++i) context_.drop(buffer.packets[i], DropReason::TransmitFull);
+  buffer.count = 0;
+}
+
+void Output::hand_over(rte_mbuf* mbuf, uint16_t worker, const HandoffNote& note) {
+  context_.tables.rings->note(mbuf) = note;
+  RingBuffer& buffer = rings_[worker];
+  buffer.packets[buffer.count++] = mbuf;
+  if (buffer.count == buffer.packets.size()) flush_ring(worker);
+}
+
+void Output::flush_ring(uint16_t worker) {
+  RingBuffer& buffer = rings_[worker];
+  if (buffer.count == 0) return;
+  const unsigned sent =
+      context_.tables.rings->send(context_.worker, worker, buffer.packets.data(), buffer.count);
+  context_.counters.add(Event::HandedOver, sent);
+  for (unsigned i = sent; i < buffer.count; ++i) context_.drop(buffer.packets[i], DropReason::HandoffFull);
+  buffer.count = 0;
+}
+
+void Output::flush() {
+  for (const uint16_t port : pending_ports_) flush_port(port);
+  pending_ports_.clear();
+  for (uint16_t worker = 0; worker < context_.tables.workers; ++worker) flush_ring(worker);
+  context_.free_dropped();
+}
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,142 @@
+// The way out: from a destination to an Egress (route, ECMP member, neighbour, tunnel), and from a packet and
+// an Egress to a frame in a transmit buffer. Used by the hot path and by everything the router sends itself.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/context.h"
+#include "dataplane/net/packet.h"
+
+namespace sluice::dataplane {
+
+class Resolver;
+
+// Where a packet goes. Of a kind that does not forward, only kind, reason and icmp_code mean something.
+struct Egress {
+  HopKind kind = HopKind::Drop;
+  net::DropReason reason = net::DropReason::NoRoute;
+  uint8_t icmp_code = 0;
+  uint16_t interface = 0;
+  uint16_t tunnel = no_tunnel;
+  uint16_t mtu = 0;                     // largest IP packet, bytes (of the inner packet for a tunnel)
+  NeighborRef neighbor = no_neighbor;   // no_neighbor: on-link destination not known yet
+
+  [[nodiscard]] bool forwards() const {
+    return kind == HopKind::Connected || kind == HopKind::Gateway || kind == HopKind::Tunnel;
+  }
+};
+
+class Output {
+ public:
+  explicit Output(Context& context);
+
+  // The resolver lives with worker 0; the others reach it by ring.
+  void set_resolver(Resolver* resolver) { resolver_ = resolver; }
+
+  template <class F>
+  [[nodiscard]] Egress route(const typename F::Addr& destination, uint64_t flow_hash) const {
+    return egress_of<F>(context_.tables.fib->lookup(destination), destination, flow_hash);
+  }
+  template <class F>
+  [[nodiscard]] Egress egress_of(NextHopId hop, const typename F::Addr& destination, uint64_t flow_hash) const;
+  // An egress again from what a flow remembers of it.
+  [[nodiscard]] Egress remembered(uint16_t tunnel, NeighborRef neighbor) const;
+
+  // Sends the IP packet that starts at packet.l3; egress.forwards(). The packet is finished but for its
+  // encapsulation and its Ethernet header. Takes ownership.
+  template <class F>
+  void send(net::Packet& packet, const Egress& egress, uint64_t flow_hash);
+  // Cuts an IPv4 packet into fragments of at most egress.mtu and sends them (MTU-2). Takes ownership.
+  void fragment_and_send(net::Packet& packet, const Egress& egress, uint64_t flow_hash);
+  // Puts the Ethernet header before the IP packet at `l3` and sends it. `link` is usable.
+  void send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, const net::MacAddr& destination);
+  // A finished frame without an IP packet (ARP).
+  void send_frame(rte_mbuf* mbuf, uint16_t interface);
+  // Hands a packet to another worker; counts and frees it if the ring is full.
+  void hand_over(rte_mbuf* mbuf, uint16_t worker, const HandoffNote& note);
+  // Takes a finished frame for `port` (HandoffKind::Transmit).
+  void transmit(rte_mbuf* mbuf, uint16_t port);
+  void flush();
+
+ private:
+  struct PortBuffer {
+    uint16_t count = 0;
+    std::array<rte_mbuf*, net::burst_size> packets;
+  };
+  struct RingBuffer {
+    uint16_t count = 0;
+    std::array<rte_mbuf*, net::burst_size> packets;
+  };
+
+  void flush_port(uint16_t port);
+  void flush_ring(uint16_t worker);
+  void resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor);
+
+  Context& context_;
+  Resolver* resolver_ = nullptr;
+  std::unique_ptr<PortBuffer[]> ports_;
+  std::vector<uint16_t> pending_ports_;   // with a non-empty buffer; capacity for all, never grows
+  std::unique_ptr<RingBuffer[]> rings_;
+};
+
+// ---- hot path ----------------------------------------------------------------------------------------
+
+template <class F>
+inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flow_hash) {
+  rte_mbuf* const mbuf = packet.mbuf;
+  uint16_t l3 = packet.l3;
+  if (egress.tunnel != no_tunnel) {
+    const Tunnel& tunnel = context_.snapshot->tunnels[egress.tunnel];
+    if (!tunnel.header.apply<F>(mbuf, l3, packet.l3_length, flow_hash, context_.ip_id++)) [[unlikely]] {
+      return context_.drop(mbuf, net::DropReason::NoBuffer);
+    }
+    l3 = 0;
+    context_.counters.add(Event::Encapsulated);
+  }
+  if (egress.neighbor == no_neighbor) [[unlikely]] {
+    return resolve(mbuf, l3, egress.interface, no_neighbor);
+  }
+  Neighbor& neighbor = (*context_.tables.neighbors)[neighbor_index(egress.neighbor)];
+  const NeighborLink link = neighbor.load();
+  if (!link.usable() || link.epoch != neighbor_epoch(egress.neighbor)) [[unlikely]] {
+    return resolve(mbuf, l3, egress.interface, egress.neighbor);
+  }
+  neighbor.mark_used();
+  send_to(mbuf, l3, egress.interface, link.mac);
+}
+
+inline void Output::send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, const net::MacAddr& destination) {
+  const Interface& out = context_.interface(interface);
+  const uint16_t length = out.vlan == 0 ? net::ethernet_header_length
+                                        : net::ethernet_header_length + net::vlan_tag_length;
+  const int shift = l3 - length;
+  if (mbuf->data_off + shift < 0) [[unlikely]] {
+    return context_.drop(mbuf, net::DropReason::NoBuffer);
+  }
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + shift);
+  mbuf->data_len = static_cast<uint16_t>(mbuf->data_len - shift);
+  mbuf->pkt_len = static_cast<uint32_t>(static_cast<int>(mbuf->pkt_len) - shift);
+  auto* const frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
+  const uint16_t ether_type =
+      net::ip_version(frame + length) == 4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
+  std::memcpy(frame, destination.bytes.data(), 6);
+  std::memcpy(frame + 6, out.mac.bytes.data(), 6);
+  if (out.vlan != 0) {
+    net::store_be16(frame + 12, net::ether_type_vlan);
+    net::store_be16(frame + 14, out.vlan);
+  }
+  net::store_be16(frame + length - 2, ether_type);
+  send_frame(mbuf, interface);
+}
+
+inline void Output::send_frame(rte_mbuf* mbuf, uint16_t interface) {
+  InterfaceCounters& counters = context_.counters.interfaces[interface];
+  ++counters.tx_packets;
+  counters.tx_bytes += mbuf->pkt_len;
+  transmit(mbuf, context_.interface(interface).port);
+}
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,131 @@
+// A packet's life in one worker: six passes over a burst (pipeline.cpp tells them in order).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/connections.h"
+#include "dataplane/context.h"
+#include "dataplane/fragment.h"
+#include "dataplane/icmp.h"
+#include "dataplane/output.h"
+#include "dataplane/resolver.h"
+#include "nat/snat.h"
+
+namespace sluice::dataplane {
+
+// Reply keys that turned out to be taken on another worker, so that the next attempt takes another port.
+class ClashMemory {
+ public:
+  void remember(uint64_t hash, nat::Millis now) { entries_[hash % entries_.size()] = {hash, now}; }
+  [[nodiscard]] bool recent(uint64_t hash, nat::Millis now) const {
+    const Entry& entry = entries_[hash % entries_.size()];
+    return entry.hash == hash && nat::millis_between(entry.seen, now) < 60000;
+  }
+
+ private:
+  struct Entry {
+    uint64_t hash = 0;
+    nat::Millis seen = 0;
+  };
+  std::array<Entry, 256> entries_{};
+};
+
+class Pipeline {
+ public:
+  // `resolver`: nullptr but for worker 0.
+  Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections);
+
+  // Frames as they came from a port, at most net::burst_size. Takes ownership.
+  void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
+  // Packets another worker handed over, at most net::burst_size. Takes ownership.
+  void process_handed_over(rte_mbuf** packets, uint16_t count);
+  // What another worker says about flows that NAT split between us.
+  void on_message(const StubMessage& message, uint16_t from);
+  // Ages connections, a few per call.
+  void expire(unsigned budget);
+  // Removes a connection with all that hangs on it.
+  template <class F>
+  void close_connection(nat::ConnectionId id);
+
+ private:
+  template <class F>
+  using FlowBurst = net::Burst<net::FlowPacket<F>>;
+
+  // Pass 1
+  void classify(rte_mbuf* mbuf, uint16_t port);
+  void enter_v4(net::FlowPacket<net::V4>& packet, bool checksum_known_good);
+  void enter_v6(net::FlowPacket<net::V6>& packet);
+  template <class F>
+  void enter(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool settle_fragment(net::FlowPacket<F>& packet);
+  template <class F>
+  void hand_over(const net::FlowPacket<F>& packet, uint16_t worker, HandoffKind kind);
+  void take_handed_over(rte_mbuf* mbuf);
+  template <class F>
+  [[nodiscard]] bool quoted_key(const net::FlowPacket<F>& packet, net::FlowKey<F>& key) const;
+
+  // Passes 2 to 5
+  template <class F>
+  void run(FlowBurst<F>& burst);
+  template <class F>
+  void forward_flow(net::FlowPacket<F>& packet, nat::FlowId id);
+  template <class F>
+  void forward_misses(FlowBurst<F>& misses);
+  template <class F>
+  void forward_miss(net::FlowPacket<F>& packet, NextHopId hop);
+  // Checks TTL and size, translates if `flow` is given, sends.
+  template <class F>
+  void forward(net::FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow);
+  template <class F>
+  void refuse(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
+  [[nodiscard]] Egress flow_egress(nat::Flow<F>& flow, uint64_t hash);
+  template <class F>
+  [[nodiscard]] bool still_valid(nat::FlowId id);
+
+  // Cold: open_flow.cpp
+  template <class F>
+  void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
+  template <class F>
+  void open_outgoing(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
+  void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
+            net::be16 destination_port, bool masquerade, uint32_t service);
+  template <class F>
+  [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
+  template <class F>
+  void to_service_address(net::FlowPacket<F>& packet);
+  template <class F>
+  void to_local_address(net::FlowPacket<F>& packet);
+  template <class F>
+  void reject(net::FlowPacket<F>& packet, net::DropReason reason);
+  template <class F>
+  void forward_icmp_error(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] nat::ClientKind client_kind(const typename F::Addr& source) const;
+  template <class F>
+  [[nodiscard]] const typename F::Addr& masquerade_address(const Egress& egress) const;
+  template <class F>
+  void reject_exhausted(net::FlowPacket<F>& packet);
+  template <class F>
+  void forget(nat::ConnectionId id);
+  template <class F>
+  [[nodiscard]] bool send_stub(StubMessage::Kind kind, nat::ConnectionId id, const net::FlowKey<F>& reply,
+                               uint16_t worker);
+
+  Context& context_;
+  Output& output_;
+  IcmpResponder& icmp_;
+  Resolver* resolver_;
+  Connections& connections_;
+  nat::PortAllocator ports_;
+  ClashMemory clashes_;
+  FragmentTable<net::V4> fragments_v4_;
+  FragmentTable<net::V6> fragments_v6_;
+  FlowBurst<net::V4> burst_v4_;
+  FlowBurst<net::V6> burst_v6_;
+};
+
+}  // namespace sluice::dataplane

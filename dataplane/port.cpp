@@ -1,0 +1,173 @@
+#include "dataplane/port.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <net/if.h>
+#include <rte_bus_vdev.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_mempool.h>
+
+namespace sluice::dataplane {
+namespace {
+
+constexpr uint16_t rx_descriptors = 1024;
+constexpr uint16_t tx_descriptors = 1024;
+
+std::string device_name(const std::string& device) { return device.substr(0, device.find(',')); }
+
+bool is_virtual(const std::string& device) { return device.starts_with("net_") || device.starts_with("eth_"); }
+
+std::optional<std::string> argument(const std::string& device, const std::string& key) {
+  size_t at = device.find("," + key + "=");
+  if (at == std::string::npos) return std::nullopt;
+  at += key.size() + 2;
+  return device.substr(at, device.find(',', at) - at);
+}
+
+// Software devices take the number of queues as an argument of their own; the user need not know which.
+std::string with_queues(const PortSpec& spec) {
+  struct Rule {
+    const char* driver;
+    const char* key;
+  };
+  static constexpr Rule rules[] = {{"net_af_packet", "qpairs"}, {"net_af_xdp", "queue_count"}};
+  if (spec.workers <= 1) return spec.device;
+  for (const Rule& rule : rules) {
+    if (spec.device.starts_with(rule.driver) && !argument(spec.device, rule.key)) {
+      return spec.device + "," + rule.key + "=" + std::to_string(spec.workers);
+    }
+  }
+  return spec.device;
+}
+
+}  // namespace
+
+net::Error Port::failure(const std::string& what, int error) const {
+  std::string message = "device \"" + spec_.device + "\": " + what;
+  if (error != 0) message += std::string(": ") + rte_strerror(error < 0 ? -error : error);
+  return net::Error{message};
+}
+
+net::Result<std::unique_ptr<Port>> Port::open(const PortSpec& spec, rte_mempool* pool) {
+  std::unique_ptr<Port> port(new Port(spec));
+  if (auto attached = port->attach(); !attached) return attached.error();
+  if (auto started = port->start(pool); !started) return started.error();
+  return port;
+}
+
+net::Status<> Port::attach() {
+  const std::string name = device_name(spec_.device);
+  if (rte_eth_dev_get_port_by_name(name.c_str(), &id_) == 0) {
+    if (is_virtual(spec_.device) && argument(spec_.device, "iface")) {
+      return failure("a device of this name is already open; give it another number, like net_af_packet1", 0);
+    }
+    return net::Done{};  // made before us, e.g. by a test
+  }
+  if (const auto iface = argument(spec_.device, "iface");
+      iface && !spec_.device.starts_with("net_tap") && if_nametoindex(iface->c_str()) == 0) {
+    return failure("there is no network interface \"" + *iface + "\"; create it first (ip link)", 0);
+  }
+  const std::string devargs = with_queues(spec_);
+  const int error = rte_dev_probe(devargs.c_str());
+  if (error != 0 || rte_eth_dev_get_port_by_name(name.c_str(), &id_) != 0) {
+    std::string advice = is_virtual(spec_.device)
+                             ? "DPDK could not create it; check the name and arguments, and that the process may "
+                               "open raw sockets or devices (root or CAP_NET_RAW, CAP_NET_ADMIN)"
+                             : "DPDK found no such PCI device bound to a driver it can use (dpdk-devbind.py --status)";
+    return failure(advice, error);
+  }
+  attached_ = true;
+  return net::Done{};
+}
+
+net::Status<> Port::start(rte_mempool* pool) {
+  rte_eth_dev_info info{};
+  if (const int error = rte_eth_dev_info_get(id_, &info); error != 0) return failure("cannot be queried", error);
+
+  rx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_rx_queues, 1));
+  tx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_tx_queues, 1));
+  rte_eth_conf conf{};
+  if (rx_queues_ > 1 && info.flow_type_rss_offloads != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
+  }
+  if ((info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0) {
+    conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+    verifies_ipv4_checksum_ = true;
+  }
+  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0) conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  if (const int error = rte_eth_dev_configure(id_, rx_queues_, tx_queues_, &conf); error != 0) {
+    return failure("does not take " + std::to_string(rx_queues_) + " queues", error);
+  }
+  uint16_t rx_count = rx_descriptors;
+  uint16_t tx_count = tx_descriptors;
+  rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx_count, &tx_count);
+  const int socket = rte_eth_dev_socket_id(id_);
+  for (uint16_t queue = 0; queue < rx_queues_; ++queue) {
+    if (const int error = rte_eth_rx_queue_setup(id_, queue, rx_count, static_cast<unsigned>(socket), nullptr, pool);
+        error != 0) {
+      return failure("receive queue " + std::to_string(queue) + " cannot be set up", error);
+    }
+  }
+  for (uint16_t queue = 0; queue < tx_queues_; ++queue) {
+    if (const int error = rte_eth_tx_queue_setup(id_, queue, tx_count, static_cast<unsigned>(socket), nullptr);
+        error != 0) {
+      return failure("transmit queue " + std::to_string(queue) + " cannot be set up", error);
+    }
+  }
+  // Not every software device can; those carry whatever fits a packet buffer.
+  const uint32_t room = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
+  if (spec_.mtu > room) {
+    return failure("an MTU of " + std::to_string(spec_.mtu) + " does not fit a packet buffer; the most is " +
+                       std::to_string(room),
+                   0);
+  }
+  if (const int error = rte_eth_dev_set_mtu(id_, spec_.mtu); error != 0 && error != -ENOTSUP) {
+    return failure("does not take an MTU of " + std::to_string(spec_.mtu), error);
+  }
+  if (spec_.mac) {
+    rte_ether_addr addr{};
+    std::memcpy(addr.addr_bytes, spec_.mac->bytes.data(), sizeof addr.addr_bytes);
+    // A device that cannot change its address still sees ours in promiscuous mode.
+    if (rte_eth_dev_default_mac_addr_set(id_, &addr) != 0) rte_eth_promiscuous_enable(id_);
+    mac_ = *spec_.mac;
+  } else {
+    rte_ether_addr addr{};
+    rte_eth_macaddr_get(id_, &addr);
+    std::memcpy(mac_.bytes.data(), addr.addr_bytes, mac_.bytes.size());
+  }
+  if (const int error = rte_eth_dev_start(id_); error != 0) return failure("cannot be started", error);
+  started_ = true;
+  if (spec_.promiscuous) rte_eth_promiscuous_enable(id_);
+  // ND needs the solicited-node groups.
+  rte_eth_allmulticast_enable(id_);
+  return net::Done{};
+}
+
+Port::~Port() {
+  if (started_) rte_eth_dev_stop(id_);
+  if (!attached_) return;
+  rte_eth_dev_info info{};
+  rte_device* device = rte_eth_dev_info_get(id_, &info) == 0 ? info.device : nullptr;
+  rte_eth_dev_close(id_);
+  if (device != nullptr) rte_dev_remove(device);
+}
+
+PortStatistics Port::statistics() const {
+  PortStatistics out;
+  rte_eth_stats stats{};
+  if (rte_eth_stats_get(id_, &stats) == 0) {
+    out.rx_missed = stats.imissed;
+    out.rx_errors = stats.ierrors;
+    out.tx_errors = stats.oerrors;
+  }
+  rte_eth_link link{};
+  if (rte_eth_link_get_nowait(id_, &link) == 0) out.link_up = link.link_status == RTE_ETH_LINK_UP;
+  return out;
+}
+
+}  // namespace sluice::dataplane

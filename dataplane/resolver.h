@@ -1,0 +1,94 @@
+// Address resolution: ARP (RFC 826) and neighbour discovery (RFC 4861), run by worker 0 for all workers.
+//
+// A neighbour is asked for when a packet needs it (held meanwhile, at most `queue_length` per neighbour) or, if
+// the configuration names it, at once. Three requests a second apart, then the held packets are answered with
+// host unreachable and the neighbour counts as failed for `failed_for` (negative cache). A known neighbour that is
+// used, or pinned, is asked again by unicast after `reachable_for`; a dynamic one nobody uses is forgotten.
+// Static neighbours are never asked nor overwritten (ARP-6).
+//
+// Work per loop is bounded: `tick` looks at a few entries of a dense list each time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/context.h"
+
+struct rte_hash;
+
+namespace sluice::dataplane {
+
+class IcmpResponder;
+class Output;
+
+class Resolver {
+ public:
+  static constexpr size_t queue_length = 16;
+  static constexpr nat::Millis retry_after = 1000;
+  static constexpr uint8_t tries = 3;
+  static constexpr nat::Millis failed_for = 5000;
+  static constexpr nat::Millis reachable_for = 30000;
+  static constexpr nat::Millis forget_after = 60000;
+
+  Resolver(Context& context, Output& output, IcmpResponder& icmp);
+  ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  // An IP packet at `l3` that is ready to leave by `interface`; `neighbor` may be no_neighbor: then its
+  // destination is the neighbour. Sends, holds or drops it. Takes ownership.
+  void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor);
+  // An ARP frame, or an ICMPv6 neighbour discovery message at `l3`, that came in by `interface`. Takes ownership.
+  void on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface);
+  void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);
+  // Timers, new pinned entries, announcements after a change of configuration.
+  void tick();
+
+ private:
+  struct Pending {
+    rte_mbuf* held[queue_length];
+    uint16_t held_l3[queue_length];
+    uint8_t count = 0;
+    uint8_t asked = 0;
+    bool active = false;
+    nat::Millis due = 0;
+    nat::Millis last_used = 0;
+    uint32_t position = 0;  // in active_
+    net::IpAddr address;    // of a pinned entry when it was activated
+    uint16_t interface = 0;
+  };
+
+  [[nodiscard]] uint32_t find(uint16_t interface, const net::IpAddr& address) const;
+  void activate(uint32_t index);
+  void deactivate(uint32_t index);
+  void ask(uint32_t index, bool broadcast);
+  void learn(uint32_t index, const net::MacAddr& mac, bool override_known);
+  void set_state(uint32_t index, NeighborState state, const net::MacAddr& mac);
+  void fail(uint32_t index);
+  void release_held(uint32_t index, const net::MacAddr& mac);
+  void look_at(uint32_t index);
+  void scan_pinned();
+  void announce();
+  void send_arp(uint16_t interface, uint16_t operation, const net::MacAddr& to, net::Ipv4Addr sender,
+                const net::MacAddr& target_mac, net::Ipv4Addr target);
+  void send_solicit(uint16_t interface, const net::Ipv6Addr& target, const net::MacAddr* unicast_to);
+  void send_advert(uint16_t interface, const net::Ipv6Addr& target, const net::Ipv6Addr& to,
+                   const net::MacAddr& to_mac, bool solicited);
+  [[nodiscard]] rte_mbuf* make_nd(uint16_t interface, uint8_t type, const net::Ipv6Addr& src, const net::Ipv6Addr& dst,
+                                  const net::Ipv6Addr& target, uint32_t flags, uint8_t option);
+
+  Context& context_;
+  Output& output_;
+  IcmpResponder& icmp_;
+  std::unique_ptr<Pending[]> pending_;
+  std::vector<uint32_t> active_;      // indices with a timer; reserved for all, never grows
+  rte_hash* pinned_ = nullptr;        // (interface, address) → index, for what the wire answers
+  uint32_t cursor_ = 0;
+  uint32_t scan_ = 0;                 // next pinned entry to look for; capacity: done
+  uint32_t scanned_generation_ = 0;
+  nat::Millis next_tick_ = 0;
+  std::vector<uint64_t> announced_;   // by interface: fingerprint of what was announced
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,107 @@
+// Everything the workers share about one generation of the configuration: const, built off-path, published
+// with one release store (publisher.h). Large tables that change in place (FIB, next hops, neighbours) are not
+// in it, they live in Tables; parts that did not change are shared between snapshots.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/interface.h"
+#include "dataplane/net/addr.h"
+#include "encap/decap.h"
+#include "encap/header_template.h"
+#include "nat/new_flow.h"
+#include "nat/service.h"
+#include "nat/timeouts.h"
+
+namespace sluice::dataplane {
+
+// One tunnel; NextHop::tunnel is its index.
+struct Tunnel {
+  bool present = false;          // false: a hole in the index space
+  encap::TunnelSpec spec;
+  encap::HeaderTemplate header;
+  net::Ipv4Addr masquerade_v4;   // source of masqueraded flows that leave through it (MASQ-5)
+};
+
+// A queue a worker polls.
+struct PollQueue {
+  uint16_t port = 0;
+  uint16_t queue = 0;
+};
+
+// What one worker polls and may send to.
+struct WorkerPorts {
+  std::vector<PollQueue> receive;
+};
+
+struct PortView {
+  bool present = false;
+  uint16_t tx_queues = 0;        // worker w sends on queue w if w < tx_queues, else worker w % tx_queues sends for it
+  bool rx_ipv4_checksum = false; // the port verifies IPv4 header checksums
+  PortMap interfaces;
+};
+
+struct IcmpSettings {
+  uint32_t errors_per_second = 1000;  // of the whole router
+  bool error_source_vip = true;       // ICMP-2
+  bool vip_echo_reply = false;        // SVC-71
+};
+
+template <class F>
+struct FamilyTables {
+  std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
+  std::vector<net::Prefix> cluster_cidrs;          // where pods live (MASQ-1)
+  std::vector<nat::Pool<F>> pools;                 // MASQ-8
+  std::vector<typename F::Addr> excluded_nodes;    // sorted; natOutgoingExclusions IPPoolsAndHostIPs
+  std::vector<typename F::Addr> own_addresses;     // every local address, sorted
+  bool any_nat_outgoing = false;
+
+  [[nodiscard]] nat::PoolView<F> pool_view() const { return {pools, excluded_nodes}; }
+  [[nodiscard]] bool owns(const typename F::Addr& addr) const {
+    return std::binary_search(own_addresses.begin(), own_addresses.end(), addr);
+  }
+};
+
+struct Snapshot {
+  uint32_t generation = 0;      // never 0 once published; flows compare with it
+  std::vector<Interface> interfaces;
+  std::vector<PortView> ports;  // by DPDK port id
+  std::vector<WorkerPorts> workers;
+  std::vector<Tunnel> tunnels;
+  bool terminates_tunnels = false;
+  encap::Terminator terminator;
+  std::vector<net::Ipv4Addr> tunnel_endpoints;  // own outer addresses
+  FamilyTables<net::V4> v4;
+  FamilyTables<net::V6> v6;
+  nat::ProxySettings proxy;
+  nat::Timeouts timeouts;
+  bool tcp_loose = true;
+  uint32_t pinned_neighbors = 0;  // NeighborTable indices below this may be live
+  uint16_t snat_first = 32768;  // host byte order
+  uint16_t snat_last = 65535;
+  IcmpSettings icmp;
+  net::Ipv4Addr router_v4;      // source where the receiving interface has no address (ICMP-8)
+  net::Ipv6Addr router_v6;
+
+  template <class F>
+  [[nodiscard]] const FamilyTables<F>& family() const {
+    if constexpr (F::is_v4) {
+      return v4;
+    } else {
+      return v6;
+    }
+  }
+  template <class F>
+  [[nodiscard]] const typename F::Addr& router_address() const {
+    if constexpr (F::is_v4) {
+      return router_v4;
+    } else {
+      return router_v6;
+    }
+  }
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,230 @@
+#include "dataplane/worker.h"
+
+#include <ctime>
+#include <string>
+
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_ring.h>
+
+namespace sluice::dataplane {
+namespace {
+
+constexpr unsigned command_slots = 64;
+
+Context make_context(uint16_t index, const Tables& tables, Publisher& publisher, uint64_t seed) {
+  Context context;
+  context.worker = index;
+  context.tables = tables;
+  context.snapshot = &publisher.current();
+  context.random = seed;
+  context.ip_id = static_cast<uint16_t>(seed >> 16);
+  return context;
+}
+
+template <class F>
+net::IpAddr ip(const typename F::Addr& addr) {
+  return net::IpAddr(addr);
+}
+
+bool matches(const FlowQuery& query, const FlowRecord& record) {
+  if (query.src && !query.src->contains(record.src)) return false;
+  if (query.dst && !query.dst->contains(record.dst)) return false;
+  if (query.src_port && *query.src_port != record.src_port) return false;
+  if (query.dst_port && *query.dst_port != record.dst_port) return false;
+  if (query.protocol && *query.protocol != record.protocol) return false;
+  if (query.by_service && std::find(query.services.begin(), query.services.end(), record.service) == query.services.end()) {
+    return false;
+  }
+  return true;
+}
+
+template <class F>
+FlowRecord record_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const Context& context) {
+  const nat::Connection& connection = table.connection(id);
+  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
+  FlowRecord record;
+  record.src = ip<F>(original.key.src);
+  record.dst = ip<F>(original.key.dst);
+  record.src_port = original.key.src_port.host();
+  record.dst_port = original.key.dst_port.host();
+  record.reply_src = ip<F>(reply.key.src);
+  record.reply_dst = ip<F>(reply.key.dst);
+  record.reply_src_port = reply.key.src_port.host();
+  record.reply_dst_port = reply.key.dst_port.host();
+  record.protocol = original.key.protocol;
+  record.flags = connection.flags;
+  record.tcp_state = connection.tcp_state;
+  record.service = connection.service;
+  record.worker = context.worker;
+  record.packets = original.packets;
+  record.reply_packets = reply.packets;
+  record.bytes = original.bytes;
+  record.reply_bytes = reply.bytes;
+  const nat::Millis last = nat::millis_between(original.last_seen, reply.last_seen) > 0 ? reply.last_seen
+                                                                                         : original.last_seen;
+  record.expires_in = static_cast<int32_t>(nat::timeout_of(connection, context.snapshot->timeouts)) -
+                      nat::millis_between(last, context.now);
+  return record;
+}
+
+}  // namespace
+
+net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables& tables, Publisher& publisher,
+                                                    const WorkerOptions& options) {
+  std::unique_ptr<Worker> worker(new Worker(index, tables, publisher, options));
+  const uint32_t stubs = tables.workers > 1 ? options.connections : 0;
+  worker->connections_.v4 = nat::Conntrack<net::V4>::create({options.connections, stubs}, worker->context_.now);
+  worker->connections_.v6 = nat::Conntrack<net::V6>::create({options.connections, stubs}, worker->context_.now);
+  if (!worker->connections_.v4 || !worker->connections_.v6) {
+    return net::Error{"a connection table for " + std::to_string(options.connections) +
+                      " connections could not be allocated; lower conntrack.max or free memory"};
+  }
+  worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots,
+                                      SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  if (worker->commands_ == nullptr) {
+    return net::Error{std::string("the command ring of a worker could not be allocated: ") + rte_strerror(rte_errno)};
+  }
+  return worker;
+}
+
+Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options)
+    : publisher_(publisher),
+      options_(options),
+      context_(make_context(index, tables, publisher, options.seed)),
+      output_(context_),
+      icmp_(context_, output_),
+      resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
+      pipeline_(context_, output_, icmp_, resolver_.get(), connections_) {
+  output_.set_resolver(resolver_.get());
+  cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
+  start_tsc_ = rte_rdtsc();
+  read_clock();
+}
+
+Worker::~Worker() { rte_ring_free(commands_); }
+
+bool Worker::submit(Command* command) { return rte_ring_sp_enqueue(commands_, command) == 0; }
+
+void Worker::read_clock() {
+  context_.tsc = rte_rdtsc();
+  // Starts at one second, so that 0 can mean "never".
+  context_.now = static_cast<nat::Millis>((context_.tsc - start_tsc_) / cycles_per_millisecond_ + 1000) + clock_offset_;
+}
+
+void Worker::run(const std::atomic<bool>& stop) {
+  publisher_.online(context_.worker);
+  unsigned idle = 0;
+  while (!stop.load(std::memory_order_relaxed)) {
+    const bool busy = run_once();
+    idle = busy ? 0 : idle + 1;
+    if (options_.idle_sleep_microseconds != 0 && idle > idle_loops) {
+      // Nothing is held from the snapshot while asleep, but grace periods go on at the pace of the naps.
+      const timespec nap{0, static_cast<long>(options_.idle_sleep_microseconds) * 1000};
+      nanosleep(&nap, nullptr);
+    }
+  }
+  output_.flush();
+  publisher_.offline(context_.worker);
+}
+
+bool Worker::run_once() {
+  read_clock();
+  const uint64_t begin = context_.tsc;
+  context_.snapshot = &publisher_.current();
+  bool busy = poll_ports();
+  if (context_.tables.workers > 1) busy = poll_workers() || busy;
+  if (resolver_) resolver_->tick();
+  pipeline_.expire(expiry_budget);
+  work_on_command();
+  output_.flush();
+  publisher_.quiescent(context_.worker, context_.snapshot->generation);
+  const uint64_t spent = rte_rdtsc() - begin;
+  WorkerCounters& counters = context_.counters;
+  counters.total_cycles += spent;
+  ++counters.loops;
+  if (busy) counters.busy_cycles += spent;
+  counters.live_flows_v4 = connections_.v4->counters().connections;
+  counters.live_flows_v6 = connections_.v6->counters().connections;
+  return busy;
+}
+
+bool Worker::poll_ports() {
+  const auto& workers = context_.snapshot->workers;
+  if (context_.worker >= workers.size()) return false;
+  bool busy = false;
+  rte_mbuf* frames[net::burst_size];
+  for (const PollQueue& queue : workers[context_.worker].receive) {
+    const uint16_t count = rte_eth_rx_burst(queue.port, queue.queue, frames, net::burst_size);
+    if (count == 0) continue;
+    busy = true;
+    if (context_.tables.workers > 1) read_messages();
+    pipeline_.process_frames(frames, count, queue.port);
+  }
+  return busy;
+}
+
+bool Worker::poll_workers() {
+  bool busy = false;
+  rte_mbuf* packets[net::burst_size];
+  for (uint16_t from = 0; from < context_.tables.workers; ++from) {
+    if (from == context_.worker) continue;
+    const unsigned count = context_.tables.rings->receive(from, context_.worker, packets, net::burst_size);
+    if (count == 0) continue;
+    busy = true;
+    read_messages();
+    pipeline_.process_handed_over(packets, static_cast<uint16_t>(count));
+  }
+  if (!busy) read_messages();
+  return busy;
+}
+
+// After packets were taken and before they are processed (Pipeline::place_stub says why).
+void Worker::read_messages() {
+  StubMessage messages[16];
+  for (uint16_t from = 0; from < context_.tables.workers; ++from) {
+    if (from == context_.worker) continue;
+    unsigned count = 0;
+    do {
+      count = context_.tables.rings->receive(from, context_.worker, messages, 16);
+      for (unsigned i = 0; i < count; ++i) pipeline_.on_message(messages[i], from);
+    } while (count == 16);
+  }
+}
+
+void Worker::work_on_command() {
+  if (command_ == nullptr) {
+    void* next = nullptr;
+    if (rte_ring_sc_dequeue(commands_, &next) != 0) return;
+    command_ = static_cast<Command*>(next);
+  }
+  const bool finished = command_->second_family ? work_through<net::V6>(*command_) : work_through<net::V4>(*command_);
+  if (!finished) return;
+  if (!command_->second_family) {
+    command_->second_family = true;
+    command_->cursor = 0;
+    return;
+  }
+  command_->done.store(true, std::memory_order_release);
+  command_ = nullptr;
+}
+
+template <class F>
+bool Worker::work_through(Command& command) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  command.cursor = table.visit(command.cursor, command_budget, [&](nat::ConnectionId id) {
+    const FlowRecord record = record_of(table, id, context_);
+    if (!matches(command.query, record)) return;
+    ++command.matched;
+    if (command.kind == Command::Kind::DeleteFlows) {
+      pipeline_.close_connection<F>(id);
+    } else if (command.records.size() < command.records.capacity()) {
+      command.records.push_back(record);
+    }
+  });
+  return command.cursor == nat::no_connection;
+}
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,74 @@
+// A poll-mode worker: one core, one loop, its own connections and counters.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "dataplane/command.h"
+#include "dataplane/connections.h"
+#include "dataplane/context.h"
+#include "dataplane/net/result.h"
+#include "dataplane/pipeline.h"
+#include "dataplane/publisher.h"
+
+struct rte_ring;
+
+namespace sluice::dataplane {
+
+struct WorkerOptions {
+  uint32_t connections = 65536;       // per family
+  uint64_t seed = 1;                  // random, not 0
+  // An idle worker sleeps this long per loop after `idle_loops` empty ones; 0: polls for ever.
+  uint32_t idle_sleep_microseconds = 0;
+};
+
+class Worker {
+ public:
+  static net::Result<std::unique_ptr<Worker>> create(uint16_t index, const Tables& tables, Publisher& publisher,
+                                                     const WorkerOptions& options);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // The loop, until `stop`. Registers with the publisher and leaves it at the end.
+  void run(const std::atomic<bool>& stop);
+  // One turn of the loop; true if it moved a packet. The caller has registered the worker (tests).
+  bool run_once();
+  // One turn with the clock set forward, so that tests need not wait for timeouts.
+  void advance_clock(nat::Millis milliseconds) { clock_offset_ += milliseconds; }
+
+  // Control thread. False if the ring is full.
+  [[nodiscard]] bool submit(Command* command);
+  [[nodiscard]] const WorkerCounters& counters() const { return context_.counters; }
+
+ private:
+  Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options);
+  void read_clock();
+  [[nodiscard]] bool poll_ports();
+  [[nodiscard]] bool poll_workers();
+  void read_messages();
+  void work_on_command();
+  template <class F>
+  bool work_through(Command& command);
+
+  static constexpr unsigned idle_loops = 2000;
+  static constexpr unsigned expiry_budget = 32;
+  static constexpr unsigned command_budget = 512;
+
+  Publisher& publisher_;
+  WorkerOptions options_;
+  Context context_;
+  Connections connections_;
+  Output output_;
+  IcmpResponder icmp_;
+  std::unique_ptr<Resolver> resolver_;  // worker 0
+  Pipeline pipeline_;
+  rte_ring* commands_ = nullptr;
+  Command* command_ = nullptr;          // in work
+  uint64_t cycles_per_millisecond_ = 1;
+  uint64_t start_tsc_ = 0;
+  nat::Millis clock_offset_ = 0;
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,91 @@
+// A timer wheel over connections: 1024 slots of 256 ms, doubly linked through the records by index.
+//
+// A slot is emptied when its 256 ms have passed, so a timer is due at most one slot late and never early.
+// A deadline beyond the wheel's span (262 s) waits in the farthest slot and is hung up again from there; the
+// callback does not see that. `advance` takes a budget and stops in the middle of a slot when it is used up;
+// the next call goes on where it stopped, so a burst of expiries costs latency of expiry, never of packets.
+//
+// Packets do not touch the wheel: they only write Flow::last_seen, and the callback finds out whether the
+// connection is really idle (Conntrack::expire). Only a change to a state with a shorter timeout moves a timer.
+//
+// Time is Millis and wraps; the number of ticks in 2^32 ms is a multiple of the number of slots, so the wheel
+// turns through the wrap without noticing.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "nat/flow.h"
+
+namespace sluice::nat {
+
+class TimerWheel {
+ public:
+  static constexpr uint32_t slot_count = 1024;
+  static constexpr uint32_t slot_shift = 8;  // 256 ms
+  static constexpr uint32_t slot_width = 1U << slot_shift;
+
+  // `connections` outlives the wheel and stays where it is.
+  TimerWheel(Connection* connections, Millis now) : connections_(connections), cursor_(now >> slot_shift) {
+    heads_.fill(no_connection);
+  }
+
+  // Hangs up a timer, or moves it if it is armed. `deadline` at most `max_timeout` ahead (timeouts.h).
+  void arm(ConnectionId id, Millis deadline);
+  void disarm(ConnectionId id);
+  [[nodiscard]] bool armed(ConnectionId id) const { return connections_[id].wheel_slot != unarmed; }
+  [[nodiscard]] uint32_t size() const { return size_; }
+
+  // Calls on_due(ConnectionId) for timers whose deadline has passed, disarmed already; the callback may arm and
+  // disarm any timer. Looks at no more than `budget` timers. Returns how many it looked at; `budget` means that
+  // there may be more.
+  template <class Fn>
+  unsigned advance(Millis now, unsigned budget, Fn&& on_due);
+
+ private:
+  static constexpr uint32_t tick_mask = 0xffffffffU >> slot_shift;  // ticks wrap with Millis
+  static constexpr uint32_t slot_mask = slot_count - 1;
+
+  // Ticks from the wheel's position to `tick`; beyond half the circle is the past.
+  [[nodiscard]] uint32_t ahead(uint32_t tick) const { return (tick - cursor_) & tick_mask; }
+  static constexpr uint32_t past = (tick_mask >> 1) + 1;
+
+  void unlink(Connection& connection);
+
+  Connection* connections_;
+  uint32_t cursor_;  // tick whose slot is emptied next
+  uint32_t size_ = 0;
+  std::array<ConnectionId, slot_count> heads_;
+};
+
+template <class Fn>
+unsigned TimerWheel::advance(Millis now, unsigned budget, Fn&& on_due) {
+  const uint32_t current = now >> slot_shift;
+  if (size_ == 0) cursor_ = current;
+  const uint32_t lag = ahead(current);
+  if (lag >= past) return 0;
+  // After a long stop one turn meets every slot.
+  if (lag > slot_count) cursor_ = (current - slot_count) & tick_mask;
+
+  unsigned looked_at = 0;
+  for (; cursor_ != current; cursor_ = (cursor_ + 1) & tick_mask) {
+    ConnectionId& head = heads_[cursor_ & slot_mask];
+    while (head != no_connection) {
+      if (looked_at == budget) return looked_at;
+      ++looked_at;
+      const ConnectionId id = head;
+      Connection& connection = connections_[id];
+      if (connection.wheel_next != no_connection) __builtin_prefetch(&connections_[connection.wheel_next]);
+      unlink(connection);
+      if (millis_between(now, connection.deadline) > 0) {
+        arm(id, connection.deadline);
+      } else {
+        on_due(id);
+      }
+    }
+  }
+  return looked_at;
+}
+
+}  // namespace sluice::nat

@@ -1,0 +1,137 @@
+// The record of a connection: what every later packet of it needs, finished by the first.
+//
+// A connection has two directions. Each direction's hot state is a `Flow`: its key as the packet carries it,
+// the finished rewrite with its checksum deltas, where it goes, when it was last seen. For IPv4 a Flow is one
+// cache line, so a packet of an established flow costs one bucket line and one flow line. What both
+// directions share and only changes of state touch is the `Connection`.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/flow_key.h"
+
+namespace sluice::nat {
+
+using net::be16;
+using net::FlowKey;
+
+// Milliseconds of the worker's clock; wraps after 49 days, so compare by difference.
+using Millis = uint32_t;
+[[nodiscard]] constexpr int32_t millis_between(Millis from, Millis to) { return static_cast<int32_t>(to - from); }
+
+enum class Direction : uint8_t { Original = 0, Reply = 1 };
+[[nodiscard]] constexpr Direction opposite(Direction direction) {
+  return direction == Direction::Original ? Direction::Reply : Direction::Original;
+}
+
+using ConnectionId = uint32_t;
+inline constexpr ConnectionId no_connection = 0xffffffff;
+// connection * 2 + direction.
+using FlowId = uint32_t;
+inline constexpr FlowId no_flow = 0xffffffff;
+[[nodiscard]] constexpr ConnectionId connection_of(FlowId flow) { return flow >> 1; }
+[[nodiscard]] constexpr Direction direction_of(FlowId flow) { return static_cast<Direction>(flow & 1); }
+[[nodiscard]] constexpr FlowId flow_id(ConnectionId connection, Direction direction) {
+  return connection << 1 | static_cast<FlowId>(direction);
+}
+
+// TCP states of specification section 5.2; other protocols stay in None.
+enum class TcpState : uint8_t {
+  None,
+  SynSent,
+  SynRecv,
+  Established,
+  FinWait,
+  CloseWait,
+  LastAck,
+  TimeWait,
+  Close,
+  SynSent2
+};
+inline constexpr size_t tcp_state_count = 10;
+
+// Finished translation of one direction: the new fields and what they do to the checksums. Where nothing
+// changes the fields repeat the key and the deltas are neutral.
+template <class F>
+struct Rewrite {
+  typename F::Addr src;
+  typename F::Addr dst;
+  be16 src_port;
+  be16 dst_port;
+  net::ChecksumDelta l3;  // IPv4 header checksum: addresses
+  net::ChecksumDelta l4;  // TCP, UDP, ICMPv6: addresses and ports; ICMPv4: identifier only (CSUM-3)
+};
+
+// Bits of Flow::flags.
+namespace flow_flag {
+inline constexpr uint8_t translated = 1;  // the rewrite changes something
+inline constexpr uint8_t stub = 2;        // no connection here: the key belongs to worker `Flow::route`
+inline constexpr uint8_t settled = 4;     // an ordinary packet changes nothing but the counters: `is_quiet`
+}  // namespace flow_flag
+
+template <class F>
+struct alignas(64) Flow {
+  FlowKey<F> key;
+  Rewrite<F> rewrite;
+  uint16_t route = 0;  // next-hop index of the routing table; of a stub: the owning worker
+  uint8_t flags = 0;
+  uint8_t tunnelled = 0;    // free for the data plane's resolver
+  uint32_t neighbor = 0;    // neighbour index, resolved with `generation`
+  uint32_t generation = 0;  // of the snapshot that route and neighbor were resolved with; 0: never
+  Millis last_seen = 0;     // last packet of this direction
+  uint32_t packets = 0;     // wraps
+  uint64_t bytes = 0;       // IP bytes
+};
+static_assert(sizeof(Flow<net::V4>) == 64);
+static_assert(sizeof(Flow<net::V6>) == 128);
+
+// Counts a packet of `ip_bytes` and keeps the connection alive. Not for packets that tracking calls invalid.
+template <class F>
+inline void account(Flow<F>& flow, uint32_t ip_bytes, Millis now) {
+  flow.last_seen = now;
+  ++flow.packets;
+  flow.bytes += ip_bytes;
+}
+
+inline constexpr uint32_t no_service = 0xffffffff;
+inline constexpr uint16_t no_worker = 0xffff;
+
+// Bits of Connection::flags.
+namespace connection_flag {
+inline constexpr uint8_t assured = 1;      // CT-9; set by tracking only
+inline constexpr uint8_t replied = 2;      // a packet of the reply direction was seen
+inline constexpr uint8_t masqueraded = 4;  // the original direction's source was translated
+inline constexpr uint8_t live = 0x80;      // between open and close; set by Conntrack only
+}  // namespace connection_flag
+
+// What stands between a connection and eviction when the table is full (CT-9), worst standing first.
+enum class Standing : uint8_t { Unassured, Closing, Assured };
+
+inline constexpr uint16_t unarmed = 0xffff;
+
+// One cache line, for both directions of a connection and both families.
+struct alignas(64) Connection {
+  // Timer wheel links (expiry.h), connection indices. A free record's wheel_next is the free list.
+  uint32_t wheel_next = no_connection;
+  uint32_t wheel_prev = no_connection;
+  uint16_t wheel_slot = unarmed;
+  TcpState tcp_state = TcpState::None;
+  uint8_t flags = 0;
+  uint8_t protocol = 0;
+  uint8_t last_tcp_event = 0;        // memory of an ignored segment: tcp_state.cpp
+  uint16_t stub_worker = no_worker;  // the worker that holds a stub of the reply key
+  Millis created = 0;
+  Millis deadline = 0;                      // when the wheel looks again
+  uint32_t service = no_service;            // service port id of the snapshot, for listings
+  uint16_t ingress = 0;                     // interface the first packet came in by
+  Standing standing = Standing::Unassured;  // the list of Conntrack it is linked into
+  uint8_t reserved = 0;
+  uint32_t ignored_seq = 0;  // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
+  uint32_t standing_next = no_connection;
+  uint32_t standing_prev = no_connection;
+  uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket
+};
+static_assert(sizeof(Connection) == 64);
+
+}  // namespace sluice::nat

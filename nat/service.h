@@ -1,0 +1,158 @@
+// Services as the packet path sees them: frontends (address, port, protocol) that lead to a service port with
+// its endpoints. Everything here is built off-path by control::compile, const afterwards, and shared
+// between snapshots: a change of one service builds one ServicePort.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/net/flow_key.h"
+#include "nat/maglev.h"
+
+namespace sluice::nat {
+
+using net::be16;
+
+// A network of one family. Bits behind `length` are ignored.
+template <class F>
+struct Cidr {
+  typename F::Addr network;
+  uint8_t length = 0;
+
+  [[nodiscard]] bool contains(const typename F::Addr& addr) const {
+    if constexpr (F::is_v4) {
+      // A shift by 32 is undefined, hence the 64 bits.
+      return static_cast<uint64_t>(addr.host() ^ network.host()) >> (32 - length) == 0;
+    } else {
+      const size_t whole = length / 8;
+      if (std::memcmp(addr.bytes.data(), network.bytes.data(), whole) != 0) return false;
+      const unsigned rest = length % 8;
+      return rest == 0 || (addr.bytes[whole] ^ network.bytes[whole]) >> (8 - rest) == 0;
+    }
+  }
+};
+
+template <class F>
+struct Backend {
+  typename F::Addr addr;
+  be16 port;
+  bool local = false;  // on one of the nodes that count as this one (SVC-65)
+
+  friend bool operator==(const Backend&, const Backend&) = default;
+};
+
+// What Maglev knows a backend by: a hash of the bytes of its address and port, the same in every build.
+template <class F>
+[[nodiscard]] uint64_t identity(const Backend<F>& backend);
+
+// Endpoints with equal weight and the Maglev table over them. An empty set chooses nothing.
+template <class F>
+struct BackendSet {
+  std::vector<Backend<F>> backends;
+  Maglev maglev;  // index into backends
+
+  // nullptr if empty. `hash`: net::balancing_hash of the flow.
+  [[nodiscard]] const Backend<F>* pick(uint64_t hash) const {
+    return backends.empty() ? nullptr : &backends[maglev.pick(hash)];
+  }
+};
+
+// Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is).
+// `table_size` as in Maglev: 0 derives it from the number of backends.
+template <class F>
+[[nodiscard]] BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_size = 0);
+
+enum class FrontendKind : uint8_t { ClusterIp, ExternalIp, LoadBalancer, NodePort };
+enum class TrafficPolicy : uint8_t { Cluster, Local };
+
+// One port of one Service, one family. Usable endpoints by SVC-10 to SVC-14, already filtered.
+template <class F>
+struct ServicePort {
+  uint32_t id = 0;   // stable while the service port exists; index of counters
+  std::string name;  // "namespace/name:port", for people
+  uint8_t protocol = 0;
+  TrafficPolicy external_policy = TrafficPolicy::Cluster;
+  TrafficPolicy internal_policy = TrafficPolicy::Cluster;
+  bool has_endpoint = false;      // any usable endpoint in the cluster (SVC-14)
+  uint32_t affinity_seconds = 0;  // 0: none (SVC-40)
+  BackendSet<F> cluster;          // SVC-11, SVC-12
+  BackendSet<F> local;
+  bool restricted = false;         // loadBalancerSourceRanges has entries of this family (SVC-66)
+  bool ranges_admit_node = false;  // one of them holds an address of this node (SVC-67)
+  using Range = Cidr<F>;
+  std::vector<Range> source_ranges;
+  std::vector<Backend<F>> serving;  // every serving endpoint, whatever policy or topology (SVC-94)
+};
+
+template <class F>
+struct Frontend {
+  typename F::Addr addr;
+  be16 port;
+  uint8_t protocol = 0;
+  FrontendKind kind = FrontendKind::ClusterIp;
+  std::shared_ptr<const ServicePort<F>> service;
+};
+
+// All frontends of one family. Lookup is one probe sequence in an open-addressed table, O(1) in the number of
+// services (BASE-10). A slot carries 32 bits of the hash, so a packet to no service touches no frontend.
+template <class F>
+class ServiceTable {
+ public:
+  ServiceTable() = default;
+  // Later duplicates of (addr, port, protocol) are never found; config::validate refuses them before.
+  explicit ServiceTable(std::vector<Frontend<F>> frontends);
+
+  // nullptr: no such frontend.
+  [[nodiscard]] const Frontend<F>* find(const typename F::Addr& addr, be16 port, uint8_t protocol) const {
+    return probe(hash(addr, port, protocol), [&](const Frontend<F>& frontend) {
+      return frontend.addr == addr && frontend.port == port && frontend.protocol == protocol;
+    });
+  }
+  // Whether some service has this ClusterIP: a port of it that find() does not know is refused, not routed (SVC-2).
+  [[nodiscard]] bool is_cluster_ip(const typename F::Addr& addr) const {
+    return probe(hash(addr, {}, 0), [&](const Frontend<F>& frontend) {
+             return frontend.addr == addr && frontend.kind == FrontendKind::ClusterIp;
+           }) != nullptr;
+  }
+  [[nodiscard]] const std::vector<Frontend<F>>& frontends() const { return frontends_; }
+
+ private:
+  struct Slot {
+    uint32_t tag = 0;    // high half of the hash
+    uint32_t index = 0;  // into frontends_, plus 1; 0: empty
+  };
+
+  [[nodiscard]] static uint64_t hash(const typename F::Addr& addr, be16 port, uint8_t protocol) {
+    // Fixed keys: who may choose frontends writes the configuration.
+    const uint64_t low = static_cast<uint64_t>(port.wire()) << 8 | protocol;
+    uint64_t words[2] = {};
+    std::memcpy(words, &addr, sizeof addr);
+    return net::multiply_fold(net::multiply_fold(words[0] ^ 0x2d358dccaa6c78a5, words[1] ^ 0x8bb84b93962eacc9) ^ low,
+                              0x4b33a62ed433d4a3);
+  }
+  template <class Matches>
+  [[nodiscard]] const Frontend<F>* probe(uint64_t hash, const Matches& matches) const {
+    if (slots_.empty()) return nullptr;
+    const auto tag = static_cast<uint32_t>(hash >> 32);
+    // Ends at an empty slot: the table is at most half full.
+    for (uint64_t at = hash & mask_;; at = (at + 1) & mask_) {
+      const Slot& slot = slots_[at];
+      if (slot.index == 0) return nullptr;
+      if (slot.tag == tag && matches(frontends_[slot.index - 1])) return &frontends_[slot.index - 1];
+    }
+  }
+  void insert(uint64_t hash, uint32_t index);
+
+  std::vector<Frontend<F>> frontends_;
+  // A slot per frontend under its triple, and one per ClusterIP address under (address, 0, 0). Power of two.
+  std::vector<Slot> slots_;
+  uint64_t mask_ = 0;
+};
+
+extern template class ServiceTable<net::V4>;
+extern template class ServiceTable<net::V6>;
+
+}  // namespace sluice::nat

@@ -1,0 +1,189 @@
+// What a lookup costs, in TSC cycles per packet: bursts of 64 packets of random connections, each pass over the
+// burst timed on its own; medians. `hash` is the part of classify that belongs to the table (hash and prefetch of the
+// bucket), `find` is find_bulk, `use` is what forwarding does to the flow record at the least. Then the life of a
+// connection: insert, first packet, eviction of another; and the timer's share of its end.
+#include "nat/conntrack.h"
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+#include <x86intrin.h>
+
+#include <benchmark/benchmark.h>
+
+namespace sluice::nat {
+namespace {
+
+using net::V4;
+using net::V6;
+
+constexpr size_t burst = 64;
+
+// As large as net::FlowPacket.
+template <class F>
+struct BenchPacket {
+  uint8_t packet[24];
+  FlowKey<F> key;
+  uint64_t hash;
+};
+
+net::Ipv4Addr address(V4, uint32_t number) { return net::Ipv4Addr::from_host(0x0a000000 + number); }
+net::Ipv6Addr address(V6, uint32_t number) {
+  net::Ipv6Addr addr{{0xfd}};
+  net::store_be32(&addr.bytes[12], number);
+  return addr;
+}
+
+template <class F>
+FlowKey<F> key_of(uint32_t number) {
+  return {address(F{}, number / 16),
+          address(F{}, 0x800000 + number % 1000),
+          be16::from_host(static_cast<uint16_t>(1024 + number % 16)),
+          be16::from_host(80),
+          net::protocol::udp,
+          {}};
+}
+
+template <class F>
+FlowKey<F> reply_of(uint32_t number, bool translated) {
+  FlowKey<F> reply = key_of<F>(number).reversed();
+  if (translated) reply.src = address(F{}, 0x900000 + number % 3000);
+  return reply;
+}
+
+struct Random {
+  uint64_t state = 0x9e3779b97f4a7c15;
+  uint32_t below(uint32_t limit) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return static_cast<uint32_t>((state >> 32) * limit >> 32);
+  }
+};
+
+template <class F>
+std::unique_ptr<Conntrack<F>> filled(uint32_t capacity, uint32_t connections, bool translated) {
+  auto table = Conntrack<F>::create({capacity, 0}, 0);
+  if (table == nullptr) std::abort();
+  const net::FlowHasher hasher;
+  for (uint32_t i = 0; i < connections; ++i) {
+    const FlowKey<F> original = key_of<F>(i);
+    const FlowKey<F> reply = reply_of<F>(i, translated);
+    if (table->open(original, hasher(original), reply, hasher(reply), 0).status != OpenStatus::Ok) std::abort();
+  }
+  return table;
+}
+
+// Cycles of bursts; the median is what a burst costs when nobody else takes the core away.
+class Distribution {
+ public:
+  void add(uint64_t cycles) { ++counts_[std::min<uint64_t>(cycles, counts_.size() - 1)]; }
+  [[nodiscard]] double median_per_packet() const {
+    uint64_t total = 0;
+    for (const uint32_t count : counts_) total += count;
+    uint64_t below = 0;
+    size_t cycles = 0;
+    while (below + counts_[cycles] <= total / 2) below += counts_[cycles++];
+    return static_cast<double>(cycles) / burst;
+  }
+
+ private:
+  std::vector<uint32_t> counts_ = std::vector<uint32_t>(32'768);
+};
+
+template <class F>
+void lookup(benchmark::State& state) {
+  const auto connections = static_cast<uint32_t>(state.range(0));
+  const bool misses = state.range(1) != 0;
+  const auto table = filled<F>(std::max(connections, 1'000'000U), connections, true);
+  const net::FlowHasher hasher;
+  Random random;
+  std::vector<BenchPacket<F>> packets(burst);
+  FlowId found[burst];
+  Distribution hash;
+  Distribution find;
+  Distribution use;
+  Distribution sum;
+  uint64_t hits = 0;
+  for (auto _ : state) {
+    for (auto& packet : packets) packet.key = key_of<F>(random.below(connections) + (misses ? 0x1000000 : 0));
+    const uint64_t start = __rdtsc();
+    for (auto& packet : packets) {
+      packet.hash = hasher(packet.key);
+      table->prefetch(packet.hash);
+    }
+    const uint64_t hashed = __rdtsc();
+    table->find_bulk(packets.data(), burst, found);
+    const uint64_t looked_up = __rdtsc();
+    for (const FlowId id : found) {
+      if (id == no_flow) continue;
+      ++hits;
+      account(table->flow(id), 100, 1);
+    }
+    const uint64_t used = __rdtsc();
+    hash.add(hashed - start);
+    find.add(looked_up - hashed);
+    use.add(used - looked_up);
+    sum.add(used - start);
+  }
+  if (hits != (misses ? 0 : state.iterations() * burst)) state.SkipWithError("wrong answers");
+  state.counters["hash"] = hash.median_per_packet();
+  state.counters["find"] = find.median_per_packet();
+  state.counters["use"] = use.median_per_packet();
+  state.counters["sum"] = sum.median_per_packet();
+}
+
+// A table held at `connections`, each iteration opens one connection and closes the oldest.
+template <class F>
+void churn(benchmark::State& state) {
+  const auto connections = static_cast<uint32_t>(state.range(0));
+  const auto table = filled<F>(connections, connections, true);
+  const net::FlowHasher hasher;
+  const Timeouts timeouts;
+  uint32_t number = connections;
+  for (auto _ : state) {
+    const FlowKey<F> original = key_of<F>(number);
+    const FlowKey<F> reply = reply_of<F>(number, true);
+    ++number;
+    const uint64_t original_hash = hasher(original);
+    const uint64_t reply_hash = hasher(reply);
+    table->prefetch(original_hash);
+    table->prefetch(reply_hash);
+    table->evict([](ConnectionId) {});
+    const Opened opened = table->open(original, original_hash, reply, reply_hash, 0);
+    if (opened.status != OpenStatus::Ok) std::abort();
+    benchmark::DoNotOptimize(table->track(opened.flow, {}, timeouts, 0));
+  }
+}
+
+// A full table that became idle, reclaimed in calls of 64.
+template <class F>
+void reclaim(benchmark::State& state) {
+  const auto connections = static_cast<uint32_t>(state.range(0));
+  const Timeouts timeouts;
+  uint64_t closed = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    const auto table = filled<F>(connections, connections, true);
+    state.ResumeTiming();
+    while (table->counters().connections != 0) closed += table->expire(100'000, timeouts, 64, [](ConnectionId) {});
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(closed));
+}
+
+BENCHMARK(lookup<V4>)
+    ->ArgNames({"flows", "miss"})
+    ->ArgsProduct({{1'000, 10'000, 100'000, 1'000'000}, {0}})
+    ->Args({1'000'000, 1});
+BENCHMARK(lookup<V6>)
+    ->ArgNames({"flows", "miss"})
+    ->ArgsProduct({{1'000, 10'000, 100'000, 1'000'000}, {0}})
+    ->Args({1'000'000, 1});
+BENCHMARK(churn<V4>)->ArgName("flows")->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(churn<V6>)->ArgName("flows")->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
+BENCHMARK(reclaim<V4>)->ArgName("flows")->Arg(1'000)->Arg(1'000'000);
+
+}  // namespace
+}  // namespace sluice::nat
+
+BENCHMARK_MAIN();

@@ -1,0 +1,52 @@
+"""The smallest network with a router in it: left 10.1.0.2 | 10.1.0.1 sluiced 10.2.0.1 | right 10.2.0.2."""
+
+from __future__ import annotations
+
+from netns import Lab
+from router import Json, Options, Router
+
+LEFT, RIGHT = "10.1.0.2", "10.2.0.2"
+ROUTER_LEFT, ROUTER_RIGHT = "10.1.0.1", "10.2.0.1"
+LEFT6, RIGHT6 = "fd00:1::2", "fd00:2::2"
+ROUTER_LEFT6, ROUTER_RIGHT6 = "fd00:1::1", "fd00:2::1"
+
+
+def document(interfaces: list[Json] | None = None, items: list[Json] | None = None, **spec: Json) -> Json:
+    configuration = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"},
+                     "spec": {"nodeName": "router", "interfaces": interfaces or two_interfaces(),
+                              "conntrack": {"max": 65536}, **spec}}
+    return {"apiVersion": "v1", "kind": "List", "items": [configuration, *(items or [])]}
+
+
+def two_interfaces(right_mtu: int = 1500) -> list[Json]:
+    return [{"name": "left0", "device": "net_af_packet0,iface=r-left", "role": "uplink",
+             "addresses": [f"{ROUTER_LEFT}/24", f"{ROUTER_LEFT6}/64"], "mtu": 1500},
+            {"name": "right0", "device": "net_af_packet1,iface=r-right", "role": "uplink",
+             "addresses": [f"{ROUTER_RIGHT}/24", f"{ROUTER_RIGHT6}/64"], "mtu": right_mtu}]
+
+
+class TwoHosts:
+    def __init__(self, lab: Lab, options: Options | None = None, right_mtu: int = 1500, ipv6: bool = True):
+        self.lab = lab
+        self.left = lab.namespace("left")
+        self.middle = lab.namespace("router")
+        self.right = lab.namespace("right")
+        self.right_mtu = right_mtu
+        for host, interface, address, address6, gateway, gateway6, mtu in (
+                (self.left, "r-left", LEFT, LEFT6, ROUTER_LEFT, ROUTER_LEFT6, 1500),
+                (self.right, "r-right", RIGHT, RIGHT6, ROUTER_RIGHT, ROUTER_RIGHT6, right_mtu)):
+            lab.router_link(self.middle, interface, host, "eth0", mtu)
+            host.ip(f"addr add {address}/24 dev eth0", f"route add default via {gateway}")
+            if ipv6:
+                host.sysctl(**{"net.ipv6.conf.eth0.router_solicitations": 0, "net.ipv6.conf.eth0.accept_dad": 0,
+                               "net.ipv6.conf.all.disable_ipv6": 0, "net.ipv6.conf.eth0.disable_ipv6": 0,
+                               "net.ipv6.icmp.ratelimit": 0})
+                host.ip(f"addr add {address6}/64 dev eth0 nodad", f"route add default via {gateway6} dev eth0")
+        self.router = Router(self.middle, "router", options)
+
+    def document(self, **more: Json) -> Json:
+        return document(two_interfaces(self.right_mtu), **more)
+
+    def start(self) -> "TwoHosts":
+        self.router.start(self.document())
+        return self

@@ -1,0 +1,244 @@
+// GET /metrics: what comes out is valid text exposition (format 0.0.4), by a reader of that format written for this
+// test, and says what the router said.
+#include <algorithm>
+#include <cctype>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "control/metrics.h"
+#include "dataplane/net/verdict.h"
+
+namespace sluice::control {
+namespace {
+
+struct Sample {
+  std::string metric;
+  std::map<std::string, std::string> labels;
+  double value = 0;
+};
+
+bool is_name(std::string_view text, bool colons) {
+  const auto good = [&](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || (colons && c == ':');
+  };
+  return !text.empty() && !std::isdigit(static_cast<unsigned char>(text[0])) &&
+         std::all_of(text.begin(), text.end(), good);
+}
+
+// Reads an exposition and complains about everything the format forbids.
+class Reader {
+ public:
+  explicit Reader(const std::string& text) {
+    EXPECT_TRUE(text.ends_with('\n'));
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) {
+      line.starts_with('#') ? comment(line) : sample(line);
+    }
+    for (const auto& [name, type] : types_) EXPECT_TRUE(helps_.contains(name)) << name;
+  }
+
+  [[nodiscard]] std::optional<double> value(const std::string& metric,
+                                            const std::map<std::string, std::string>& labels = {}) const {
+    for (const Sample& sample : samples) {
+      if (sample.metric == metric && sample.labels == labels) return sample.value;
+    }
+    return std::nullopt;
+  }
+
+  std::vector<Sample> samples;
+
+ private:
+  void comment(const std::string& line) {
+    std::istringstream words(line);
+    std::string hash, keyword, name, rest;
+    words >> hash >> keyword >> name;
+    std::getline(words >> std::ws, rest);
+    EXPECT_TRUE(is_name(name, true)) << line;
+    EXPECT_FALSE(rest.empty()) << line;
+    if (keyword == "HELP") {
+      EXPECT_TRUE(helps_.insert(name).second) << line;
+    } else {
+      EXPECT_EQ(keyword, "TYPE") << line;
+      EXPECT_TRUE(rest == "counter" || rest == "gauge") << line;
+      EXPECT_EQ(rest == "counter", name.ends_with("_total")) << line;
+      EXPECT_TRUE(name.starts_with("sluice_")) << line;
+      EXPECT_TRUE(types_.emplace(name, rest).second) << "a metric that stands in two places: " << line;
+      current_ = name;
+    }
+  }
+
+  void sample(const std::string& line) {
+    Sample sample;
+    const size_t name_end = line.find_first_of("{ ");
+    ASSERT_NE(name_end, std::string::npos) << line;
+    sample.metric = line.substr(0, name_end);
+    EXPECT_EQ(sample.metric, current_) << "a sample away from its TYPE";
+    size_t at = name_end;
+    if (line[at] == '{') at = labels(line, at + 1, sample);
+    ASSERT_EQ(line[at], ' ') << line;
+    const std::string number = line.substr(at + 1);
+    size_t used = 0;
+    sample.value = std::stod(number, &used);
+    EXPECT_EQ(used, number.size()) << line;
+    EXPECT_TRUE(seen_.emplace(sample.metric, sample.labels).second) << "twice: " << line;
+    samples.push_back(std::move(sample));
+  }
+
+  // From behind the brace to behind the other.
+  static size_t labels(const std::string& line, size_t at, Sample& sample) {
+    while (at < line.size() && line[at] != '}') {
+      const size_t equals = line.find("=\"", at);
+      if (equals == std::string::npos) break;
+      const std::string name = line.substr(at, equals - at);
+      EXPECT_TRUE(is_name(name, false)) << line;
+      std::string value;
+      for (at = equals + 2; at < line.size() && line[at] != '"'; ++at) {
+        if (line[at] == '\\') {
+          ++at;
+          EXPECT_NE(std::string("\\\"n").find(line[at]), std::string::npos) << line;
+          value += line[at] == 'n' ? '\n' : line[at];
+        } else {
+          value += line[at];
+        }
+      }
+      EXPECT_TRUE(sample.labels.emplace(name, value).second) << line;
+      ++at;
+      if (line[at] == ',') ++at;
+    }
+    EXPECT_EQ(line[at], '}') << line;
+    return at + 1;
+  }
+
+  std::string current_;
+  std::set<std::string> helps_;
+  std::map<std::string, std::string> types_;
+  std::set<std::pair<std::string, std::map<std::string, std::string>>> seen_;
+};
+
+Status two_workers() {
+  Status status;
+  status.version = "0.1.0";
+  status.ready = true;
+  status.generation_applied = 41;
+  status.generation_wanted = 42;
+  status.uptime_seconds = 12.5;
+  status.last_apply_milliseconds = 12;
+  status.mbufs_total = 65536;
+  status.mbufs_in_use = 100;
+  status.conntrack_max = 1048576;
+  for (uint16_t i = 0; i < 2; ++i) {
+    WorkerStatus worker;
+    worker.index = i;
+    worker.packets = 1000 + i;
+    worker.busy_cycles = 18446744073709551615U;
+    worker.flows_v4 = 10;
+    worker.flows_v6 = 20;
+    worker.flows_opened = 7;
+    status.workers.push_back(worker);
+  }
+  for (uint16_t vlan : {10, 20}) {
+    InterfaceStatus interface;
+    interface.name = fmt::format("uplink0.{}", vlan);
+    interface.device = "0000:3b:00.0";
+    interface.vlan = vlan;
+    interface.link_up = vlan == 10;
+    interface.mtu = 1500;
+    interface.rx_packets = vlan;
+    interface.rx_missed = 5;
+    status.interfaces.push_back(interface);
+  }
+  return status;
+}
+
+TEST(Metrics, AreValidAndComplete) {
+  const Reader read(render_metrics(two_workers(), {{{"none", 9}, {"no_route", 3}}, {{"icmp_errors", 4}}}));
+  EXPECT_EQ(read.value("sluice_build_info", {{"version", "0.1.0"}}), 1);
+  EXPECT_EQ(read.value("sluice_ready"), 1);
+  EXPECT_EQ(read.value("sluice_uptime_seconds"), 12.5);
+  EXPECT_EQ(read.value("sluice_config_generation"), 41);
+  EXPECT_EQ(read.value("sluice_config_generation_wanted"), 42);
+  EXPECT_EQ(read.value("sluice_config_last_apply_seconds"), 0.012);
+  EXPECT_EQ(read.value("sluice_mbufs_in_use"), 100);
+  EXPECT_EQ(read.value("sluice_worker_packets_total", {{"worker", "1"}}), 1001);
+  EXPECT_EQ(read.value("sluice_conntrack_entries", {{"family", "ipv4"}}), 20);
+  EXPECT_EQ(read.value("sluice_conntrack_entries", {{"family", "ipv6"}}), 40);
+  EXPECT_EQ(read.value("sluice_worker_conntrack_entries", {{"worker", "0"}, {"family", "ipv6"}}), 20);
+  EXPECT_EQ(read.value("sluice_conntrack_opened_total", {{"worker", "0"}}), 7);
+  EXPECT_EQ(read.value("sluice_interface_receive_packets_total", {{"interface", "uplink0.20"}}), 20);
+  EXPECT_EQ(read.value("sluice_interface_up", {{"interface", "uplink0.20"}}), 0);
+  EXPECT_EQ(read.value("sluice_drops_total", {{"reason", "no_route"}}), 3);
+  EXPECT_EQ(read.value("sluice_drops_total", {{"reason", "none"}}), std::nullopt);
+  EXPECT_EQ(read.value("sluice_events_total", {{"event", "icmp_errors"}}), 4);
+}
+
+TEST(Metrics, CountersKeepAllTheirDigits) {
+  EXPECT_NE(
+      render_metrics(two_workers(), {}).find("sluice_worker_busy_cycles_total{worker=\"0\"} 18446744073709551615\n"),
+      std::string::npos);
+}
+
+TEST(Metrics, InterfacesOfOnePortShareItsCounters) {
+  const Reader read(render_metrics(two_workers(), {}));
+  EXPECT_EQ(read.value("sluice_port_receive_missed_total", {{"port", "0"}, {"device", "0000:3b:00.0"}}), 5);
+  EXPECT_EQ(std::count_if(read.samples.begin(), read.samples.end(),
+                          [](const Sample& sample) { return sample.metric == "sluice_port_receive_missed_total"; }),
+            1);
+}
+
+TEST(Metrics, LabelsAreEscaped) {
+  Status status = two_workers();
+  status.interfaces[0].name = "a\"b\\c\nd";
+  const Reader read(render_metrics(status, {}));
+  EXPECT_EQ(read.value("sluice_interface_receive_packets_total", {{"interface", "a\"b\\c\nd"}}), 10);
+}
+
+TEST(Metrics, NumbersThatAreNoneHaveTheirWords) {
+  Status status = two_workers();
+  status.uptime_seconds = std::numeric_limits<double>::infinity();
+  EXPECT_NE(render_metrics(status, {}).find("sluice_uptime_seconds +Inf\n"), std::string::npos);
+  status.uptime_seconds = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_NE(render_metrics(status, {}).find("sluice_uptime_seconds NaN\n"), std::string::npos);
+}
+
+TEST(Metrics, EveryDropReasonIsASeries) {
+  Counters counters;
+  for (size_t i = 0; i < net::drop_reason_count; ++i) {
+    counters.drops.push_back({std::string(net::name(static_cast<net::DropReason>(i))), i});
+  }
+  const Reader read(render_metrics({}, counters));
+  for (size_t i = 1; i < net::drop_reason_count; ++i) {
+    EXPECT_EQ(read.value("sluice_drops_total", {{"reason", counters.drops[i].name}}), i);
+  }
+}
+
+// Ten thousand pods are not ten thousand series of each metric.
+TEST(Metrics, SeriesAreBounded) {
+  Status status;
+  for (uint16_t i = 0; i < 10'000; ++i) {
+    InterfaceStatus interface;
+    interface.name = fmt::format("cali{}", i);
+    interface.port = i;
+    interface.rx_packets = 1;
+    status.interfaces.push_back(interface);
+  }
+  const Reader read(render_metrics(status, {}));
+  EXPECT_EQ(read.value("sluice_interface_receive_packets_total", {{"interface", "(others)"}}),
+            10'000 - max_labelled_interfaces);
+  EXPECT_LT(read.samples.size(), 10 * max_labelled_interfaces);
+}
+
+TEST(Metrics, AnEmptyRouterHasMetricsToo) {
+  const Reader read(render_metrics({}, {}));
+  EXPECT_EQ(read.value("sluice_ready"), 0);
+  EXPECT_EQ(read.value("sluice_conntrack_entries", {{"family", "ipv4"}}), 0);
+}
+
+}  // namespace
+}  // namespace sluice::control

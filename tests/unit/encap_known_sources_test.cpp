@@ -1,0 +1,95 @@
+// Known tunnel sources: against std::map, with external networks, at the size of a large cluster.
+#include <map>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "encap/known_sources.h"
+#include "tests/unit/net_frames.h"
+
+namespace sluice::encap {
+namespace {
+
+using net::Ipv4Addr;
+using net::no_tunnel_source;
+using test::v4;
+
+std::vector<net::Prefix> prefixes(std::initializer_list<const char*> texts) {
+  std::vector<net::Prefix> out;
+  for (const char* text : texts) out.push_back(net::parse_prefix(text).value());
+  return out;
+}
+
+TEST(KnownSources, EmptyKnowsNobody) {
+  const KnownSources none;
+  EXPECT_EQ(none.find(v4("10.0.0.1")), no_tunnel_source);
+  EXPECT_EQ(none.find(v4("0.0.0.0")), no_tunnel_source);
+  EXPECT_EQ(none.find(v4("255.255.255.255")), no_tunnel_source);
+}
+
+TEST(KnownSources, FindsNodes) {
+  const KnownSources sources({{v4("192.168.100.101"), 4}, {v4("192.168.100.102"), 0}}, {}, no_tunnel_source);
+  EXPECT_EQ(sources.find(v4("192.168.100.101")), 4);
+  EXPECT_EQ(sources.find(v4("192.168.100.102")), 0);
+  EXPECT_EQ(sources.find(v4("192.168.100.103")), no_tunnel_source);
+}
+
+TEST(KnownSources, FirstOfTwoNodesWithOneAddress) {
+  const KnownSources sources({{v4("10.0.0.1"), 7}, {v4("10.0.0.1"), 8}, {v4("0.0.0.0"), 9}}, {}, no_tunnel_source);
+  EXPECT_EQ(sources.find(v4("10.0.0.1")), 7);
+  EXPECT_EQ(sources.find(v4("0.0.0.0")), no_tunnel_source);
+}
+
+// IPIP-3: externalNodesCIDRs. Host bits in a prefix do not matter; a node inside one is still that node.
+TEST(KnownSources, ExternalNetworks) {
+  const KnownSources sources({{v4("172.18.0.5"), 5}}, prefixes({"172.18.3.4/16", "10.1.1.1/32", "2001:db8::/32"}), 99);
+  EXPECT_EQ(sources.find(v4("172.18.0.0")), 99);
+  EXPECT_EQ(sources.find(v4("172.18.255.255")), 99);
+  EXPECT_EQ(sources.find(v4("172.18.0.5")), 5);
+  EXPECT_EQ(sources.find(v4("172.17.255.255")), no_tunnel_source);
+  EXPECT_EQ(sources.find(v4("172.19.0.0")), no_tunnel_source);
+  EXPECT_EQ(sources.find(v4("10.1.1.1")), 99);
+  EXPECT_EQ(sources.find(v4("32.1.13.184")), no_tunnel_source);  // the first bytes of 2001:db8::
+  EXPECT_EQ(sources.find(v4("10.1.1.2")), no_tunnel_source);
+  EXPECT_EQ(KnownSources({}, prefixes({"0.0.0.0/0"}), 1).find(v4("8.8.8.8")), 1);
+}
+
+TEST(KnownSources, AgreesWithMap) {
+  std::mt19937_64 random(1);
+  for (const size_t count : {1, 2, 3, 7, 8, 100, 5000}) {
+    std::map<uint32_t, uint16_t> truth;
+    std::vector<KnownSources::Node> nodes;
+    for (size_t i = 0; i < count; ++i) {
+      // Dense, so that unknown neighbours of known addresses are asked for too.
+      const auto address = static_cast<uint32_t>(0x0a000000 + random() % (2 * count));
+      if (!truth.emplace(address, static_cast<uint16_t>(i)).second) continue;
+      nodes.push_back({Ipv4Addr::from_host(address), static_cast<uint16_t>(i)});
+    }
+    const KnownSources sources(nodes, {}, no_tunnel_source);
+    const KnownSources copy = sources;
+    for (uint32_t offset = 0; offset < 2 * count + 10; ++offset) {
+      const uint32_t address = 0x0a000000 + offset;
+      const auto found = truth.find(address);
+      const uint16_t expected = found == truth.end() ? no_tunnel_source : found->second;
+      EXPECT_EQ(sources.find(Ipv4Addr::from_host(address)), expected);
+      EXPECT_EQ(copy.find(Ipv4Addr::from_host(address)), expected);
+    }
+  }
+}
+
+// Small tables whose entries collide in the last slot and go on in the first.
+TEST(KnownSources, ProbesAroundTheEnd) {
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 5000; ++i) {
+    std::vector<KnownSources::Node> nodes;
+    for (uint16_t index = 0; index < 3; ++index) {
+      nodes.push_back({Ipv4Addr::from_host(static_cast<uint32_t>(random() | 1)), index});
+    }
+    const KnownSources sources(nodes, {}, no_tunnel_source);
+    for (const KnownSources::Node& node : nodes) EXPECT_EQ(sources.find(node.address), node.index);
+    EXPECT_EQ(sources.find(Ipv4Addr::from_host(static_cast<uint32_t>(random() & ~1u))), no_tunnel_source);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::encap

@@ -1,0 +1,141 @@
+#include "tools/sluicectl/client.h"
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/basic_stream.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <fmt/format.h>
+
+namespace sluice::ctl {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+using Stream = beast::basic_stream<asio::generic::stream_protocol>;
+using Endpoint = Stream::endpoint_type;
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+net::Result<HostPort> parse_url(std::string_view url) {
+  const net::Error wrong{fmt::format("\"{}\" is no address of an API: expected one like http://127.0.0.1:9080", url)};
+  if (url.starts_with("https:")) {
+    return net::Error{"sluiced speaks plain HTTP on loopback: use http://, through an SSH tunnel if it is far away"};
+  }
+  if (url.starts_with("http://")) url.remove_prefix(7);
+  if (url.ends_with('/')) url.remove_suffix(1);
+  const size_t colon = url.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == url.size()) return wrong;
+  std::string_view host = url.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  if (host.empty() || url.find_first_of("/?#@") != std::string_view::npos) return wrong;
+  return HostPort{std::string(host), std::string(url.substr(colon + 1))};
+}
+
+net::Result<Endpoint> endpoint_of(const Server& server, asio::io_context& io) {
+  if (server.url.empty()) {
+    try {
+      return Endpoint(asio::local::stream_protocol::endpoint(server.socket));
+    } catch (const boost::system::system_error& error) {
+      return net::Error{fmt::format("{} cannot be a socket: {}", server.socket, error.code().message())};
+    }
+  }
+  const auto where = parse_url(server.url);
+  if (!where) return where.error();
+  error_code error;
+  asio::ip::tcp::resolver resolver(io);
+  const auto found = resolver.resolve(where->host, where->port, error);
+  if (error || found.empty()) return net::Error{fmt::format("cannot resolve {}: {}", server.url, error.message())};
+  return Endpoint(found.begin()->endpoint());
+}
+
+std::string unreachable(const Server& server, const error_code& error) {
+  const std::string& where = server.url.empty() ? server.socket : server.url;
+  std::string advice = "is sluiced running? (systemctl status sluiced)";
+  if (error == asio::error::access_denied) {
+    advice = "run as root, or as a member of the group of the socket";
+  } else if (error == boost::system::errc::no_such_file_or_directory) {
+    advice = "is sluiced running? It may serve another socket: --socket PATH or SLUICE_SOCKET";
+  } else if (error == beast::error::timeout) {
+    advice = "sluiced does not answer in time; --timeout gives it longer";
+  }
+  return fmt::format("cannot reach sluiced at {}: {}; {}", where, error.message(), advice);
+}
+
+asio::awaitable<net::Result<Answer>> exchange(const Server& server, const Call& call, const Endpoint& endpoint) {
+  Stream stream(co_await asio::this_coro::executor);
+  stream.expires_after(server.timeout);
+  error_code error;
+  co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return net::Error{unreachable(server, error)};
+
+  http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
+  request.set(http::field::host, "sluice");
+  request.set(http::field::user_agent, "sluicectl");
+  request.set(http::field::connection, "close");
+  if (!server.url.empty()) request.set(http::field::authorization, "Bearer " + server.token);
+  if (!call.content_type.empty()) {
+    request.set(http::field::content_type, call.content_type);
+    request.body() = call.body;
+  }
+  request.prepare_payload();
+  // A server that refuses a body answers before it has all of it: what it says counts, not that it stopped reading.
+  error_code write_error;
+  co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, write_error));
+
+  beast::flat_buffer buffer;
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(boost::none);
+  co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  if (error) {
+    const error_code& cause = write_error ? write_error : error;
+    if (cause == beast::error::timeout) co_return net::Error{unreachable(server, cause)};
+    co_return net::Error{fmt::format("sluiced ended the connection without an answer: {}", cause.message())};
+  }
+  co_return Answer{parser.get().result_int(), std::move(parser.get().body())};
+}
+
+}  // namespace
+
+net::Result<Answer> send(const Server& server, const Call& call) {
+  asio::io_context io(1);
+  const auto endpoint = endpoint_of(server, io);
+  if (!endpoint) return endpoint.error();
+  net::Result<Answer> out = net::Error{"no answer"};
+  asio::co_spawn(io, exchange(server, call, *endpoint), [&](const std::exception_ptr& error, net::Result<Answer> got) {
+    if (!error) out = std::move(got);
+  });
+  io.run();
+  return out;
+}
+
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '.' || c == '_' || c == '~' || c == ':';
+    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
+}  // namespace sluice::ctl

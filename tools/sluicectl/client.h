@@ -1,0 +1,37 @@
+// One call to the config API of sluiced, over its UNIX socket or a loopback TCP port.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "dataplane/net/result.h"
+
+namespace sluice::ctl {
+
+struct Server {
+  std::string socket;             // path; used when `url` is empty
+  std::string url;                // "http://127.0.0.1:9080"
+  std::string token;              // for a url
+  std::chrono::seconds timeout{120};  // of one call, from connecting to the last byte
+};
+
+struct Call {
+  std::string method = "GET";
+  std::string target;             // "/v1/status?x=y", percent-encoded
+  std::string content_type = {};  // empty: no body
+  std::string body = {};
+};
+
+struct Answer {
+  unsigned status = 0;
+  std::string body;
+};
+
+// Error: no answer came; it says why and what to do.
+[[nodiscard]] net::Result<Answer> send(const Server& server, const Call& call);
+
+// For a part of a path, or a parameter's value.
+[[nodiscard]] std::string percent_encoded(std::string_view text);
+
+}  // namespace sluice::ctl
