@@ -17,6 +17,16 @@ bool is_plain(std::string_view key) {
 
 }  // namespace
 
+std::string quoted(std::string_view text) {
+  static constexpr size_t longest = 80;
+  size_t end = std::min(text.size(), longest);
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  std::string shown(text.substr(0, end));
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return fmt::format("\"{}{}\"", shown, end < text.size() ? "…" : "");
+}
+
 std::string Finding::text() const {
   std::string out = kind;
   if (!name.empty()) out += (out.empty() ? "" : " ") + name;

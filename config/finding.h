@@ -29,6 +29,10 @@ struct Finding {
 using Fault = Finding;
 using Warning = Finding;
 
+// A text out of a document, for a message: in quotation marks, not longer than a line of a terminal, cut between
+// characters of UTF-8 and without control characters, because messages go to logs.
+[[nodiscard]] std::string quoted(std::string_view text);
+
 // A place in both notations: Path::of("spec", "ports", 1, "nodePort").
 class Path {
  public:

@@ -184,10 +184,10 @@ class Intake {
     if (options_.ignore_unknown_kinds) {
       ++ignored_[kind];
     } else if (const Kind* known = find_kind_by_name(kind, false)) {
-      head.fault("apiVersion",
-                 fmt::format("unknown kind {} of {}; known is that of {}", kind, api_version, known->api_version));
+      head.fault("apiVersion", fmt::format("unknown kind {} of {}; known is that of {}", kind, quoted(api_version),
+                                           known->api_version));
     } else {
-      head.fault("kind", fmt::format("unknown kind {}", kind));
+      head.fault("kind", fmt::format("unknown kind {}", quoted(kind)));
     }
   }
 
@@ -290,7 +290,7 @@ void read_deletion(Reader& item, const std::string& location, const Options& opt
   if (auto key = make_key(kind, ns, name)) {
     delta.remove.push_back({std::move(*key), location});
   } else if (!options.ignore_unknown_kinds) {
-    item.fault("kind", fmt::format("unknown kind {}", kind));
+    item.fault("kind", fmt::format("unknown kind {}", quoted(kind)));
   }
 }
 

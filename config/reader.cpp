@@ -13,18 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-// A value for a message: quoted, not longer than a line of a terminal, cut between characters of UTF-8 and
-// without control characters, because messages go to logs.
-std::string quoted(std::string_view text) {
-  static constexpr size_t longest = 80;
-  size_t end = std::min(text.size(), longest);
-  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  std::string shown(text.substr(0, end));
-  std::replace_if(
-      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  return fmt::format("\"{}{}\"", shown, end < text.size() ? "…" : "");
-}
-
 // Edits (insert, delete, replace, upper or lower case counts as half) between two field names, in halves.
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);

@@ -27,6 +27,10 @@ void check_pools(const Config& config, Findings& findings);                     
 
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 
+// What interfaces and tunnels may be called.
+[[nodiscard]] bool is_plain_name(std::string_view name);
+inline constexpr std::string_view plain_name = "expected at most 63 letters, digits, \".\", \"_\" and \"-\"";
+
 // Why an address cannot be that of one host in a network: "a loopback address". Empty if it can.
 [[nodiscard]] std::string_view never_a_host(const IpAddr& address);
 // The same, and link-local addresses, which mean nothing beyond one link (SVC-8).

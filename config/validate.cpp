@@ -1,5 +1,7 @@
 #include "config/validate.h"
 
+#include <algorithm>
+
 #include "config/rules.h"
 
 namespace sluice::config {
@@ -22,6 +24,13 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
 }
 
 }  // namespace
+
+bool is_plain_name(std::string_view name) {
+  return name.size() <= 63 && std::all_of(name.begin(), name.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+                  c == '-';
+         });
+}
 
 std::string_view never_a_host(const IpAddr& address) {
   if (address.is_unspecified()) return "the unspecified address";

@@ -13,13 +13,6 @@ constexpr uint16_t min_mtu = 576;      // RFC 791 section 3.1
 constexpr uint16_t min_mtu_v6 = 1280;  // RFC 8200 section 5
 constexpr uint16_t max_mtu = 9600;
 
-bool is_name(std::string_view name) {
-  return name.size() <= 63 && std::all_of(name.begin(), name.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                  c == '-';
-         });
-}
-
 // "net_tap0" of "net_tap0,iface=lan".
 std::string_view device_name(std::string_view device) { return device.substr(0, device.find(',')); }
 
@@ -49,8 +42,8 @@ class InterfaceRules {
 
   void check_name(size_t i) {
     const std::string& name = interfaces_[i].name;
-    if (!is_name(name)) fault(i, "expected at most 63 letters, digits, \".\", \"_\" and \"-\"", "name");
-    if (!names_.try_emplace(name, i).second) fault(i, fmt::format("a second interface {}", name), "name");
+    if (!is_plain_name(name)) fault(i, std::string(plain_name), "name");
+    if (!names_.try_emplace(name, i).second) fault(i, fmt::format("a second interface {}", quoted(name)), "name");
   }
 
   // Interfaces may share a device if they differ in their VLAN; then they have to mean the same device.
@@ -67,12 +60,12 @@ class InterfaceRules {
     }
     const Interface& other = interfaces_[first->second];
     if (other.device != interface.device) {
-      return fault(i, fmt::format("interface {} gives this device other arguments", other.name), "device");
+      return fault(i, fmt::format("interface {} gives this device other arguments", quoted(other.name)), "device");
     }
     const auto [same, distinct] =
         vlans_.try_emplace(fmt::format("{}.{}", device_name(interface.device), interface.vlan), i);
     if (!distinct) {
-      fault(i, fmt::format("interface {} has the same device and VLAN", interfaces_[same->second].name),
+      fault(i, fmt::format("interface {} has the same device and VLAN", quoted(interfaces_[same->second].name)),
             interface.vlan == 0 ? "device" : "vlan");
     }
   }
@@ -122,7 +115,7 @@ class InterfaceRules {
     if (!fresh) {
       fault(i,
             fmt::format("{} is also an address of interface {}", net::to_string(address),
-                        interfaces_[first->second].name),
+                        quoted(interfaces_[first->second].name)),
             list, j);
     }
   }
@@ -133,7 +126,7 @@ class InterfaceRules {
     const auto [first, fresh] = subnets_.try_emplace(address.masked(), i);
     if (!fresh && first->second != i) {
       fault(i,
-            fmt::format("interface {} is in the same subnet {}", interfaces_[first->second].name,
+            fmt::format("interface {} is in the same subnet {}", quoted(interfaces_[first->second].name),
                         net::to_string(address.masked())),
             "addresses", j);
     }
@@ -151,7 +144,7 @@ class InterfaceRules {
     if (first) {
       fault(i,
             fmt::format("interface {} has the IP{} default gateway; for several next hops write a route",
-                        interfaces_[*first].name, family),
+                        quoted(interfaces_[*first].name), family),
             "gateway", family);
     } else {
       first = i;

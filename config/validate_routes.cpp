@@ -84,10 +84,11 @@ class RouteRules {
       fault(fmt::format("a second route to {}; the first is routes[{}]", text, first->second), "routes", i,
             "destination");
     } else if (const auto* interface = links_.default_routes.find_exact(destination)) {
-      fault(fmt::format("interface {} has a gateway, which is a route to {}", interface->second->name, text), "routes",
-            i, "destination");
+      fault(fmt::format("interface {} has a gateway, which is a route to {}", quoted(interface->second->name), text),
+            "routes", i, "destination");
     } else if (const auto* owner = links_.connected.find_exact(destination)) {
-      fault(fmt::format("{} is connected to interface {}", text, owner->second->name), "routes", i, "destination");
+      fault(fmt::format("{} is connected to interface {}", text, quoted(owner->second->name)), "routes", i,
+            "destination");
     } else if (destination.length > 0 && (destination.addr.is_loopback() || destination.addr.is_multicast())) {
       fault(fmt::format("{} is never forwarded", text), "routes", i, "destination");
     }
@@ -99,13 +100,13 @@ class RouteRules {
       fault(std::move(message), "routes", i, "nextHops", j, field);
     };
     if (!hop.tunnel.empty()) {
-      if (!tunnels_.contains(hop.tunnel)) at(fmt::format("there is no tunnel {}", hop.tunnel), "tunnel");
+      if (!tunnels_.contains(hop.tunnel)) at(fmt::format("there is no tunnel {}", quoted(hop.tunnel)), "tunnel");
       if (hop.via) at("a tunnel is the whole next hop", "via");
       if (!hop.interface.empty()) at("a tunnel is the whole next hop", "interface");
       return;
     }
     if (!hop.interface.empty() && !links_.by_name.contains(hop.interface)) {
-      at(fmt::format("there is no interface {}", hop.interface), "interface");
+      at(fmt::format("there is no interface {}", quoted(hop.interface)), "interface");
     }
     if (!hop.via) {
       if (hop.interface.empty()) fault("expected via, interface or tunnel", "routes", i, "nextHops", j);
@@ -128,7 +129,7 @@ class RouteRules {
   void check_neighbor(size_t i) {
     const StaticNeighbor& neighbor = gateway_.neighbors[i];
     if (!links_.by_name.contains(neighbor.interface)) {
-      fault(fmt::format("there is no interface {}", neighbor.interface), "neighbors", i, "interface");
+      fault(fmt::format("there is no interface {}", quoted(neighbor.interface)), "neighbors", i, "interface");
     }
     const std::string text = net::to_string(neighbor.address);
     if (const std::string_view why = never_a_host(neighbor.address); !why.empty()) {
@@ -136,15 +137,16 @@ class RouteRules {
     } else if (links_.own.contains(neighbor.address)) {
       fault(fmt::format("{} is an address of this router", text), "neighbors", i, "address");
     } else if (!neighbors_.insert({neighbor.interface, neighbor.address}).second) {
-      fault(fmt::format("a second neighbor {} at interface {}", text, neighbor.interface), "neighbors", i, "address");
+      fault(fmt::format("a second neighbor {} at this interface", text), "neighbors", i, "address");
     }
     check_mac(neighbor.mac, "neighbors", i, "mac");
   }
 
   void check_tunnel(size_t i) {
     const Tunnel& tunnel = gateway_.tunnels[i];
+    if (!is_plain_name(tunnel.name)) fault(std::string(plain_name), "tunnels", i, "name");
     if (!tunnel_names_.insert(tunnel.name).second) {
-      fault(fmt::format("a second tunnel {}", tunnel.name), "tunnels", i, "name");
+      fault(fmt::format("a second tunnel {}", quoted(tunnel.name)), "tunnels", i, "name");
     }
     check_remote(i, tunnel);
     if (tunnel.local && !links_.own.contains(*tunnel.local)) {
@@ -190,7 +192,7 @@ class RouteRules {
     const std::array<uint8_t, 6> mac = tunnel.remote_mac.value_or(MacAddr{}).bytes;
     const auto [first, fresh] = ends_.try_emplace({tunnel.type, tunnel.remote, tunnel.local, vni, mac}, i);
     if (!fresh) {
-      fault(fmt::format("the same tunnel as {}", gateway_.tunnels[first->second].name), "tunnels", i);
+      fault(fmt::format("the same tunnel as {}", quoted(gateway_.tunnels[first->second].name)), "tunnels", i);
     }
   }
 

@@ -133,7 +133,7 @@ class Surroundings {
   explicit Surroundings(const Config& config) {
     for (const Interface& interface : config.gateway.interfaces) {
       for (const Prefix& address : interface.addresses) {
-        nodes_.try_emplace(address.addr, fmt::format("interface {}", interface.name));
+        nodes_.try_emplace(address.addr, fmt::format("interface {}", quoted(interface.name)));
       }
     }
     for (const auto& [name, node] : config.nodes) add_node(node);

@@ -76,7 +76,7 @@ TEST(ConfigDocument, AllFaultsOfADocumentAreReportedAtOnce) {
                 "/items/1/metadata/name: expected at most 63 of a-z, 0-9 and \"-\", beginning with a letter, ending "
                 "without \"-\"",
                 "/items/3: expected an object, found an integer",
-                "/items/4/kind: unknown kind Gizmo",
+                "/items/4/kind: unknown kind \"Gizmo\"",
                 "/items/5/apiVersion: required",
                 "/items/2/spec/type: \"Nodeport\" is not one of ClusterIP, NodePort, LoadBalancer, ExternalName",
                 "/items/2/spec/ports/0/port: expected an integer, found a string",
@@ -118,8 +118,8 @@ TEST(ConfigDocument, UnknownKindIsAFaultOrIgnoredOnRequest) {
       R"({"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice", "metadata": {"name": "b"}})",
   });
   EXPECT_EQ(lines(faults_of(text)),
-            (Lines{"/items/1/kind: unknown kind ConfigMap", "/items/2/kind: unknown kind ConfigMap",
-                   "/items/3/apiVersion: unknown kind EndpointSlice of discovery.k8s.io/v1beta1; known is that of "
+            (Lines{"/items/1/kind: unknown kind \"ConfigMap\"", "/items/2/kind: unknown kind \"ConfigMap\"",
+                   "/items/3/apiVersion: unknown kind EndpointSlice of \"discovery.k8s.io/v1beta1\"; known is that of "
                    "discovery.k8s.io/v1"}));
   Options options;
   options.ignore_unknown_kinds = true;

@@ -155,7 +155,7 @@ TEST(ConfigDelta, WrongDeltas) {
                           "name": "y"}]})"),
             (Lines{"/baseGeneration: expected 0 to 18446744073709551615, found -1",
                    "/upsert: expected a list, found an object", "/delete/0: expected an object, found an integer",
-                   "/delete/1/kind: required", "/delete/1/name: required", "/delete/2/kind: unknown kind X"}));
+                   "/delete/1/kind: required", "/delete/1/name: required", "/delete/2/kind: unknown kind \"X\""}));
   EXPECT_EQ(faults_in("{\"kind\": \"Delta\", \"upsert\": [" + service("a", "10.96.0.1") +
                       R"(], "delete": [{"kind": "Service", "namespace": "default", "name": "a"}]})"),
             (Lines{"/upsert/0: to be both set and deleted, see /delete/0"}));

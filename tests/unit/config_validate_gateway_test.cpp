@@ -38,7 +38,7 @@ TEST(ConfigValidateInterface, Names) {
       {"", {"/spec/interfaces: at least one interface is required"}},
       {R"("interfaces": [{"name": "a", "device": "net_null0"}, {"name": "a", "device": "net_null1"},
                          {"name": "b c", "device": "net_null2"}])",
-       {"/spec/interfaces/1/name: a second interface a",
+       {"/spec/interfaces/1/name: a second interface \"a\"",
         "/spec/interfaces/2/name: expected at most 63 letters, digits, \".\", \"_\" and \"-\""}},
   });
 }
@@ -50,11 +50,11 @@ TEST(ConfigValidateInterface, DevicesAndVlans) {
        {}},
       {R"("interfaces": [{"name": "a", "device": "net_tap0,iface=x"}, {"name": "b", "device": "net_tap0,iface=x"},
                          {"name": "c", "device": "net_tap0,iface=y", "vlan": 8}])",
-       {"/spec/interfaces/1/device: interface a has the same device and VLAN",
-        "/spec/interfaces/2/device: interface a gives this device other arguments"}},
+       {"/spec/interfaces/1/device: interface \"a\" has the same device and VLAN",
+        "/spec/interfaces/2/device: interface \"a\" gives this device other arguments"}},
       {R"("interfaces": [{"name": "a", "device": "net_tap0", "vlan": 7}, {"name": "b", "device": "net_tap0", "vlan": 7},
                          {"name": "c", "device": "net tap1"}])",
-       {"/spec/interfaces/1/vlan: interface a has the same device and VLAN",
+       {"/spec/interfaces/1/vlan: interface \"a\" has the same device and VLAN",
         "/spec/interfaces/2/device: a device has no white space"}},
   });
 }
@@ -86,8 +86,8 @@ TEST(ConfigValidateInterface, Addresses) {
         "/spec/interfaces/0/addresses/4: ::1 is a loopback address"}},
       {R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24", "10.0.0.9/24", "fe80::1/64"]},
                          {"name": "b", "device": "net_null1", "addresses": ["10.0.0.1/25", "10.0.0.2/24", "fe80::1/64"]}])",
-       {"/spec/interfaces/1/addresses/0: 10.0.0.1 is also an address of interface a",
-        "/spec/interfaces/1/addresses/1: interface a is in the same subnet 10.0.0.0/24"}},
+       {"/spec/interfaces/1/addresses/0: 10.0.0.1 is also an address of interface \"a\"",
+        "/spec/interfaces/1/addresses/1: interface \"a\" is in the same subnet 10.0.0.0/24"}},
       {R"("interfaces": [{"name": "a", "device": "net_null0", "mac": "01:00:00:00:00:01"},
                          {"name": "b", "device": "net_null1", "mac": "00:00:00:00:00:00"}])",
        {"/spec/interfaces/0/mac: 01:00:00:00:00:01 is not the address of a station",
@@ -108,9 +108,11 @@ TEST(ConfigValidateInterface, Gateways) {
                          {"name": "b", "device": "net_null1", "addresses": ["10.0.1.1/24"], "gateway": {"v4": "10.0.1.9"}},
                          {"name": "c", "device": "net_null2", "addresses": ["10.0.2.1/24"], "gateway": {"v4": "0.0.0.0"},
                           "role": "workload"}])",
-       {"/spec/interfaces/1/gateway/v4: interface a has the IPv4 default gateway; for several next hops write a route",
+       {"/spec/interfaces/1/gateway/v4: interface \"a\" has the IPv4 default gateway; for several next hops write a "
+        "route",
         "/spec/interfaces/2/gateway: only an uplink has a gateway",
-        "/spec/interfaces/2/gateway/v4: interface a has the IPv4 default gateway; for several next hops write a route",
+        "/spec/interfaces/2/gateway/v4: interface \"a\" has the IPv4 default gateway; for several next hops write a "
+        "route",
         "/spec/interfaces/2/gateway/v4: 0.0.0.0 is the unspecified address"}},
   });
 }
@@ -126,8 +128,8 @@ TEST(ConfigValidateInterface, Pods) {
         "/spec/interfaces/1/podMAC: without podAddresses it belongs to no address",
         "/spec/interfaces/2/mtu: IPv6 needs at least 1280, found 1000",
         "/spec/interfaces/2/podMAC: 03:00:00:00:00:01 is not the address of a station",
-        "/spec/interfaces/2/podAddresses/0: 10.0.0.1 is also an address of interface a",
-        "/spec/interfaces/2/podAddresses/1: 10.0.0.1 is also an address of interface a",
+        "/spec/interfaces/2/podAddresses/0: 10.0.0.1 is also an address of interface \"a\"",
+        "/spec/interfaces/2/podAddresses/1: 10.0.0.1 is also an address of interface \"a\"",
         "/spec/interfaces/2/podAddresses/2: 127.0.0.1 is a loopback address"}},
   });
 }
@@ -138,8 +140,8 @@ TEST(ConfigValidateRoute, Destinations) {
                      {"destination": "0.0.0.0/0", "via": "10.1.0.9"}, {"destination": "10.1.0.0/24", "type": "blackhole"},
                      {"destination": "127.0.0.0/8", "type": "blackhole"}, {"destination": "::/0", "interface": "up"}])",
        {"/spec/routes/1/destination: a second route to 10.9.0.0/16; the first is routes[0]",
-        "/spec/routes/2/destination: interface up has a gateway, which is a route to 0.0.0.0/0",
-        "/spec/routes/3/destination: 10.1.0.0/24 is connected to interface lan",
+        "/spec/routes/2/destination: interface \"up\" has a gateway, which is a route to 0.0.0.0/0",
+        "/spec/routes/3/destination: 10.1.0.0/24 is connected to interface \"lan\"",
         "/spec/routes/4/destination: 127.0.0.0/8 is never forwarded"}},
   });
 }
@@ -154,8 +156,8 @@ TEST(ConfigValidateRoute, NextHops) {
                       {"via": "10.1.0.1"}, {"via": "224.0.0.1"}, {"via": "10.1.0.9"}, {"via": "10.1.0.9"}]}])",
        {"/spec/routes/0/nextHops/0/via: 10.2.0.1 is in no connected subnet; to reach it all the same, say at which "
         "interface",
-        "/spec/routes/0/nextHops/2/interface: there is no interface nowhere",
-        "/spec/routes/0/nextHops/3/tunnel: there is no tunnel none",
+        "/spec/routes/0/nextHops/2/interface: there is no interface \"nowhere\"",
+        "/spec/routes/0/nextHops/3/tunnel: there is no tunnel \"none\"",
         "/spec/routes/0/nextHops/3/via: a tunnel is the whole next hop",
         "/spec/routes/0/nextHops/4: expected via, interface or tunnel",
         "/spec/routes/0/nextHops/5/via: fd00:1::9 and 10.9.0.0/16 are of different families",
@@ -165,7 +167,7 @@ TEST(ConfigValidateRoute, NextHops) {
       {R"("routes": [{"destination": "fd09::/64", "via": "fe80::9"}, {"destination": "fd08::/64", "via": "fe80::9",
                       "interface": "up"}, {"destination": "10.9.0.0/16", "tunnel": "t"}])",
        {"/spec/routes/0/via: fe80::9 is link-local: say at which interface",
-        "/spec/routes/2/tunnel: there is no tunnel t"}},
+        "/spec/routes/2/tunnel: there is no tunnel \"t\""}},
   });
 }
 
@@ -176,9 +178,9 @@ TEST(ConfigValidateNeighbor, Rules) {
                         {"interface": "up", "address": "10.1.0.9", "mac": "ff:ff:ff:ff:ff:ff"},
                         {"interface": "wan", "address": "10.1.0.1", "mac": "02:00:00:00:00:02"},
                         {"interface": "up", "address": "ff02::1", "mac": "02:00:00:00:00:02"}])",
-       {"/spec/neighbors/1/address: a second neighbor 10.1.0.9 at interface lan",
+       {"/spec/neighbors/1/address: a second neighbor 10.1.0.9 at this interface",
         "/spec/neighbors/2/mac: ff:ff:ff:ff:ff:ff is not the address of a station",
-        "/spec/neighbors/3/interface: there is no interface wan",
+        "/spec/neighbors/3/interface: there is no interface \"wan\"",
         "/spec/neighbors/3/address: 10.1.0.1 is an address of this router",
         "/spec/neighbors/4/address: ff02::1 is a multicast address"}},
   });
@@ -197,14 +199,14 @@ TEST(ConfigValidateTunnel, Rules) {
                       {"name": "d", "type": "ipip", "remote": "192.168.0.12"},
                       {"name": "e", "type": "ipip", "remote": "192.168.0.12"}])",
        {"/spec/tunnels/0/mtu: expected 576 to 9600, found 500",
-        "/spec/tunnels/0/remoteMAC: required for a VXLAN tunnel", "/spec/tunnels/1/name: a second tunnel a",
+        "/spec/tunnels/0/remoteMAC: required for a VXLAN tunnel", "/spec/tunnels/1/name: a second tunnel \"a\"",
         "/spec/tunnels/1/remote: 192.168.0.2 is an address of this router",
         "/spec/tunnels/1/vni: only for a VXLAN tunnel", "/spec/tunnels/1/remoteMAC: only for a VXLAN tunnel",
         "/spec/tunnels/2/remote: 127.0.0.1 is a loopback address",
         "/spec/tunnels/2/local: 192.168.0.3 is no address of this router",
         "/spec/tunnels/3/remote: 169.254.0.1 is a link-local address",
         "/spec/tunnels/3/remoteMAC: 01:00:00:00:00:01 is not the address of a station",
-        "/spec/tunnels/5: the same tunnel as d"}},
+        "/spec/tunnels/5: the same tunnel as \"d\""}},
   });
   expect_faults({{R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["fd00::1/64"]}],
                      "tunnels": [{"name": "t", "type": "ipip", "remote": "192.168.0.11"}])",

@@ -191,7 +191,7 @@ TEST(ConfigValidateService, Svc120ExternalIpsOfOthers) {
                        "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.11"}]}})",
                    pool("pods", R"("cidr": "10.246.0.0/16")"),
                    pool("lb", R"("cidr": "10.247.0.0/16", "allowedUses": ["LoadBalancer"])")},
-                  {"/items/1/spec/externalIPs/0: 192.168.0.2 belongs to interface uplink0",
+                  {"/items/1/spec/externalIPs/0: 192.168.0.2 belongs to interface \"uplink0\"",
                    "/items/1/spec/externalIPs/1: 192.168.0.11 belongs to node node1",
                    "/items/1/spec/externalIPs/2: 10.244.1.1 belongs to the pod network 10.244.0.0/16",
                    "/items/1/spec/externalIPs/3: 10.245.0.9 belongs to the pod network 10.245.0.0/24",

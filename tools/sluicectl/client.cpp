@@ -1,11 +1,9 @@
 #include "tools/sluicectl/client.h"
 
-#include <exception>
-#include <optional>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/connect.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -81,12 +79,16 @@ std::string unreachable(const Server& server, const error_code& error) {
   return fmt::format("cannot reach sluiced at {}: {}; {}", where, error.message(), advice);
 }
 
-asio::awaitable<net::Result<Answer>> exchange(const Server& server, const Call& call, const Endpoint& endpoint) {
+asio::awaitable<void> exchange(const Server& server, const Call& call, const Endpoint& endpoint,
+                               net::Result<Answer>& out) {
   Stream stream(co_await asio::this_coro::executor);
   stream.expires_after(server.timeout);
   error_code error;
   co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return net::Error{unreachable(server, error)};
+  if (error) {
+    out = net::Error{unreachable(server, error)};
+    co_return;
+  }
 
   http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
   request.set(http::field::host, "sluice");
@@ -108,10 +110,12 @@ asio::awaitable<net::Result<Answer>> exchange(const Server& server, const Call& 
   co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
   if (error) {
     const error_code& cause = write_error ? write_error : error;
-    if (cause == beast::error::timeout) co_return net::Error{unreachable(server, cause)};
-    co_return net::Error{fmt::format("sluiced ended the connection without an answer: {}", cause.message())};
+    out = net::Error{cause == beast::error::timeout
+                         ? unreachable(server, cause)
+                         : fmt::format("sluiced ended the connection without an answer: {}", cause.message())};
+    co_return;
   }
-  co_return Answer{parser.get().result_int(), std::move(parser.get().body())};
+  out = Answer{parser.get().result_int(), std::move(parser.get().body())};
 }
 
 }  // namespace
@@ -120,10 +124,8 @@ net::Result<Answer> send(const Server& server, const Call& call) {
   asio::io_context io(1);
   const auto endpoint = endpoint_of(server, io);
   if (!endpoint) return endpoint.error();
-  net::Result<Answer> out = net::Error{"no answer"};
-  asio::co_spawn(io, exchange(server, call, *endpoint), [&](const std::exception_ptr& error, net::Result<Answer> got) {
-    if (!error) out = std::move(got);
-  });
+  net::Result<Answer> out = net::Error{"there is no memory for an answer"};
+  asio::co_spawn(io, exchange(server, call, *endpoint, out), asio::detached);
   io.run();
   return out;
 }

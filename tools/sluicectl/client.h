@@ -10,9 +10,9 @@
 namespace sluice::ctl {
 
 struct Server {
-  std::string socket;             // path; used when `url` is empty
-  std::string url;                // "http://127.0.0.1:9080"
-  std::string token;              // for a url
+  std::string socket;                 // path; used when `url` is empty
+  std::string url;                    // "http://127.0.0.1:9080"
+  std::string token;                  // for a url
   std::chrono::seconds timeout{120};  // of one call, from connecting to the last byte
 };
 

@@ -216,10 +216,10 @@ std::string counters_text(const json::value& answer, bool zeros) {
   for (const auto& [group, name] : {std::pair{"drops", "drop"}, std::pair{"events", "event"}}) {
     const json::object* counters = field(answer, group).if_object();
     if (counters == nullptr) continue;
-    for (const auto& entry : *counters) {
-      const std::string key(entry.key());
-      const auto value = number<uint64_t>(*counters, key);
-      if (value != 0 || zeros) table.add({name, key, std::to_string(value)});
+    for (const auto& [key, value] : *counters) {
+      json::error_code error;
+      const auto events = value.to_number<uint64_t>(error);
+      if (events != 0 || zeros) table.add({name, std::string(key), std::to_string(events)});
     }
   }
   return table_or(table, "Every counter is zero (--all shows them).");
@@ -228,8 +228,9 @@ std::string counters_text(const json::value& answer, bool zeros) {
 std::string neighbors_text(const json::value& answer) {
   Table table({"INTERFACE", "ADDRESS", "MAC", "STATE", "AGE"});
   for (const json::value& entry : list(answer, "neighbors")) {
-    table.add({text(entry, "interface"), text(entry, "address"), text(entry, "mac"), text(entry, "state"),
-               duration_text(number<double>(entry, "ageSeconds"))});
+    const std::string mac = text(entry, "mac");
+    table.add({text(entry, "interface"), text(entry, "address"), mac == "00:00:00:00:00:00" ? "" : mac,
+               text(entry, "state"), duration_text(number<double>(entry, "ageSeconds"))});
   }
   return table_or(table, "No neighbors are known.");
 }
@@ -276,26 +277,27 @@ std::string services_text(const json::value& answer, bool wide) {
 }
 
 std::string flows_text(const json::value& answer) {
-  Table table({"PROTO", "STATE", "ORIGINAL → TRANSLATED", "REPLY", "SERVICE", "PACKETS", "BYTES", "EXPIRES", "WORKER"});
+  Table table({"PROTO", "STATE", "ORIGINAL", "TRANSLATED", "SERVICE", "PACKETS", "BYTES", "EXPIRES", "WORKER"});
   for (const json::value& flow : list(answer, "flows")) {
     const json::value& original = field(flow, "original");
     const json::value& reply = field(flow, "reply");
-    const auto side = [](const json::value& tuple, std::string_view address, std::string_view port) {
+    const auto end = [](const json::value& tuple, std::string_view address, std::string_view port) {
       return endpoint_text(text(tuple, address), number<uint16_t>(tuple, port));
     };
-    const std::string before = side(original, "src", "sport") + " > " + side(original, "dst", "dport");
-    // What leaves towards the backend is the reply tuple turned round.
-    const std::string after = side(reply, "dst", "dport") + " > " + side(reply, "src", "sport");
-    const std::string back = side(reply, "src", "sport") + " > " + side(reply, "dst", "dport");
+    const std::string before = end(original, "src", "sport") + " → " + end(original, "dst", "dport");
+    // How the same packets leave the router: the tuple of their replies, turned round.
+    const std::string after = end(reply, "dst", "dport") + " → " + end(reply, "src", "sport");
     std::string state = text(flow, "state");
     if (state.empty()) state = flag(flow, "assured") ? "ASSURED" : flag(flow, "replied") ? "REPLIED" : "UNREPLIED";
-    table.add({text(flow, "protocol"), state, before == after ? before : before + " → " + after,
-               flag(flow, "replied") ? back : "", text(flow, "service"),
+    // Of both directions: original/reply.
+    table.add({text(flow, "protocol"), state, before, before == after ? "(the same)" : after, text(flow, "service"),
                count(original, "packets") + "/" + count(reply, "packets"),
                bytes_text(number<uint64_t>(original, "bytes")) + "/" + bytes_text(number<uint64_t>(reply, "bytes")),
                duration_text(number<double>(flow, "expiresSeconds")), count(flow, "worker")});
   }
-  return table_or(table, "No connections.");
+  std::string out = table_or(table, "No connections.");
+  if (flag(answer, "truncated")) out += "There are more: --limit shows them, filters choose among them.\n";
+  return out;
 }
 
 std::string finding_text(const json::value& finding) {

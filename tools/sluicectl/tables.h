@@ -26,7 +26,7 @@ class Table {
 
 // "1023B", "1.5KiB", "12MiB": at most three digits.
 [[nodiscard]] std::string bytes_text(uint64_t bytes);
-// "59s", "12m", "3h04m", "5d02h".
+// "119s", "12m05s", "3h04m", "5d02h".
 [[nodiscard]] std::string duration_text(double seconds);
 // Indented by two spaces, with a line feed at the end.
 [[nodiscard]] std::string pretty(const boost::json::value& value);

@@ -1,0 +1,282 @@
+#include "tools/sluicectl/commands.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "config/object_set.h"
+#include "config/validate.h"
+#include "tools/sluicectl/fields.h"
+#include "tools/sluicectl/tables.h"
+
+namespace sluice::ctl {
+namespace {
+
+namespace json = boost::json;
+
+void print(std::string_view text) { fmt::print("{}", text); }
+void complain(std::string_view text) { fmt::print(stderr, "{}\n", text); }
+
+ExitCode usage_error(std::string_view text) {
+  complain(fmt::format("sluicectl: {}", text));
+  return ExitCode::Usage;
+}
+
+// ---- calls -------------------------------------------------------------------------------------------
+
+std::string target(std::string_view path, const Parameters& parameters) {
+  std::string out(path);
+  char separator = '?';
+  for (const auto& [name, value] : parameters) {
+    if (value.empty()) continue;
+    out += fmt::format("{}{}={}", separator, name, percent_encoded(value));
+    separator = '&';
+  }
+  return out;
+}
+
+json::value parsed(const std::string& text) {
+  json::error_code error;
+  json::value value = json::parse(text, error);
+  return error ? json::value() : value;
+}
+
+// What the server said against it, a fault a line.
+ExitCode refused(const Answer& answer) {
+  const json::value body = parsed(answer.body);
+  for (const json::value& fault : list(body, "errors")) complain(finding_text(fault));
+  std::string message = text(field(body, "error"), "message");
+  if (message.empty()) message = answer.body.substr(0, 200);
+  complain(fmt::format("sluicectl: refused: {} ({})", message, answer.status));
+  return ExitCode::Refused;
+}
+
+// Makes the call and gives a good answer to `show`.
+template <class Show>
+ExitCode with_answer(const Server& server, const Call& call, const Show& show) {
+  const auto answer = send(server, call);
+  if (!answer) {
+    complain(fmt::format("sluicectl: {}", answer.error().message));
+    return ExitCode::Unreachable;
+  }
+  if (answer->status != 200) return refused(*answer);
+  show(*answer);
+  return ExitCode::Ok;
+}
+
+// ---- documents ---------------------------------------------------------------------------------------
+
+net::Result<std::string> read_document(const std::string& file) {
+  const auto failure = [&] { return net::Error{fmt::format("cannot read {}: {}", file, std::strerror(errno))}; };
+  std::FILE* in = file == "-" ? stdin : std::fopen(file.c_str(), "rb");
+  if (in == nullptr) return failure();
+  std::string text;
+  std::array<char, 65536> piece;
+  size_t got = 0;
+  while ((got = std::fread(piece.data(), 1, piece.size(), in)) > 0) text.append(piece.data(), got);
+  const bool failed = std::ferror(in) != 0;
+  const net::Error error = failure();
+  if (in != stdin) std::fclose(in);
+  if (failed) return error;
+  return text;
+}
+
+bool is_lines(const ChangeOptions& options) {
+  return options.lines || options.file.ends_with(".ndjson") || options.file.ends_with(".jsonl");
+}
+
+Parameters change_parameters(const ChangeOptions& options) {
+  return {{"dryRun", options.dry_run ? "true" : ""}, {"ignoreUnknown", options.ignore_unknown ? "true" : ""}};
+}
+
+void show_change(const Answer& answer) {
+  const json::value body = parsed(answer.body);
+  for (const json::value& warning : list(body, "warnings")) complain("warning: " + finding_text(warning));
+  if (const auto left_out = number<uint64_t>(body, "warningsLeftOut"); left_out > 0) {
+    complain(fmt::format("warning: and {} more warnings", left_out));
+  }
+  const auto generation = number<uint64_t>(body, "generation");
+  if (flag(body, "dryRun")) {
+    print(fmt::format("no faults, nothing was changed: generation {}\n", generation));
+  } else if (!flag(body, "changed")) {
+    print(fmt::format("unchanged: generation {}\n", generation));
+  } else {
+    print(fmt::format("applied in {:.1f} ms: generation {}\n", number<double>(body, "applyMillis"), generation));
+  }
+}
+
+ExitCode send_document(const Server& server, std::string_view method, std::string_view path, Parameters parameters,
+                       std::string text, bool lines) {
+  const Call call{std::string(method), target(path, parameters), lines ? "application/x-ndjson" : "application/json",
+                  std::move(text)};
+  return with_answer(server, call, show_change);
+}
+
+// Text that is no JSON goes on as it is: the server says where.
+std::string as_delta(std::string text) {
+  json::error_code error;
+  json::value document = json::parse(text, error);
+  if (error || !document.is_object() || ctl::text(document, "kind") == "Delta") return text;
+  json::object delta{{"kind", "Delta"}};
+  if (ctl::text(document, "kind") == "List") {
+    delta["upsert"] = list(document, "items");
+  } else {
+    delta["upsert"] = json::array{std::move(document)};
+  }
+  return json::serialize(delta);
+}
+
+// ---- one object --------------------------------------------------------------------------------------
+
+// "default/web", or "web" of a kind without namespaces or in the namespace "default".
+std::string object_path(std::string_view kind, std::string_view name) {
+  const size_t slash = name.find('/');
+  const std::string_view ns = slash == std::string_view::npos ? "-" : name.substr(0, slash);
+  if (slash != std::string_view::npos) name.remove_prefix(slash + 1);
+  return fmt::format("/v1/{}/{}/{}", percent_encoded(kind), percent_encoded(ns), percent_encoded(name));
+}
+
+std::string_view path_of(Thing thing) {
+  switch (thing) {
+    case Thing::Config:
+      return "/v1/config";
+    case Thing::Status:
+    case Thing::Interfaces:
+    case Thing::Workers:
+      return "/v1/status";
+    case Thing::Counters:
+      return "/v1/counters";
+    case Thing::Neighbors:
+      return "/v1/neighbors";
+    case Thing::Routes:
+      return "/v1/routes";
+    case Thing::Services:
+      return "/v1/services";
+    case Thing::Flows:
+      return "/v1/conntrack";
+  }
+  return "";
+}
+
+std::string table_of(const GetOptions& options, const json::value& answer) {
+  switch (options.thing) {
+    case Thing::Config:
+      return config_text(answer);
+    case Thing::Status:
+      return status_text(answer);
+    case Thing::Interfaces:
+      return interfaces_text(answer);
+    case Thing::Workers:
+      return workers_text(answer);
+    case Thing::Counters:
+      return counters_text(answer, options.all);
+    case Thing::Neighbors:
+      return neighbors_text(answer);
+    case Thing::Routes:
+      return routes_text(answer);
+    case Thing::Services:
+      return services_text(answer, options.output == "wide");
+    case Thing::Flows:
+      return flows_text(answer);
+  }
+  return "";
+}
+
+// Interfaces and workers are parts of the status.
+std::string json_of(const GetOptions& options, const json::value& answer) {
+  if (options.thing == Thing::Interfaces) return pretty(field(answer, "interfaces"));
+  if (options.thing == Thing::Workers) return pretty(field(answer, "workers"));
+  return pretty(answer);
+}
+
+void show_findings(const std::vector<config::Finding>& findings, std::string_view before) {
+  for (const config::Finding& finding : findings) complain(fmt::format("{}{}", before, finding.text()));
+}
+
+ExitCode show_failure(const config::ParseFailure& failure) {
+  if (failure.syntax) complain(failure.syntax->text());
+  show_findings(failure.faults, "");
+  return ExitCode::Refused;
+}
+
+}  // namespace
+
+ExitCode apply(const Server& server, const ChangeOptions& options) {
+  auto text = read_document(options.file);
+  if (!text) return usage_error(text.error().message);
+  return send_document(server, "PUT", "/v1/config", change_parameters(options), std::move(*text), is_lines(options));
+}
+
+ExitCode patch(const Server& server, const ChangeOptions& options) {
+  auto text = read_document(options.file);
+  if (!text) return usage_error(text.error().message);
+  return send_document(server, "PATCH", "/v1/config", change_parameters(options), as_delta(std::move(*text)), false);
+}
+
+ExitCode check(const Server& server, const ChangeOptions& options) {
+  auto text = read_document(options.file);
+  if (!text) return usage_error(text.error().message);
+  const Parameters parameters{{"ignoreUnknown", options.ignore_unknown ? "true" : ""}};
+  return send_document(server, "POST", "/v1/config:validate", parameters, std::move(*text), is_lines(options));
+}
+
+ExitCode check_offline(const ChangeOptions& options) {
+  const auto text = read_document(options.file);
+  if (!text) return usage_error(text.error().message);
+  config::Options parse_options;
+  parse_options.format = is_lines(options) ? config::Format::NdJson : config::Format::Json;
+  parse_options.ignore_unknown_kinds = options.ignore_unknown;
+  auto document = config::parse_document(*text, parse_options);
+  if (!document) return show_failure(document.error());
+  auto objects = config::ObjectSet::from_document(std::move(*document));
+  if (!objects) return show_failure(objects.error());
+  show_findings(objects->warnings(), "warning: ");
+  const auto faults = config::validate(*objects);
+  show_findings(faults, "");
+  if (!faults.empty()) return ExitCode::Refused;
+  print(fmt::format("no faults in {} objects\n", objects->size()));
+  return ExitCode::Ok;
+}
+
+ExitCode get(const Server& server, const GetOptions& options) {
+  const Call call{"GET", target(path_of(options.thing), options.parameters)};
+  return with_answer(server, call, [&](const Answer& answer) {
+    const json::value body = parsed(answer.body);
+    print(options.output == "json" ? json_of(options, body) : table_of(options, body));
+  });
+}
+
+ExitCode get_object(const Server& server, std::string_view kind, std::string_view name) {
+  const Call call{"GET", object_path(kind, name)};
+  return with_answer(server, call, [](const Answer& answer) { print(pretty(parsed(answer.body))); });
+}
+
+ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run) {
+  const Call call{"DELETE", target(object_path(kind, name), {{"dryRun", dry_run ? "true" : ""}})};
+  return with_answer(server, call, show_change);
+}
+
+ExitCode delete_flows(const Server& server, const Parameters& parameters) {
+  if (std::all_of(parameters.begin(), parameters.end(), [](const auto& entry) { return entry.second.empty(); })) {
+    return usage_error("this would end every connection: say which (sluicectl delete flows --help), or --all");
+  }
+  const Call call{"DELETE", target("/v1/conntrack", parameters)};
+  return with_answer(server, call, [](const Answer& answer) {
+    const auto deleted = number<uint64_t>(parsed(answer.body), "deleted");
+    print(fmt::format("deleted {} connection{}\n", deleted, deleted == 1 ? "" : "s"));
+  });
+}
+
+ExitCode version(const Server& server) {
+  print(fmt::format("sluicectl {}\n", SLUICE_VERSION));
+  return with_answer(server, {"GET", "/v1/version"}, [](const Answer& answer) {
+    print(fmt::format("sluiced   {}\n", text(parsed(answer.body), "version")));
+  });
+}
+
+}  // namespace sluice::ctl

@@ -1,0 +1,46 @@
+// What sluicectl's subcommands do: make a call, print the answer. Each returns the program's exit code.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tools/sluicectl/client.h"
+
+namespace sluice::ctl {
+
+enum class ExitCode : int { Ok = 0, Refused = 1, Usage = 2, Unreachable = 3 };
+
+// Parameters of a call; empty values are left out.
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+struct ChangeOptions {
+  std::string file;  // "-": standard input
+  bool dry_run = false;
+  bool ignore_unknown = false;
+  bool lines = false;  // newline-delimited JSON, also recognised by .ndjson and .jsonl
+};
+
+enum class Thing { Config, Status, Interfaces, Workers, Counters, Neighbors, Routes, Services, Flows };
+
+struct GetOptions {
+  Thing thing = Thing::Status;
+  std::string output = "table";  // table, wide, json
+  bool all = false;              // counters: zeros too
+  Parameters parameters;
+};
+
+[[nodiscard]] ExitCode apply(const Server& server, const ChangeOptions& options);
+// A Delta as it is; a List or a single object is the delta that sets what it holds.
+[[nodiscard]] ExitCode patch(const Server& server, const ChangeOptions& options);
+[[nodiscard]] ExitCode check(const Server& server, const ChangeOptions& options);
+// The same rules as the server's, without a server.
+[[nodiscard]] ExitCode check_offline(const ChangeOptions& options);
+[[nodiscard]] ExitCode get(const Server& server, const GetOptions& options);
+[[nodiscard]] ExitCode get_object(const Server& server, std::string_view kind, std::string_view name);
+[[nodiscard]] ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run);
+[[nodiscard]] ExitCode delete_flows(const Server& server, const Parameters& parameters);
+[[nodiscard]] ExitCode version(const Server& server);
+
+}  // namespace sluice::ctl

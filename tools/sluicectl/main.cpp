@@ -1,0 +1,228 @@
+// sluicectl: the command line of sluiced's config API. Here are its words; what they do is in commands.cpp.
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "tools/sluicectl/commands.h"
+
+namespace sluice::ctl {
+namespace {
+
+constexpr const char* exit_codes =
+    "Exit codes: 0 done, 1 refused by the server, 2 usage, 3 the server cannot be reached.\n"
+    "Examples:\n"
+    "  sluicectl apply -f cluster.json          replace the whole configuration\n"
+    "  sluicectl patch -f service.json          add or change the objects in the file\n"
+    "  sluicectl delete service default/web\n"
+    "  sluicectl get flows --service default/web --proto tcp\n"
+    "  sluicectl get routes --to 10.244.34.5    the route that a packet would take";
+
+struct Arguments {
+  Server server;
+  std::string token_file;
+  unsigned timeout_seconds = 120;
+  ChangeOptions change;
+  bool offline = false;
+  GetOptions get;
+  std::string kind;
+  std::string name;
+  std::string ns;
+  std::string to;
+  std::string src, dst, sport, dport, proto, service, limit;
+  bool all_flows = false;
+  std::function<ExitCode()> run;
+};
+
+void add_change_options(CLI::App& command, Arguments& arguments, bool dry_run) {
+  ChangeOptions& change = arguments.change;
+  command.add_option("-f,--file", change.file, "JSON document, - for standard input")->required()->type_name("FILE");
+  command.add_flag("--ignore-unknown", change.ignore_unknown, "pass over objects of kinds that sluiced does not know");
+  if (dry_run) command.add_flag("--dry-run", change.dry_run, "only say what would be wrong");
+}
+
+void add_flow_filters(CLI::App& command, Arguments& arguments) {
+  command.add_option("--src", arguments.src, "source before translation")->type_name("ADDRESS[/LENGTH]");
+  command.add_option("--dst", arguments.dst, "destination before translation")->type_name("ADDRESS[/LENGTH]");
+  command.add_option("--sport", arguments.sport, "source port before translation")->type_name("PORT");
+  command.add_option("--dport", arguments.dport, "destination port before translation")->type_name("PORT");
+  command.add_option("--proto", arguments.proto, "tcp, udp, sctp, icmp, icmpv6 or a number")->type_name("PROTOCOL");
+  command.add_option("--service", arguments.service, "service, with or without its port's name")
+      ->type_name("NAMESPACE/NAME[:PORT]");
+}
+
+Parameters flow_parameters(const Arguments& arguments) {
+  return {{"src", arguments.src},     {"dst", arguments.dst},
+          {"sport", arguments.sport}, {"dport", arguments.dport},
+          {"proto", arguments.proto}, {"service", arguments.service},
+          {"limit", arguments.limit}, {"all", arguments.all_flows ? "true" : ""}};
+}
+
+void add_documents(CLI::App& app, Arguments& arguments) {
+  CLI::App* apply_command = app.add_subcommand("apply",
+                                               "Replace the whole configuration: what the document does not "
+                                               "hold is removed. All or nothing");
+  add_change_options(*apply_command, arguments, true);
+  apply_command->add_flag("--ndjson", arguments.change.lines, "one object a line (known by .ndjson and .jsonl)");
+  apply_command->callback([&] { arguments.run = [&] { return apply(arguments.server, arguments.change); }; });
+
+  CLI::App* patch_command = app.add_subcommand("patch",
+                                               "Change a part of the configuration: a Delta, or objects to be "
+                                               "added or replaced. All or nothing");
+  add_change_options(*patch_command, arguments, true);
+  patch_command->callback([&] { arguments.run = [&] { return patch(arguments.server, arguments.change); }; });
+
+  CLI::App* check_command = app.add_subcommand("check", "Say what is wrong with a document, without applying it");
+  add_change_options(*check_command, arguments, false);
+  check_command->add_flag("--ndjson", arguments.change.lines, "one object a line (known by .ndjson and .jsonl)");
+  check_command->add_flag("--offline", arguments.offline, "check here, without asking sluiced");
+  check_command->callback([&] {
+    arguments.run = [&] {
+      return arguments.offline ? check_offline(arguments.change) : check(arguments.server, arguments.change);
+    };
+  });
+}
+
+CLI::App* add_thing(CLI::App& command, Arguments& arguments, Thing thing, const char* name, const char* description,
+                    const char* formats = "table or json") {
+  CLI::App* sub = command.add_subcommand(name, description);
+  sub->add_option("-o,--output", arguments.get.output, formats)
+      ->check(formats == std::string("table or json") ? CLI::IsMember({"table", "json"})
+                                                      : CLI::IsMember({"table", "wide", "json"}))
+      ->capture_default_str();
+  sub->callback([&arguments, thing] {
+    arguments.get.thing = thing;
+    arguments.run = [&arguments] { return get(arguments.server, arguments.get); };
+  });
+  return sub;
+}
+
+void add_get(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("get", "Show configuration and state");
+  command->require_subcommand(1);
+
+  CLI::App* config = add_thing(*command, arguments, Thing::Config, "config", "Applied objects; with NAME the object");
+  config->add_option("KIND", arguments.kind, "only this kind: service, endpointslices, ...");
+  config->add_option("NAME", arguments.name, "[NAMESPACE/]NAME of an object");
+  config->add_option("-n,--namespace", arguments.ns, "only this namespace");
+  config->callback([&] {
+    arguments.get.thing = Thing::Config;
+    arguments.get.parameters = {{"kind", arguments.kind}, {"namespace", arguments.ns}};
+    arguments.run = [&] {
+      return arguments.name.empty() ? get(arguments.server, arguments.get)
+                                    : get_object(arguments.server, arguments.kind, arguments.name);
+    };
+  });
+
+  add_thing(*command, arguments, Thing::Status, "status", "Generation, readiness, totals, warnings");
+  add_thing(*command, arguments, Thing::Interfaces, "interfaces", "Interfaces with their counters")->alias("if");
+  add_thing(*command, arguments, Thing::Workers, "workers", "Workers: load, packets, connections");
+  add_thing(*command, arguments, Thing::Neighbors, "neighbors", "ARP and neighbour discovery entries")->alias("neigh");
+  add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
+            "table, wide (each endpoint) or json")
+      ->alias("svc");
+  CLI::App* counters = add_thing(*command, arguments, Thing::Counters, "counters", "Drops by reason, other events");
+  counters->add_flag("--all", arguments.get.all, "zeros too");
+
+  CLI::App* routes = add_thing(*command, arguments, Thing::Routes, "routes", "Routes");
+  routes->add_option("--to", arguments.to, "only the route to this address")->type_name("ADDRESS");
+  routes->callback([&] {
+    arguments.get.thing = Thing::Routes;
+    arguments.get.parameters = {{"to", arguments.to}};
+    arguments.run = [&] { return get(arguments.server, arguments.get); };
+  });
+
+  CLI::App* flows = add_thing(*command, arguments, Thing::Flows, "flows",
+                              "Connections: addresses before and after translation; packets and bytes of both "
+                              "directions");
+  flows->alias("conntrack");
+  add_flow_filters(*flows, arguments);
+  flows->add_option("--limit", arguments.limit, "at most so many (default: 1000)")->type_name("NUMBER");
+  flows->callback([&] {
+    arguments.get.thing = Thing::Flows;
+    arguments.get.parameters = flow_parameters(arguments);
+    arguments.run = [&] { return get(arguments.server, arguments.get); };
+  });
+}
+
+void add_delete(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("delete", "Delete an object, or end connections (delete flows)");
+  command->add_option("KIND", arguments.kind, "service, endpointslice, node, ...");
+  command->add_option("NAME", arguments.name, "[NAMESPACE/]NAME; namespaced kinds are in \"default\" without");
+  command->add_flag("--dry-run", arguments.change.dry_run, "only say what would be wrong");
+  command->callback([&, command] {
+    if (!command->get_subcommands().empty()) return;
+    if (arguments.kind.empty() || arguments.name.empty()) {
+      throw CLI::ValidationError("delete", "wants KIND and NAME, like: sluicectl delete service default/web");
+    }
+    arguments.run = [&] {
+      return delete_object(arguments.server, arguments.kind, arguments.name, arguments.change.dry_run);
+    };
+  });
+
+  CLI::App* flows = command->add_subcommand("flows", "End the connections that match all filters");
+  flows->alias("conntrack");
+  add_flow_filters(*flows, arguments);
+  flows->add_flag("--all", arguments.all_flows, "every connection");
+  flows->callback([&] { arguments.run = [&] { return delete_flows(arguments.server, flow_parameters(arguments)); }; });
+}
+
+// Empty when the server's address is complete.
+std::string complete_server(Arguments& arguments) {
+  arguments.server.timeout = std::chrono::seconds(arguments.timeout_seconds);
+  if (arguments.server.url.empty()) return "";
+  if (arguments.token_file.empty()) return "--server needs --token-file: sluiced asks for its token on TCP";
+  std::ifstream in(arguments.token_file);
+  if (!(in >> arguments.server.token)) return fmt::format("there is no token in {}", arguments.token_file);
+  return "";
+}
+
+ExitCode run(int argc, char** argv) {
+  Arguments arguments;
+  arguments.server.socket = "/run/sluice/sluiced.sock";
+  CLI::App app("sluicectl: configure and inspect sluiced", "sluicectl");
+  app.footer(exit_codes);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--socket", arguments.server.socket, "UNIX socket of sluiced")
+      ->envname("SLUICE_SOCKET")
+      ->type_name("PATH")
+      ->capture_default_str();
+  app.add_option("--server", arguments.server.url, "API on TCP instead, like http://127.0.0.1:9080")->type_name("URL");
+  app.add_option("--token-file", arguments.token_file, "bearer token for --server")->type_name("FILE");
+  app.add_option("--timeout", arguments.timeout_seconds, "seconds to wait for an answer")->capture_default_str();
+
+  add_documents(app, arguments);
+  add_delete(app, arguments);
+  add_get(app, arguments);
+  app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
+    arguments.run = [&] { return version(arguments.server); };
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? ExitCode::Ok : ExitCode::Usage;
+  }
+  if (const std::string missing = complete_server(arguments); !missing.empty()) {
+    fmt::print(stderr, "sluicectl: {}\n", missing);
+    return ExitCode::Usage;
+  }
+  return arguments.run();
+}
+
+}  // namespace
+}  // namespace sluice::ctl
+
+int main(int argc, char** argv) {
+  try {
+    return static_cast<int>(sluice::ctl::run(argc, argv));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sluicectl: %s\n", error.what());
+    return static_cast<int>(sluice::ctl::ExitCode::Unreachable);
+  }
+}
