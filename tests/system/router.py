@@ -67,7 +67,7 @@ class Flow:
 @dataclass
 class Options:
     workers: int = 1
-    memory: int = 192  # MiB, the least that sluiced takes
+    memory: int = 256  # MiB
     cpus: list[int] = field(default_factory=processors)
     extra: tuple[str, ...] = ()
 

@@ -195,7 +195,14 @@ std::string json_of(const GetOptions& options, const json::value& answer) {
 }
 
 void show_findings(const std::vector<config::Finding>& findings, std::string_view before) {
-  for (const config::Finding& finding : findings) complain(fmt::format("{}{}", before, finding.text()));
+  for (const config::Finding& finding : findings) {
+    const json::object fields{{"kind", finding.kind},
+                              {"name", finding.name},
+                              {"path", finding.path},
+                              {"pointer", finding.pointer},
+                              {"message", finding.message}};
+    complain(fmt::format("{}{}", before, finding_text(fields)));
+  }
 }
 
 ExitCode show_failure(const config::ParseFailure& failure) {

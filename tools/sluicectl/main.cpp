@@ -185,7 +185,8 @@ ExitCode run(int argc, char** argv) {
   Arguments arguments;
   arguments.server.socket = "/run/sluice/sluiced.sock";
   CLI::App app("sluicectl: configure and inspect sluiced", "sluicectl");
-  app.footer(exit_codes);
+  app.footer("Where the server is: --socket, --server and others, see sluicectl --help.");  // of the subcommands
+
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--socket", arguments.server.socket, "UNIX socket of sluiced")
@@ -202,6 +203,7 @@ ExitCode run(int argc, char** argv) {
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });
+  app.footer(exit_codes);
 
   try {
     app.parse(argc, argv);
