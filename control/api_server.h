@@ -75,7 +75,7 @@ class ApiServer {
   // another process serves the socket, the address is not loopback, the token is too short, the system says no.
   [[nodiscard]] net::Status<> start();
 
-    // Closes the listeners and the waiting connections and removes the socket file; requests that run get their
+  // Closes the listeners and the waiting connections and removes the socket file; requests that run get their
   // answer. When they have, at the latest after stop_timeout, the server holds no work of `io` any more and calls
   // `finished`, from `io`. Only the first call counts.
   void stop(std::function<void()> finished = {});

@@ -330,6 +330,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   tables_ = services.compile(config, own);
   snapshot->v4.services = tables_.v4;
   snapshot->v6.services = tables_.v6;
+  snapshot->v4.endpoints = tables_.endpoints_v4;
+  snapshot->v6.endpoints = tables_.endpoints_v6;
   fill_family(snapshot->v4, config, own);
   fill_family(snapshot->v6, config, own);
   const config::Proxy& proxy = gateway.proxy;

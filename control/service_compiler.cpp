@@ -167,13 +167,28 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
   return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
 }
 
+template <class F>
+std::shared_ptr<const nat::EndpointSet<F>> ServiceCompiler::endpoints_of(const Cache<F>& cache) {
+  std::vector<typename nat::EndpointSet<F>::Endpoint> endpoints;
+  for (const auto& [name, built] : cache) {
+    for (const nat::Backend<F>& backend : built.inputs.serving) {
+      endpoints.push_back({backend.addr, backend.port, built.inputs.protocol});
+    }
+  }
+  return std::make_shared<const nat::EndpointSet<F>>(endpoints);
+}
+
 ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std::vector<IpAddr>& own_addresses) {
   SliceIndex slices;
   for (const auto& [name, slice] : config.slices) {
     if (!slice.service.empty()) slices[{name.ns, slice.service}].push_back(&slice);
   }
-  return {compile_family<net::V4>(config, slices, own_addresses, cache_v4_),
-          compile_family<net::V6>(config, slices, own_addresses, cache_v6_)};
+  Tables tables;
+  tables.v4 = compile_family<net::V4>(config, slices, own_addresses, cache_v4_);
+  tables.v6 = compile_family<net::V6>(config, slices, own_addresses, cache_v6_);
+  tables.endpoints_v4 = endpoints_of<net::V4>(cache_v4_);
+  tables.endpoints_v6 = endpoints_of<net::V6>(cache_v6_);
+  return tables;
 }
 
 }  // namespace sluice::control

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config/model.h"
+#include "nat/endpoint_set.h"
 #include "nat/service.h"
 
 namespace sluice::control {
@@ -18,6 +19,8 @@ class ServiceCompiler {
   struct Tables {
     std::shared_ptr<const nat::ServiceTable<net::V4>> v4;
     std::shared_ptr<const nat::ServiceTable<net::V6>> v6;
+    std::shared_ptr<const nat::EndpointSet<net::V4>> endpoints_v4;
+    std::shared_ptr<const nat::EndpointSet<net::V6>> endpoints_v6;
   };
 
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
@@ -47,6 +50,8 @@ class ServiceCompiler {
                                               const config::ServicePort& port,
                                               const std::vector<const config::EndpointSlice*>& slices,
                                               const std::vector<net::IpAddr>& own_addresses);
+  template <class F>
+  [[nodiscard]] static std::shared_ptr<const nat::EndpointSet<F>> endpoints_of(const Cache<F>& cache);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
   Cache<net::V4> cache_v4_;

@@ -54,10 +54,14 @@ net::Result<std::unique_ptr<Eal>> Eal::init(const EalOptions& options) {
                       " MiB are needed; reserve more (scripts/setup --hugepages MIB) or lower --memory"};
   }
   const bool huge = options.hugepages != Hugepages::Never && available >= options.memory_mib;
-  std::vector<std::string> arguments{"sluiced",        "--in-memory",      "--no-telemetry", "--log-level=*:error",
-                                     "--iova-mode=va", "--lcores", lcores,             "-m",
-                                     std::to_string(options.memory_mib)};
-  if (!huge) arguments.emplace_back("--no-huge");
+  std::vector<std::string> arguments{"sluiced", "--no-telemetry", "--log-level=*:error", "--iova-mode=va", "--lcores",
+                                     lcores,    "-m",             std::to_string(options.memory_mib)};
+  if (huge) {
+    arguments.emplace_back("--in-memory");
+  } else {
+    // Ordinary pages exclude --in-memory; without shared files the process is as much on its own.
+    arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "--file-prefix=sluice" + std::to_string(getpid())});
+  }
   if (!options.pci) arguments.emplace_back("--no-pci");
   arguments.insert(arguments.end(), options.extra.begin(), options.extra.end());
   std::vector<char*> argv;
@@ -72,6 +76,11 @@ net::Result<std::unique_ptr<Eal>> Eal::init(const EalOptions& options) {
   return std::unique_ptr<Eal>(new Eal(huge));
 }
 
-Eal::~Eal() { rte_eal_cleanup(); }
+Eal::~Eal() {
+  const std::string folder = rte_eal_get_runtime_dir();
+  rte_eal_cleanup();
+  // Made for this process alone when it does without hugepages.
+  if (!hugepages_) rmdir(folder.c_str());
+}
 
 }  // namespace sluice::dataplane

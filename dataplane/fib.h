@@ -21,10 +21,10 @@ struct rte_fib6;
 namespace sluice::dataplane {
 
 struct FibSizing {
-  uint32_t max_routes_v4 = 262144;
-  uint32_t max_routes_v6 = 65536;
-  uint32_t groups_v4 = 16384;  // second-level groups of 256 entries (512 bytes); at most 32767
-  uint32_t groups_v6 = 16384;
+  uint32_t max_routes_v4 = 131072;
+  uint32_t max_routes_v6 = 32768;
+  uint32_t groups_v4 = 8192;  // second-level groups of 256 entries (512 bytes); at most 32767
+  uint32_t groups_v6 = 8192;
 };
 
 class Fib {

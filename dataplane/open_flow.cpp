@@ -81,9 +81,33 @@ void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
   open(packet, egress, packet.key.dst, packet.key.dst_port, true, nat::no_service);
 }
 
+// Transit that needs an entry although nothing is translated: who talks to an endpoint directly may talk to it
+// through a service too, with the same ports (MASQ-7); and a pod's answer to the outside is not a new connection to
+// be masqueraded (MASQ-8).
+template <class F>
+bool Pipeline::wants_tracking(const FlowPacket<F>& packet) const {
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  if (packet.has_ports && tables.endpoints->contains(packet.key.dst, packet.key.dst_port, packet.protocol)) return true;
+  return tables.any_nat_outgoing && nat::nat_outgoing<F>(packet.key.dst, packet.key.src, tables.pool_view());
+}
+
+template <class F>
+void Pipeline::open_untranslated(FlowPacket<F>& packet, const Egress& egress) {
+  // What cannot begin a connection is not ours to judge.
+  const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
+  if (tcp && !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
+    return forward<F>(packet, egress, nullptr);
+  }
+  open(packet, egress, packet.key.dst, packet.key.dst_port, false, nat::no_service);
+}
+
 template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
                     net::be16 destination_port, bool masquerade, uint32_t service) {
+  // CT-21: what the port found damaged opens nothing.
+  if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
+    return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
+  }
   nat::Conntrack<F>& table = connections_.of<F>();
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
@@ -123,15 +147,21 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
-  if (opened.status != nat::OpenStatus::Ok) return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+  if (opened.status != nat::OpenStatus::Ok) {
+    // Without a translation the packet needs no entry to be forwarded.
+    if (!masquerade && service == nat::no_service) return forward<F>(packet, egress, nullptr);
+    return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+  }
 
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& original = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
   original.rewrite = nat::make_rewrite(packet.key, source, destination, source_port, destination_port);
   back.rewrite = nat::make_rewrite(reply, packet.key.dst, packet.key.src, packet.key.dst_port, packet.key.src_port);
-  original.flags |= nat::flow_flag::translated;
-  back.flags |= nat::flow_flag::translated;
+  if (!(nat::rewritten_key(packet.key, original.rewrite) == packet.key)) {
+    original.flags |= nat::flow_flag::translated;
+    back.flags |= nat::flow_flag::translated;
+  }
   if (egress.neighbor != no_neighbor) {
     original.route = egress.tunnel;
     original.neighbor = egress.neighbor;
@@ -338,6 +368,10 @@ template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend
 template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
 template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::open_outgoing<V6>(FlowPacket<V6>&, const Egress&);
+template bool Pipeline::wants_tracking<V4>(const FlowPacket<V4>&) const;
+template bool Pipeline::wants_tracking<V6>(const FlowPacket<V6>&) const;
+template void Pipeline::open_untranslated<V4>(FlowPacket<V4>&, const Egress&);
+template void Pipeline::open_untranslated<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);

@@ -494,16 +494,15 @@ void Pipeline::forward_misses(FlowBurst<F>& misses) {
   NextHopId hops[net::burst_size];
   for (size_t i = 0; i < misses.size(); ++i) destinations[i] = misses[i].key.dst;
   context_.tables.fib->lookup(destinations, hops, static_cast<unsigned>(misses.size()));
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const uint64_t inserted = table.counters().inserted;
   for (size_t i = 0; i < misses.size(); ++i) {
-    // Another packet of this burst may have opened the flow.
-    if (misses[i].has_ports || misses[i].fragment == FragmentKind::Later) {
-      const HopKind kind = (*context_.tables.next_hops)[hops[i]].kind;
-      if (kind == HopKind::Service || kind == HopKind::Local || context_.snapshot->family<F>().any_nat_outgoing) {
-        const nat::FlowId id = connections_.of<F>().find(misses[i].key, misses[i].hash);
-        if (id != nat::no_flow && !connections_.of<F>().is_stub(id)) {
-          forward_flow(misses[i], id);
-          continue;
-        }
+    if (table.counters().inserted != inserted) [[unlikely]] {
+      // Another packet of this burst may have opened this flow.
+      const nat::FlowId id = table.find(misses[i].key, misses[i].hash);
+      if (id != nat::no_flow && !table.is_stub(id)) {
+        forward_flow(misses[i], id);
+        continue;
       }
     }
     forward_miss(misses[i], hops[i]);
@@ -552,6 +551,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
                                                                now.family<F>().pool_view())) {
     return open_outgoing(packet, egress);
   }
+  if (wants_tracking(packet)) return open_untranslated(packet, egress);
   context_.counters.add(Event::Transit);
   forward<F>(packet, egress, nullptr);
 }

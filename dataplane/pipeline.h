@@ -91,6 +91,10 @@ class Pipeline {
   template <class F>
   void open_outgoing(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
+  [[nodiscard]] bool wants_tracking(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  void open_untranslated(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
             net::be16 destination_port, bool masquerade, uint32_t service);
   template <class F>

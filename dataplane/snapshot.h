@@ -12,6 +12,7 @@
 #include "dataplane/net/addr.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
+#include "nat/endpoint_set.h"
 #include "nat/new_flow.h"
 #include "nat/service.h"
 #include "nat/timeouts.h"
@@ -53,6 +54,7 @@ struct IcmpSettings {
 template <class F>
 struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
+  std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
   std::vector<net::Prefix> cluster_cidrs;          // where pods live (MASQ-1)
   std::vector<nat::Pool<F>> pools;                 // MASQ-8
   std::vector<typename F::Addr> excluded_nodes;    // sorted; natOutgoingExclusions IPPoolsAndHostIPs

@@ -257,6 +257,7 @@ void Conntrack<F>::settle(ConnectionId id) {
 template <class F>
 void Conntrack<F>::close(ConnectionId id) {
   Connection& connection = connections_[id];
+  if ((connection.flags & connection_flag::live) == 0) return;
   erase(flow_id(id, Direction::Original), connection.hash_low[0]);
   erase(flow_id(id, Direction::Reply), connection.hash_low[1]);
   wheel_.disarm(id);

@@ -128,7 +128,8 @@ class Conntrack {
   // `settled`. `segment` is read for TCP only. Call account() afterwards unless the answer is Invalid or Reopen.
   [[nodiscard]] TrackAction track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now);
 
-  // Removes both keys and frees the record. Ports and stubs were given back by the caller before.
+  // Removes both keys and frees the record. Ports and stubs were given back by the caller before. Does nothing to
+  // a record that is free already.
   void close(ConnectionId id);
 
   // Looks at no more than `budget` due timers; for each connection that was idle too long calls

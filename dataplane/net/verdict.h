@@ -54,7 +54,6 @@ enum class DropReason : uint8_t {
   VxlanBadChecksum,
   TunnelEcn,
   TunnelFragment,
-  TunnelSpoofedInner,
   TunnelLoop,
 
   // routing and delivery
@@ -67,13 +66,11 @@ enum class DropReason : uint8_t {
   FragmentationFailed,
   NeighborQueueFull,
   NeighborFailed,
-  NotForwarded,
   LocalNoListener,
   LinkLocalScope,
   EchoDisabled,
 
   // connections and services
-  TcpInvalidFlags,
   ConntrackInvalid,
   ConntrackFull,
   FlowGone,
@@ -86,7 +83,6 @@ enum class DropReason : uint8_t {
   ServiceLoop,
   SourceRange,
   ClusterIpFromOutside,
-  NotReady,
 
   // ICMP errors in transit
   IcmpMalformed,

@@ -97,7 +97,7 @@ class Demo:
             began = time.monotonic()
             done = namespace.run("curl", "-sv", "--max-time", "5", f"http://{address}:{port}/", check=False)
             milliseconds = (time.monotonic() - began) * 1000
-            said = re.search(r"^\* connect to .* failed: (.*)", done.stderr, re.M)
+            said = re.search(r"^\* (?:connect to .* failed|Immediate connect fail for .*?): (.*)", done.stderr, re.M)
             reason = said[1] if said else f"curl ended with {done.returncode}"
             self.report.packet(name, f"→ {address}:{port}  {reason}")
             expect(reason == "Connection refused", reason)

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cluster import Cluster  # noqa: E402
 from netns import Lab, delete_orphans, raise_on_signals, wait_until  # noqa: E402
+from probes import ping  # noqa: E402
 from router import SLUICECTL, SLUICED, Options, Router  # noqa: E402
-from two_hosts import TwoHosts  # noqa: E402
+from two_hosts import RIGHT, TwoHosts  # noqa: E402
 
 TEST_SECONDS = 90  # what no single test needs
 
@@ -44,6 +45,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report = outcome.get_result()
     if report.failed and call.excinfo is not None:
         for router in Router.running:
+            if not router.lab.namespaces:
+                continue  # of an earlier test
             report.sections.append((f"sluiced {router.name}", router.report()))
 
 
@@ -97,6 +100,17 @@ def shared_two_hosts(workers: int) -> Iterator[TwoHosts]:
             assert two_hosts.router.stop() == 0, f"sluiced did not end cleanly:\n{two_hosts.router.log()}"
 
 
+@pytest.fixture(scope="session")
+def shared_tap_hosts(workers: int) -> Iterator[TwoHosts]:
+    with Lab(f"{lab_prefix()}t{workers}-") as lab:
+        tap_hosts = TwoHosts(lab, Options(workers=workers), right_mtu=1400, driver="net_tap").start()
+        ping(tap_hosts.left, RIGHT)
+        tap_hosts.router.idle_buffers = tap_hosts.router.mbufs_in_use()  # a tap keeps a ring full of them
+        yield tap_hosts
+        if tap_hosts.router.process.running():
+            assert tap_hosts.router.stop() == 0, f"sluiced did not end cleanly:\n{tap_hosts.router.log()}"
+
+
 @pytest.fixture
 def cluster(shared_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     documents = {shared_cluster.gateway: shared_cluster.gateway_document,
@@ -111,6 +125,12 @@ def cluster(shared_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator
 def two_hosts(shared_two_hosts: TwoHosts, request: pytest.FixtureRequest) -> Iterator[TwoHosts]:
     with unharmed(shared_two_hosts.router, shared_two_hosts.document(), request):
         yield shared_two_hosts
+
+
+@pytest.fixture
+def tap_hosts(shared_tap_hosts: TwoHosts, request: pytest.FixtureRequest) -> Iterator[TwoHosts]:
+    with unharmed(shared_tap_hosts.router, shared_tap_hosts.document(), request):
+        yield shared_tap_hosts
 
 
 @contextlib.contextmanager

@@ -141,9 +141,9 @@ class Router:
         return self.process.stderr() if self.process else ""
 
     def resident_bytes(self) -> int:
-        """Memory that is really there: pages and hugepages."""
+        """As the kernel counts it (RSS): hugepages, reserved beforehand, are not in it."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return sum(int(kib) * 1024 for kib in re.findall(r"^(?:VmRSS|HugetlbPages):\s+(\d+) kB", status, re.M))
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)[1]) * 1024
 
     # ---- API ----
 

@@ -96,7 +96,6 @@ def test_MTU2_packet_without_df_is_fragmented(two_hosts: TwoHosts) -> None:
     """The request is cut by the router, the reply by the right host; both arrive whole."""
     fragmented = two_hosts.router.counters()["fragmented"]
     assert "1 received" in ping_says(two_hosts.left, RIGHT, "-M", "dont", "-s", "1472")
-    assert "1 received" in ping_says(two_hosts.left, RIGHT, "-M", "dont", "-s", "5000")
     assert two_hosts.router.counters()["fragmented"] > fragmented
 
 

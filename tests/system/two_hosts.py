@@ -18,24 +18,32 @@ def document(interfaces: list[Json] | None = None, items: list[Json] | None = No
     return {"apiVersion": "v1", "kind": "List", "items": [configuration, *(items or [])]}
 
 
-def two_interfaces(right_mtu: int = 1500) -> list[Json]:
-    return [{"name": "left0", "device": "net_af_packet0,iface=r-left", "role": "uplink",
+def two_interfaces(right_mtu: int = 1500, driver: str = "net_af_packet") -> list[Json]:
+    return [{"name": "left0", "device": f"{driver}0,iface=r-left", "role": "uplink",
              "addresses": [f"{ROUTER_LEFT}/24", f"{ROUTER_LEFT6}/64"], "mtu": 1500},
-            {"name": "right0", "device": "net_af_packet1,iface=r-right", "role": "uplink",
+            {"name": "right0", "device": f"{driver}1,iface=r-right", "role": "uplink",
              "addresses": [f"{ROUTER_RIGHT}/24", f"{ROUTER_RIGHT6}/64"], "mtu": right_mtu}]
 
 
 class TwoHosts:
-    def __init__(self, lab: Lab, options: Options | None = None, right_mtu: int = 1500, ipv6: bool = True):
+    """`driver` net_af_packet: the router's ports are its ends of the links. net_tap: they are devices that the router
+    makes itself, and a bridge each joins them to the links. Then frames come as they were sent, fragments too."""
+
+    def __init__(self, lab: Lab, options: Options | None = None, right_mtu: int = 1500, ipv6: bool = True,
+                 driver: str = "net_af_packet"):
         self.lab = lab
         self.left = lab.namespace("left")
         self.middle = lab.namespace("router")
         self.right = lab.namespace("right")
         self.right_mtu = right_mtu
+        self.driver = driver
         for host, interface, address, address6, gateway, gateway6, mtu in (
                 (self.left, "r-left", LEFT, LEFT6, ROUTER_LEFT, ROUTER_LEFT6, 1500),
                 (self.right, "r-right", RIGHT, RIGHT6, ROUTER_RIGHT, ROUTER_RIGHT6, right_mtu)):
-            lab.router_link(self.middle, interface, host, "eth0", mtu)
+            if driver == "net_tap":
+                lab.link(self.middle, f"to-{interface}", host, "eth0", mtu)
+            else:
+                lab.router_link(self.middle, interface, host, "eth0", mtu)
             host.ip(f"addr add {address}/24 dev eth0", f"route add default via {gateway}")
             if ipv6:
                 host.sysctl(**{"net.ipv6.conf.eth0.router_solicitations": 0, "net.ipv6.conf.eth0.accept_dad": 0,
@@ -45,8 +53,22 @@ class TwoHosts:
         self.router = Router(self.middle, "router", options)
 
     def document(self, **more: Json) -> Json:
-        return document(two_interfaces(self.right_mtu), **more)
+        return document(two_interfaces(self.right_mtu, self.driver), **more)
 
     def start(self) -> "TwoHosts":
         self.router.start(self.document())
+        if self.driver == "net_tap":
+            for interface in ("r-left", "r-right"):
+                self.join_with_bridge(interface, f"to-{interface}")
         return self
+
+    def join_with_bridge(self, tap: str, link: str) -> None:
+        # The kernel's side of a tap has the router's address, for which the bridge would keep frames to itself.
+        self.middle.ip(f"link add b{tap} type bridge stp_state 0 mcast_snooping 0", f"link set dev b{tap} up",
+                       f"link set dev {tap} address {'02:00:00:00:00:01' if 'left' in tap else '02:00:00:00:00:02'}",
+                       f"link set dev {tap} master b{tap}", f"link set dev {link} master b{tap}")
+        self.middle.sysctl(**{f"net.bridge.bridge-nf-call-{table}": 0 for table in ("iptables", "ip6tables")})
+
+    def mac(self, interface: str) -> str:
+        """The router's own address at "left0" or "right0"."""
+        return next(entry["mac"] for entry in self.router.status()["interfaces"] if entry["name"] == interface)

@@ -39,7 +39,8 @@ TEST(ConfigGateway, EveryField) {
   const Gateway gateway = gateway_of(R"({
     "nodeName": "gw-1", "localNodeNames": ["gw-1", "gw-2"],
     "interfaces": [
-      {"name": "up", "device": "0000:3b:00.0", "vlan": 7, "role": "uplink", "addresses": ["192.168.0.2/24", "fd00:1::2/64"],
+      {"name": "up", "device": "0000:3b:00.0", "vlan": 7, "role": "uplink", "addresses": ["192.168.0.2/24",
+        "fd00:1::2/64"],
        "mac": "02:00:00:00:00:01", "mtu": 9000, "gateway": {"v4": "192.168.0.1", "v6": "fe80::1"}, "rpf": "strict",
        "promiscuous": true},
       {"name": "pod", "device": "net_memif0", "role": "workload", "podAddresses": ["10.244.0.5/32", "fd00:244::5"],
@@ -50,7 +51,8 @@ TEST(ConfigGateway, EveryField) {
       {"destination": "10.6.0.0/16", "type": "unicast", "interface": "up"}],
     "neighbors": [{"interface": "up", "address": "192.168.0.9", "mac": "02:00:00:00:00:09"}],
     "tunnels": [
-      {"name": "t1", "type": "vxlan", "remote": "192.168.0.11", "vni": 5, "remoteMAC": "02:00:00:00:00:0b", "mtu": 1400},
+      {"name": "t1", "type": "vxlan", "remote": "192.168.0.11", "vni": 5, "remoteMAC": "02:00:00:00:00:0b",
+        "mtu": 1400},
       {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
                 "detectLocal": {"mode": "ClusterCIDR"}},

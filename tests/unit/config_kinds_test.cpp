@@ -95,7 +95,8 @@ TEST(ConfigService, AllFields) {
       "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local", "healthCheckNodePort": 31111,
       "loadBalancerSourceRanges": [" 203.0.113.0/25 "], "externalIPs": ["198.51.100.7"]},
     "status": {"loadBalancer": {"ingress": [{"ip": "192.168.0.240", "ipMode": "VIP"}, {"ip": "192.168.0.241"},
-                                            {"ip": "192.168.0.242", "ipMode": "Proxy"}, {"hostname": "lb.example"}]}})");
+                                            {"ip": "192.168.0.242", "ipMode": "Proxy"},
+                                              {"hostname": "lb.example"}]}})");
   EXPECT_EQ(web.type, ServiceType::LoadBalancer);
   EXPECT_TRUE(web.proxied);
   EXPECT_THAT(web.cluster_ips, ElementsAre(ip("10.96.7.7"), ip("fd00:96::7")));

@@ -16,7 +16,8 @@ struct Case {
 
 // Two interfaces for the rules that are about something else.
 constexpr std::string_view two_interfaces = R"("nodeName": "gw-1", "interfaces": [
-  {"name": "up", "device": "net_null0", "addresses": ["192.168.0.2/24", "fd00:1::2/64"], "gateway": {"v4": "192.168.0.1"}},
+  {"name": "up", "device": "net_null0", "addresses": ["192.168.0.2/24", "fd00:1::2/64"],
+    "gateway": {"v4": "192.168.0.1"}},
   {"name": "lan", "device": "net_null1", "addresses": ["10.1.0.1/24"]}])";
 
 void expect_faults(const std::vector<Case>& cases) {
@@ -45,7 +46,8 @@ TEST(ConfigValidateInterface, Names) {
 
 TEST(ConfigValidateInterface, DevicesAndVlans) {
   expect_faults({
-      {R"("interfaces": [{"name": "a", "device": "net_tap0,iface=x"}, {"name": "b", "device": "net_tap0,iface=x", "vlan": 7},
+      {R"("interfaces": [{"name": "a", "device": "net_tap0,iface=x"}, {"name": "b", "device": "net_tap0,iface=x",
+        "vlan": 7},
                          {"name": "c", "device": "net_tap0,iface=x", "vlan": 8}])",
        {}},
       {R"("interfaces": [{"name": "a", "device": "net_tap0,iface=x"}, {"name": "b", "device": "net_tap0,iface=x"},
@@ -84,8 +86,10 @@ TEST(ConfigValidateInterface, Addresses) {
         "/spec/interfaces/0/addresses/2: 192.168.1.255 is the broadcast address of its subnet",
         "/spec/interfaces/0/addresses/3: 224.0.0.1 is a multicast address",
         "/spec/interfaces/0/addresses/4: ::1 is a loopback address"}},
-      {R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24", "10.0.0.9/24", "fe80::1/64"]},
-                         {"name": "b", "device": "net_null1", "addresses": ["10.0.0.1/25", "10.0.0.2/24", "fe80::1/64"]}])",
+      {R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24", "10.0.0.9/24",
+        "fe80::1/64"]},
+                         {"name": "b", "device": "net_null1", "addresses": ["10.0.0.1/25", "10.0.0.2/24",
+                           "fe80::1/64"]}])",
        {"/spec/interfaces/1/addresses/0: 10.0.0.1 is also an address of interface \"a\"",
         "/spec/interfaces/1/addresses/1: interface \"a\" is in the same subnet 10.0.0.0/24"}},
       {R"("interfaces": [{"name": "a", "device": "net_null0", "mac": "01:00:00:00:00:01"},
@@ -104,9 +108,12 @@ TEST(ConfigValidateInterface, Gateways) {
                           "gateway": {"v4": "10.0.0.1", "v6": "fd00::1"}}])",
        {"/spec/interfaces/0/gateway/v4: 10.0.0.1 is the interface's own address",
         "/spec/interfaces/0/gateway/v6: fd00::1 is in no subnet of this interface"}},
-      {R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24"], "gateway": {"v4": "10.0.0.9"}},
-                         {"name": "b", "device": "net_null1", "addresses": ["10.0.1.1/24"], "gateway": {"v4": "10.0.1.9"}},
-                         {"name": "c", "device": "net_null2", "addresses": ["10.0.2.1/24"], "gateway": {"v4": "0.0.0.0"},
+      {R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24"],
+        "gateway": {"v4": "10.0.0.9"}},
+                         {"name": "b", "device": "net_null1", "addresses": ["10.0.1.1/24"],
+                           "gateway": {"v4": "10.0.1.9"}},
+                         {"name": "c", "device": "net_null2", "addresses": ["10.0.2.1/24"],
+                           "gateway": {"v4": "0.0.0.0"},
                           "role": "workload"}])",
        {"/spec/interfaces/1/gateway/v4: interface \"a\" has the IPv4 default gateway; for several next hops write a "
         "route",
@@ -119,7 +126,8 @@ TEST(ConfigValidateInterface, Gateways) {
 
 TEST(ConfigValidateInterface, Pods) {
   expect_faults({
-      {R"("interfaces": [{"name": "a", "device": "net_null0", "podAddresses": ["10.0.0.1"], "podMAC": "02:00:00:00:00:01"},
+      {R"("interfaces": [{"name": "a", "device": "net_null0", "podAddresses": ["10.0.0.1"],
+        "podMAC": "02:00:00:00:00:01"},
                          {"name": "b", "device": "net_null1", "role": "workload", "podMAC": "02:00:00:00:00:01"},
                          {"name": "c", "device": "net_null2", "role": "workload", "podMAC": "03:00:00:00:00:01",
                           "podAddresses": ["10.0.0.1", "10.0.0.1", "127.0.0.1", "fd00::1"], "mtu": 1000}])",
@@ -136,8 +144,10 @@ TEST(ConfigValidateInterface, Pods) {
 
 TEST(ConfigValidateRoute, Destinations) {
   expect_faults_beside_interfaces({
-      {R"("routes": [{"destination": "10.9.0.0/16", "via": "10.1.0.9"}, {"destination": "10.9.0.0/16", "type": "blackhole"},
-                     {"destination": "0.0.0.0/0", "via": "10.1.0.9"}, {"destination": "10.1.0.0/24", "type": "blackhole"},
+      {R"("routes": [{"destination": "10.9.0.0/16", "via": "10.1.0.9"}, {"destination": "10.9.0.0/16",
+        "type": "blackhole"},
+                     {"destination": "0.0.0.0/0", "via": "10.1.0.9"}, {"destination": "10.1.0.0/24",
+                       "type": "blackhole"},
                      {"destination": "127.0.0.0/8", "type": "blackhole"}, {"destination": "::/0", "interface": "up"}])",
        {"/spec/routes/1/destination: a second route to 10.9.0.0/16; the first is routes[0]",
         "/spec/routes/2/destination: interface \"up\" has a gateway, which is a route to 0.0.0.0/0",
@@ -148,10 +158,12 @@ TEST(ConfigValidateRoute, Destinations) {
 
 TEST(ConfigValidateRoute, NextHops) {
   expect_faults_beside_interfaces({
-      {R"("routes": [{"destination": "10.9.0.0/16"}, {"destination": "10.8.0.0/16", "type": "prohibit", "interface": "up"}])",
+      {R"("routes": [{"destination": "10.9.0.0/16"}, {"destination": "10.8.0.0/16", "type": "prohibit",
+        "interface": "up"}])",
        {"/spec/routes/0/nextHops: a unicast route needs at least one next hop",
         "/spec/routes/1/nextHops: only a unicast route has next hops"}},
-      {R"("routes": [{"destination": "10.9.0.0/16", "nextHops": [{"via": "10.2.0.1"}, {"via": "10.2.0.1", "interface": "lan"},
+      {R"("routes": [{"destination": "10.9.0.0/16", "nextHops": [{"via": "10.2.0.1"}, {"via": "10.2.0.1",
+        "interface": "lan"},
                       {"interface": "nowhere"}, {"tunnel": "none", "via": "10.1.0.9"}, {}, {"via": "fd00:1::9"},
                       {"via": "10.1.0.1"}, {"via": "224.0.0.1"}, {"via": "10.1.0.9"}, {"via": "10.1.0.9"}]}])",
        {"/spec/routes/0/nextHops/0/via: 10.2.0.1 is in no connected subnet; to reach it all the same, say at which "
@@ -189,11 +201,13 @@ TEST(ConfigValidateNeighbor, Rules) {
 TEST(ConfigValidateTunnel, Rules) {
   expect_faults_beside_interfaces({
       {R"("tunnels": [{"name": "a", "type": "vxlan", "remote": "192.168.0.11", "remoteMAC": "02:00:00:00:00:01"},
-                      {"name": "b", "type": "vxlan", "remote": "192.168.0.11", "remoteMAC": "02:00:00:00:00:01", "vni": 5},
+                      {"name": "b", "type": "vxlan", "remote": "192.168.0.11", "remoteMAC": "02:00:00:00:00:01",
+                        "vni": 5},
                       {"name": "c", "type": "ipip", "remote": "192.168.0.11", "local": "192.168.0.2"}])",
        {}},
       {R"("tunnels": [{"name": "a", "type": "vxlan", "remote": "192.168.0.11", "mtu": 500},
-                      {"name": "a", "type": "ipip", "remote": "192.168.0.2", "vni": 1, "remoteMAC": "02:00:00:00:00:01"},
+                      {"name": "a", "type": "ipip", "remote": "192.168.0.2", "vni": 1,
+                        "remoteMAC": "02:00:00:00:00:01"},
                       {"name": "b", "type": "ipip", "remote": "127.0.0.1", "local": "192.168.0.3"},
                       {"name": "c", "type": "vxlan", "remote": "169.254.0.1", "remoteMAC": "01:00:00:00:00:01"},
                       {"name": "d", "type": "ipip", "remote": "192.168.0.12"},
@@ -215,11 +229,14 @@ TEST(ConfigValidateTunnel, Rules) {
 
 TEST(ConfigValidateTunnel, Ipip2NoTunnelThroughATunnel) {
   expect_faults_beside_interfaces({
-      {R"("tunnels": [{"name": "a", "type": "ipip", "remote": "172.16.0.1"}, {"name": "b", "type": "ipip", "remote": "192.168.0.9"}],
+      {R"("tunnels": [{"name": "a", "type": "ipip", "remote": "172.16.0.1"}, {"name": "b", "type": "ipip",
+        "remote": "192.168.0.9"}],
           "routes": [{"destination": "172.16.0.0/12", "tunnel": "b"}])",
        {"/spec/tunnels/0/remote: the route to 172.16.0.1 (routes[0]) goes through a tunnel itself"}},
-      {R"("tunnels": [{"name": "a", "type": "ipip", "remote": "172.16.0.1"}, {"name": "b", "type": "ipip", "remote": "192.168.0.9"}],
-          "routes": [{"destination": "172.16.0.0/12", "tunnel": "b"}, {"destination": "172.16.0.1/32", "via": "10.1.0.9"},
+      {R"("tunnels": [{"name": "a", "type": "ipip", "remote": "172.16.0.1"}, {"name": "b", "type": "ipip",
+        "remote": "192.168.0.9"}],
+          "routes": [{"destination": "172.16.0.0/12", "tunnel": "b"}, {"destination": "172.16.0.1/32",
+            "via": "10.1.0.9"},
                      {"destination": "192.168.0.0/16", "tunnel": "a"}])",
        {}},
       {R"("tunnels": [{"name": "b", "type": "ipip", "remote": "192.168.0.9"}],

@@ -156,7 +156,8 @@ TEST(ConfigValidateService, Svc8AddressesThatAreNoHosts) {
   expect_faults({
       {"externalIPs",
        {service_with("s", R"("ports": [{"port": 80}], "externalIPs": ["0.0.0.0", "127.0.0.9", "169.254.1.1",
-            "224.0.0.1", "255.255.255.255", "0.1.2.3", "::", "::1", "fe80::1", "ff02::1", "::ffff:1.2.3.4", "1.2.3.4"])")},
+            "224.0.0.1", "255.255.255.255", "0.1.2.3", "::", "::1", "fe80::1", "ff02::1", "::ffff:1.2.3.4",
+              "1.2.3.4"])")},
        {"/items/1/spec/externalIPs/0: 0.0.0.0 is the unspecified address",
         "/items/1/spec/externalIPs/1: 127.0.0.9 is a loopback address",
         "/items/1/spec/externalIPs/2: 169.254.1.1 is a link-local address",

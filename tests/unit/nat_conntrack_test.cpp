@@ -348,7 +348,11 @@ TYPED_TEST(ConntrackTest, ClosedRecordIsTheNextOneUsed) {
   const uint64_t removed = this->table->counters().removed;
   this->table->close(4);
   EXPECT_EQ(this->table->counters().removed, removed + 1) << "how holders of ids learn of it";
+  this->table->close(4);
+  EXPECT_EQ(this->table->counters().removed, removed + 1) << "closing twice is closing once";
+  EXPECT_EQ(this->table->counters().connections, 9U);
   EXPECT_EQ(this->open(key<F>(1, 99, 2, 80)).flow, flow_id(4, Direction::Original));
+  EXPECT_EQ(this->open(key<F>(1, 98, 2, 80)).flow, flow_id(10, Direction::Original));
   EXPECT_EQ(this->table->flow(flow_id(4, Direction::Original)).packets, 0U);
 }
 

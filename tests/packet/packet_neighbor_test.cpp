@@ -1,0 +1,168 @@
+// ARP and neighbour discovery: packets that wait, retries, the negative cache, answers, announcements.
+#include <gtest/gtest.h>
+
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+constexpr uint16_t request = 1;
+constexpr uint16_t reply = 2;
+
+class Neighbor : public RigTest {
+ protected:
+  void SetUp() override {
+    RigTest::SetUp();
+    Gateway asks;
+    // Only the client is known; the other neighbours have to be asked for.
+    asks.neighbors = R"({"interface":"up","address":"192.0.2.10","mac":"02:00:00:00:00:10"},
+      {"interface":"up","address":"2001:db8:2::10","mac":"02:00:00:00:00:10"})";
+    std::string a = interface_a;
+    a.erase(a.find(",\"gateway\""), std::string_view(R"(,"gateway":{"v4":"192.0.2.254","v6":"2001:db8:2::fe"})").size());
+    asks.interfaces = a + "," + interface_b;
+    rig().load(list({asks.text()}));
+  }
+  static Ip packet(int port = 5) { return udp("192.0.2.10:" + std::to_string(port), "192.168.0.50:6"); }
+  // The neighbour .50 at b says who it is.
+  std::string answer(uint8_t last = 0x50) {
+    return rig().send_frame("b", arp(reply, mac(last), "192.168.0.50", "192.168.0.1", mac(0x0b)));
+  }
+};
+
+constexpr const char* question = "b/ff arp request 192.168.0.50? from 192.168.0.1";
+
+TEST_P(Neighbor, L24_GratuitousArpAndAdvertisementsAtTheStart) {
+  EXPECT_TRUE(like(rig().announcements(), "*a/ff arp request 192.0.2.1? from 192.0.2.1*")) ;
+  EXPECT_TRUE(like(rig().announcements(), "*b/ff arp request 192.168.0.1? from 192.168.0.1*"));
+  EXPECT_TRUE(like(rig().announcements(), "*a/01 nd advert 2001:db8:2::1 2001:db8:2::1>ff02::1 ttl 255*"));
+  EXPECT_EQ(rig().advance(3000), "") << "once is enough";
+}
+
+TEST_P(Neighbor, ARP5_PacketWaitsForTheAnswer) {
+  EXPECT_EQ(rig().send("a", packet()), question);
+  EXPECT_EQ(rig().send("a", packet(7)), "") << "asked already";
+  EXPECT_EQ(answer(), "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63\nb/50 udp 192.0.2.10:7>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().send("a", packet(8)), "b/50 udp 192.0.2.10:8>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Neighbor, ARP5_AtMost16Wait) {
+  EXPECT_EQ(rig().send("a", packet()), question);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(rig().send("a", packet()), "");
+  EXPECT_EQ(rig().drops(), "neighbor_queue_full 5");
+  (void)answer();
+  EXPECT_EQ(rig().out().size(), 16u);
+}
+
+TEST_P(Neighbor, ARP5_ThreeRequestsThenHostUnreachableThenSilence) {
+  EXPECT_EQ(rig().send("a", packet()), question);
+  EXPECT_EQ(rig().advance(1100), question);
+  EXPECT_EQ(rig().advance(1100), question);
+  EXPECT_TRUE(like(rig().advance(1500), "a/10 icmp 3/1 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>192.168.0.50:6 *"));
+  EXPECT_EQ(rig().drops(), "neighbor_failed 1");
+  // Negative cache: no request, an answer at once.
+  EXPECT_TRUE(like(rig().send("a", packet(9)), "a/10 icmp 3/1 * [ udp 192.0.2.10:9>192.168.0.50:6 *"));
+  EXPECT_EQ(rig().drops(), "neighbor_failed 1");
+  // It ends.
+  (void)rig().advance(6000);
+  EXPECT_EQ(rig().send("a", packet(10)), question);
+  EXPECT_EQ(answer(), "b/50 udp 192.0.2.10:10>192.168.0.50:6 ttl 63");
+}
+
+// The quoted packet is the one the sender sent, TTL included (RFC 1812 section 4.3.2.3, ICMP-5).
+TEST_P(Neighbor, ICMP5_HostUnreachableQuotesThePacketAsItWasSent) {
+  EXPECT_EQ(rig().send("a", packet()), question);
+  (void)rig().advance(4000);
+  ASSERT_FALSE(rig().out().empty());
+  EXPECT_EQ(rig().out().back().text,
+            "a/10 icmp 3/1 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>192.168.0.50:6 ttl 64 ]");
+}
+
+TEST_P(Neighbor, ARP_KnownNeighbourIsAskedAgainByUnicast) {
+  (void)rig().send("a", packet());
+  (void)answer();
+  (void)rig().advance(25000);
+  EXPECT_EQ(rig().send("a", packet()), "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().advance(6000).substr(0, 48), "b/50 arp request 192.168.0.50? from 192.168.0.1");
+  EXPECT_EQ(rig().send("a", packet()), "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63") << "usable meanwhile";
+  EXPECT_EQ(answer(), "");
+  EXPECT_EQ(rig().advance(3000), "");
+}
+
+TEST_P(Neighbor, ARP6_AnnouncementUpdatesButDoesNotCreate) {
+  const auto gratuitous = [&](uint8_t last) {
+    return rig().send_frame("b", arp(request, mac(last), "192.168.0.50", "192.168.0.50"));
+  };
+  EXPECT_EQ(gratuitous(0x50), "");
+  EXPECT_EQ(rig().send("a", packet()), question) << "not created";
+  (void)answer();
+  EXPECT_EQ(gratuitous(0x51), "");
+  EXPECT_EQ(rig().send("a", packet()), "b/51 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+}
+
+TEST_P(Neighbor, ARP6_StaticIsNotOverwritten) {
+  EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x66), "192.0.2.10", "192.0.2.10")), "");
+  EXPECT_EQ(rig().send_frame("a", arp(reply, mac(0x66), "192.0.2.10", "192.0.2.1", mac(0x0a))), "");
+  EXPECT_EQ(rig().send("b", udp("192.168.0.9:5", "192.0.2.10:6")), "a/10 udp 192.168.0.9:5>192.0.2.10:6 ttl 63");
+}
+
+TEST_P(Neighbor, ARP4_AnswersForItsOwnAddressesOnly) {
+  EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x33), "192.0.2.33", "192.0.2.1")),
+            "a/33 arp reply 192.0.2.1 is 02:00:00:00:00:0a to 192.0.2.33");
+  EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x33), "192.0.2.33", "192.0.2.77")), "");
+  EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x33), "192.0.2.33", "192.168.0.1")), "");
+  EXPECT_EQ(rig().drops(), "arp_not_for_us 2");
+  EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x33), "192.0.2.1", "192.0.2.1")), "");
+  EXPECT_EQ(rig().drops(), "arp_conflict 1");
+  Bytes malformed = arp(request, mac(0x33), "192.0.2.33", "192.0.2.1");
+  malformed[18] = 8;
+  EXPECT_EQ(rig().send_frame("a", malformed), "");
+  EXPECT_EQ(rig().drops(), "arp_malformed 1");
+}
+
+TEST_P(Neighbor, ND_PacketWaitsForTheAdvertisement) {
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[2001:db8:a::50]:6")),
+            "b/50 nd solicit 2001:db8:a::50 2001:db8:a::1>ff02::1:ff00:50 ttl 255");
+  EXPECT_EQ(rig().send("b", nd_advert("2001:db8:a::50", "2001:db8:a::1", mac(0x50))),
+            "b/50 udp [2001:db8:2::10]:5>[2001:db8:a::50]:6 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Neighbor, ND_HostUnreachableAfterThreeSolicitations) {
+  (void)rig().send("a", udp("[2001:db8:2::10]:5", "[2001:db8:a::50]:6"));
+  (void)rig().advance(4000);
+  ASSERT_EQ(rig().out().size(), 3u);
+  EXPECT_TRUE(like(rig().out().back().text, "a/10 icmp 1/3 2001:db8:2::1>2001:db8:2::10 ttl 64 [ udp *"));
+}
+
+TEST_P(Neighbor, ND_AnswersForItsOwnAddressesOnly) {
+  const auto ask = [&](const char* target) {
+    const net::MacAddr group = net::MacAddr::for_multicast(Endpoint(target).address.v6().solicited_node());
+    return rig().send_frame("a", ethernet(group, mac(0x33), nd_solicit("2001:db8:2::33", target, mac(0x33))));
+  };
+  EXPECT_EQ(ask("2001:db8:2::1"), "a/33 nd advert 2001:db8:2::1 2001:db8:2::1>2001:db8:2::33 ttl 255");
+  EXPECT_EQ(ask("2001:db8:2::77"), "");
+  EXPECT_EQ(rig().drops(), "nd_not_for_us 1");
+}
+
+TEST_P(Neighbor, ND_HopLimitMustBe255) {
+  Bytes advert = nd_advert("2001:db8:a::50", "2001:db8:a::1", mac(0x50));
+  advert[7] = 254;
+  EXPECT_EQ(rig().send("b", advert), "");
+  EXPECT_EQ(rig().drops(), "nd_malformed 1");
+}
+
+TEST_P(Neighbor, NamedGatewayIsAskedAtOnce) {
+  Gateway asks;
+  asks.neighbors = "";
+  start({});
+  rig().load(list({asks.text()}));
+  EXPECT_TRUE(like(rig().announcements(), "*a/ff arp request 192.0.2.254? from 192.0.2.1*"));
+  EXPECT_TRUE(like(rig().announcements(), "*nd solicit 2001:db8:2::fe 2001:db8:2::1>ff02::1:ff00:fe ttl 255*"));
+}
+
+SLUICE_WITH_WORKERS(Neighbor);
+
+}  // namespace
+}  // namespace sluice::packet_test

@@ -1,0 +1,305 @@
+#include "tests/packet/rig.h"
+
+#include <algorithm>
+
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "config/json.h"
+#include "config/validate.h"
+#include "control/plan.h"
+#include "dataplane/eal.h"
+
+namespace sluice::packet_test {
+namespace {
+
+constexpr uint16_t queues = 2;
+constexpr unsigned ring_slots = 4096;
+constexpr unsigned quiet_turns = 4;
+constexpr unsigned most_turns = 20000;
+constexpr nat::Millis step = 500;
+
+struct RingPort {
+  rte_ring* receive[queues];
+  rte_ring* transmit[queues];
+};
+
+// DPDK's environment and the ports, once per process.
+class Environment : public testing::Environment {
+ public:
+  static Environment* instance;
+
+  void SetUp() override {
+    dataplane::EalOptions options;
+    options.worker_cpus = {0};
+    options.memory_mib = 512;
+    options.hugepages = dataplane::Hugepages::Never;
+    auto eal = dataplane::Eal::init(options);
+    ASSERT_TRUE(eal) << eal.error().message;
+    eal_ = std::move(*eal);
+    for (const std::string name : {"a", "b", "c"}) make_port(name);
+  }
+  void TearDown() override { eal_.reset(); }
+  [[nodiscard]] RingPort& port(const std::string& name) { return ports_.at(name); }
+  [[nodiscard]] std::map<std::string, RingPort>& ports() { return ports_; }
+
+ private:
+  void make_port(const std::string& name) {
+    RingPort port{};
+    for (uint16_t queue = 0; queue < queues; ++queue) {
+      const std::string suffix = name + std::to_string(queue);
+      port.receive[queue] = rte_ring_create(("test_rx_" + suffix).c_str(), ring_slots, SOCKET_ID_ANY, 0);
+      port.transmit[queue] = rte_ring_create(("test_tx_" + suffix).c_str(), ring_slots, SOCKET_ID_ANY, 0);
+      ASSERT_NE(port.receive[queue], nullptr);
+      ASSERT_NE(port.transmit[queue], nullptr);
+    }
+    ASSERT_GE(rte_eth_from_rings(name.c_str(), port.receive, queues, port.transmit, queues, 0), 0);
+    ports_.emplace(name, port);
+  }
+
+  std::unique_ptr<dataplane::Eal> eal_;
+  std::map<std::string, RingPort> ports_;
+};
+
+Environment* Environment::instance =
+    static_cast<Environment*>(testing::AddGlobalTestEnvironment(new Environment));  // GoogleTest owns it
+
+// Like RSS: by addresses and, where there are any, ports; the two directions of a flow differ.
+uint32_t receive_hash(const Bytes& frame) {
+  size_t at = 14;
+  if (frame.size() > 18 && net::load_be16(&frame[12]) == net::ether_type_vlan) at = 18;
+  uint32_t hash = 2166136261U;
+  const auto mix = [&](size_t from, size_t count) {
+    for (size_t i = from; i < from + count && i < frame.size(); ++i) hash = (hash ^ frame[i]) * 16777619U;
+  };
+  if (frame.size() < at + 20) return 0;
+  if (frame[at] >> 4 == 6) {
+    mix(at + 8, 36);
+  } else if (frame[at] == 0x45) {
+    const bool fragment = (net::load_be16(&frame[at + 6]) & 0x3fff) != 0;
+    const bool ports = frame[at + 9] == net::protocol::tcp || frame[at + 9] == net::protocol::udp;
+    mix(at + 12, fragment || !ports ? 8 : 12);
+  }
+  return hash ^ hash >> 15;
+}
+
+std::string join(const std::vector<View>& views) {
+  std::vector<std::string> texts;
+  for (const View& view : views) texts.push_back(view.text);
+  std::sort(texts.begin(), texts.end());
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : "\n") + text;
+  return out;
+}
+
+}  // namespace
+
+Rig::Rig(const RigOptions& options) : options_(options) {
+  dataplane::DataplaneOptions plane_options;
+  plane_options.workers = options.workers;
+  plane_options.mbufs = 4095;
+  plane_options.connections = options.connections;
+  plane_options.fib = {.max_routes_v4 = 4096, .max_routes_v6 = 1024, .groups_v4 = 1024, .groups_v6 = 2048};
+  auto plane = dataplane::Dataplane::create(plane_options);
+  if (!plane) throw std::runtime_error(plane.error().message);
+  plane_ = std::move(*plane);
+  for (uint16_t worker = 0; worker < options.workers; ++worker) plane_->publisher().online(worker);
+  deployment_ = std::make_unique<control::Deployment>(*plane_);
+}
+
+Rig::~Rig() {
+  // Packets that wait for a neighbour go when it does not answer.
+  if (deployment_->snapshot() != nullptr) {
+    for (int i = 0; i < 10 && plane_->mbufs_in_use() != 0; ++i) (void)advance(1000);
+  }
+  EXPECT_EQ(plane_->mbufs_in_use(), 0u) << "packet buffers were lost";
+  for (uint16_t worker = 0; worker < options_.workers; ++worker) plane_->publisher().offline(worker);
+  deployment_.reset();
+  plane_.reset();
+}
+
+bool Rig::turn() {
+  bool busy = false;
+  for (uint16_t worker = 0; worker < options_.workers; ++worker) {
+    if (plane_->worker(worker).run_once()) busy = true;
+  }
+  return busy;
+}
+
+void Rig::collect() {
+  for (auto& [name, port] : Environment::instance->ports()) {
+    for (rte_ring* ring : port.transmit) {
+      void* item = nullptr;
+      while (rte_ring_dequeue(ring, &item) == 0) {
+        auto* mbuf = static_cast<rte_mbuf*>(item);
+        Bytes frame(mbuf->pkt_len);
+        const void* data = rte_pktmbuf_read(mbuf, 0, mbuf->pkt_len, frame.data());
+        if (data != frame.data()) std::memcpy(frame.data(), data, frame.size());
+        rte_pktmbuf_free(mbuf);
+        out_.push_back(view(name, frame));
+      }
+    }
+  }
+}
+
+std::string Rig::run() {
+  out_.clear();
+  unsigned quiet = 0;
+  for (unsigned turns = 0; quiet < quiet_turns; ++turns) {
+    quiet = turn() ? 0 : quiet + 1;
+    collect();
+    if (turns == most_turns) {
+      ADD_FAILURE() << "the workers find no end";
+      break;
+    }
+  }
+  return join(out_);
+}
+
+std::string Rig::advance(nat::Millis milliseconds) {
+  std::vector<View> all;
+  while (milliseconds != 0) {
+    const nat::Millis now = std::min(step, milliseconds);
+    milliseconds -= now;
+    for (uint16_t worker = 0; worker < options_.workers; ++worker) plane_->worker(worker).advance_clock(now);
+    (void)run();
+    all.insert(all.end(), out_.begin(), out_.end());
+  }
+  out_ = std::move(all);
+  return join(out_);
+}
+
+void Rig::inject(const std::string& port, const Bytes& frame) {
+  rte_mbuf* const mbuf = rte_pktmbuf_alloc(plane_->pool());
+  ASSERT_NE(mbuf, nullptr);
+  void* const to = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size()));
+  ASSERT_NE(to, nullptr) << "a frame of " << frame.size() << " bytes does not fit a packet buffer";
+  std::memcpy(to, frame.data(), frame.size());
+  const uint16_t queue = static_cast<uint16_t>(receive_hash(frame) % options_.workers);
+  ASSERT_EQ(rte_ring_enqueue(Environment::instance->port(port).receive[queue], mbuf), 0);
+}
+
+std::string Rig::send(const std::string& port, const Bytes& l3, uint16_t vlan) {
+  return send_frame(port, ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3, vlan));
+}
+
+std::string Rig::send_burst(const std::string& port, const std::vector<Bytes>& packets) {
+  std::vector<Bytes> frames;
+  for (const Bytes& l3 : packets) {
+    frames.push_back(ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3));
+  }
+  return send_frames(port, frames);
+}
+
+std::string Rig::send_frame(const std::string& port, const Bytes& frame) { return send_frames(port, {frame}); }
+
+std::string Rig::send_frames(const std::string& port, const std::vector<Bytes>& frames) {
+  for (const Bytes& frame : frames) inject(port, frame);
+  return run();
+}
+
+const View& Rig::only() const {
+  static const View none;
+  if (out_.size() == 1) return out_.front();
+  ADD_FAILURE() << "expected one frame, found " << out_.size() << ":\n" << join(out_);
+  return out_.empty() ? none : out_.front();
+}
+
+bool Rig::wait_for(uint64_t token) {
+  for (int i = 0; i < 100; ++i) {
+    (void)turn();
+    if (plane_->publisher().passed(token)) return true;
+  }
+  return false;
+}
+
+std::string Rig::try_load(const std::string& text) {
+  auto document = config::parse_document(text);
+  const auto faults_text = [](const std::vector<config::Fault>& faults) {
+    std::string out;
+    for (const config::Fault& fault : faults) out += fault.text() + "\n";
+    return out;
+  };
+  if (!document) return document.error().syntax ? document.error().syntax->text() : faults_text(document.error().faults);
+  auto objects = config::ObjectSet::from_document(std::move(*document));
+  if (!objects) return faults_text(objects.error().faults);
+  if (const auto faults = config::validate(*objects); !faults.empty()) return faults_text(faults);
+  control::Plan plan = control::make_plan(objects->config());
+  if (auto opened = deployment_->open_ports(plan); !opened) return opened.error().message;
+  if (deployment_->changes_routing(plan)) {
+    if (!wait_for(deployment_->announce(plan))) return "no grace period after announce";
+    if (auto installed = deployment_->install_routes(plan); !installed) return installed.error().message;
+  }
+  if (!wait_for(deployment_->publish(objects->config(), std::move(plan), services_))) return "no grace period";
+  deployment_->finish();
+  return {};
+}
+
+void Rig::load(const std::string& document) {
+  ASSERT_EQ(try_load(document), "");
+  announcements_ = advance(50);
+}
+
+std::string Rig::drops() {
+  std::string out;
+  for (size_t reason = 0; reason < net::drop_reason_count; ++reason) {
+    uint64_t sum = 0;
+    for (uint16_t worker = 0; worker < options_.workers; ++worker) sum += plane_->worker(worker).counters().drops[reason];
+    if (sum != seen_drops_[reason]) {
+      out += (out.empty() ? "" : ", ") + std::string(net::name(static_cast<net::DropReason>(reason))) + " " +
+             std::to_string(sum - seen_drops_[reason]);
+    }
+    seen_drops_[reason] = sum;
+  }
+  return out;
+}
+
+uint64_t Rig::count(dataplane::Event event) const {
+  uint64_t sum = 0;
+  for (uint16_t worker = 0; worker < options_.workers; ++worker) {
+    sum += plane_->worker(worker).counters().events[static_cast<size_t>(event)];
+  }
+  return sum;
+}
+
+uint64_t Rig::flows() const {
+  uint64_t sum = 0;
+  for (uint16_t worker = 0; worker < options_.workers; ++worker) {
+    const dataplane::WorkerCounters& counters = plane_->worker(worker).counters();
+    sum += counters.live_flows_v4 + counters.live_flows_v6;
+  }
+  return sum;
+}
+
+net::MacAddr mac(uint8_t last) { return {{0x02, 0, 0, 0, 0, last}}; }
+
+testing::AssertionResult like(const std::string& text, const std::string& pattern) {
+  size_t at = 0;
+  size_t begin = 0;
+  bool matches = true;
+  bool anchored = true;
+  for (;;) {
+    const size_t star = pattern.find('*', begin);
+    const std::string part = pattern.substr(begin, star == std::string::npos ? std::string::npos : star - begin);
+    if (star == std::string::npos) {
+      matches = matches && text.size() >= at + part.size() &&
+                (anchored ? text.substr(at) == part : text.ends_with(part));
+      break;
+    }
+    const size_t found = anchored ? (text.compare(at, part.size(), part) == 0 ? at : std::string::npos)
+                                  : text.find(part, at);
+    if (found == std::string::npos) {
+      matches = false;
+      break;
+    }
+    at = found + part.size();
+    begin = star + 1;
+    anchored = false;
+  }
+  if (matches) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "found    " << text << "\nexpected " << pattern;
+}
+
+}  // namespace sluice::packet_test
