@@ -402,7 +402,11 @@ Awaitable<Response> handle(Router& router, Request request) {
 }
 
 Response error_response(unsigned status, std::string_view message) {
-  const json::object error{{"code", status}, {"reason", reason_phrase(status)}, {"message", message}};
+  // What a message quotes of a request may be no UTF-8, and then the answer were no JSON.
+  std::string text(message);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  const json::object error{{"code", status}, {"reason", reason_phrase(status)}, {"message", text}};
   return json_response(json::object{{"error", error}}, status);
 }
 

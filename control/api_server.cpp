@@ -151,7 +151,8 @@ class ApiServer::Connection : public std::enable_shared_from_this<Connection> {
     stop_waiting();
     evicted_ = true;
     ++state_->evicted;
-    socket_.cancel();
+    error_code ignored;
+    socket_.cancel(ignored);
   }
 
   void close() {
@@ -171,7 +172,7 @@ class ApiServer::Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<bool> answer(Response response, const Parser& parser);
   Awaitable<bool> answer_broken(unsigned status, std::string message);
   [[nodiscard]] std::optional<Response> refuse_head(const Parser& parser, Request& request) const;
-  // Parses what has been received. False: more is needed, or the message is broken (`error`).
+  // Parses what has been received; `error` is need_more when that does not end the head or the body.
   void parse(Parser& parser, error_code& error);
 
   Awaitable<Received> receive(size_t size, Clock::time_point deadline);
@@ -180,7 +181,7 @@ class ApiServer::Connection : public std::enable_shared_from_this<Connection> {
   void arm(Clock::time_point deadline);
 
   void start_waiting() {
-    if (!in_waiting_) in_waiting_ = state_->waiting.insert(state_->waiting.end(), this);
+    if (!in_waiting_ && !evicted_) in_waiting_ = state_->waiting.insert(state_->waiting.end(), this);
   }
   void stop_waiting() {
     if (in_waiting_) state_->waiting.erase(*in_waiting_);

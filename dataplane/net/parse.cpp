@@ -58,6 +58,11 @@ DropReason finish(FlowPacket<F>& packet) {
   const uint16_t present = static_cast<uint16_t>(packet.l3 + packet.l3_length - packet.l4);
   if (present < wanted || packet.contiguous(packet.l4) < wanted) return DropReason::L4Truncated;
   if (wanted == 0) return DropReason::None;
+  if (packet.protocol == protocol::tcp) {
+    // RFC 9293 section 3.1: the data offset counts 32-bit words and is at least 5; options lie inside the segment.
+    const auto header = static_cast<uint16_t>((packet.l4_header()[12] >> 4) * 4);
+    if (header < tcp_header_length || header > present) return DropReason::L4Truncated;
+  }
   packet.has_ports = true;
   packet.icmp_error = read_ports(packet.protocol, packet.l4_header(), packet.key);
   return DropReason::None;

@@ -119,7 +119,8 @@ void terminate(net::FlowPacket<V4>& packet, const FakeMbuf& mbuf, bool checksum_
   } else {
     check(packet.mbuf->data_len >= net::ipv6_header_length);
     net::FlowPacket<V6> inner;
-    static_cast<net::Packet&>(inner) = packet;
+    const net::Packet& fields = packet;
+    static_cast<net::Packet&>(inner) = fields;
     parse(inner, checksum_known_good);
   }
 }
@@ -152,8 +153,7 @@ void run(const uint8_t* data, size_t size) {
 }  // namespace
 }  // namespace sluice
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
-
+// NOLINTNEXTLINE(readability-identifier-naming): the name that libFuzzer calls
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   sluice::run(data, size);
   return 0;

@@ -85,8 +85,7 @@ std::string service(const ServiceSpec& spec) {
   for (const std::string& text : spec.ports) {
     const auto port = words(text);
     ports += fmt::format(R"({}{{"name":"{}","protocol":"{}","port":{},"targetPort":{}{}}})", ports.empty() ? "" : ",",
-                         port_name(port), port[0], port[1], port[2],
-                         port.size() > 3 ? ",\"nodePort\":" + port[3] : "");
+                         port_name(port), port[0], port[1], port[2], port.size() > 3 ? ",\"nodePort\":" + port[3] : "");
     node_ports = node_ports || port.size() > 3;
   }
   bool families[2] = {false, false};

@@ -20,7 +20,7 @@ extern const char* const interface_b;
 struct Gateway {
   std::string interfaces = std::string(interface_a) + "," + interface_b;  // elements of the list
   std::string neighbors;                                                  // elements of the list
-  std::string more;  // further members of spec: "\"proxy\": {…}"
+  std::string more;                                                       // further members of spec: "\"proxy\": {…}"
 
   Gateway();
   [[nodiscard]] std::string text() const;
@@ -30,12 +30,12 @@ struct Gateway {
 
 struct ServiceSpec {
   std::string name;
-  std::vector<std::string> cluster_ips;   // at most one of each family
-  std::vector<std::string> ports;         // "TCP 80 8080" or with a node port "TCP 80 8080 30080"
-  std::vector<std::string> endpoints;     // "10.246.1.5 node3", "10.246.1.6 node3 terminating", "… unready"
+  std::vector<std::string> cluster_ips;  // at most one of each family
+  std::vector<std::string> ports;        // "TCP 80 8080" or with a node port "TCP 80 8080 30080"
+  std::vector<std::string> endpoints;    // "10.246.1.5 node3", "10.246.1.6 node3 terminating", "… unready"
   std::string load_balancer_ip;
   std::string external_ip;
-  std::string more;                       // further members of spec
+  std::string more;  // further members of spec
 };
 // The Service and its EndpointSlices.
 [[nodiscard]] std::string service(const ServiceSpec& spec);
@@ -43,9 +43,11 @@ struct ServiceSpec {
 // The nodes, pools and blocks of the picture above. `pool`: further members of the pools' specs.
 [[nodiscard]] std::string cluster(const std::string& pool = "");
 
-[[nodiscard]] std::string node(const std::string& name, const std::string& address, const std::string& annotations = "");
+[[nodiscard]] std::string node(const std::string& name, const std::string& address,
+                               const std::string& annotations = "");
 [[nodiscard]] std::string pool(const std::string& name, const std::string& cidr, const std::string& more = "");
-[[nodiscard]] std::string block(const std::string& node, const std::string& cidr, const std::string& state = "confirmed");
+[[nodiscard]] std::string block(const std::string& node, const std::string& cidr,
+                                const std::string& state = "confirmed");
 
 // A v1 List of objects; empty texts are left out.
 [[nodiscard]] std::string list(const std::vector<std::string>& objects);

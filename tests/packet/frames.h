@@ -44,9 +44,9 @@ struct Ip {
   uint8_t flags = 0;    // TCP
   uint32_t seq = 0;
   uint32_t ack = 0;
-  uint8_t type = 0;     // ICMP
+  uint8_t type = 0;  // ICMP
   uint8_t code = 0;
-  uint32_t rest = 0;    // bytes 4 to 7 of ICMP: identifier and sequence number, MTU
+  uint32_t rest = 0;         // bytes 4 to 7 of ICMP: identifier and sequence number, MTU
   bool no_checksum = false;  // UDP
   Bytes payload;
 
@@ -99,10 +99,10 @@ struct View {
   Bytes frame;
   net::MacAddr to, from;
   uint16_t vlan = 0;
-  std::string text;    // "b/0d " (port and last byte of the destination MAC) and the packet's text
-  Bytes outer;         // the IP packet in the frame; with a tunnel the outer one
-  Bytes l3;            // the innermost IP packet; empty for ARP
-  Ip ip;               // its fields
+  std::string text;  // "b/0d " (port and last byte of the destination MAC) and the packet's text
+  Bytes outer;       // the IP packet in the frame; with a tunnel the outer one
+  Bytes l3;          // the innermost IP packet; empty for ARP
+  Ip ip;             // its fields
 };
 [[nodiscard]] View view(const std::string& port, const Bytes& frame);
 [[nodiscard]] std::string text_of(const Bytes& l3);

@@ -113,7 +113,8 @@ Endpoint::Endpoint(const std::string& text) {
     const size_t end = text.find(']');
     host = text.substr(1, end - 1);
     if (end + 2 < text.size()) port = static_cast<uint16_t>(std::stoul(text.substr(end + 2)));
-  } else if (const size_t colon = text.find(':'); colon != std::string::npos && text.find(':', colon + 1) == std::string::npos) {
+  } else if (const size_t colon = text.find(':');
+             colon != std::string::npos && text.find(':', colon + 1) == std::string::npos) {
     host = text.substr(0, colon);
     port = static_cast<uint16_t>(std::stoul(text.substr(colon + 1)));
   }
@@ -127,10 +128,26 @@ std::string Endpoint::text() const {
   return (address.is_v4() ? host : "[" + host + "]") + ":" + std::to_string(port);
 }
 
-Ip Ip::with_ttl(uint8_t value) const { Ip out = *this; out.ttl = value; return out; }
-Ip Ip::with_tos(uint8_t value) const { Ip out = *this; out.tos = value; return out; }
-Ip Ip::with_df() const { Ip out = *this; out.df = true; return out; }
-Ip Ip::with_id(uint16_t value) const { Ip out = *this; out.id = value; return out; }
+Ip Ip::with_ttl(uint8_t value) const {
+  Ip out = *this;
+  out.ttl = value;
+  return out;
+}
+Ip Ip::with_tos(uint8_t value) const {
+  Ip out = *this;
+  out.tos = value;
+  return out;
+}
+Ip Ip::with_df() const {
+  Ip out = *this;
+  out.df = true;
+  return out;
+}
+Ip Ip::with_id(uint16_t value) const {
+  Ip out = *this;
+  out.id = value;
+  return out;
+}
 Ip Ip::with_seq(uint32_t seq_value, uint32_t ack_value) const {
   Ip out = *this;
   out.seq = seq_value;

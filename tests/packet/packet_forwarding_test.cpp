@@ -31,7 +31,8 @@ TEST_P(Forwarding, FWD_PacketGoesOutOfTheOtherPortWithTtlOneLess) {
   EXPECT_EQ(rig().only().from, mac(0x0b));
   EXPECT_EQ(rig().send("b", tcp("192.168.0.13:22", "192.0.2.10:5000", "PA").with_payload(100).with_tos(0xb9)),
             "a/10 tcp PA 192.168.0.13:22>192.0.2.10:5000 ttl 63 tos 185");
-  EXPECT_EQ(rig().send("b", echo("192.168.0.13", "198.51.100.9", 7)), "a/fe echo 192.168.0.13>198.51.100.9 id 7 ttl 63");
+  EXPECT_EQ(rig().send("b", echo("192.168.0.13", "198.51.100.9", 7)),
+            "a/fe echo 192.168.0.13>198.51.100.9 id 7 ttl 63");
   EXPECT_EQ(rig().drops(), "");
   EXPECT_EQ(rig().flows(), 0u) << "plain transit has no connection entry";
   EXPECT_EQ(rig().count(dataplane::Event::Transit), 3u);
@@ -61,6 +62,8 @@ struct BadPacket {
   void (*damage)(Bytes&);
   const char* src = "192.0.2.10:5000";
   const char* dst = "192.168.0.13:53";
+
+  friend void PrintTo(const BadPacket& bad, std::ostream* out) { *out << bad.name; }
 };
 
 class ForwardingBad : public testing::TestWithParam<std::tuple<uint16_t, BadPacket>> {};
@@ -99,7 +102,8 @@ INSTANTIATE_TEST_SUITE_P(
             BadPacket{"Broadcast", "ip_broadcast 1", no_damage, "192.0.2.10:5", "255.255.255.255:5"},
             BadPacket{"DirectedBroadcast", "ip_broadcast 1", no_damage, "192.0.2.10:5", "192.168.0.255:5"},
             BadPacket{"L4Truncated", "l4_truncated 1", [](Bytes& p) { p[3] = 24; p.resize(24); finish_ipv4(p); }},
-            BadPacket{"PingOfDeath", "fragment_malformed 1", [](Bytes& p) { p[6] = 0x1f; p[7] = 0xff; finish_ipv4(p); }},
+            BadPacket{"PingOfDeath", "fragment_malformed 1",
+                      [](Bytes& p) { net::store_be16(&p[6], 0x1fff); finish_ipv4(p); }},
             BadPacket{"LinkLocal", "blackhole 1", no_damage, "192.0.2.10:5", "169.254.7.7:5"},
             BadPacket{"V6MulticastSource", "ip_martian_source 1", no_damage, "[ff02::1]:5", "[2001:db8:a::13]:5"},
             BadPacket{"V6Loopback", "ip_martian_destination 1", no_damage, "[2001:db8:2::10]:5", "[::1]:5"},
@@ -280,7 +284,8 @@ TEST_P(Forwarding, VLAN_InAndOut) {
     {"interface":"up7","address":"2001:db8:7::9","mac":"02:00:00:00:00:79"})";
   rig().load(list({tagged.text(), cluster()}));
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "198.19.7.9:6")), "a/79 vlan 7 udp 192.0.2.10:5>198.19.7.9:6 ttl 63");
-  EXPECT_EQ(rig().send("a", udp("198.19.7.9:6", "192.0.2.10:5").bytes(), 7), "a/10 udp 198.19.7.9:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("198.19.7.9:6", "192.0.2.10:5").bytes(), 7),
+            "a/10 udp 198.19.7.9:6>192.0.2.10:5 ttl 63");
   EXPECT_EQ(rig().send("a", udp("198.19.7.9:6", "192.168.0.13:5").bytes(), 7),
             "b/13 udp 198.19.7.9:6>192.168.0.13:5 ttl 63");
   EXPECT_EQ(rig().send("b", udp("[2001:db8:a::13]:6", "[2001:db8:7::9]:5")),
@@ -290,7 +295,8 @@ TEST_P(Forwarding, VLAN_InAndOut) {
 }
 
 TEST_P(Forwarding, LOCAL_WhatIsSentToTheRouter) {
-  EXPECT_EQ(rig().send("a", echo("192.0.2.10", "192.168.0.1", 5)), "a/10 echo-reply 192.168.0.1>192.0.2.10 id 5 ttl 64");
+  EXPECT_EQ(rig().send("a", echo("192.0.2.10", "192.168.0.1", 5)),
+            "a/10 echo-reply 192.168.0.1>192.0.2.10 id 5 ttl 64");
   EXPECT_EQ(rig().send("a", echo("2001:db8:2::10", "2001:db8:2::1", 5)),
             "a/10 echo-reply 2001:db8:2::1>2001:db8:2::10 id 5 ttl 64");
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "192.0.2.1:6")),

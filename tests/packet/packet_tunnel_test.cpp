@@ -73,6 +73,8 @@ struct Refused {
   const char* name;
   const char* drops;
   Bytes (*outer)(const Bytes& inner);
+
+  friend void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.name; }
 };
 
 class TunnelRefused : public testing::TestWithParam<std::tuple<uint16_t, Refused>> {};
@@ -88,65 +90,87 @@ TEST_P(TunnelRefused, IsDroppedAndCounted) {
 INSTANTIATE_TEST_SUITE_P(
     Checks, TunnelRefused,
     testing::Combine(
-        testing::Values(uint16_t{1}, uint16_t{2}),
-        testing::Values(
-            Refused{"VXL6_UnknownSource", "tunnel_unknown_source 1",
-                    [](const Bytes& inner) { return vxlan("192.168.0.77", "192.168.0.1", inner, to_us()); }},
-            Refused{"IPIP3_UnknownSource", "tunnel_unknown_source 1",
-                    [](const Bytes& inner) { return ipip("192.168.0.77", "192.168.0.1", inner); }},
-            Refused{"VXL1_WrongVni", "vxlan_unknown_vni 1",
-                    [](const Bytes& inner) {
-                      VxlanOptions options = to_us();
-                      options.vni = 4097;
-                      return vxlan("192.168.0.11", "192.168.0.1", inner, options);
-                    }},
-            Refused{"VXL1_NoIFlag", "vxlan_bad_flags 1",
-                    [](const Bytes& inner) {
-                      VxlanOptions options = to_us();
-                      options.flags = 0;
-                      return vxlan("192.168.0.11", "192.168.0.1", inner, options);
-                    }},
-            Refused{"VXL3_NotOurInnerMac", "vxlan_not_our_mac 1",
-                    [](const Bytes& inner) {
-                      VxlanOptions options = to_us();
-                      options.inner_destination = mac(0x99);
-                      return vxlan("192.168.0.11", "192.168.0.1", inner, options);
-                    }},
-            Refused{"VXL3_InnerVlan", "vxlan_vlan 1",
-                    [](const Bytes& inner) {
-                      VxlanOptions options = to_us();
-                      options.ether_type = net::ether_type_vlan;
-                      return vxlan("192.168.0.11", "192.168.0.1", inner, options);
-                    }},
-            Refused{"VXL3_InnerArp", "vxlan_not_ip 1",
-                    [](const Bytes& inner) {
-                      VxlanOptions options = to_us();
-                      options.ether_type = net::ether_type_arp;
-                      return vxlan("192.168.0.11", "192.168.0.1", inner, options);
-                    }},
-            Refused{"TunnelInTunnel", "tunnel_nested 1",
-                    [](const Bytes& inner) {
-                      return ipip("192.168.0.12", "192.168.0.1", ipip("192.168.0.12", "192.168.0.1", inner));
-                    }},
-            Refused{"VxlanInIpip", "tunnel_nested 1",
-                    [](const Bytes& inner) {
-                      return ipip("192.168.0.12", "192.168.0.1", vxlan("192.168.0.11", "192.168.0.1", inner, to_us()));
-                    }},
-            Refused{"ECN2_InnerNotEctOuterCe", "tunnel_ecn 1",
-                    [](const Bytes& inner) { return ipip("192.168.0.12", "192.168.0.1", inner, 3); }},
-            Refused{"FRAG6_FragmentOfTheOuterPacket", "tunnel_fragment 1",
-                    [](const Bytes& inner) {
-                      Bytes outer = ipip("192.168.0.12", "192.168.0.1", inner);
-                      outer[6] = 0x20;
-                      finish_ipv4(outer);
-                      return outer;
-                    }},
-            Refused{"InnerChecksumBad", "ip_bad_checksum 1",
-                    [](const Bytes& inner) {
-                      Bytes damaged = inner;
-                      damaged[10] ^= 1;
-                      return ipip("192.168.0.12", "192.168.0.1", damaged);
-                    }})),
+        testing::Values(uint16_t{1}, uint16_t{2}), testing::Values(
+                                                       Refused{"VXL6_UnknownSource", "tunnel_unknown_source 1",
+                                                               [](const Bytes& inner) {
+                                                                 return vxlan("192.168.0.77", "192.168.0.1", inner,
+                                                                              to_us());
+                                                               }},
+                                                       Refused{"IPIP3_UnknownSource", "tunnel_unknown_source 1",
+                                                               [](const Bytes& inner) {
+                                                                 return ipip("192.168.0.77", "192.168.0.1", inner);
+                                                               }},
+                                                       Refused{"VXL1_WrongVni", "vxlan_unknown_vni 1",
+                                                               [](const Bytes& inner) {
+                                                                 VxlanOptions options = to_us();
+                                                                 options.vni = 4097;
+                                                                 return vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                              options);
+                                                               }},
+                                                       Refused{"VXL1_NoIFlag", "vxlan_bad_flags 1",
+                                                               [](const Bytes& inner) {
+                                                                 VxlanOptions options = to_us();
+                                                                 options.flags = 0;
+                                                                 return vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                              options);
+                                                               }},
+                                                       Refused{"VXL3_NotOurInnerMac", "vxlan_not_our_mac 1",
+                                                               [](const Bytes& inner) {
+                                                                 VxlanOptions options = to_us();
+                                                                 options.inner_destination = mac(0x99);
+                                                                 return vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                              options);
+                                                               }},
+                                                       Refused{"VXL3_InnerVlan", "vxlan_vlan 1",
+                                                               [](const Bytes& inner) {
+                                                                 VxlanOptions options = to_us();
+                                                                 options.ether_type = net::ether_type_vlan;
+                                                                 return vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                              options);
+                                                               }},
+                                                       Refused{"VXL3_InnerArp", "vxlan_not_ip 1",
+                                                               [](const Bytes& inner) {
+                                                                 VxlanOptions options = to_us();
+                                                                 options.ether_type = net::ether_type_arp;
+                                                                 return vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                              options);
+                                                               }},
+                                                       Refused{"TunnelInTunnel", "tunnel_nested 1",
+                                                               [](const Bytes& inner) {
+                                                                 return ipip(
+                                                                     "192.168.0.12", "192.168.0.1",
+                                                                     ipip("192.168.0.11", "192.168.0.1", inner));
+                                                               }},
+                                                       Refused{"IPIP2_TheSameTunnelInItself", "tunnel_loop 1",
+                                                               [](const Bytes& inner) {
+                                                                 return ipip(
+                                                                     "192.168.0.12", "192.168.0.1",
+                                                                     ipip("192.168.0.12", "192.168.0.1", inner));
+                                                               }},
+                                                       Refused{"VxlanInIpip", "tunnel_nested 1",
+                                                               [](const Bytes& inner) {
+                                                                 return ipip("192.168.0.12", "192.168.0.1",
+                                                                             vxlan("192.168.0.11", "192.168.0.1", inner,
+                                                                                   to_us()));
+                                                               }},
+                                                       Refused{"ECN2_InnerNotEctOuterCe", "tunnel_ecn 1",
+                                                               [](const Bytes& inner) {
+                                                                 return ipip("192.168.0.12", "192.168.0.1", inner, 3);
+                                                               }},
+                                                       Refused{"FRAG6_FragmentOfTheOuterPacket", "tunnel_fragment 1",
+                                                               [](const Bytes& inner) {
+                                                                 Bytes outer =
+                                                                     ipip("192.168.0.12", "192.168.0.1", inner);
+                                                                 outer[6] = 0x20;
+                                                                 finish_ipv4(outer);
+                                                                 return outer;
+                                                               }},
+                                                       Refused{"InnerChecksumBad", "ip_bad_checksum 1",
+                                                               [](const Bytes& inner) {
+                                                                 Bytes damaged = inner;
+                                                                 damaged[10] ^= 1;
+                                                                 return ipip("192.168.0.12", "192.168.0.1", damaged);
+                                                               }})),
     [](const auto& info) {
       return std::string(std::get<1>(info.param).name) + "_" + std::to_string(std::get<0>(info.param));
     });
@@ -237,7 +261,8 @@ TEST_P(Tunnel, BASE4_ReferenceFrame) {
   Bytes outer(seen.outer.begin(), seen.outer.begin() + 20);
   net::store_be16(&outer[4], 0xd3f8);
   finish_ipv4(outer);
-  EXPECT_EQ(outer, (Bytes{0x45, 0, 0, 104, 0xd3, 0xf8, 0x40, 0, 63, 4, 0x1d, 0x7d, 192, 168, 100, 101, 192, 168, 100, 102}));
+  EXPECT_EQ(outer,
+            (Bytes{0x45, 0, 0, 104, 0xd3, 0xf8, 0x40, 0, 63, 4, 0x1d, 0x7d, 192, 168, 100, 101, 192, 168, 100, 102}));
   ping.ttl = 63;
   EXPECT_EQ(seen.l3, ping.bytes());
 }

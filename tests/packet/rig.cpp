@@ -222,7 +222,8 @@ std::string Rig::try_load(const std::string& text) {
     for (const config::Fault& fault : faults) out += fault.text() + "\n";
     return out;
   };
-  if (!document) return document.error().syntax ? document.error().syntax->text() : faults_text(document.error().faults);
+  if (!document)
+    return document.error().syntax ? document.error().syntax->text() : faults_text(document.error().faults);
   auto objects = config::ObjectSet::from_document(std::move(*document));
   if (!objects) return faults_text(objects.error().faults);
   if (const auto faults = config::validate(*objects); !faults.empty()) return faults_text(faults);
@@ -246,7 +247,8 @@ std::string Rig::drops() {
   std::string out;
   for (size_t reason = 0; reason < net::drop_reason_count; ++reason) {
     uint64_t sum = 0;
-    for (uint16_t worker = 0; worker < options_.workers; ++worker) sum += plane_->worker(worker).counters().drops[reason];
+    for (uint16_t worker = 0; worker < options_.workers; ++worker)
+      sum += plane_->worker(worker).counters().drops[reason];
     if (sum != seen_drops_[reason]) {
       out += (out.empty() ? "" : ", ") + std::string(net::name(static_cast<net::DropReason>(reason))) + " " +
              std::to_string(sum - seen_drops_[reason]);
@@ -284,12 +286,12 @@ testing::AssertionResult like(const std::string& text, const std::string& patter
     const size_t star = pattern.find('*', begin);
     const std::string part = pattern.substr(begin, star == std::string::npos ? std::string::npos : star - begin);
     if (star == std::string::npos) {
-      matches = matches && text.size() >= at + part.size() &&
-                (anchored ? text.substr(at) == part : text.ends_with(part));
+      matches =
+          matches && text.size() >= at + part.size() && (anchored ? text.substr(at) == part : text.ends_with(part));
       break;
     }
-    const size_t found = anchored ? (text.compare(at, part.size(), part) == 0 ? at : std::string::npos)
-                                  : text.find(part, at);
+    const size_t found =
+        anchored ? (text.compare(at, part.size(), part) == 0 ? at : std::string::npos) : text.find(part, at);
     if (found == std::string::npos) {
       matches = false;
       break;

@@ -97,7 +97,7 @@ class RigTest : public testing::TestWithParam<uint16_t> {
   std::unique_ptr<Rig> rig_;
 };
 
-#define SLUICE_WITH_WORKERS(suite)                                                     \
+#define SLUICE_WITH_WORKERS(suite)                                                    \
   INSTANTIATE_TEST_SUITE_P(Workers, suite, testing::Values(uint16_t{1}, uint16_t{2}), \
                            [](const auto& info) { return std::to_string(info.param); })
 

@@ -79,12 +79,6 @@ def find_object(document: Json, kind: str, name: str) -> Json:
     return next(item for item in document["items"] if item["kind"] == kind and item["metadata"]["name"] == name)
 
 
-def with_gateway(document: Json, other: Json) -> Json:
-    """The Kubernetes objects of one document behind the interfaces of another, without its tunnels' addresses."""
-    return {**document, "items": [*(item for item in document["items"] if item["kind"] != "GatewayConfiguration"),
-                                  gateway_configuration(other)]}
-
-
 def changed(document: Json) -> Json:
     """A copy to change."""
     return copy.deepcopy(document)

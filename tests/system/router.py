@@ -68,6 +68,7 @@ class Flow:
 class Options:
     workers: int = 1
     memory: int = 256  # MiB
+    mbufs: int = 8192
     cpus: list[int] = field(default_factory=processors)
     extra: tuple[str, ...] = ()
 
@@ -98,6 +99,7 @@ class Router:
         return [str(SLUICED), "--socket", str(self.socket), "--state-dir", str(self.state),
                 "--workers", str(self.options.workers), "--worker-cpus", self.options.worker_cpus(),
                 "--control-cpu", str(self.options.cpus[-1]), "--memory", str(self.options.memory),
+                "--mbufs", str(self.options.mbufs),
                 *self.options.extra, *arguments]
 
     def launch(self, *arguments: str) -> Process:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from frames import ARP, ICMP, IP, UDP, Ether, Raw, Wire
-from probes import checksum_errors, iperf, ping, ping_loss, ping_says, tracepath
+from netns import wait_until
+from probes import checksum_errors, iperf, listening, ping, ping_loss, ping_says, tracepath
 from two_hosts import LEFT, LEFT6, RIGHT, RIGHT6, ROUTER_LEFT, ROUTER_LEFT6, ROUTER_RIGHT, TwoHosts
 
 
@@ -119,6 +120,7 @@ def test_no_packet_is_lost_at_a_modest_rate(two_hosts: TwoHosts, target: str) ->
 def test_CSUM_tcp_stream_flows_without_checksum_errors(two_hosts: TwoHosts, reverse: bool) -> None:
     server = two_hosts.right.start("iperf3", "--server", "--one-off")
     try:
+        wait_until(lambda: listening(two_hosts.right, 5201), 5, "iperf3")
         errors = checksum_errors(two_hosts.left, two_hosts.right)
         moved = iperf(two_hosts.left, RIGHT, reverse=reverse)
         assert moved.stalled_seconds == 0, moved

@@ -187,10 +187,10 @@ def test_memory_of_the_demo_stays_below_256_mib(cluster: Cluster) -> None:
         assert router.resident_bytes() < 256 * MIB, f"{router.name}: {router.resident_bytes() / MIB:.0f} MiB"
 
 
-def test_without_hugepages_all_memory_is_resident_and_below_256_mib(lab: Lab) -> None:
+def test_without_hugepages(lab: Lab) -> None:
+    """Then the tables and buffers are resident memory too."""
     hosts = TwoHosts(lab, Options(extra=("--no-huge",)), ipv6=False).start()
     ping(hosts.left, RIGHT)
-    hosts.router.apply(cluster_module.with_gateway(cluster_module.example("gateway"), hosts.document()))
     assert hosts.router.resident_bytes() < 256 * MIB, f"{hosts.router.resident_bytes() / MIB:.0f} MiB"
     assert hosts.router.stop() == 0
 

@@ -98,5 +98,5 @@ def test_PIPE3_configuration_every_10_ms_loses_no_packet(cluster: Cluster) -> No
     risen = {name: value - drops[name] for name, value in router.drops().items() if value != drops[name]}
     assert (outside.lost(), transit.lost(), lost_pings) == (0, 0, [0]), f"after {pushes} pushes; drops: {risen}"
     assert outside.sent > RATE * SECONDS * 0.5, "the test itself could not keep up"
-    assert pushes >= SECONDS * 20, f"only {pushes} pushes in {SECONDS:g} s"
+    assert pushes >= SECONDS * 10, f"only {pushes} pushes in {SECONDS:g} s"
     assert router.generation() == before + pushes

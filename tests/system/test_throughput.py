@@ -10,10 +10,10 @@ import pytest
 
 import cluster as lab
 from cluster import Cluster
-from netns import Process
+from netns import Process, wait_until
 from objects import service_with_endpoints, with_items
 from pod_server import write_pattern
-from probes import checksum_errors, iperf
+from probes import checksum_errors, iperf, listening
 
 IPERF, IPERF_LOAD_BALANCER = "10.96.7.52", "203.0.113.52"
 
@@ -26,6 +26,7 @@ def iperf_server(cluster: Cluster) -> Iterator[Process]:
     cluster.gateway.apply(with_items(cluster.gateway_document, *more))
     cluster.second.apply(with_items(cluster.node2_document, *more))
     server = cluster.pod("web-1a").start("iperf3", "--server")
+    wait_until(lambda: listening(cluster.pod("web-1a"), 5201), 5, "iperf3")
     yield server
     server.stop()
 

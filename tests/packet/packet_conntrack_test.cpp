@@ -1,0 +1,258 @@
+// Connections over time: states of TCP, timeouts, a full table, changes of configuration under way.
+#include <gtest/gtest.h>
+
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+class Connections : public RigTest {
+ protected:
+  void SetUp() override {
+    RigTest::SetUp();
+    load({"10.246.1.20 node3"});
+  }
+  // The service "web" with these endpoints; `times` makes documents differ.
+  void load(std::vector<std::string> endpoints, int times = 0, const std::string& more = "") {
+    ServiceSpec spec{.name = "web", .cluster_ips = {"10.96.0.10"}, .ports = {"TCP 80 8080", "UDP 53 5353"}};
+    spec.endpoints = std::move(endpoints);
+    const ServiceSpec other{.name = "other" + std::to_string(times),
+                            .cluster_ips = {"10.96.1." + std::to_string(times % 200 + 1)},
+                            .ports = {"TCP 80 8080"},
+                            .endpoints = {"10.246.1.9 node3"}};
+    rig().load(list({gateway(more), cluster(), service(spec), service(other)}));
+  }
+  // Three packets; the endpoint that was chosen, empty if the connection did not come about.
+  std::string connect(const std::string& client, const char* frontend = "10.96.0.10:80") {
+    if (rig().send("b", tcp(client, frontend, "S").with_seq(100, 0)).empty()) return {};
+    const std::string backend = rig().only().ip.dst.text();
+    const std::string seen_client = rig().only().ip.src.text();
+    if (rig().send("b", tcp(backend, seen_client, "SA").with_seq(500, 101)).empty()) return {};
+    if (rig().send("b", tcp(client, frontend, "A").with_seq(101, 501)).empty()) return {};
+    return backend;
+  }
+  void close(const std::string& client, const std::string& backend) {
+    (void)rig().send("b", tcp(client, "10.96.0.10:80", "FA").with_seq(101, 501));
+    (void)rig().send("b", tcp(backend, client, "FA").with_seq(501, 102));
+    (void)rig().send("b", tcp(client, "10.96.0.10:80", "A").with_seq(102, 502));
+  }
+};
+
+constexpr const char* a_client = "10.246.1.5:1000";
+
+TEST_P(Connections, CT20_InvalidSegmentsOfATranslatedFlowAreDropped) {
+  ASSERT_EQ(connect(a_client), "10.246.1.20:8080");
+  for (const char* flags : {"", "SF", "SR", "FU", "SA"}) {
+    EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", flags)), "") << "flags " << flags;
+    EXPECT_EQ(rig().drops(), "conntrack_invalid 1") << "flags " << flags;
+  }
+  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "PA")),
+            "b/13 tcp PA 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
+}
+
+TEST_P(Connections, CT20_WhatCannotBeginAConnection) {
+  for (const char* flags : {"SA", "FA", "R", "RA", ""}) {
+    EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", flags)), "") << "flags " << flags;
+    EXPECT_EQ(rig().drops(), "conntrack_invalid 1") << "flags " << flags;
+  }
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Connections, CT7_PickUpInTheMiddle) {
+  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "A")), "b/13 tcp A 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
+  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"tcpLoose":false})");
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1001", "10.96.0.10:80", "A")), "");
+  EXPECT_EQ(rig().drops(), "conntrack_invalid 1");
+}
+
+TEST_P(Connections, CT4_ClosedConnectionIsReopenedWithANewChoice) {
+  for (int port = 1000; port < 1008; ++port) {
+    const std::string client = "10.246.1.5:" + std::to_string(port);
+    load({"10.246.1.20 node3"});
+    const std::string backend = connect(client);
+    ASSERT_EQ(backend, "10.246.1.20:8080");
+    close(client, backend);
+    load({"10.246.1.21 node3"});
+    EXPECT_EQ(rig().send("b", tcp(client, "10.96.0.10:80", "S").with_seq(9000, 0)),
+              "b/13 tcp S " + client + ">10.246.1.21:8080 ttl 63");
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.21:8080", client, "SA").with_seq(1, 9001)),
+              "b/13 tcp SA 10.96.0.10:80>" + client + " ttl 63");
+  }
+}
+
+TEST_P(Connections, CT8_RefusedConnectionIsForgottenAtOnce) {
+  ASSERT_NE(rig().send("b", tcp(a_client, "10.96.0.10:80", "S").with_seq(100, 0)), "");
+  EXPECT_EQ(rig().flows(), 1u);
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", a_client, "RA").with_seq(0, 101)),
+            "b/13 tcp RA 10.96.0.10:80>10.246.1.5:1000 ttl 63");
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Connections, PIPE1_SVC92_TcpKeepsItsEndpointWhateverChanges) {
+  std::map<std::string, std::string> connections;
+  load({"10.246.1.20 node3", "10.246.1.21 node3"});
+  for (int port = 1000; port < 1016; ++port) {
+    const std::string client = "10.246.1.5:" + std::to_string(port);
+    connections[client] = connect(client);
+    ASSERT_NE(connections[client], "");
+  }
+  const auto all_pass = [&] {
+    for (const auto& [client, backend] : connections) {
+      EXPECT_EQ(rig().send("b", tcp(client, "10.96.0.10:80", "PA")),
+                "b/13 tcp PA " + client + ">" + backend + " ttl 63");
+      EXPECT_EQ(rig().send("b", tcp(backend, client, "PA")), "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
+    }
+  };
+  load({"10.246.1.21 node3"});
+  all_pass();
+  load({"10.246.1.22 node3", "10.246.1.23 node3"});
+  all_pass();
+  load({});
+  all_pass();
+  // MASQ-14: not even the service is needed.
+  rig().load(list({gateway(), cluster()}));
+  all_pass();
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Connections, SVC94_UdpMovesWhenItsEndpointIsGone) {
+  for (int port = 1000; port < 1016; ++port) {
+    const std::string client = "10.246.1.5:" + std::to_string(port);
+    load({"10.246.1.20 node3"});
+    EXPECT_EQ(rig().send("b", udp(client, "10.96.0.10:53")), "b/13 udp " + client + ">10.246.1.20:5353 ttl 63");
+    load({"10.246.1.21 node3", "10.246.1.20 node3 terminating"});
+    EXPECT_EQ(rig().send("b", udp(client, "10.96.0.10:53")), "b/13 udp " + client + ">10.246.1.20:5353 ttl 63")
+        << "it still serves";
+    load({"10.246.1.21 node3"});
+    EXPECT_EQ(rig().send("b", udp(client, "10.96.0.10:53")), "b/13 udp " + client + ">10.246.1.21:5353 ttl 63");
+    EXPECT_EQ(rig().send("b", udp("10.246.1.21:5353", client)), "b/13 udp 10.96.0.10:53>" + client + " ttl 63");
+  }
+}
+
+TEST_P(Connections, SVC94_FromEndpointsToNoneAndBack) {
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  load({});
+  EXPECT_TRUE(like(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 icmp 3/3 10.96.0.10>10.246.1.5 *"));
+  load({"10.246.1.22 node3"});
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.22:5353 ttl 63");
+}
+
+TEST_P(Connections, SVC95_ServiceThatIsCreatedWhileTheClientSends) {
+  rig().load(list({gateway(), cluster()}));
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "");
+  load({"10.246.1.20 node3"});
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+}
+
+TEST_P(Connections, SVC96_OneWayUdpIsTranslatedEveryTime) {
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  }
+  std::vector<Bytes> burst(32, udp("10.246.1.5:1001", "10.96.0.10:53").bytes());
+  (void)rig().send_burst("b", burst);
+  EXPECT_EQ(rig().out().size(), 32u) << "PIPE-2: also when the first ones come together";
+  EXPECT_EQ(rig().flows(), 2u);
+}
+
+TEST_P(Connections, CT1_Timeouts) {
+  (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
+  (void)rig().advance(29000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(3000);
+  EXPECT_EQ(rig().flows(), 0u) << "one way: 30 s";
+
+  (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
+  (void)rig().advance(3000);
+  (void)rig().send("b", udp("10.246.1.20:5353", a_client));
+  (void)rig().advance(100000);
+  EXPECT_EQ(rig().flows(), 1u) << "answered after two seconds: 120 s";
+  (void)rig().advance(30000);
+  EXPECT_EQ(rig().flows(), 0u);
+
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "S"));
+  (void)rig().advance(110000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 0u) << "SYN_SENT: 120 s";
+
+  ASSERT_NE(connect(a_client), "");
+  (void)rig().advance(600000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "RA").with_seq(101, 501));
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 0u) << "CT-15: after RST 10 s";
+}
+
+// The new value holds from the flow's next packet on, also if it is shorter.
+TEST_P(Connections, CT2_NewTimeoutsHoldForOldFlows) {
+  (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
+  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"timeouts":{"udp":"5s"}})");
+  (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
+  (void)rig().advance(8000);
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Connections, CT9_AFullTableEvictsTheUnassured) {
+  start({.connections = 128});
+  load({"10.246.1.20 node3"});
+  std::vector<std::string> established;
+  for (int port = 1000; port < 1032; ++port) {
+    established.push_back("10.246.1.5:" + std::to_string(port));
+    ASSERT_NE(connect(established.back()), "");
+  }
+  for (int port = 2000; port < 2400; ++port) {
+    const std::string client = "10.246.1.6:" + std::to_string(port);
+    ASSERT_EQ(rig().send("b", udp(client, "10.96.0.10:53")), "b/13 udp " + client + ">10.246.1.20:5353 ttl 63");
+  }
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_GT(rig().count(dataplane::Event::FlowsEvicted), 0u);
+  EXPECT_LE(rig().flows(), 128u);
+  for (const std::string& client : established) {
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client, "PA")),
+              "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
+  }
+}
+
+TEST_P(Connections, CT9_AssuredConnectionsAreNeverEvicted) {
+  start({.connections = 128});
+  load({"10.246.1.20 node3"});
+  std::vector<std::string> established;
+  for (int port = 1000; port < 1400; ++port) {
+    const std::string client = "10.246.1.5:" + std::to_string(port);
+    if (!connect(client).empty()) established.push_back(client);
+  }
+  EXPECT_EQ(established.size(), 128u);
+  EXPECT_TRUE(like(rig().drops(), "conntrack_full *"));
+  for (const std::string& client : established) {
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client, "PA")),
+              "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
+  }
+}
+
+// PIPE-3 and the promise of the whole: a change of configuration loses nothing.
+TEST_P(Connections, UPDATE_TwoHundredChangesUnderTraffic) {
+  load({"10.246.1.20 node3", "10.246.1.21 node3"});
+  std::map<std::string, std::string> connections;
+  for (int port = 1000; port < 1008; ++port) {
+    const std::string client = "10.246.1.5:" + std::to_string(port);
+    connections[client] = connect(client);
+    ASSERT_NE(connections[client], "");
+  }
+  for (int i = 0; i < 200; ++i) {
+    std::vector<std::string> endpoints;
+    for (int j = 0; j <= i % 4; ++j) endpoints.push_back("10.246.1." + std::to_string(20 + (i + j) % 9) + " node3");
+    load(endpoints, i);
+    for (const auto& [client, backend] : connections) {
+      ASSERT_EQ(rig().send("b", tcp(client, "10.96.0.10:80", "PA")),
+                "b/13 tcp PA " + client + ">" + backend + " ttl 63");
+      ASSERT_EQ(rig().send("b", tcp(backend, client, "PA")), "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
+    }
+  }
+  EXPECT_EQ(rig().drops(), "");
+}
+
+SLUICE_WITH_WORKERS(Connections);
+
+}  // namespace
+}  // namespace sluice::packet_test

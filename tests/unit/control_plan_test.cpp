@@ -1,0 +1,348 @@
+// make_plan: precedence of routes, modes of encapsulation, tunnels and the ways to them, known tunnel sources.
+#include <algorithm>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "control/plan.h"
+
+namespace sluice::control {
+namespace {
+
+using config::TunnelMode;
+using dataplane::HopKind;
+using net::IpAddr;
+using net::Prefix;
+
+IpAddr ip(const char* text) { return *net::parse_ip(text); }
+Prefix prefix(const char* text) { return *net::parse_prefix(text); }
+net::MacAddr mac(uint8_t last) { return {{2, 0, 0, 0, 0, last}}; }
+
+// A gateway with 192.0.2.1/24 at "up" (with a default gateway) and 192.168.0.1/24 at "un".
+config::Config base() {
+  config::Config config;
+  config.gateway.node_name = "gw";
+  config.gateway.local_node_names = {"gw"};
+  config::Interface up;
+  up.name = "up";
+  up.device = "net_null0";
+  up.addresses = {prefix("192.0.2.1/24"), prefix("2001:db8::1/64")};
+  up.gateway_v4 = ip("192.0.2.254").v4();
+  config::Interface un;
+  un.name = "un";
+  un.device = "net_null1";
+  un.addresses = {prefix("192.168.0.1/24")};
+  config.gateway.interfaces = {up, un};
+  config.gateway.cluster.service_cidrs = {prefix("10.96.0.0/16")};
+  return config;
+}
+
+void add_node(config::Config& config, const std::string& name, const char* address) {
+  config::Node node;
+  node.name = name;
+  node.internal_ips = {ip(address)};
+  config.nodes[name] = node;
+}
+
+void add_pool(config::Config& config, const char* cidr, TunnelMode vxlan, TunnelMode ipip) {
+  config::IpPool pool;
+  pool.name = cidr;
+  pool.cidr = prefix(cidr);
+  pool.vxlan_mode = vxlan;
+  pool.ipip_mode = ipip;
+  config.pools[pool.name] = pool;
+}
+
+void add_block(config::Config& config, const std::string& node, const char* cidr, bool confirmed = true) {
+  config.blocks[node + cidr] = {.name = node + cidr, .node = node, .cidr = prefix(cidr), .confirmed = confirmed};
+}
+
+void add_service(config::Config& config, const char* address) {
+  config::Service service;
+  service.name = {"default", address};
+  service.cluster_ips = {ip(address)};
+  config.services[service.name] = service;
+}
+
+// The longest match: "Tunnel vxlan@node1 un 192.168.0.11", "Drop", "Gateway un 192.168.0.12" …
+std::string way(const Plan& plan, const char* destination) {
+  const auto* found = find_route(plan.routes, ip(destination));
+  if (found == nullptr) return "none";
+  std::string out;
+  for (const PlannedHop& hop : found->second.hops) {
+    if (!out.empty()) out += " | ";
+    switch (hop.kind) {
+      case HopKind::Drop:
+        out += "Drop";
+        break;
+      case HopKind::Reject:
+        out += "Reject";
+        break;
+      case HopKind::Local:
+        out += "Local";
+        break;
+      case HopKind::Service:
+        out += "Service";
+        break;
+      case HopKind::Connected:
+        out += "Connected " + hop.interface;
+        break;
+      case HopKind::Gateway:
+        out += "Gateway";
+        break;
+      case HopKind::Tunnel:
+        out += "Tunnel " + hop.tunnel;
+        break;
+      default:
+        out += "?";
+        break;
+    }
+    if (hop.neighbor) out += " " + hop.neighbor->interface + " " + net::to_string(hop.neighbor->address);
+  }
+  return out;
+}
+
+TEST(Plan, InterfacesGiveLocalConnectedBroadcastAndDefaultRoutes) {
+  const Plan plan = make_plan(base());
+  EXPECT_EQ(way(plan, "192.0.2.1"), "Local");
+  EXPECT_EQ(way(plan, "2001:db8::1"), "Local");
+  EXPECT_EQ(way(plan, "192.0.2.77"), "Connected up");
+  EXPECT_EQ(way(plan, "192.0.2.0"), "Drop");
+  EXPECT_EQ(way(plan, "192.0.2.255"), "Drop");
+  EXPECT_EQ(way(plan, "2001:db8::77"), "Connected up");
+  EXPECT_EQ(way(plan, "8.8.8.8"), "Gateway up 192.0.2.254");
+  EXPECT_EQ(way(plan, "192.0.2.254"), "Gateway up 192.0.2.254") << "one entry for the gateway, routed to or through";
+  EXPECT_EQ(way(plan, "169.254.1.1"), "Drop") << "SPOOF-3";
+  EXPECT_EQ(way(plan, "2001:db8:9::1"), "none");
+  EXPECT_EQ(plan.router_v4, ip("192.0.2.1").v4());
+}
+
+TEST(Plan, PointToPointSubnetsHaveNoBroadcast) {
+  config::Config config = base();
+  config.gateway.interfaces[1].addresses = {prefix("192.168.0.0/31")};
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "192.168.0.0"), "Local");
+  EXPECT_EQ(way(plan, "192.168.0.1"), "Connected un") << "RFC 3021";
+}
+
+// The order of plan.h: for one and the same prefix the first source wins.
+TEST(Plan, PrecedenceOfSourcesForOnePrefix) {
+  config::Config config = base();
+  const auto hosts = {"10.96.0.1", "10.96.0.2", "10.96.0.3"};
+  for (const char* host : hosts) add_service(config, host);
+  EXPECT_EQ(way(make_plan(config), "10.96.0.1"), "Service");
+  config.gateway.interfaces[1].pod_addresses = {Prefix::host(ip("10.96.0.3")), Prefix::host(ip("10.96.0.2")),
+                                                Prefix::host(ip("10.96.0.1")), Prefix::host(ip("192.0.2.1"))};
+  EXPECT_EQ(way(make_plan(config), "10.96.0.1"), "Gateway un 10.96.0.1") << "a pod before a service";
+  config.gateway.neighbors = {{"up", ip("10.96.0.2"), mac(2)}, {"up", ip("10.96.0.1"), mac(1)}};
+  EXPECT_EQ(way(make_plan(config), "10.96.0.2"), "Gateway up 10.96.0.2") << "a static neighbour before a pod";
+  config::StaticRoute route;
+  route.destination = Prefix::host(ip("10.96.0.1"));
+  route.type = config::RouteType::Blackhole;
+  config.gateway.routes = {route};
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "10.96.0.1"), "Drop") << "a static route before a neighbour";
+  EXPECT_EQ(way(plan, "10.96.0.3"), "Gateway un 10.96.0.3");
+  EXPECT_EQ(way(plan, "192.0.2.1"), "Local") << "an own address before everything";
+}
+
+TEST(Plan, StaticDefaultRouteWinsOverAGateway) {
+  config::Config config = base();
+  config::StaticRoute route;
+  route.destination = prefix("0.0.0.0/0");
+  route.hops = {{ip("192.168.0.9"), "", ""}, {ip("192.168.0.8"), "", ""}};
+  config.gateway.routes = {route};
+  EXPECT_EQ(way(make_plan(config), "8.8.8.8"), "Gateway un 192.168.0.9 | Gateway un 192.168.0.8");
+}
+
+TEST(Plan, SVC3_SVC70_ServiceCidrDoesNotFollowTheDefaultRoute) {
+  config::Config config = base();
+  EXPECT_EQ(way(make_plan(config), "10.96.7.7"), "Drop");
+  config.gateway.proxy.service_loop_prevention = config::ServiceLoopPrevention::Reject;
+  EXPECT_EQ(way(make_plan(config), "10.96.7.7"), "Reject");
+  config.gateway.proxy.service_loop_prevention = config::ServiceLoopPrevention::Disabled;
+  EXPECT_EQ(way(make_plan(config), "10.96.7.7"), "Gateway up 192.0.2.254");
+}
+
+TEST(Plan, SVC4_ServicesOfOthersHaveNoRoute) {
+  config::Config config = base();
+  add_service(config, "10.96.0.1");
+  config.services.begin()->second.proxied = false;
+  EXPECT_EQ(way(make_plan(config), "10.96.0.1"), "Drop");
+}
+
+struct ModeCase {
+  TunnelMode vxlan, ipip;
+  const char* near;  // in the subnet of "un"
+  const char* far;   // behind a static route
+};
+
+TEST(Plan, ENC1_ENC2_Modes) {
+  using enum TunnelMode;
+  const char* const direct_near = "Gateway un 192.168.0.11";
+  const char* const direct_far = "Gateway un 192.168.0.99";
+  const char* const vxlan_near = "Tunnel vxlan@near un 192.168.0.11";
+  const char* const vxlan_far = "Tunnel vxlan@far un 192.168.0.99";
+  const char* const ipip_near = "Tunnel ipip@near un 192.168.0.11";
+  const char* const ipip_far = "Tunnel ipip@far un 192.168.0.99";
+  for (const ModeCase& mode :
+       {ModeCase{Never, Never, direct_near, direct_far}, ModeCase{Always, Never, vxlan_near, vxlan_far},
+        ModeCase{CrossSubnet, Never, direct_near, vxlan_far}, ModeCase{Never, Always, ipip_near, ipip_far},
+        ModeCase{Never, CrossSubnet, direct_near, ipip_far}}) {
+    config::Config config = base();
+    config::StaticRoute route;
+    route.destination = prefix("172.30.0.0/16");
+    route.hops = {{ip("192.168.0.99"), "", ""}};
+    config.gateway.routes = {route};
+    add_node(config, "gw", "192.168.0.1");
+    add_node(config, "near", "192.168.0.11");
+    add_node(config, "far", "172.30.0.5");
+    add_pool(config, "10.244.0.0/16", mode.vxlan, mode.ipip);
+    add_block(config, "near", "10.244.1.0/26");
+    add_block(config, "far", "10.244.2.0/26");
+    const Plan plan = make_plan(config);
+    EXPECT_EQ(way(plan, "10.244.1.5"), mode.near);
+    EXPECT_EQ(way(plan, "10.244.2.5"), mode.far);
+  }
+}
+
+TEST(Plan, ENC4_IPAM4_IPAM5_BlackHoles) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "node1", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "gw", "10.244.0.0/26");
+  add_block(config, "gw", "10.244.9.9/32");
+  add_block(config, "node1", "10.244.1.0/26");
+  add_block(config, "node1", "10.244.2.0/26", false);
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "10.244.0.5"), "Drop");
+  EXPECT_EQ(plan.routes.at(prefix("10.244.0.0/26")).origin, "block");
+  EXPECT_FALSE(plan.routes.contains(prefix("10.244.9.9/32"))) << "IPAM-5: not for single addresses";
+  EXPECT_EQ(way(plan, "10.244.1.5"), "Tunnel vxlan@node1 un 192.168.0.11");
+  EXPECT_EQ(way(plan, "10.244.2.5"), "Drop") << "IPAM-4: not confirmed";
+  EXPECT_EQ(way(plan, "10.244.77.5"), "Drop") << "ENC-4";
+  config.gateway.interfaces[1].pod_addresses = {Prefix::host(ip("10.244.0.5"))};
+  EXPECT_EQ(way(make_plan(config), "10.244.0.5"), "Gateway un 10.244.0.5") << "a local pod";
+}
+
+TEST(Plan, ENC5_BorrowedAddressWinsOverItsBlock) {
+  config::Config config = base();
+  add_node(config, "a", "192.168.0.11");
+  add_node(config, "b", "192.168.0.12");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "a", "10.244.1.0/26");
+  add_block(config, "b", "10.244.1.7/32");
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "10.244.1.6"), "Tunnel vxlan@a un 192.168.0.11");
+  EXPECT_EQ(way(plan, "10.244.1.7"), "Tunnel vxlan@b un 192.168.0.12");
+}
+
+TEST(Plan, PodCidrsStandInForBlocks) {
+  config::Config config = base();
+  add_node(config, "a", "192.168.0.11");
+  config.nodes["a"].pod_cidrs = {prefix("10.244.1.0/24")};
+  EXPECT_EQ(way(make_plan(config), "10.244.1.6"), "Gateway un 192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Never, TunnelMode::Never);
+  add_block(config, "a", "10.244.9.0/26");
+  EXPECT_EQ(way(make_plan(config), "10.244.1.6"), "Drop") << "BlockAffinities replace podCIDRs";
+}
+
+TEST(Plan, TunnelsTakeTheirWayOwnEndAndMtuFromTheRouteToTheRemote) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  config.nodes["gw"].vxlan_tunnel_ipv4 = ip("10.244.0.0").v4();
+  add_node(config, "far", "203.0.113.5");
+  config.gateway.interfaces[0].mtu = 1400;
+  add_pool(config, "10.244.0.0/16", TunnelMode::CrossSubnet, TunnelMode::Never);
+  add_block(config, "far", "10.244.2.0/26");
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "10.244.2.5"), "Tunnel vxlan@far up 192.0.2.254") << "by the default gateway";
+  const PlannedTunnel& tunnel = plan.tunnels.at("vxlan@far");
+  EXPECT_EQ(tunnel.spec.remote, ip("203.0.113.5").v4());
+  EXPECT_EQ(tunnel.spec.local, ip("192.168.0.1").v4()) << "the node's address, though another interface is used";
+  EXPECT_EQ(tunnel.spec.mtu, 1350) << "MTU-1";
+  EXPECT_EQ(tunnel.masquerade, ip("10.244.0.0").v4()) << "MASQ-5";
+  EXPECT_EQ(way(plan, "10.244.0.0"), "Local");
+  config.gateway.overlay.mtu = 1300;
+  EXPECT_EQ(make_plan(config).tunnels.at("vxlan@far").spec.mtu, 1300);
+}
+
+TEST(Plan, TunnelWithoutAWayIsAWarningAndItsRoutesReject) {
+  config::Config config = base();
+  config.gateway.interfaces[0].gateway_v4.reset();
+  add_node(config, "far", "203.0.113.5");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "far", "10.244.2.0/26");
+  add_block(config, "nobody", "10.244.3.0/26");
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "10.244.2.5"), "Reject");
+  EXPECT_TRUE(plan.tunnels.empty());
+  EXPECT_EQ(plan.warnings.size(), 2u);
+}
+
+TEST(Plan, IPIP2_TheWayToATunnelsRemoteIsNeverTheTunnel) {
+  config::Config config = base();
+  config.gateway.tunnels = {{.name = "t", .type = config::TunnelType::Ipip, .remote = ip("203.0.113.5").v4()}};
+  config::StaticRoute route;
+  route.destination = prefix("203.0.113.0/24");
+  route.hops = {{std::nullopt, "", "t"}};
+  config.gateway.routes = {route};
+  const Plan plan = make_plan(config);
+  EXPECT_FALSE(plan.tunnels.contains("t"));
+  EXPECT_EQ(plan.warnings.size(), 1u);
+  EXPECT_EQ(way(plan, "203.0.113.7"), "Reject");
+}
+
+TEST(Plan, VXL6_IPIP3_KnownSources) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "node1", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  config.gateway.tunnels = {{.name = "t", .type = config::TunnelType::Ipip, .remote = ip("192.168.0.77").v4()}};
+  config.gateway.overlay.external_nodes = {prefix("172.31.0.0/16")};
+  const Plan plan = make_plan(config);
+  const auto known = [&](const char* address) {
+    return plan.terminator.sources.find(ip(address).v4()) != net::no_tunnel_source;
+  };
+  EXPECT_TRUE(known("192.168.0.11")) << "a node without a block may send";
+  EXPECT_TRUE(known("192.168.0.77"));
+  EXPECT_TRUE(known("172.31.4.4"));
+  EXPECT_FALSE(known("192.168.0.1")) << "not we ourselves";
+  EXPECT_FALSE(known("192.168.0.12"));
+  EXPECT_TRUE(plan.terminator.accept_vxlan);
+  EXPECT_TRUE(plan.terminator.accept_ipip);
+  const auto& ends = plan.tunnel_endpoints;
+  EXPECT_NE(std::find(ends.begin(), ends.end(), ip("192.168.0.1").v4()), ends.end());
+}
+
+TEST(Plan, WithoutPoolsAndTunnelsNothingIsTerminated) {
+  const Plan plan = make_plan(base());
+  EXPECT_FALSE(plan.terminator.accept_vxlan);
+  EXPECT_FALSE(plan.terminator.accept_ipip);
+  EXPECT_TRUE(plan.tunnel_endpoints.empty());
+}
+
+TEST(Plan, NeighboursHaveOneMacWhicheverRouteNamesThem) {
+  config::Config config = base();
+  add_node(config, "node1", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "node1", "10.244.1.0/26");
+  config.gateway.neighbors = {{"un", ip("192.168.0.11"), mac(0x11)}};
+  const Plan plan = make_plan(config);
+  EXPECT_TRUE(plan.neighbors.contains({"un", ip("192.168.0.11"), mac(0x11)}));
+  EXPECT_FALSE(plan.neighbors.contains({"un", ip("192.168.0.11"), std::nullopt}));
+  EXPECT_TRUE(plan.neighbors.contains({"up", ip("192.0.2.254"), std::nullopt}));
+}
+
+TEST(Plan, EqualConfigsGiveEqualPlans) {
+  config::Config config = base();
+  add_node(config, "node1", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "node1", "10.244.1.0/26");
+  EXPECT_EQ(make_plan(config).routes, make_plan(config).routes);
+  EXPECT_EQ(make_plan(config).tunnels, make_plan(config).tunnels);
+}
+
+}  // namespace
+}  // namespace sluice::control

@@ -1,0 +1,271 @@
+// Which endpoints a service port may use, which frontends it has, and what two compilations share.
+#include <algorithm>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "control/service_compiler.h"
+
+namespace sluice::control {
+namespace {
+
+using config::TrafficPolicy;
+using net::IpAddr;
+using net::V4;
+using net::V6;
+
+IpAddr ip(const char* text) { return *net::parse_ip(text); }
+
+constexpr uint8_t tcp = 6;
+constexpr uint8_t udp = 17;
+
+config::Endpoint endpoint(const char* address, const char* node = "other", bool ready = true, bool serving = true,
+                          bool terminating = false) {
+  return {.address = ip(address), .ready = ready, .serving = serving, .terminating = terminating, .node_name = node};
+}
+
+class Compiler : public testing::Test {
+ protected:
+  Compiler() {
+    config_.gateway.local_node_names = {"here"};
+    web_.name = {"default", "web"};
+    web_.cluster_ips = {ip("10.96.0.1")};
+    web_.ports = {{.name = "http", .protocol = config::Protocol::Tcp, .port = 80}};
+  }
+  config::EndpointSlice& slice(const char* name, std::vector<config::Endpoint> endpoints,
+                               const char* port_name = "http", uint16_t port = 8080) {
+    config::EndpointSlice made;
+    made.name = {"default", name};
+    made.service = "web";
+    made.family = endpoints.empty() ? net::Family::V4 : endpoints[0].address.family();
+    made.ports = {{.name = port_name, .protocol = config::Protocol::Tcp, .port = port}};
+    made.endpoints = std::move(endpoints);
+    return config_.slices[made.name] = made;
+  }
+  ServiceCompiler::Tables compile() {
+    config_.services[web_.name] = web_;
+    return compiler_.compile(config_, own_);
+  }
+  const nat::Frontend<V4>* find(const char* address, uint16_t port, uint8_t protocol = tcp) {
+    tables_ = compile();
+    return tables_.v4->find(ip(address).v4(), net::be16::from_host(port), protocol);
+  }
+  static std::string text(const std::vector<nat::Backend<V4>>& backends) {
+    std::vector<std::string> all;
+    for (const auto& backend : backends) {
+      all.push_back(net::to_string(backend.addr) + ":" + std::to_string(backend.port.host()));
+    }
+    std::sort(all.begin(), all.end());
+    std::string out;
+    for (const std::string& one : all) out += (out.empty() ? "" : " ") + one;
+    return out;
+  }
+  // The lists of web's port: cluster and local.
+  std::string cluster() { return text(find("10.96.0.1", 80)->service->cluster.backends); }
+  std::string local() { return text(find("10.96.0.1", 80)->service->local.backends); }
+
+  config::Config config_;
+  config::Service web_;
+  std::vector<IpAddr> own_{ip("192.0.2.1"), ip("192.168.0.1"), ip("2001:db8::1")};
+  ServiceCompiler compiler_;
+  ServiceCompiler::Tables tables_;
+};
+
+TEST_F(Compiler, SVC5_SlicesAreMergedAndDuplicatesDropped) {
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2")});
+  slice("web-b", {endpoint("10.0.0.2"), endpoint("10.0.0.3")});
+  EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080");
+}
+
+TEST_F(Compiler, SVC5_OnlyTheServicesOwnSlicesOfItsFamily) {
+  slice("web-a", {endpoint("10.0.0.1")});
+  slice("web-v6", {endpoint("fd00::1")});
+  slice("web-fqdn", {endpoint("10.0.0.7")}).fqdn = true;
+  slice("foreign", {endpoint("10.0.0.8")}).service = "api";
+  slice("nobody", {endpoint("10.0.0.9")}).service = "";
+  config::EndpointSlice elsewhere = slice("web-x", {endpoint("10.0.0.6")});
+  config_.slices.erase(elsewhere.name);
+  elsewhere.name.ns = "kube-system";
+  config_.slices[elsewhere.name] = elsewhere;
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+}
+
+TEST_F(Compiler, SVC6_PortsMeetByNameAndMayDifferBetweenEndpoints) {
+  web_.ports.push_back({.name = "admin", .protocol = config::Protocol::Tcp, .port = 81});
+  slice("web-a", {endpoint("10.0.0.1")}, "http", 8080);
+  slice("web-b", {endpoint("10.0.0.2")}, "http", 9090);
+  slice("web-c", {endpoint("10.0.0.3")}, "admin", 7070);
+  EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:9090");
+  EXPECT_EQ(text(find("10.96.0.1", 81)->service->cluster.backends), "10.0.0.3:7070");
+}
+
+TEST_F(Compiler, SVC1_ProtocolsAreSeparate) {
+  web_.ports.push_back({.name = "http", .protocol = config::Protocol::Udp, .port = 80});
+  slice("web-a", {endpoint("10.0.0.1")});
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+  ASSERT_NE(find("10.96.0.1", 80, udp), nullptr);
+}
+
+TEST_F(Compiler, SVC10_TerminatingOnlyIfNobodyIsReady) {
+  slice("web-a",
+        {endpoint("10.0.0.1"), endpoint("10.0.0.2", "other", false, true, true),
+         endpoint("10.0.0.3", "other", false, false, false), endpoint("10.0.0.4", "other", false, false, true)});
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+  config_.slices.clear();
+  slice("web-a",
+        {endpoint("10.0.0.2", "other", false, true, true), endpoint("10.0.0.3", "other", false, false, false),
+         endpoint("10.0.0.4", "other", false, false, true), endpoint("10.0.0.5", "other", false, true, false)});
+  EXPECT_EQ(cluster(), "10.0.0.2:8080") << "never one that is neither ready nor terminating";
+}
+
+TEST_F(Compiler, SVC11_EachListFallsBackOnItsOwn) {
+  web_.external_policy = TrafficPolicy::Local;
+  web_.ports[0].node_port = 30080;
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2", "here", false, true, true)});
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+  EXPECT_EQ(local(), "10.0.0.2:8080");
+}
+
+struct ListCase {
+  TrafficPolicy internal, external;
+  bool node_port;
+  bool cluster, local;
+};
+
+TEST_F(Compiler, SVC12_WhichListsAreMade) {
+  using enum TrafficPolicy;
+  slice("web-a", {endpoint("10.0.0.1", "here")});
+  for (const ListCase& one :
+       {ListCase{Cluster, Cluster, false, true, false}, ListCase{Cluster, Cluster, true, true, false},
+        ListCase{Local, Cluster, false, false, true}, ListCase{Local, Cluster, true, true, true},
+        ListCase{Cluster, Local, false, true, false}, ListCase{Cluster, Local, true, true, true}}) {
+    web_.internal_policy = one.internal;
+    web_.external_policy = one.external;
+    web_.ports[0].node_port = one.node_port ? 30080 : 0;
+    EXPECT_EQ(!cluster().empty(), one.cluster);
+    EXPECT_EQ(!local().empty(), one.local);
+  }
+}
+
+TEST_F(Compiler, SVC14_HasAnyEndpoint) {
+  EXPECT_FALSE(find("10.96.0.1", 80)->service->has_endpoint);
+  web_.internal_policy = TrafficPolicy::Local;
+  slice("web-a", {endpoint("10.0.0.1", "other")});
+  EXPECT_TRUE(find("10.96.0.1", 80)->service->has_endpoint) << "anywhere in the cluster";
+  EXPECT_EQ(local(), "");
+  slice("web-a", {endpoint("10.0.0.1", "other", false, true, true)});
+  EXPECT_TRUE(find("10.96.0.1", 80)->service->has_endpoint);
+  slice("web-a", {endpoint("10.0.0.1", "other", false, true, false)});
+  EXPECT_FALSE(find("10.96.0.1", 80)->service->has_endpoint);
+}
+
+TEST_F(Compiler, SVC94_ServingIgnoresPolicyAndReadiness) {
+  web_.internal_policy = TrafficPolicy::Local;
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2", "other", false, true, true),
+                  endpoint("10.0.0.3", "other", false, false, true)});
+  EXPECT_EQ(text(find("10.96.0.1", 80)->service->serving), "10.0.0.1:8080 10.0.0.2:8080");
+}
+
+TEST_F(Compiler, SVC51_NodePortAddresses) {
+  web_.ports[0].node_port = 30080;
+  EXPECT_NE(find("192.0.2.1", 30080), nullptr) << "primary";
+  EXPECT_EQ(find("192.168.0.1", 30080), nullptr);
+  EXPECT_EQ(find("10.96.0.1", 30080), nullptr) << "SVC-52";
+  config_.gateway.proxy.node_ports_on_primary = false;
+  config_.gateway.proxy.node_port_addresses = {*net::parse_prefix("192.168.0.0/16")};
+  EXPECT_EQ(find("192.0.2.1", 30080), nullptr);
+  EXPECT_NE(find("192.168.0.1", 30080), nullptr);
+  config_.gateway.proxy.node_port_addresses = {*net::parse_prefix("0.0.0.0/0")};
+  EXPECT_NE(find("192.0.2.1", 30080), nullptr);
+  EXPECT_NE(find("192.168.0.1", 30080), nullptr);
+  web_.cluster_ips.push_back(ip("fd00::1"));
+  config_.gateway.proxy.node_ports_on_primary = true;
+  const auto tables = compile();
+  EXPECT_NE(tables.v6->find(ip("2001:db8::1").v6(), net::be16::from_host(30080), tcp), nullptr);
+}
+
+TEST_F(Compiler, FrontendsOfAllKinds) {
+  web_.external_ips = {ip("203.0.113.5")};
+  web_.load_balancer_ips = {ip("198.51.100.80")};
+  EXPECT_EQ(find("10.96.0.1", 80)->kind, nat::FrontendKind::ClusterIp);
+  EXPECT_EQ(find("203.0.113.5", 80)->kind, nat::FrontendKind::ExternalIp);
+  EXPECT_EQ(find("198.51.100.80", 80)->kind, nat::FrontendKind::LoadBalancer);
+  EXPECT_EQ(find("10.96.0.1", 80)->service,
+            tables_.v4->find(ip("203.0.113.5").v4(), net::be16::from_host(80), tcp)->service);
+}
+
+TEST_F(Compiler, SVC4_ServicesOfOthersAreSkipped) {
+  web_.proxied = false;
+  EXPECT_EQ(find("10.96.0.1", 80), nullptr);
+}
+
+TEST_F(Compiler, SVC66_SourceRangesArePerFamily) {
+  web_.source_ranges = {*net::parse_prefix("2001:db8:1::/48")};
+  EXPECT_FALSE(find("10.96.0.1", 80)->service->restricted);
+  web_.source_ranges.push_back(*net::parse_prefix("192.0.2.0/24"));
+  EXPECT_TRUE(find("10.96.0.1", 80)->service->restricted);
+  EXPECT_TRUE(find("10.96.0.1", 80)->service->ranges_admit_node) << "SVC-67";
+}
+
+// SCALE-5: what did not change is not built again; pointers tell.
+TEST_F(Compiler, UnchangedServicePortsAreShared) {
+  config::Service api = web_;
+  api.name.name = "api";
+  api.cluster_ips = {ip("10.96.0.2")};
+  config_.services[api.name] = api;
+  slice("web-a", {endpoint("10.0.0.1")});
+  config::EndpointSlice other = slice("api-a", {endpoint("10.0.0.5")});
+  other.service = "api";
+  config_.slices[other.name] = other;
+  const auto port_of = [](const ServiceCompiler::Tables& tables, const char* address) {
+    return tables.v4->find(ip(address).v4(), net::be16::from_host(80), tcp)->service;
+  };
+  const auto before = compile();
+  const auto same = compile();
+  EXPECT_EQ(port_of(before, "10.96.0.1"), port_of(same, "10.96.0.1"));
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2")});
+  const auto after = compile();
+  EXPECT_NE(port_of(before, "10.96.0.1"), port_of(after, "10.96.0.1"));
+  EXPECT_EQ(port_of(before, "10.96.0.2"), port_of(after, "10.96.0.2")) << "the other service is not touched";
+  EXPECT_EQ(port_of(before, "10.96.0.1")->id, port_of(after, "10.96.0.1")->id) << "the id stays";
+  EXPECT_EQ(port_of(before, "10.96.0.1")->cluster.backends.size(), 1u) << "the old snapshot is as it was";
+}
+
+// Everything that decides about a packet must be part of "unchanged".
+TEST_F(Compiler, EveryChangeThatMattersBuildsAgain) {
+  slice("web-a", {endpoint("10.0.0.1", "here"), endpoint("10.0.0.2")});
+  web_.load_balancer_ips = {ip("198.51.100.80")};
+  const auto port = [&] { return find("10.96.0.1", 80)->service; };
+  auto before = port();
+  const auto changed = [&](const char* what) {
+    const auto after = port();
+    EXPECT_NE(before, after) << what;
+    before = after;
+  };
+  web_.external_policy = TrafficPolicy::Local;
+  changed("externalTrafficPolicy");
+  web_.internal_policy = TrafficPolicy::Local;
+  changed("internalTrafficPolicy");
+  web_.affinity = config::Seconds(10800);
+  changed("sessionAffinity");
+  web_.source_ranges = {*net::parse_prefix("192.0.2.0/24")};
+  changed("loadBalancerSourceRanges");
+  config_.gateway.local_node_names = {"other"};
+  changed("localNodeNames");
+  slice("web-a", {endpoint("10.0.0.1", "here"), endpoint("10.0.0.2", "other", false, true, true)});
+  changed("conditions");
+  config_.gateway.proxy.maglev_table_size = 16381;
+  changed("maglevTableSize");
+}
+
+TEST_F(Compiler, NamesAndIds) {
+  web_.ports.push_back({.name = "admin", .protocol = config::Protocol::Tcp, .port = 81});
+  const uint32_t id = find("10.96.0.1", 80)->service->id;
+  EXPECT_EQ(compiler_.name_of(id), "default/web:http");
+  EXPECT_EQ(compiler_.ids_of("default/web").size(), 2u);
+  EXPECT_EQ(compiler_.ids_of("default/web:http"), std::vector<uint32_t>{id});
+  EXPECT_TRUE(compiler_.ids_of("default/we").empty());
+}
+
+}  // namespace
+}  // namespace sluice::control
