@@ -41,14 +41,14 @@ using Labels = std::map<std::string, std::string>;
 struct Node {
   std::string name;
   Labels labels;
-  std::vector<IpAddr> internal_ips;             // status.addresses[type=InternalIP], in order
-  std::vector<IpAddr> external_ips;             // status.addresses[type=ExternalIP]
-  std::optional<Prefix> bgp_ipv4;               // annotation projectcalico.org/IPv4Address (with its subnet length)
-  std::optional<Prefix> bgp_ipv6;               // annotation projectcalico.org/IPv6Address
-  std::optional<Ipv4Addr> vxlan_tunnel_ipv4;    // annotation projectcalico.org/IPv4VXLANTunnelAddr
-  std::optional<Ipv4Addr> ipip_tunnel_ipv4;     // annotation projectcalico.org/IPv4IPIPTunnelAddr
-  std::optional<MacAddr> vxlan_mac;             // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
-  std::vector<Prefix> pod_cidrs;                // spec.podCIDRs, used as blocks when no BlockAffinity names the node
+  std::vector<IpAddr> internal_ips;           // status.addresses[type=InternalIP], in order
+  std::vector<IpAddr> external_ips;           // status.addresses[type=ExternalIP]
+  std::optional<Prefix> bgp_ipv4;             // annotation projectcalico.org/IPv4Address (with its subnet length)
+  std::optional<Prefix> bgp_ipv6;             // annotation projectcalico.org/IPv6Address
+  std::optional<Ipv4Addr> vxlan_tunnel_ipv4;  // annotation projectcalico.org/IPv4VXLANTunnelAddr
+  std::optional<Ipv4Addr> ipip_tunnel_ipv4;   // annotation projectcalico.org/IPv4IPIPTunnelAddr
+  std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
+  std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
 
   // The node's underlay address of a family: the Calico annotation, else the first InternalIP.
   [[nodiscard]] std::optional<IpAddr> underlay(net::Family family) const;
@@ -70,22 +70,22 @@ struct ServicePort {
 struct Service {
   ObjectName name;
   ServiceType type = ServiceType::ClusterIp;
-  bool proxied = true;                       // false: headless, ExternalName or another service proxy (SVC-4)
-  std::vector<IpAddr> cluster_ips;           // none for headless
+  bool proxied = true;              // false: headless, ExternalName or another service proxy (SVC-4)
+  std::vector<IpAddr> cluster_ips;  // none for headless
   std::vector<IpAddr> external_ips;
-  std::vector<IpAddr> load_balancer_ips;     // status.loadBalancer.ingress[].ip with ipMode VIP
+  std::vector<IpAddr> load_balancer_ips;  // status.loadBalancer.ingress[].ip with ipMode VIP
   std::vector<ServicePort> ports;
-  std::optional<Seconds> affinity;           // sessionAffinity ClientIP: its timeout
+  std::optional<Seconds> affinity;  // sessionAffinity ClientIP: its timeout
   TrafficPolicy external_policy = TrafficPolicy::Cluster;
   TrafficPolicy internal_policy = TrafficPolicy::Cluster;
-  uint16_t health_check_node_port = 0;       // 0: none
-  std::vector<Prefix> source_ranges;         // loadBalancerSourceRanges
+  uint16_t health_check_node_port = 0;  // 0: none
+  std::vector<Prefix> source_ranges;    // loadBalancerSourceRanges
   friend bool operator==(const Service&, const Service&) = default;
 };
 
 // ---- discovery.k8s.io/v1 EndpointSlice ---------------------------------------------------------------
 struct Endpoint {
-  IpAddr address;                  // the first of addresses[] (SVC-7)
+  IpAddr address;  // the first of addresses[] (SVC-7)
   bool ready = true;
   bool serving = true;
   bool terminating = false;
@@ -98,15 +98,15 @@ struct Endpoint {
 struct EndpointPort {
   std::string name;
   Protocol protocol = Protocol::Tcp;
-  uint16_t port = 0;               // slice ports without a number are left out (SVC-6)
+  uint16_t port = 0;  // slice ports without a number are left out (SVC-6)
   friend bool operator==(const EndpointPort&, const EndpointPort&) = default;
 };
 
 struct EndpointSlice {
   ObjectName name;
-  std::string service;             // label kubernetes.io/service-name, same namespace; empty: belongs to none
+  std::string service;  // label kubernetes.io/service-name, same namespace; empty: belongs to none
   net::Family family = net::Family::V4;
-  bool fqdn = false;               // addressType FQDN: ignored by the dataplane
+  bool fqdn = false;  // addressType FQDN: ignored by the dataplane
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
   friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
@@ -117,21 +117,21 @@ enum class TunnelMode : uint8_t { Never, Always, CrossSubnet };
 
 struct IpPool {
   std::string name;
-  Prefix cidr;                     // masked
+  Prefix cidr;  // masked
   TunnelMode vxlan_mode = TunnelMode::Never;
   TunnelMode ipip_mode = TunnelMode::Never;
-  uint8_t block_size = 26;         // 122 for IPv6
+  uint8_t block_size = 26;  // 122 for IPv6
   bool nat_outgoing = false;
   bool disabled = false;
-  bool load_balancer_only = false; // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
+  bool load_balancer_only = false;  // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
   friend bool operator==(const IpPool&, const IpPool&) = default;
 };
 
 struct BlockAffinity {
   std::string name;
   std::string node;
-  Prefix cidr;                     // masked; a /32 or /128 is a borrowed address (ENC-5)
-  bool confirmed = true;           // spec.state == confirmed && !spec.deleted
+  Prefix cidr;            // masked; a /32 or /128 is a borrowed address (ENC-5)
+  bool confirmed = true;  // spec.state == confirmed && !spec.deleted
   friend bool operator==(const BlockAffinity&, const BlockAffinity&) = default;
 };
 
@@ -141,34 +141,34 @@ enum class ReversePathFilter : uint8_t { Off, Loose, Strict };
 
 struct Interface {
   std::string name;
-  std::string device;              // DPDK device: PCI address, or a vdev with its arguments "net_af_packet0,iface=eth1"
-  uint16_t vlan = 0;               // 802.1Q tag, 0: untagged. Interfaces with one device and different tags share the port
+  std::string device;  // DPDK device: PCI address, or a vdev with its arguments "net_af_packet0,iface=eth1"
+  uint16_t vlan = 0;   // 802.1Q tag, 0: untagged. Interfaces with one device and different tags share the port
   InterfaceRole role = InterfaceRole::Uplink;
-  std::vector<Prefix> addresses;   // host bits kept: 192.168.0.2/24
-  std::optional<MacAddr> mac;      // default: the device's own
-  uint16_t mtu = 1500;             // bytes, L3
+  std::vector<Prefix> addresses;       // host bits kept: 192.168.0.2/24
+  std::optional<MacAddr> mac;          // default: the device's own
+  uint16_t mtu = 1500;                 // bytes, L3
   std::optional<Ipv4Addr> gateway_v4;  // sugar for a default route
   std::optional<net::Ipv6Addr> gateway_v6;
   ReversePathFilter rpf = ReversePathFilter::Off;
   bool promiscuous = false;
-  std::vector<Prefix> pod_addresses;   // workload role: the pod's /32 and /128
-  std::optional<MacAddr> pod_mac;      // workload role: a static neighbour for the pod's addresses
+  std::vector<Prefix> pod_addresses;  // workload role: the pod's /32 and /128
+  std::optional<MacAddr> pod_mac;     // workload role: a static neighbour for the pod's addresses
   friend bool operator==(const Interface&, const Interface&) = default;
 };
 
 enum class RouteType : uint8_t { Unicast, Blackhole, Unreachable, Prohibit };
 
 struct RouteHop {
-  std::optional<IpAddr> via;       // gateway; absent: on-link at `interface`
-  std::string interface;           // may be empty when `via` is on a connected subnet
-  std::string tunnel;              // name of a Tunnel instead of via/interface
+  std::optional<IpAddr> via;  // gateway; absent: on-link at `interface`
+  std::string interface;      // may be empty when `via` is on a connected subnet
+  std::string tunnel;         // name of a Tunnel instead of via/interface
   friend bool operator==(const RouteHop&, const RouteHop&) = default;
 };
 
 struct StaticRoute {
-  Prefix destination;              // masked
+  Prefix destination;  // masked
   RouteType type = RouteType::Unicast;
-  std::vector<RouteHop> hops;      // several: ECMP by flow hash
+  std::vector<RouteHop> hops;  // several: ECMP by flow hash
   friend bool operator==(const StaticRoute&, const StaticRoute&) = default;
 };
 
@@ -186,10 +186,10 @@ struct Tunnel {
   std::string name;
   TunnelType type = TunnelType::Vxlan;
   Ipv4Addr remote;
-  std::optional<Ipv4Addr> local;        // default: the uplink's first IPv4 address
-  std::optional<uint32_t> vni;          // default: overlay.vxlanVNI
-  std::optional<MacAddr> remote_mac;    // VXLAN: the remote VTEP's inner MAC; required for VXLAN
-  std::optional<uint16_t> mtu;          // default: overlay.mtu
+  std::optional<Ipv4Addr> local;      // default: the uplink's first IPv4 address
+  std::optional<uint32_t> vni;        // default: overlay.vxlanVNI
+  std::optional<MacAddr> remote_mac;  // VXLAN: the remote VTEP's inner MAC; required for VXLAN
+  std::optional<uint16_t> mtu;        // default: overlay.mtu
   friend bool operator==(const Tunnel&, const Tunnel&) = default;
 };
 
@@ -210,23 +210,23 @@ struct PortRange {
 };
 
 struct Cluster {
-  std::vector<Prefix> cluster_cidrs;    // pod addresses: "local" for masquerade (MASQ-1)
+  std::vector<Prefix> cluster_cidrs;  // pod addresses: "local" for masquerade (MASQ-1)
   std::vector<Prefix> service_cidrs;
   PortRange node_port_range{30000, 32767};
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
 struct Proxy {
-  bool node_ports_on_primary = true;            // nodePortAddresses "primary"
-  std::vector<Prefix> node_port_addresses;      // further: local addresses inside these
+  bool node_ports_on_primary = true;        // nodePortAddresses "primary"
+  std::vector<Prefix> node_port_addresses;  // further: local addresses inside these
   bool masquerade_all = false;
-  bool allow_external_cluster_ip = false;       // SVC-121
-  std::vector<Prefix> allowed_external_cidrs;   // SVC-120; empty: every address that is not refused
+  bool allow_external_cluster_ip = false;      // SVC-121
+  std::vector<Prefix> allowed_external_cidrs;  // SVC-120; empty: every address that is not refused
   ServiceLoopPrevention service_loop_prevention = ServiceLoopPrevention::Drop;
-  uint32_t maglev_table_size = 0;               // 0: smallest listed prime >= 100 x endpoints
-  bool source_ranges_for_in_cluster = true;     // SVC-68
+  uint32_t maglev_table_size = 0;            // 0: smallest listed prime >= 100 x endpoints
+  bool source_ranges_for_in_cluster = true;  // SVC-68
   NoEndpoints no_endpoints = NoEndpoints::Reject;
-  bool vip_echo_reply = false;                  // SVC-71
+  bool vip_echo_reply = false;                                // SVC-71
   LocalScope external_policy_local_scope = LocalScope::Node;  // SVC-65
   friend bool operator==(const Proxy&, const Proxy&) = default;
 };
@@ -242,13 +242,13 @@ struct Overlay {
   uint16_t vxlan_port = 4789;
   PortRange vxlan_source_ports{49152, 65535};
   bool strict_vxlan_flags = false;
-  std::optional<uint16_t> mtu;                  // absent: "auto" (MTU-1)
+  std::optional<uint16_t> mtu;  // absent: "auto" (MTU-1)
   OuterDf outer_df = OuterDf::Inherit;
   DscpMode dscp = DscpMode::Copy;
-  uint8_t dscp_value = 0;                       // when Fixed
+  uint8_t dscp_value = 0;  // when Fixed
   EcnMode ecn = EcnMode::Normal;
-  std::vector<Prefix> external_nodes;           // externalNodesCIDRs: further allowed tunnel sources (IPIP-3)
-  std::optional<MacAddr> vtep_mac;              // default: VXL-4's rule from nodeName
+  std::vector<Prefix> external_nodes;  // externalNodesCIDRs: further allowed tunnel sources (IPIP-3)
+  std::optional<MacAddr> vtep_mac;     // default: VXL-4's rule from nodeName
   friend bool operator==(const Overlay&, const Overlay&) = default;
 };
 
@@ -270,7 +270,7 @@ struct ConntrackTimeouts {
 };
 
 struct Conntrack {
-  uint32_t max = 1048576;          // connections per address family, over all workers; fixed at start
+  uint32_t max = 1048576;  // connections per address family, over all workers; fixed at start
   bool tcp_be_liberal = false;
   bool tcp_loose = true;
   ConntrackTimeouts timeouts;
@@ -286,8 +286,8 @@ struct Icmp {
 struct Gateway {
   std::string name = "default";
   std::string node_name;
-  std::vector<std::string> local_node_names;    // default: {node_name}
-  std::vector<Interface> interfaces;            // in document order
+  std::vector<std::string> local_node_names;  // default: {node_name}
+  std::vector<Interface> interfaces;          // in document order
   std::vector<StaticRoute> routes;
   std::vector<StaticNeighbor> neighbors;
   std::vector<Tunnel> tunnels;

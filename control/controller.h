@@ -24,8 +24,8 @@ namespace sluice::control {
 
 struct ControllerOptions {
   std::string version;
-  std::string state_folder;       // empty: nothing is kept
-  std::vector<int> worker_cpus;   // for display
+  std::string state_folder;      // empty: nothing is kept
+  std::vector<int> worker_cpus;  // for display
 };
 
 class Controller final : public Router {
@@ -57,8 +57,8 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
   [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);
   // Runs one command per worker to its end.
-  [[nodiscard]] Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> ask_workers(
-      dataplane::Command::Kind kind, const FlowFilter& filter);
+  [[nodiscard]] Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> ask_workers(dataplane::Command::Kind kind,
+                                                                                        const FlowFilter& filter);
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
@@ -72,7 +72,7 @@ class Controller final : public Router {
   config::ObjectSet objects_;
   ServiceCompiler services_;
   Deployment deployment_;
-  uint64_t generation_ = 0;          // of the configuration, as users count it
+  uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;
   double last_apply_milliseconds_ = 0;
   std::vector<std::string> warnings_;

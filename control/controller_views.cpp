@@ -29,9 +29,9 @@ std::string_view state_name(dataplane::NeighborState state) {
 
 // As conntrack(8) prints them.
 std::string_view state_name(nat::TcpState state) {
-  static constexpr std::string_view names[nat::tcp_state_count] = {
-      "NONE",       "SYN_SENT", "SYN_RECV",  "ESTABLISHED", "FIN_WAIT",
-      "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",       "SYN_SENT2"};
+  static constexpr std::string_view names[nat::tcp_state_count] = {"NONE",     "SYN_SENT",   "SYN_RECV", "ESTABLISHED",
+                                                                   "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT",
+                                                                   "CLOSE",    "SYN_SENT2"};
   return names[static_cast<size_t>(state)];
 }
 
@@ -95,8 +95,8 @@ void add_frontends(const nat::ServiceTable<F>& table, std::map<std::string, Serv
     ServiceEntry& entry = entries[frontend.service->name];
     entry.name = frontend.service->name;
     entry.protocol = protocol_name(frontend.protocol);
-    entry.frontends.push_back({std::string(kind_name(frontend.kind)), net::IpAddr(frontend.addr),
-                               frontend.port.host()});
+    entry.frontends.push_back(
+        {std::string(kind_name(frontend.kind)), net::IpAddr(frontend.addr), frontend.port.host()});
   }
 }
 
@@ -246,14 +246,13 @@ std::vector<ServiceEntry> Controller::services() const {
     const auto service = config.services.find({slice_name.ns, slice.service});
     if (service == config.services.end()) continue;
     for (const config::ServicePort& port : service->second.ports) {
-      const auto entry = entries.find(service->first.text() + ":" +
-                                      (port.name.empty() ? std::to_string(port.port) : port.name));
+      const auto entry =
+          entries.find(service->first.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name));
       if (entry == entries.end()) continue;
       for (const config::EndpointPort& slice_port : slice.ports) {
         if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
         for (const config::Endpoint& endpoint : slice.endpoints) {
-          const bool local =
-              std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
+          const bool local = std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
           entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
                                              endpoint.ready, endpoint.serving, endpoint.terminating});
         }
@@ -273,8 +272,8 @@ FlowEntry Controller::entry_of(const dataplane::FlowRecord& record) const {
   entry.replied = (record.flags & nat::connection_flag::replied) != 0;
   entry.worker = record.worker;
   entry.original = {record.src, record.dst, record.src_port, record.dst_port, record.packets, record.bytes};
-  entry.reply = {record.reply_src,     record.reply_dst, record.reply_src_port, record.reply_dst_port,
-                 record.reply_packets, record.reply_bytes};
+  entry.reply = {record.reply_src,      record.reply_dst,     record.reply_src_port,
+                 record.reply_dst_port, record.reply_packets, record.reply_bytes};
   entry.service = services_.name_of(record.service);
   entry.expires_seconds = record.expires_in / 1000.0;
   return entry;

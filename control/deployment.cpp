@@ -14,8 +14,7 @@ using dataplane::NextHopId;
 using net::Prefix;
 
 uint32_t milliseconds(config::Seconds seconds) {
-  return static_cast<uint32_t>(
-      std::min<int64_t>(std::chrono::milliseconds(seconds).count(), nat::max_timeout));
+  return static_cast<uint32_t>(std::min<int64_t>(std::chrono::milliseconds(seconds).count(), nat::max_timeout));
 }
 
 nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
@@ -195,8 +194,8 @@ bool Deployment::changes_routing(const Plan& plan) const {
 }
 
 uint64_t Deployment::announce(const Plan& plan) {
-  auto snapshot = last_ == nullptr ? std::make_unique<dataplane::Snapshot>()
-                                   : std::make_unique<dataplane::Snapshot>(*last_);
+  auto snapshot =
+      last_ == nullptr ? std::make_unique<dataplane::Snapshot>() : std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   fill_topology(*snapshot, plan);
   last_ = snapshot.get();

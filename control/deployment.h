@@ -76,7 +76,7 @@ class Deployment {
   uint32_t next_pinned_ = 0;
   std::map<PlannedHop, dataplane::NextHopId> single_hops_;
   std::map<std::vector<PlannedHop>, dataplane::NextHopId> groups_;
-  std::map<net::Prefix, dataplane::NextHopId> installed_;          // what the FIB holds
+  std::map<net::Prefix, dataplane::NextHopId> installed_;  // what the FIB holds
   // Given back by finish().
   std::vector<dataplane::NextHopId> retired_hops_;
   std::vector<uint32_t> retired_neighbors_;

@@ -1,11 +1,10 @@
 // sluiced: the only place that creates objects. Command line → environment → data plane → controller → API, and
 // down again in reverse.
-#include <sched.h>
-
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <optional>
+#include <sched.h>
 #include <string>
 #include <vector>
 
@@ -125,7 +124,8 @@ net::Status<> set_tcp(Arguments& arguments) {
   const std::string host = colon == std::string::npos ? arguments.tcp : arguments.tcp.substr(0, colon);
   const auto address = net::parse_ip(host.starts_with('[') ? host.substr(1, host.size() - 2) : host);
   unsigned port = 0;
-  if (colon != std::string::npos) port = static_cast<unsigned>(std::strtoul(arguments.tcp.c_str() + colon + 1, nullptr, 10));
+  if (colon != std::string::npos)
+    port = static_cast<unsigned>(std::strtoul(arguments.tcp.c_str() + colon + 1, nullptr, 10));
   if (!address || port == 0 || port > 65535) {
     return net::Error{fmt::format("--tcp wants ADDRESS:PORT, like 127.0.0.1:9080, not \"{}\"", arguments.tcp)};
   }
@@ -137,7 +137,7 @@ net::Status<> set_tcp(Arguments& arguments) {
 }
 
 struct InitialConfig {
-  std::string text;       // empty: the router waits for the first PUT
+  std::string text;  // empty: the router waits for the first PUT
   std::string from;
   bool pci = false;
   uint32_t connections = config::Conntrack{}.max;
@@ -287,7 +287,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   if (!arguments.check.empty()) return check(arguments.check);
-  if (arguments.worker_cpus.size() > arguments.workers) arguments.workers = static_cast<uint16_t>(arguments.worker_cpus.size());
+  if (arguments.worker_cpus.size() > arguments.workers)
+    arguments.workers = static_cast<uint16_t>(arguments.worker_cpus.size());
   return serve(arguments);
 }
 

@@ -20,9 +20,8 @@ using net::Prefix;
 PlannedHop fixed_hop(dataplane::NextHopId id, HopKind kind) { return {.kind = kind, .fixed = id}; }
 
 bool same_subnet(const config::Interface& interface, const IpAddr& address) {
-  return std::any_of(interface.addresses.begin(), interface.addresses.end(), [&](const Prefix& own) {
-    return !own.is_host() && own.contains(address);
-  });
+  return std::any_of(interface.addresses.begin(), interface.addresses.end(),
+                     [&](const Prefix& own) { return !own.is_host() && own.contains(address); });
 }
 
 // Builds a Plan in the order of precedence that plan.h names.
@@ -113,7 +112,8 @@ void Planner::add_interfaces() {
     planned.promiscuous = interface.promiscuous;
     planned.vlan = interface.vlan;
     planned.mtu = interface.mtu;
-    planned.role = interface.role == config::InterfaceRole::Uplink ? dataplane::Role::Uplink : dataplane::Role::Workload;
+    planned.role =
+        interface.role == config::InterfaceRole::Uplink ? dataplane::Role::Uplink : dataplane::Role::Workload;
     planned.rpf = static_cast<dataplane::ReversePathFilter>(interface.rpf);
     planned.addresses = interface.addresses;
     for (const Prefix& pod : interface.pod_addresses) planned.pod_addresses.push_back(pod.addr);
@@ -233,8 +233,7 @@ void Planner::add_static_neighbors() {
 void Planner::add_pods() {
   for (const config::Interface& interface : gateway_.interfaces) {
     for (const Prefix& pod : interface.pod_addresses) {
-      add(pod,
-          {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
+      add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
           "pod");
     }
   }
@@ -307,8 +306,8 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
   }
   const auto underlay_v4 = node.underlay(net::Family::V4);
   const auto tunnelled = [&](TunnelMode mode) {
-    return underlay_v4 && (mode == TunnelMode::Always ||
-                           (mode == TunnelMode::CrossSubnet && connected_to(*underlay) == nullptr));
+    return underlay_v4 &&
+           (mode == TunnelMode::Always || (mode == TunnelMode::CrossSubnet && connected_to(*underlay) == nullptr));
   };
   if (tunnelled(vxlan) || (tunnelled(ipip) && block.addr.is_v4())) {
     const encap::Kind kind = tunnelled(vxlan) ? encap::Kind::Vxlan : encap::Kind::Ipip;

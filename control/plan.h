@@ -32,10 +32,10 @@ struct PlannedNeighbor {
 // One way to go. Ordered by all its fields, so that equal hops of many routes become one entry.
 struct PlannedHop {
   dataplane::HopKind kind = dataplane::HopKind::Drop;
-  dataplane::NextHopId fixed = 0;  // one of dataplane::hop:: for kinds that need nothing else
-  std::string interface;           // Connected
+  dataplane::NextHopId fixed = 0;           // one of dataplane::hop:: for kinds that need nothing else
+  std::string interface;                    // Connected
   std::optional<PlannedNeighbor> neighbor;  // Gateway, Tunnel (of the outer packet)
-  std::string tunnel;              // Tunnel: its name
+  std::string tunnel;                       // Tunnel: its name
 
   friend bool operator==(const PlannedHop&, const PlannedHop&) = default;
   friend auto operator<=>(const PlannedHop&, const PlannedHop&) = default;
@@ -75,12 +75,12 @@ struct Plan {
   std::vector<PlannedInterface> interfaces;
   std::map<std::string, PlannedTunnel> tunnels;
   std::map<net::Prefix, PlannedRoute> routes;
-  std::set<PlannedNeighbor> neighbors;      // every one that a hop names
+  std::set<PlannedNeighbor> neighbors;  // every one that a hop names
   std::vector<net::Ipv4Addr> tunnel_endpoints;
   encap::Terminator terminator;
-  net::Ipv4Addr router_v4;                  // source of what the router sends where the interface has no address
+  net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;
-  std::vector<std::string> warnings;        // routes that lead nowhere yet, and why
+  std::vector<std::string> warnings;  // routes that lead nowhere yet, and why
 };
 
 [[nodiscard]] Plan make_plan(const config::Config& config);

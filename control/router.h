@@ -27,9 +27,9 @@ using Awaitable = boost::asio::awaitable<T>;
 struct ApplyReply {
   enum class Code { Applied, Unchanged, SyntaxError, Invalid, StaleBase, Failed };
   Code code = Code::Failed;
-  uint64_t generation = 0;                 // the one that serves after the call
-  std::string message;                     // SyntaxError, StaleBase, Failed: one sentence
-  std::vector<config::Fault> faults;       // Invalid
+  uint64_t generation = 0;            // the one that serves after the call
+  std::string message;                // SyntaxError, StaleBase, Failed: one sentence
+  std::vector<config::Fault> faults;  // Invalid
   std::vector<config::Warning> warnings;
   double apply_milliseconds = 0;
 };
@@ -37,13 +37,13 @@ struct ApplyReply {
 struct ApplyOptions {
   bool dry_run = false;
   bool ignore_unknown_kinds = false;
-  bool ndjson = false;                     // one object per line
+  bool ndjson = false;  // one object per line
 };
 
 struct InterfaceStatus {
   std::string name;
   std::string device;
-  uint16_t port = 0;                       // DPDK port id
+  uint16_t port = 0;  // DPDK port id
   uint16_t vlan = 0;
   net::MacAddr mac;
   uint16_t mtu = 0;
@@ -56,13 +56,13 @@ struct InterfaceStatus {
 struct WorkerStatus {
   uint16_t index = 0;
   int cpu = 0;
-  uint64_t generation = 0;                 // last snapshot it has passed
-  uint64_t busy_cycles = 0;                // TSC, loops that moved at least one packet
+  uint64_t generation = 0;   // last snapshot it has passed
+  uint64_t busy_cycles = 0;  // TSC, loops that moved at least one packet
   uint64_t total_cycles = 0;
-  uint64_t packets = 0;                    // packets taken from ports and rings
-  uint64_t handed_over = 0;                // given to other workers
-  uint64_t received_over = 0;              // taken from other workers
-  uint64_t flows_v4 = 0, flows_v6 = 0;     // live connections
+  uint64_t packets = 0;                 // packets taken from ports and rings
+  uint64_t handed_over = 0;             // given to other workers
+  uint64_t received_over = 0;           // taken from other workers
+  uint64_t flows_v4 = 0, flows_v6 = 0;  // live connections
   uint64_t flows_opened = 0, flows_closed = 0;
 };
 
@@ -70,15 +70,15 @@ struct Status {
   std::string version;
   std::string node_name;
   uint64_t generation_wanted = 0;
-  uint64_t generation_applied = 0;         // passed by every worker
-  bool ready = false;                      // a full configuration is applied
+  uint64_t generation_applied = 0;  // passed by every worker
+  bool ready = false;               // a full configuration is applied
   double uptime_seconds = 0;
   double last_apply_milliseconds = 0;
   std::vector<std::string> warnings;
   std::vector<WorkerStatus> workers;
   std::vector<InterfaceStatus> interfaces;
   uint32_t mbufs_total = 0, mbufs_in_use = 0;
-  uint64_t conntrack_max = 0;              // per family, all workers
+  uint64_t conntrack_max = 0;  // per family, all workers
 };
 
 struct NamedCounter {
@@ -87,36 +87,36 @@ struct NamedCounter {
 };
 
 struct Counters {
-  std::vector<NamedCounter> drops;         // every DropReason, by its name, summed over workers
-  std::vector<NamedCounter> events;        // everything else: icmp errors sent, arp requests, …
+  std::vector<NamedCounter> drops;   // every DropReason, by its name, summed over workers
+  std::vector<NamedCounter> events;  // everything else: icmp errors sent, arp requests, …
 };
 
 struct NeighborEntry {
   std::string interface;
   net::IpAddr address;
   net::MacAddr mac;
-  std::string state;                       // incomplete, reachable, stale, failed, permanent
+  std::string state;  // incomplete, reachable, stale, failed, permanent
   double age_seconds = 0;
 };
 
 struct RouteEntry {
   net::Prefix destination;
-  std::string type;                        // unicast, connected, local, service, blackhole, unreachable, prohibit, tunnel
-  std::string origin;                      // interface, static, block, pool, service, node
+  std::string type;    // unicast, connected, local, service, blackhole, unreachable, prohibit, tunnel
+  std::string origin;  // interface, static, block, pool, service, node
   struct Hop {
     std::string interface;
     std::optional<net::IpAddr> via;
-    std::string tunnel;                    // "vxlan 192.168.0.12", "ipip 192.168.0.13"
+    std::string tunnel;  // "vxlan 192.168.0.12", "ipip 192.168.0.13"
     std::string neighbor_state;
   };
   std::vector<Hop> hops;
 };
 
 struct ServiceEntry {
-  std::string name;                        // "default/web:http"
+  std::string name;  // "default/web:http"
   std::string protocol;
   struct Frontend {
-    std::string kind;                      // ClusterIP, ExternalIP, LoadBalancer, NodePort
+    std::string kind;  // ClusterIP, ExternalIP, LoadBalancer, NodePort
     net::IpAddr address;
     uint16_t port = 0;
   };
@@ -133,8 +133,8 @@ struct ServiceEntry {
 };
 
 struct FlowEntry {
-  std::string protocol;                    // tcp, udp, icmp, …
-  std::string state;                       // ESTABLISHED … for TCP, empty otherwise
+  std::string protocol;  // tcp, udp, icmp, …
+  std::string state;     // ESTABLISHED … for TCP, empty otherwise
   bool assured = false, replied = false;
   uint16_t worker = 0;
   struct Tuple {
@@ -142,14 +142,14 @@ struct FlowEntry {
     uint16_t src_port = 0, dst_port = 0;
     uint64_t packets = 0, bytes = 0;
   };
-  Tuple original, reply;                   // as the packets carry them when they arrive
-  std::string service;                     // "default/web:http" or empty
+  Tuple original, reply;  // as the packets carry them when they arrive
+  std::string service;    // "default/web:http" or empty
   double expires_seconds = 0;
 };
 
 // Empty fields match everything.
 struct FlowFilter {
-  std::optional<net::Prefix> src, dst;     // of the original direction
+  std::optional<net::Prefix> src, dst;  // of the original direction
   std::optional<uint16_t> src_port, dst_port;
   std::optional<uint8_t> protocol;
   std::string service;

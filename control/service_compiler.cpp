@@ -36,11 +36,10 @@ std::vector<nat::Backend<F>> usable(const std::vector<Candidate<F>>& candidates,
 
 template <class F>
 bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
-  return a.protocol == b.protocol && a.external_policy == b.external_policy &&
-         a.internal_policy == b.internal_policy && a.has_endpoint == b.has_endpoint &&
-         a.affinity_seconds == b.affinity_seconds && a.cluster.backends == b.cluster.backends &&
-         a.local.backends == b.local.backends && a.restricted == b.restricted &&
-         a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving &&
+  return a.protocol == b.protocol && a.external_policy == b.external_policy && a.internal_policy == b.internal_policy &&
+         a.has_endpoint == b.has_endpoint && a.affinity_seconds == b.affinity_seconds &&
+         a.cluster.backends == b.cluster.backends && a.local.backends == b.local.backends &&
+         a.restricted == b.restricted && a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving &&
          std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
 }
@@ -77,9 +76,9 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
       // SVC-6: slice ports and service ports meet by name.
       if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
       for (const config::Endpoint& endpoint : slice->endpoints) {
-        const nat::Backend<F> backend{F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
-                                      std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) !=
-                                          local_nodes.end()};
+        const nat::Backend<F> backend{
+            F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
+            std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end()};
         candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating});
         if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
       }
@@ -104,16 +103,18 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
     if (range.family() != F::family) continue;
     inputs.restricted = true;
     inputs.source_ranges.push_back({F::addr_of(range.addr), range.length});
-    inputs.ranges_admit_node = inputs.ranges_admit_node ||
-                               std::any_of(own_addresses.begin(), own_addresses.end(),
-                                           [&](const IpAddr& own) { return range.contains(own); });
+    inputs.ranges_admit_node =
+        inputs.ranges_admit_node ||
+        std::any_of(own_addresses.begin(), own_addresses.end(), [&](const IpAddr& own) { return range.contains(own); });
   }
   return inputs;
 }
 
 template <class F>
-std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
-    const Config& config, const SliceIndex& slices, const std::vector<IpAddr>& own_addresses, Cache<F>& cache) {
+std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(const Config& config,
+                                                                            const SliceIndex& slices,
+                                                                            const std::vector<IpAddr>& own_addresses,
+                                                                            Cache<F>& cache) {
   static const std::vector<const config::EndpointSlice*> no_slices;
   std::vector<IpAddr> node_port_addresses;
   bool primary_taken = false;
@@ -132,13 +133,13 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
     if (!service.proxied) continue;
     const auto found = slices.find(name);
     for (const config::ServicePort& port : service.ports) {
-      const std::string port_name =
-          name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
+      const std::string port_name = name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
       nat::ServicePort<F> inputs =
           inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
       std::shared_ptr<const nat::ServicePort<F>> shared;
       if (const auto cached = cache.find(port_name);
-          cached != cache.end() && same_inputs(cached->second.inputs, inputs)) {
+          cached != cache.end() && cached->second.table_size == config.gateway.proxy.maglev_table_size &&
+          same_inputs(cached->second.inputs, inputs)) {
         shared = cached->second.port;
       } else {
         nat::ServicePort<F> built = inputs;
@@ -151,8 +152,8 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
       }
       const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
         if (address.family() != F::family) return;
-        frontends.push_back({F::addr_of(address), net::be16::from_host(number),
-                             static_cast<uint8_t>(port.protocol), kind, shared});
+        frontends.push_back(
+            {F::addr_of(address), net::be16::from_host(number), static_cast<uint8_t>(port.protocol), kind, shared});
       };
       for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);
       for (const IpAddr& address : service.external_ips) add(address, port.port, nat::FrontendKind::ExternalIp);
@@ -160,7 +161,7 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(
       if (port.node_port != 0) {
         for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
       }
-      next.emplace(port_name, Built<F>{std::move(inputs), std::move(shared)});
+      next.emplace(port_name, Built<F>{config.gateway.proxy.maglev_table_size, std::move(inputs), std::move(shared)});
     }
   }
   cache = std::move(next);

@@ -34,6 +34,7 @@ class ServiceCompiler {
  private:
   template <class F>
   struct Built {
+    uint32_t table_size = 0;     // configured
     nat::ServicePort<F> inputs;  // without Maglev tables: what it was made of
     std::shared_ptr<const nat::ServicePort<F>> port;
   };

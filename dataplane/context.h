@@ -34,9 +34,9 @@ struct Context {
   Tables tables;
   const Snapshot* snapshot = nullptr;
   uint64_t tsc = 0;
-  nat::Millis now = 0;      // milliseconds, from tsc
-  uint16_t ip_id = 0;       // of the next packet the router itself makes
-  uint64_t random = 1;      // xorshift state
+  nat::Millis now = 0;  // milliseconds, from tsc
+  uint16_t ip_id = 0;   // of the next packet the router itself makes
+  uint64_t random = 1;  // xorshift state
   WorkerCounters counters;
   net::Burst<rte_mbuf*, 256> dropped;  // freed together at the end of the loop
 

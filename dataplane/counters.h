@@ -13,20 +13,20 @@ namespace sluice::dataplane {
 inline constexpr size_t max_interfaces = 1024;
 
 enum class Event : uint8_t {
-  PacketsIn,          // from ports
-  HandedOver,         // to other workers
-  ReceivedOver,       // from other workers
+  PacketsIn,     // from ports
+  HandedOver,    // to other workers
+  ReceivedOver,  // from other workers
   FlowHits,
   FlowMisses,
   FlowsOpened,
   FlowsClosed,
   FlowsEvicted,
-  Transit,            // forwarded without a flow
+  Transit,  // forwarded without a flow
   ServiceFlows,
   Masqueraded,
   Decapsulated,
   Encapsulated,
-  Fragmented,         // packets cut into fragments
+  Fragmented,  // packets cut into fragments
   FragmentsSent,
   IcmpErrorsSent,
   IcmpErrorsLimited,  // not sent: rate limit

@@ -1,8 +1,7 @@
 #include "dataplane/dataplane.h"
 
-#include <sys/random.h>
-
 #include <string>
+#include <sys/random.h>
 
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -24,8 +23,8 @@ uint64_t random_number() {
 
 net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions& options) {
   std::unique_ptr<Dataplane> plane(new Dataplane(options));
-  plane->pool_ = rte_pktmbuf_pool_create("sluice_mbufs", options.mbufs, pool_cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
-                                         SOCKET_ID_ANY);
+  plane->pool_ =
+      rte_pktmbuf_pool_create("sluice_mbufs", options.mbufs, pool_cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
   if (plane->pool_ == nullptr) {
     return net::Error{std::to_string(options.mbufs) + " packet buffers could not be allocated: " +
                       rte_strerror(rte_errno) + "; raise --memory or lower --mbufs"};

@@ -16,7 +16,7 @@ namespace sluice::dataplane {
 struct DataplaneOptions {
   uint16_t workers = 1;
   uint32_t mbufs = 16384;
-  uint32_t connections = 65536;        // per family, over all workers
+  uint32_t connections = 65536;  // per family, over all workers
   uint32_t idle_sleep_microseconds = 0;
   FibSizing fib;
 };

@@ -1,9 +1,8 @@
 #include "dataplane/eal.h"
 
+#include <cstdio>
 #include <sched.h>
 #include <unistd.h>
-
-#include <cstdio>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -54,8 +53,14 @@ net::Result<std::unique_ptr<Eal>> Eal::init(const EalOptions& options) {
                       " MiB are needed; reserve more (scripts/setup --hugepages MIB) or lower --memory"};
   }
   const bool huge = options.hugepages != Hugepages::Never && available >= options.memory_mib;
-  std::vector<std::string> arguments{"sluiced", "--no-telemetry", "--log-level=*:error", "--iova-mode=va", "--lcores",
-                                     lcores,    "-m",             std::to_string(options.memory_mib)};
+  std::vector<std::string> arguments{"sluiced",
+                                     "--no-telemetry",
+                                     "--log-level=*:error",
+                                     "--iova-mode=va",
+                                     "--lcores",
+                                     lcores,
+                                     "-m",
+                                     std::to_string(options.memory_mib)};
   if (huge) {
     arguments.emplace_back("--in-memory");
   } else {

@@ -14,11 +14,11 @@ enum class Hugepages : uint8_t { Auto, Never, Require };
 
 struct EalOptions {
   int control_cpu = 0;
-  std::vector<int> worker_cpus;       // one per worker; the same CPU may stand twice
-  uint32_t memory_mib = 512;          // packet buffers, forwarding tables, rings
+  std::vector<int> worker_cpus;  // one per worker; the same CPU may stand twice
+  uint32_t memory_mib = 512;     // packet buffers, forwarding tables, rings
   Hugepages hugepages = Hugepages::Auto;
-  bool pci = false;                   // look for NICs
-  std::vector<std::string> extra;     // further EAL arguments
+  bool pci = false;                // look for NICs
+  std::vector<std::string> extra;  // further EAL arguments
 };
 
 class Eal {

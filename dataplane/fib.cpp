@@ -75,9 +75,8 @@ void Fib::lookup(const net::Ipv6Addr* addrs, NextHopId* next_hops, unsigned coun
 }
 
 net::Status<> Fib::add(const net::Prefix& prefix, NextHopId next_hop) {
-  const int error = prefix.addr.is_v4()
-                        ? rte_fib_add(v4_, prefix.addr.v4().host(), prefix.length, next_hop)
-                        : rte_fib6_add(v6_, prefix.addr.v6().bytes.data(), prefix.length, next_hop);
+  const int error = prefix.addr.is_v4() ? rte_fib_add(v4_, prefix.addr.v4().host(), prefix.length, next_hop)
+                                        : rte_fib6_add(v6_, prefix.addr.v6().bytes.data(), prefix.length, next_hop);
   if (error == 0) return net::Done{};
   return net::Error{"route " + net::to_string(prefix) + " could not be added: " + rte_strerror(-error) +
                     (error == -ENOSPC ? " (too many prefixes longer than /24 or too many routes)" : "")};

@@ -32,16 +32,17 @@ enum class HandoffKind : uint8_t {
 struct HandoffNote {
   HandoffKind kind = HandoffKind::Flow;
   uint8_t decapsulations = 0;
-  uint16_t l3 = 0;             // offset of the IP header
-  uint16_t ingress = 0;        // interface
+  uint16_t l3 = 0;       // offset of the IP header
+  uint16_t ingress = 0;  // interface
   uint16_t tunnel_source = 0;
-  uint16_t egress = 0;         // Resolve: interface; Transmit: port
-  uint16_t ports_known = 0;    // a later fragment whose ports are these
+  uint16_t egress = 0;       // Resolve: interface; Transmit: port
+  uint16_t ports_known = 0;  // a later fragment whose ports are these
   net::be16 src_port;
   net::be16 dst_port;
-  uint32_t neighbor = 0;       // Resolve: index or no_neighbor (on-link destination)
+  uint32_t neighbor = 0;      // Resolve: index or no_neighbor (on-link destination)
+  rte_mbuf* original = nullptr;  // Resolve: Packet::original
 };
-static_assert(sizeof(HandoffNote) == 20);
+static_assert(sizeof(HandoffNote) == 32);
 
 // The other worker's view of a flow that NAT made asymmetric: `key` arrives there, `owner` knows it.
 struct StubMessage {
@@ -49,7 +50,7 @@ struct StubMessage {
   Kind kind = Kind::AddV4;
   uint8_t reserved = 0;
   uint16_t owner = 0;
-  uint32_t connection = 0;     // of the owner
+  uint32_t connection = 0;  // of the owner
   uint64_t hash = 0;
   net::FlowKey<net::V4> v4;
   net::FlowKey<net::V6> v6;
@@ -82,9 +83,7 @@ class HandoffRings {
   [[nodiscard]] bool send(uint16_t from, uint16_t to, const StubMessage& message);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count);
 
-  [[nodiscard]] HandoffNote& note(rte_mbuf* mbuf) const {
-    return *RTE_MBUF_DYNFIELD(mbuf, note_offset_, HandoffNote*);
-  }
+  [[nodiscard]] HandoffNote& note(rte_mbuf* mbuf) const { return *RTE_MBUF_DYNFIELD(mbuf, note_offset_, HandoffNote*); }
 
  private:
   explicit HandoffRings(uint16_t workers) : workers_(workers) {}

@@ -13,7 +13,7 @@ using net::DropReason;
 
 constexpr uint16_t quote_limit_v4 = 576 - net::ipv4_header_length - net::icmp_header_length;   // RFC 1812 4.3.2.3
 constexpr uint16_t quote_limit_v6 = 1280 - net::ipv6_header_length - net::icmp_header_length;  // RFC 4443 2.4 (c)
-constexpr uint8_t default_ttl = 64;  // TTL-4
+constexpr uint8_t default_ttl = 64;                                                            // TTL-4
 // RFC 1812 section 4.3.2.5: errors travel with precedence 6, internetwork control.
 constexpr uint8_t error_tos = 0xc0;
 
@@ -110,7 +110,8 @@ bool IcmpResponder::allowed(uint32_t destination_hash) {
     bucket = {destination_hash, per_destination_burst * 1000, context_.now};
   }
   const uint32_t share = std::max<uint32_t>(context_.snapshot->icmp.errors_per_second / context_.tables.workers, 1);
-  if (take(bucket, context_.now, per_destination_rate, per_destination_burst) && take(all_, context_.now, share, share)) {
+  if (take(bucket, context_.now, per_destination_rate, per_destination_burst) &&
+      take(all_, context_.now, share, share)) {
     return true;
   }
   context_.counters.add(Event::IcmpErrorsLimited);
@@ -127,8 +128,7 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) return context_.counters.drop(DropReason::NoBuffer);
   const uint16_t limit = F::is_v4 ? quote_limit_v4 : quote_limit_v6;
-  const uint16_t quoted = std::min({packet.l3_length, limit,
-                                    static_cast<uint16_t>(packet.mbuf->pkt_len - packet.l3)});
+  const uint16_t quoted = std::min({packet.l3_length, limit, static_cast<uint16_t>(packet.mbuf->pkt_len - packet.l3)});
   const uint16_t payload = static_cast<uint16_t>(net::icmp_header_length + quoted);
   auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, header_length<F> + payload));
   uint8_t* const icmp = l3 + header_length<F>;

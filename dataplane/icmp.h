@@ -17,7 +17,7 @@ enum class IcmpError : uint8_t { TtlExceeded, Unreachable, TooBig };
 
 class IcmpResponder {
  public:
-  static constexpr uint32_t per_destination_rate = 10;   // errors per second
+  static constexpr uint32_t per_destination_rate = 10;  // errors per second
   static constexpr uint32_t per_destination_burst = 20;
 
   IcmpResponder(Context& context, Output& output);
@@ -38,7 +38,7 @@ class IcmpResponder {
  private:
   struct Bucket {
     uint32_t owner = 0;
-    uint32_t tokens = 0;         // thousandths
+    uint32_t tokens = 0;  // thousandths
     nat::Millis refilled = 0;
   };
   [[nodiscard]] bool allowed(uint32_t destination_hash);

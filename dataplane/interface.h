@@ -14,11 +14,11 @@ enum class ReversePathFilter : uint8_t { Off, Loose, Strict };
 
 struct Interface {
   std::string name;
-  bool present = false;        // false: a hole in the index space, left by a removed interface
-  uint16_t port = 0;           // DPDK port id
-  uint16_t vlan = 0;           // 0: untagged
+  bool present = false;  // false: a hole in the index space, left by a removed interface
+  uint16_t port = 0;     // DPDK port id
+  uint16_t vlan = 0;     // 0: untagged
   net::MacAddr mac;
-  uint16_t mtu = 1500;         // largest IP packet, bytes
+  uint16_t mtu = 1500;  // largest IP packet, bytes
   Role role = Role::Uplink;
   ReversePathFilter rpf = ReversePathFilter::Off;
   std::vector<net::Ipv4Addr> addresses_v4;

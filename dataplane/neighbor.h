@@ -46,9 +46,9 @@ using NeighborRef = uint32_t;
 [[nodiscard]] constexpr uint8_t neighbor_epoch(NeighborRef ref) { return static_cast<uint8_t>(ref >> 24); }
 
 struct alignas(64) Neighbor {
-  std::atomic<uint64_t> link{0};    // NeighborLink, written by the resolver only
-  std::atomic<uint8_t> used{0};     // set by workers when they send to it, cleared by the resolver
-  std::atomic<bool> live{false};    // the entry has a meaning; set after the fields below
+  std::atomic<uint64_t> link{0};  // NeighborLink, written by the resolver only
+  std::atomic<uint8_t> used{0};   // set by workers when they send to it, cleared by the resolver
+  std::atomic<bool> live{false};  // the entry has a meaning; set after the fields below
   uint16_t interface = 0;
   net::IpAddr address;
   std::optional<net::MacAddr> permanent;  // static neighbour

@@ -8,8 +8,7 @@ using net::DropReason;
 
 NextHopTable::NextHopTable() : hops_(capacity) {
   hops_[hop::retry] = {.kind = HopKind::Retry};
-  hops_[hop::no_route] = {
-      .kind = HopKind::Reject, .reason = DropReason::NoRoute, .icmp_code = net::icmpv4::code_net};
+  hops_[hop::no_route] = {.kind = HopKind::Reject, .reason = DropReason::NoRoute, .icmp_code = net::icmpv4::code_net};
   hops_[hop::local] = {.kind = HopKind::Local};
   hops_[hop::service] = {.kind = HopKind::Service};
   hops_[hop::service_unknown] = {.kind = HopKind::Drop, .reason = DropReason::ServiceUnknown};

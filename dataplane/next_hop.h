@@ -46,7 +46,7 @@ struct alignas(64) NextHop {
 // Indices with a fixed meaning.
 namespace hop {
 inline constexpr NextHopId retry = 0;
-inline constexpr NextHopId no_route = 1;         // the FIB's default
+inline constexpr NextHopId no_route = 1;  // the FIB's default
 inline constexpr NextHopId local = 2;
 inline constexpr NextHopId service = 3;
 inline constexpr NextHopId service_unknown = 4;  // inside a service CIDR, no such service (SVC-3)

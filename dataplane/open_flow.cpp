@@ -53,9 +53,8 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
       !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
-  const nat::ServiceChoice<F> choice =
-      nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src), context_.snapshot->proxy,
-                          packet.key.src == frontend.addr);
+  const nat::ServiceChoice<F> choice = nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src),
+                                                           context_.snapshot->proxy, packet.key.src == frontend.addr);
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
@@ -68,8 +67,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
-  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing,
-       frontend.service->id);
+  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing, frontend.service->id);
 }
 
 template <class F>
@@ -130,10 +128,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     source_port = *port;
     return true;
   };
-  const nat::PortRange range = masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last}
-                                          : nat::every_port;
-  const bool taken_elsewhere = workers > 1 && net::owner_of(reply_hash, workers) != context_.worker &&
-                               clashes_.recent(reply_hash, context_.now);
+  const nat::PortRange range =
+      masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last} : nat::every_port;
+  const bool taken_elsewhere =
+      workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && clashes_.recent(reply_hash, context_.now);
   if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet);
 
   nat::Opened opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);

@@ -70,19 +70,21 @@ Egress Output::remembered(uint16_t tunnel, NeighborRef neighbor) const {
           .neighbor = neighbor};
 }
 
-void Output::resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor) {
-  if (resolver_ != nullptr) return resolver_->hold(mbuf, l3, interface, neighbor);
+void Output::resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original) {
+  if (resolver_ != nullptr) return resolver_->hold(mbuf, l3, interface, neighbor, original);
   HandoffNote note;
   note.kind = HandoffKind::Resolve;
   note.l3 = l3;
   note.egress = interface;
   note.neighbor = neighbor;
+  note.original = original;
   hand_over(mbuf, 0, note);
 }
 
 // RFC 791 section 3.2. Copies: the pieces get a header of their own in front, and not every software device sends
 // chained buffers.
 void Output::fragment_and_send(net::Packet& packet, const Egress& egress, uint64_t flow_hash) {
+  if (packet.original != nullptr) context_.discard(packet.original);  // no piece can be answered with it
   const uint8_t* const whole = packet.l3_header();
   const uint16_t field = net::load_be16(whole + 6);
   const auto payload = static_cast<uint16_t>(packet.l3_length - net::ipv4_header_length);
@@ -100,8 +102,7 @@ void Output::fragment_and_send(net::Packet& packet, const Egress& egress, uint64
     }
     std::memcpy(l3, whole, net::ipv4_header_length);
     uint8_t* const body = l3 + net::ipv4_header_length;
-    const void* const from =
-        rte_pktmbuf_read(packet.mbuf, packet.l3 + net::ipv4_header_length + offset, size, body);
+    const void* const from = rte_pktmbuf_read(packet.mbuf, packet.l3 + net::ipv4_header_length + offset, size, body);
     if (from != body) std::memcpy(body, from, size);
     const bool last = offset + size == payload;
     const uint32_t flags = last ? field & net::ipv4_more_fragments : uint32_t{net::ipv4_more_fragments};
@@ -160,10 +161,13 @@ void Output::hand_over(rte_mbuf* mbuf, uint16_t worker, const HandoffNote& note)
 void Output::flush_ring(uint16_t worker) {
   RingBuffer& buffer = rings_[worker];
   if (buffer.count == 0) return;
-  const unsigned sent =
-      context_.tables.rings->send(context_.worker, worker, buffer.packets.data(), buffer.count);
+  const unsigned sent = context_.tables.rings->send(context_.worker, worker, buffer.packets.data(), buffer.count);
   context_.counters.add(Event::HandedOver, sent);
-  for (unsigned i = sent; i < buffer.count; ++i) context_.drop(buffer.packets[i], DropReason::HandoffFull);
+  for (unsigned i = sent; i < buffer.count; ++i) {
+    rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).original;
+    if (original != nullptr) context_.discard(original);
+    context_.drop(buffer.packets[i], DropReason::HandoffFull);
+  }
   buffer.count = 0;
 }
 

@@ -21,8 +21,8 @@ struct Egress {
   uint8_t icmp_code = 0;
   uint16_t interface = 0;
   uint16_t tunnel = no_tunnel;
-  uint16_t mtu = 0;                     // largest IP packet, bytes (of the inner packet for a tunnel)
-  NeighborRef neighbor = no_neighbor;   // no_neighbor: on-link destination not known yet
+  uint16_t mtu = 0;                    // largest IP packet, bytes (of the inner packet for a tunnel)
+  NeighborRef neighbor = no_neighbor;  // no_neighbor: on-link destination not known yet
 
   [[nodiscard]] bool forwards() const {
     return kind == HopKind::Connected || kind == HopKind::Gateway || kind == HopKind::Tunnel;
@@ -44,6 +44,13 @@ class Output {
   [[nodiscard]] Egress egress_of(NextHopId hop, const typename F::Addr& destination, uint64_t flow_hash) const;
   // An egress again from what a flow remembers of it.
   [[nodiscard]] Egress remembered(uint16_t tunnel, NeighborRef neighbor) const;
+
+  // What is known of the egress's neighbour.
+  [[nodiscard]] NeighborState reachability(const Egress& egress) const {
+    if (egress.neighbor == no_neighbor) return NeighborState::Unused;
+    const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(egress.neighbor)].load();
+    return link.epoch == neighbor_epoch(egress.neighbor) ? link.state : NeighborState::Unused;
+  }
 
   // Sends the IP packet that starts at packet.l3; egress.forwards(). The packet is finished but for its
   // encapsulation and its Ethernet header. Takes ownership.
@@ -73,12 +80,12 @@ class Output {
 
   void flush_port(uint16_t port);
   void flush_ring(uint16_t worker);
-  void resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor);
+  void resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original);
 
   Context& context_;
   Resolver* resolver_ = nullptr;
   std::unique_ptr<PortBuffer[]> ports_;
-  std::vector<uint16_t> pending_ports_;   // with a non-empty buffer; capacity for all, never grows
+  std::vector<uint16_t> pending_ports_;  // with a non-empty buffer; capacity for all, never grows
   std::unique_ptr<RingBuffer[]> rings_;
 };
 
@@ -91,27 +98,29 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
   if (egress.tunnel != no_tunnel) {
     const Tunnel& tunnel = context_.snapshot->tunnels[egress.tunnel];
     if (!tunnel.header.apply<F>(mbuf, l3, packet.l3_length, flow_hash, context_.ip_id++)) [[unlikely]] {
+      if (packet.original != nullptr) context_.discard(packet.original);
       return context_.drop(mbuf, net::DropReason::NoBuffer);
     }
     l3 = 0;
     context_.counters.add(Event::Encapsulated);
   }
   if (egress.neighbor == no_neighbor) [[unlikely]] {
-    return resolve(mbuf, l3, egress.interface, no_neighbor);
+    return resolve(mbuf, l3, egress.interface, no_neighbor, packet.original);
   }
   Neighbor& neighbor = (*context_.tables.neighbors)[neighbor_index(egress.neighbor)];
   const NeighborLink link = neighbor.load();
   if (!link.usable() || link.epoch != neighbor_epoch(egress.neighbor)) [[unlikely]] {
-    return resolve(mbuf, l3, egress.interface, egress.neighbor);
+    return resolve(mbuf, l3, egress.interface, egress.neighbor, packet.original);
   }
   neighbor.mark_used();
+  if (packet.original != nullptr) [[unlikely]] context_.discard(packet.original);
   send_to(mbuf, l3, egress.interface, link.mac);
 }
 
 inline void Output::send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, const net::MacAddr& destination) {
   const Interface& out = context_.interface(interface);
-  const uint16_t length = out.vlan == 0 ? net::ethernet_header_length
-                                        : net::ethernet_header_length + net::vlan_tag_length;
+  const uint16_t length =
+      out.vlan == 0 ? net::ethernet_header_length : net::ethernet_header_length + net::vlan_tag_length;
   const int shift = l3 - length;
   if (mbuf->data_off + shift < 0) [[unlikely]] {
     return context_.drop(mbuf, net::DropReason::NoBuffer);
@@ -120,8 +129,7 @@ inline void Output::send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, con
   mbuf->data_len = static_cast<uint16_t>(mbuf->data_len - shift);
   mbuf->pkt_len = static_cast<uint32_t>(static_cast<int>(mbuf->pkt_len) - shift);
   auto* const frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
-  const uint16_t ether_type =
-      net::ip_version(frame + length) == 4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
+  const uint16_t ether_type = net::ip_version(frame + length) == 4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
   std::memcpy(frame, destination.bytes.data(), 6);
   std::memcpy(frame + 6, out.mac.bytes.data(), 6);
   if (out.vlan != 0) {

@@ -75,7 +75,11 @@ uint32_t datagram_id(const FlowPacket<V6>& packet) { return net::load<uint32_t>(
 }  // namespace
 
 Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections)
-    : context_(context), output_(output), icmp_(icmp), resolver_(resolver), connections_(connections),
+    : context_(context),
+      output_(output),
+      icmp_(icmp),
+      resolver_(resolver),
+      connections_(connections),
       ports_(context.random, context.tables.workers) {}
 
 // ---- pass 1: classify --------------------------------------------------------------------------------
@@ -304,7 +308,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
       if (net::load_be16(l3 - 2) == net::ether_type_arp) return resolver_->on_arp(mbuf, note.l3, note.ingress);
       return resolver_->on_nd(mbuf, note.l3, static_cast<uint16_t>(note.l3 + net::ipv6_header_length), note.ingress);
     case HandoffKind::Resolve:
-      return resolver_->hold(mbuf, note.l3, note.egress, note.neighbor);
+      return resolver_->hold(mbuf, note.l3, note.egress, note.neighbor, note.original);
     case HandoffKind::Transmit:
       return output_.transmit(mbuf, note.egress);
     default:
@@ -401,8 +405,10 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   if (flow.generation == context_.snapshot->generation) [[likely]] {
     egress = output_.remembered(flow.route, flow.neighbor);
     const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
-    if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]] egress = flow_egress(flow, packet.hash);
+    if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
+      egress = flow_egress(flow, packet.hash);
   } else {
+    connections_.of<F>().refresh_timer(nat::connection_of(id), context_.snapshot->timeouts, context_.now);
     if (!still_valid<F>(id)) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
@@ -442,8 +448,8 @@ bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Connection& connection = table.connection(nat::connection_of(id));
   if (connection.protocol != net::protocol::udp || connection.service == nat::no_service) return true;
   const nat::Flow<F>& original = table.flow(nat::flow_id(nat::connection_of(id), nat::Direction::Original));
-  const nat::Frontend<F>* frontend = context_.snapshot->family<F>().services->find(
-      original.key.dst, original.key.dst_port, original.key.protocol);
+  const nat::Frontend<F>* frontend =
+      context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
   if (frontend == nullptr) return false;
   for (const nat::Backend<F>& backend : frontend->service->serving) {
     if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
@@ -462,6 +468,17 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
   if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
     icmp_.send_error<F>(packet, IcmpError::TooBig, 0, egress.mtu, nullptr);
     return context_.drop(packet.mbuf, DropReason::MtuExceeded);
+  }
+  if (const NeighborState state = output_.reachability(egress);
+      state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
+      [[unlikely]] {
+    // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
+    if (state == NeighborState::Failed) {
+      icmp_.send_error<F>(packet, IcmpError::Unreachable,
+                          F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address, 0, nullptr);
+      return context_.drop(packet.mbuf, DropReason::NeighborFailed);
+    }
+    packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);
   }
   if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
     nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
@@ -547,8 +564,8 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
   }
   const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
   if (!egress.forwards()) return refuse(packet, egress);
-  if (now.family<F>().any_nat_outgoing && nat::nat_outgoing<F>(packet.key.src, packet.key.dst,
-                                                               now.family<F>().pool_view())) {
+  if (now.family<F>().any_nat_outgoing &&
+      nat::nat_outgoing<F>(packet.key.src, packet.key.dst, now.family<F>().pool_view())) {
     return open_outgoing(packet, egress);
   }
   if (wants_tracking(packet)) return open_untranslated(packet, egress);

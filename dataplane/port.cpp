@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-
 #include <net/if.h>
+
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -101,7 +101,8 @@ net::Status<> Port::start(rte_mempool* pool) {
   }
   // What a NIC found damaged opens no flow (CT-21).
   conf.rxmode.offloads |= info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
-  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0) conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0)
+    conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (const int error = rte_eth_dev_configure(id_, rx_queues_, tx_queues_, &conf); error != 0) {
     return failure("does not take " + std::to_string(rx_queues_) + " queues", error);
   }
@@ -124,9 +125,9 @@ net::Status<> Port::start(rte_mempool* pool) {
   // Not every software device can; those carry whatever fits a packet buffer.
   const uint32_t room = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
   if (spec_.mtu > room) {
-    return failure("an MTU of " + std::to_string(spec_.mtu) + " does not fit a packet buffer; the most is " +
-                       std::to_string(room),
-                   0);
+    return failure(
+        "an MTU of " + std::to_string(spec_.mtu) + " does not fit a packet buffer; the most is " + std::to_string(room),
+        0);
   }
   if (const int error = rte_eth_dev_set_mtu(id_, spec_.mtu); error != 0 && error != -ENOTSUP) {
     return failure("does not take an MTU of " + std::to_string(spec_.mtu), error);

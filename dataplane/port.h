@@ -16,9 +16,9 @@ struct rte_mempool;
 namespace sluice::dataplane {
 
 struct PortSpec {
-  std::string device;                 // "0000:3b:00.0", "net_af_packet0,iface=eth1", …
-  uint16_t workers = 1;               // queues wanted in each direction
-  uint16_t mtu = 1500;                // largest IP packet without VLAN tag, bytes
+  std::string device;    // "0000:3b:00.0", "net_af_packet0,iface=eth1", …
+  uint16_t workers = 1;  // queues wanted in each direction
+  uint16_t mtu = 1500;   // largest IP packet without VLAN tag, bytes
   std::optional<net::MacAddr> mac;
   bool promiscuous = false;
 

@@ -75,7 +75,10 @@ Resolver::Resolver(Context& context, Output& output, IcmpResponder& icmp)
 
 Resolver::~Resolver() {
   for (const uint32_t index : active_) {
-    for (unsigned i = 0; i < pending_[index].count; ++i) rte_pktmbuf_free(pending_[index].held[i]);
+    for (unsigned i = 0; i < pending_[index].count; ++i) {
+      rte_pktmbuf_free(pending_[index].held[i]);
+      rte_pktmbuf_free(pending_[index].originals[i]);
+    }
   }
   rte_hash_free(pinned_);
 }
@@ -111,7 +114,10 @@ void Resolver::activate(uint32_t index) {
 void Resolver::deactivate(uint32_t index) {
   Pending& pending = pending_[index];
   if (!pending.active) return;
-  for (unsigned i = 0; i < pending.count; ++i) context_.drop(pending.held[i], DropReason::NeighborFailed);
+  for (unsigned i = 0; i < pending.count; ++i) {
+    forget(pending.originals[i]);
+    context_.drop(pending.held[i], DropReason::NeighborFailed);
+  }
   pending.count = 0;
   pending.active = false;
   const uint32_t last = active_.back();
@@ -130,40 +136,50 @@ void Resolver::set_state(uint32_t index, NeighborState state, const MacAddr& mac
   neighbor.link.store(link.pack(), std::memory_order_relaxed);
 }
 
-void Resolver::hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef ref) {
+void Resolver::hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef ref, rte_mbuf* original) {
   NeighborTable& table = *context_.tables.neighbors;
+  const auto drop = [&](DropReason reason) {
+    forget(original);
+    context_.drop(mbuf, reason);
+  };
   uint32_t index = ref == no_neighbor ? no_neighbor : neighbor_index(ref);
   if (index != no_neighbor && (!table[index].live.load(std::memory_order_acquire) ||
                                table[index].load().epoch != neighbor_epoch(ref))) {
-    return context_.drop(mbuf, DropReason::NeighborFailed);
+    return drop(DropReason::NeighborFailed);
   }
   if (index == no_neighbor) {
     const net::IpAddr target = destination_of(rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3));
     index = find(interface, target);
     if (index == no_neighbor) index = table.add_dynamic(interface, target);
-    if (index == no_neighbor) return context_.drop(mbuf, DropReason::NeighborQueueFull);
+    if (index == no_neighbor) return drop(DropReason::NeighborQueueFull);
   }
   const NeighborLink link = table[index].load();
-  if (link.usable()) return output_.send_to(mbuf, l3, interface, link.mac);
-  if (link.state == NeighborState::Failed) {
-    icmp_.send_host_unreachable(mbuf, l3);
-    return context_.drop(mbuf, DropReason::NeighborFailed);
+  if (link.usable()) {
+    forget(original);
+    return output_.send_to(mbuf, l3, interface, link.mac);
   }
+  if (link.state == NeighborState::Failed) return refuse(mbuf, original);
   const bool fresh = !pending_[index].active;
   activate(index);
   Pending& pending = pending_[index];
   pending.last_used = context_.now;
-  if (pending.count == queue_length) return context_.drop(mbuf, DropReason::NeighborQueueFull);
+  if (pending.count == queue_length) return drop(DropReason::NeighborQueueFull);
   pending.held[pending.count] = mbuf;
+  pending.originals[pending.count] = original;
   pending.held_l3[pending.count] = l3;
   ++pending.count;
   if (fresh) look_at(index);
 }
 
+void Resolver::refuse(rte_mbuf* mbuf, rte_mbuf* original) {
+  if (original != nullptr) icmp_.send_host_unreachable(original, 0);
+  forget(original);
+  context_.drop(mbuf, DropReason::NeighborFailed);
+}
+
 void Resolver::ask(uint32_t index, bool broadcast) {
   const Neighbor& neighbor = (*context_.tables.neighbors)[index];
-  if (neighbor.interface >= context_.snapshot->interfaces.size() ||
-      !context_.interface(neighbor.interface).present) {
+  if (neighbor.interface >= context_.snapshot->interfaces.size() || !context_.interface(neighbor.interface).present) {
     return;
   }
   const MacAddr known = neighbor.load().mac;
@@ -236,10 +252,7 @@ void Resolver::fail(uint32_t index) {
   set_state(index, NeighborState::Failed, MacAddr{});
   pending.asked = 0;
   pending.due = context_.now + failed_for;
-  for (unsigned i = 0; i < pending.count; ++i) {
-    icmp_.send_host_unreachable(pending.held[i], pending.held_l3[i]);
-    context_.drop(pending.held[i], DropReason::NeighborFailed);
-  }
+  for (unsigned i = 0; i < pending.count; ++i) refuse(pending.held[i], pending.originals[i]);
   pending.count = 0;
 }
 
@@ -248,6 +261,7 @@ void Resolver::release_held(uint32_t index, const MacAddr& mac) {
   const unsigned count = pending.count;
   pending.count = 0;
   for (unsigned i = 0; i < count; ++i) {
+    forget(pending.originals[i]);
     output_.send_to(pending.held[i], pending.held_l3[i], pending.interface, mac);
   }
   // A static neighbour needs no timer.
@@ -308,7 +322,8 @@ void Resolver::send_arp(uint16_t interface_index, uint16_t operation, const MacA
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) return context_.counters.drop(DropReason::NoBuffer);
   const uint16_t tag = interface.vlan == 0 ? uint16_t{0} : net::vlan_tag_length;
-  auto* const frame = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(arp_frame_length + tag)));
+  auto* const frame =
+      reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(arp_frame_length + tag)));
   net::store(frame, to);
   net::store(frame + 6, interface.mac);
   if (tag != 0) {
@@ -330,8 +345,8 @@ void Resolver::send_arp(uint16_t interface_index, uint16_t operation, const MacA
   output_.send_frame(mbuf, interface_index);
 }
 
-rte_mbuf* Resolver::make_nd(uint16_t interface_index, uint8_t type, const net::Ipv6Addr& src,
-                            const net::Ipv6Addr& dst, const net::Ipv6Addr& target, uint32_t flags, uint8_t option) {
+rte_mbuf* Resolver::make_nd(uint16_t interface_index, uint8_t type, const net::Ipv6Addr& src, const net::Ipv6Addr& dst,
+                            const net::Ipv6Addr& target, uint32_t flags, uint8_t option) {
   const Interface& interface = context_.interface(interface_index);
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) {
@@ -373,8 +388,8 @@ void Resolver::send_solicit(uint16_t interface, const net::Ipv6Addr& target, con
 void Resolver::send_advert(uint16_t interface, const net::Ipv6Addr& target, const net::Ipv6Addr& to,
                            const MacAddr& to_mac, bool solicited) {
   const uint32_t flags = nd_router | nd_override | (solicited ? nd_solicited : 0);
-  rte_mbuf* const mbuf = make_nd(interface, net::icmpv6::neighbor_advertisement, target, to, target, flags,
-                                 nd_option_target);
+  rte_mbuf* const mbuf =
+      make_nd(interface, net::icmpv6::neighbor_advertisement, target, to, target, flags, nd_option_target);
   if (mbuf == nullptr) return;
   context_.counters.add(Event::NdAdvertsSent);
   output_.send_to(mbuf, 0, interface, to_mac);

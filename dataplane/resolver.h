@@ -37,8 +37,9 @@ class Resolver {
   Resolver& operator=(const Resolver&) = delete;
 
   // An IP packet at `l3` that is ready to leave by `interface`; `neighbor` may be no_neighbor: then its
-  // destination is the neighbour. Sends, holds or drops it. Takes ownership.
-  void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor);
+  // destination is the neighbour. `original`: the packet as it was sent, what an error quotes; may be nullptr.
+  // Sends, holds or drops it. Takes ownership of both.
+  void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original);
   // An ARP frame, or an ICMPv6 neighbour discovery message at `l3`, that came in by `interface`. Takes ownership.
   void on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface);
   void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);
@@ -48,6 +49,7 @@ class Resolver {
  private:
   struct Pending {
     rte_mbuf* held[queue_length];
+    rte_mbuf* originals[queue_length];
     uint16_t held_l3[queue_length];
     uint8_t count = 0;
     uint8_t asked = 0;
@@ -66,6 +68,11 @@ class Resolver {
   void learn(uint32_t index, const net::MacAddr& mac, bool override_known);
   void set_state(uint32_t index, NeighborState state, const net::MacAddr& mac);
   void fail(uint32_t index);
+  void forget(rte_mbuf* original) {
+    if (original != nullptr) context_.discard(original);
+  }
+  // Tells the sender, if its packet is known, and drops it.
+  void refuse(rte_mbuf* mbuf, rte_mbuf* original);
   void release_held(uint32_t index, const net::MacAddr& mac);
   void look_at(uint32_t index);
   void scan_pinned();
@@ -73,8 +80,8 @@ class Resolver {
   void send_arp(uint16_t interface, uint16_t operation, const net::MacAddr& to, net::Ipv4Addr sender,
                 const net::MacAddr& target_mac, net::Ipv4Addr target);
   void send_solicit(uint16_t interface, const net::Ipv6Addr& target, const net::MacAddr* unicast_to);
-  void send_advert(uint16_t interface, const net::Ipv6Addr& target, const net::Ipv6Addr& to,
-                   const net::MacAddr& to_mac, bool solicited);
+  void send_advert(uint16_t interface, const net::Ipv6Addr& target, const net::Ipv6Addr& to, const net::MacAddr& to_mac,
+                   bool solicited);
   [[nodiscard]] rte_mbuf* make_nd(uint16_t interface, uint8_t type, const net::Ipv6Addr& src, const net::Ipv6Addr& dst,
                                   const net::Ipv6Addr& target, uint32_t flags, uint8_t option);
 
@@ -82,13 +89,13 @@ class Resolver {
   Output& output_;
   IcmpResponder& icmp_;
   std::unique_ptr<Pending[]> pending_;
-  std::vector<uint32_t> active_;      // indices with a timer; reserved for all, never grows
-  rte_hash* pinned_ = nullptr;        // (interface, address) → index, for what the wire answers
+  std::vector<uint32_t> active_;  // indices with a timer; reserved for all, never grows
+  rte_hash* pinned_ = nullptr;    // (interface, address) → index, for what the wire answers
   uint32_t cursor_ = 0;
-  uint32_t scan_ = 0;                 // next pinned entry to look for; capacity: done
+  uint32_t scan_ = 0;  // next pinned entry to look for; capacity: done
   uint32_t scanned_generation_ = 0;
   nat::Millis next_tick_ = 0;
-  std::vector<uint64_t> announced_;   // by interface: fingerprint of what was announced
+  std::vector<uint64_t> announced_;  // by interface: fingerprint of what was announced
 };
 
 }  // namespace sluice::dataplane

@@ -21,10 +21,10 @@ namespace sluice::dataplane {
 
 // One tunnel; NextHop::tunnel is its index.
 struct Tunnel {
-  bool present = false;          // false: a hole in the index space
+  bool present = false;  // false: a hole in the index space
   encap::TunnelSpec spec;
   encap::HeaderTemplate header;
-  net::Ipv4Addr masquerade_v4;   // source of masqueraded flows that leave through it (MASQ-5)
+  net::Ipv4Addr masquerade_v4;  // source of masqueraded flows that leave through it (MASQ-5)
 };
 
 // A queue a worker polls.
@@ -40,8 +40,8 @@ struct WorkerPorts {
 
 struct PortView {
   bool present = false;
-  uint16_t tx_queues = 0;        // worker w sends on queue w if w < tx_queues, else worker w % tx_queues sends for it
-  bool rx_ipv4_checksum = false; // the port verifies IPv4 header checksums
+  uint16_t tx_queues = 0;         // worker w sends on queue w if w < tx_queues, else worker w % tx_queues sends for it
+  bool rx_ipv4_checksum = false;  // the port verifies IPv4 header checksums
   PortMap interfaces;
 };
 
@@ -55,10 +55,10 @@ template <class F>
 struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
   std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
-  std::vector<net::Prefix> cluster_cidrs;          // where pods live (MASQ-1)
-  std::vector<nat::Pool<F>> pools;                 // MASQ-8
-  std::vector<typename F::Addr> excluded_nodes;    // sorted; natOutgoingExclusions IPPoolsAndHostIPs
-  std::vector<typename F::Addr> own_addresses;     // every local address, sorted
+  std::vector<net::Prefix> cluster_cidrs;        // where pods live (MASQ-1)
+  std::vector<nat::Pool<F>> pools;               // MASQ-8
+  std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
+  std::vector<typename F::Addr> own_addresses;   // every local address, sorted
   bool any_nat_outgoing = false;
 
   [[nodiscard]] nat::PoolView<F> pool_view() const { return {pools, excluded_nodes}; }
@@ -68,7 +68,7 @@ struct FamilyTables {
 };
 
 struct Snapshot {
-  uint32_t generation = 0;      // never 0 once published; flows compare with it
+  uint32_t generation = 0;  // never 0 once published; flows compare with it
   std::vector<Interface> interfaces;
   std::vector<PortView> ports;  // by DPDK port id
   std::vector<WorkerPorts> workers;
@@ -82,10 +82,10 @@ struct Snapshot {
   nat::Timeouts timeouts;
   bool tcp_loose = true;
   uint32_t pinned_neighbors = 0;  // NeighborTable indices below this may be live
-  uint16_t snat_first = 32768;  // host byte order
+  uint16_t snat_first = 32768;    // host byte order
   uint16_t snat_last = 65535;
   IcmpSettings icmp;
-  net::Ipv4Addr router_v4;      // source where the receiving interface has no address (ICMP-8)
+  net::Ipv4Addr router_v4;  // source where the receiving interface has no address (ICMP-8)
   net::Ipv6Addr router_v6;
 
   template <class F>

@@ -34,7 +34,8 @@ bool matches(const FlowQuery& query, const FlowRecord& record) {
   if (query.src_port && *query.src_port != record.src_port) return false;
   if (query.dst_port && *query.dst_port != record.dst_port) return false;
   if (query.protocol && *query.protocol != record.protocol) return false;
-  if (query.by_service && std::find(query.services.begin(), query.services.end(), record.service) == query.services.end()) {
+  if (query.by_service &&
+      std::find(query.services.begin(), query.services.end(), record.service) == query.services.end()) {
     return false;
   }
   return true;
@@ -63,8 +64,8 @@ FlowRecord record_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const
   record.reply_packets = reply.packets;
   record.bytes = original.bytes;
   record.reply_bytes = reply.bytes;
-  const nat::Millis last = nat::millis_between(original.last_seen, reply.last_seen) > 0 ? reply.last_seen
-                                                                                         : original.last_seen;
+  const nat::Millis last =
+      nat::millis_between(original.last_seen, reply.last_seen) > 0 ? reply.last_seen : original.last_seen;
   record.expires_in = static_cast<int32_t>(nat::timeout_of(connection, context.snapshot->timeouts)) -
                       nat::millis_between(last, context.now);
   return record;
@@ -82,8 +83,8 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
     return net::Error{"a connection table for " + std::to_string(options.connections) +
                       " connections could not be allocated; lower conntrack.max or free memory"};
   }
-  worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots,
-                                      SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots, SOCKET_ID_ANY,
+                                      RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (worker->commands_ == nullptr) {
     return net::Error{std::string("the command ring of a worker could not be allocated: ") + rte_strerror(rte_errno)};
   }

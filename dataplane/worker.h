@@ -17,8 +17,8 @@ struct rte_ring;
 namespace sluice::dataplane {
 
 struct WorkerOptions {
-  uint32_t connections = 65536;       // per family
-  uint64_t seed = 1;                  // random, not 0
+  uint32_t connections = 65536;  // per family
+  uint64_t seed = 1;             // random, not 0
   // An idle worker sleeps this long per loop after `idle_loops` empty ones; 0: polls for ever.
   uint32_t idle_sleep_microseconds = 0;
 };
@@ -65,7 +65,7 @@ class Worker {
   std::unique_ptr<Resolver> resolver_;  // worker 0
   Pipeline pipeline_;
   rte_ring* commands_ = nullptr;
-  Command* command_ = nullptr;          // in work
+  Command* command_ = nullptr;  // in work
   uint64_t cycles_per_millisecond_ = 1;
   uint64_t start_tsc_ = 0;
   nat::Millis clock_offset_ = 0;

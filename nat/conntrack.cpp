@@ -227,9 +227,14 @@ TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Time
     link(connection_id, standing);
   }
   settle(connection_id);
-  const Millis deadline = now + std::min(timeout_of(connection, timeouts), max_timeout);
-  if (millis_between(deadline, connection.deadline) > 0) wheel_.arm(connection_id, deadline);
+  refresh_timer(connection_id, timeouts, now);
   return action;
+}
+
+template <class F>
+void Conntrack<F>::refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now) {
+  const Millis deadline = now + std::min(timeout_of(connections_[id], timeouts), max_timeout);
+  if (millis_between(deadline, connections_[id].deadline) > 0) wheel_.arm(id, deadline);
 }
 
 // Which directions' ordinary packets have nothing left to tell the connection.

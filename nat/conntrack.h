@@ -128,6 +128,8 @@ class Conntrack {
   // `settled`. `segment` is read for TCP only. Call account() afterwards unless the answer is Invalid or Reopen.
   [[nodiscard]] TrackAction track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now);
 
+  // Brings the timer forward if the timeouts are shorter than when it was set (CT-2).
+  void refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now);
   // Removes both keys and frees the record. Ports and stubs were given back by the caller before. Does nothing to
   // a record that is free already.
   void close(ConnectionId id);

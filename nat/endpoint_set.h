@@ -43,8 +43,7 @@ class EndpointSet {
   }
 
  private:
-  [[nodiscard]] static bool same(const Endpoint& slot, const typename F::Addr& addr, net::be16 port,
-                                 uint8_t protocol) {
+  [[nodiscard]] static bool same(const Endpoint& slot, const typename F::Addr& addr, net::be16 port, uint8_t protocol) {
     return slot.addr == addr && slot.port == port && slot.protocol == protocol;
   }
   [[nodiscard]] static uint64_t hash(const typename F::Addr& addr, net::be16 port, uint8_t protocol) {

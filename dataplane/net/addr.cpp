@@ -1,7 +1,6 @@
 #include "dataplane/net/addr.h"
 
 #include <arpa/inet.h>
-
 #include <charconv>
 
 namespace sluice::net {

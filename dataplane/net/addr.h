@@ -74,8 +74,8 @@ struct MacAddr {
   }
   // fe80::/64 plus the modified EUI-64 of this MAC (RFC 4291 appendix A).
   [[nodiscard]] constexpr Ipv6Addr link_local() const {
-    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(bytes[0] ^ 2), bytes[1], bytes[2], 0xff, 0xfe,
-             bytes[3], bytes[4], bytes[5]}};
+    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(bytes[0] ^ 2), bytes[1], bytes[2], 0xff, 0xfe, bytes[3],
+             bytes[4], bytes[5]}};
   }
 
   friend constexpr bool operator==(const MacAddr&, const MacAddr&) = default;
@@ -100,7 +100,8 @@ class IpAddr {
   [[nodiscard]] constexpr bool is_v6() const { return family_ == Family::V6; }
   // Only valid for the matching family.
   [[nodiscard]] constexpr Ipv4Addr v4() const {
-    return Ipv4Addr::from_host(static_cast<uint32_t>(bytes_.bytes[0]) << 24 | static_cast<uint32_t>(bytes_.bytes[1]) << 16 |
+    return Ipv4Addr::from_host(static_cast<uint32_t>(bytes_.bytes[0]) << 24 |
+                               static_cast<uint32_t>(bytes_.bytes[1]) << 16 |
                                static_cast<uint32_t>(bytes_.bytes[2]) << 8 | bytes_.bytes[3]);
   }
   [[nodiscard]] constexpr const Ipv6Addr& v6() const { return bytes_; }
@@ -146,7 +147,7 @@ struct Prefix {
 [[nodiscard]] std::optional<Ipv4Addr> parse_ipv4(std::string_view text);
 [[nodiscard]] std::optional<Ipv6Addr> parse_ipv6(std::string_view text);
 [[nodiscard]] std::optional<IpAddr> parse_ip(std::string_view text);
-[[nodiscard]] std::optional<MacAddr> parse_mac(std::string_view text);  // aa:bb:cc:dd:ee:ff
+[[nodiscard]] std::optional<MacAddr> parse_mac(std::string_view text);    // aa:bb:cc:dd:ee:ff
 [[nodiscard]] std::optional<Prefix> parse_prefix(std::string_view text);  // host bits may be set
 
 [[nodiscard]] std::string to_string(Ipv4Addr addr);

@@ -83,7 +83,8 @@ template <class F>
   if (!with_source_port) copy.src_port = {};
   std::memcpy(words, &copy, sizeof copy);
   uint64_t state = 0x2d358dccaa6c78a5;
-  for (size_t i = 0; i < (sizeof copy + 7) / 8; ++i) state = multiply_fold(state ^ words[i], 0x8bb84b93962eacc9 + i * 2);
+  for (size_t i = 0; i < (sizeof copy + 7) / 8; ++i)
+    state = multiply_fold(state ^ words[i], 0x8bb84b93962eacc9 + i * 2);
   return state;
 }
 

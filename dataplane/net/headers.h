@@ -122,7 +122,9 @@ struct IpHeader;
 template <>
 struct IpHeader<V4> {
   using Wire = rte_ipv4_hdr;
-  static Ipv4Addr source(const void* l3) { return Ipv4Addr::from_wire(load<uint32_t>(static_cast<const uint8_t*>(l3) + 12)); }
+  static Ipv4Addr source(const void* l3) {
+    return Ipv4Addr::from_wire(load<uint32_t>(static_cast<const uint8_t*>(l3) + 12));
+  }
   static Ipv4Addr destination(const void* l3) {
     return Ipv4Addr::from_wire(load<uint32_t>(static_cast<const uint8_t*>(l3) + 16));
   }

@@ -19,16 +19,17 @@ enum class FragmentKind : uint8_t { Whole, First, Later };
 
 struct Packet {
   rte_mbuf* mbuf = nullptr;
-  uint16_t l3 = 0;                             // offset of the (innermost) IP header
-  uint16_t l4 = 0;                             // offset behind IP options and extension headers
-  uint16_t l3_length = 0;                      // bytes of the IP packet, header included
-  uint16_t ingress = no_interface;             // index of the interface it came in by
-  uint16_t tunnel_source = no_tunnel_source;   // index of the tunnel node it was decapsulated from
-  uint8_t protocol = 0;                        // of layer 4
+  rte_mbuf* original = nullptr;                // a copy as it was sent, while the neighbour is not known (ICMP-5)
+  uint16_t l3 = 0;                            // offset of the (innermost) IP header
+  uint16_t l4 = 0;                            // offset behind IP options and extension headers
+  uint16_t l3_length = 0;                     // bytes of the IP packet, header included
+  uint16_t ingress = no_interface;            // index of the interface it came in by
+  uint16_t tunnel_source = no_tunnel_source;  // index of the tunnel node it was decapsulated from
+  uint8_t protocol = 0;                       // of layer 4
   FragmentKind fragment = FragmentKind::Whole;
-  bool has_ports = false;                      // the key's ports were read from this packet
-  bool icmp_error = false;                     // an ICMP(v6) error message: belongs to the quoted flow
-  bool handed_over = false;                    // came over the ring from another worker
+  bool has_ports = false;    // the key's ports were read from this packet
+  bool icmp_error = false;   // an ICMP(v6) error message: belongs to the quoted flow
+  bool handed_over = false;  // came over the ring from another worker
   uint8_t decapsulations = 0;
 
   [[nodiscard]] uint8_t* data() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }

@@ -1,12 +1,12 @@
 // Publication under load: one thread publishes and reclaims, workers read. Run under ThreadSanitizer by
 // scripts/test; without it the test still shows that no worker meets a snapshot that was freed.
+#include "dataplane/publisher.h"
+
 #include <atomic>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
-
-#include "dataplane/publisher.h"
 
 namespace sluice::dataplane {
 namespace {
