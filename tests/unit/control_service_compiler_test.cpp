@@ -190,8 +190,8 @@ TEST_F(Compiler, FrontendsOfAllKinds) {
   EXPECT_EQ(find("10.96.0.1", 80)->kind, nat::FrontendKind::ClusterIp);
   EXPECT_EQ(find("203.0.113.5", 80)->kind, nat::FrontendKind::ExternalIp);
   EXPECT_EQ(find("198.51.100.80", 80)->kind, nat::FrontendKind::LoadBalancer);
-  EXPECT_EQ(find("10.96.0.1", 80)->service,
-            tables_.v4->find(ip("203.0.113.5").v4(), net::be16::from_host(80), tcp)->service);
+  const auto by_cluster_ip = find("10.96.0.1", 80)->service;
+  EXPECT_EQ(by_cluster_ip, tables_.v4->find(ip("203.0.113.5").v4(), net::be16::from_host(80), tcp)->service);
 }
 
 TEST_F(Compiler, SVC4_ServicesOfOthersAreSkipped) {
