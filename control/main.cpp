@@ -237,8 +237,7 @@ int serve(Arguments& arguments) {
   signals.async_wait([&](const boost::system::error_code& error, int signal) {
     if (error) return;
     say(fmt::format("stopping on {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
-    server.stop();
-    io.stop();
+    server.stop([&io] { io.stop(); });
   });
   say(fmt::format("{} {} worker(s) on CPU {}, control on CPU {}, {}", SLUICE_VERSION, arguments.workers,
                   fmt::join(arguments.worker_cpus, ","), arguments.control_cpu,

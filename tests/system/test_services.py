@@ -37,7 +37,7 @@ def test_BASE5_pods_see_the_tunnel_address_of_the_gateway(cluster: Cluster) -> N
 
 def test_flow_entry_says_what_both_ends_see(cluster: Cluster) -> None:
     answer = curl(cluster.client, f"http://{lab.LOAD_BALANCER}/")[0]
-    flows = cluster.gateway.flows(src=host(answer.local), sport=answer.local.rpartition(":")[2])
+    flows = cluster.gateway.flows(src=host(answer.local), sport=answer.local.rpartition(":")[2], dst=lab.LOAD_BALANCER)
     assert len(flows) == 1
     flow = flows[0]
     assert (flow.source, flow.destination) == (answer.local, f"{lab.LOAD_BALANCER}:80")
@@ -59,7 +59,7 @@ def test_MASQ1_pod_of_the_node_is_not_masqueraded(cluster: Cluster) -> None:
         if answer.pod == "web-2a":
             assert host(answer.client) != lab.PODS["web-2a"].address
         else:
-            assert answer.client == answer.local
+            assert host(answer.client) == host(answer.local)  # the port may be taken by an older flow (MASQ-7)
 
 
 @pytest.mark.parametrize(("pod", "address"), [("web-1a", lab.MIRROR1), ("web-2a", lab.MIRROR2)])
@@ -146,7 +146,7 @@ def test_MASQ8_reply_to_the_outside_is_not_masqueraded(cluster: Cluster, pod: st
     target = lab.PODS[pod].address
     assert "1 received" in ping_says(cluster.client, target)
     answer = curl(cluster.client, f"http://{target}:8080/")[0]
-    assert answer.client == answer.local
+    assert host(answer.client) == host(answer.local)
     assert ask_udp(cluster.client, target, 9000)["pod"] == pod
 
 

@@ -186,7 +186,6 @@ ExitCode run(int argc, char** argv) {
   arguments.server.socket = "/run/sluice/sluiced.sock";
   CLI::App app("sluicectl: configure and inspect sluiced", "sluicectl");
   app.footer("Where the server is: --socket, --server and others, see sluicectl --help.");  // of the subcommands
-
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--socket", arguments.server.socket, "UNIX socket of sluiced")
