@@ -356,10 +356,13 @@ void Pipeline::run(FlowBurst<F>& burst) {
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId ids[net::burst_size];
   table.find_bulk(burst.data(), burst.size(), ids);
+  const uint64_t removed = table.counters().removed;
   FlowBurst<F> misses;
   uint64_t hits = 0;
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
+    // An earlier packet of the burst ended a connection: its record may serve another one by now.
+    if (table.counters().removed != removed) [[unlikely]] ids[i] = table.find(packet.key, packet.hash);
     if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (ids[i] == nat::no_flow) {
