@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 from dataclasses import dataclass
 
 from netns import Namespace
@@ -90,15 +91,21 @@ def ping_loss(namespace: Namespace, address: str, count: int, interval: float, *
 
 
 def connect_error(namespace: Namespace, address: str, port: int, seconds: float = 3) -> str:
-    """What became of a TCP connection attempt: "connected", "refused", "timeout" or the error's text."""
+    """What became of a TCP connection attempt: "connected", "refused", "timeout" or the error's text.
+
+    The socket stays blocking and the kernel keeps the time (SO_SNDTIMEO): connect() then returns the verdict itself.
+    A Python timeout reads it from poll() and SO_ERROR instead, and was seen to take an ICMP error that arrived while
+    connect() was still returning for success.
+    """
     with namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.settimeout(seconds)
+        whole = int(seconds)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", whole, int((seconds - whole) * 1e6)))
         try:
             sock.connect((address, port))
             return "connected"
         except ConnectionRefusedError:
             return "refused"
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):  # EINPROGRESS: the time ran out
             return "timeout"
         except OSError as error:
             return error.strerror or str(error)

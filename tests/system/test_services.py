@@ -79,7 +79,7 @@ def test_SVC30_service_without_endpoints_refuses_at_once(cluster: Cluster, sourc
     namespace = cluster.client if source == "client" else cluster.pod(source)
     began = time.monotonic()
     assert connect_error(namespace, address, port) == "refused"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2  # Linux may miss an ICMP error while connect() holds the socket, and asks again
 
 
 def test_SVC2_unknown_port_of_a_service_address_refuses(cluster: Cluster) -> None:
