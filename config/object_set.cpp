@@ -69,6 +69,8 @@ void use_short_form(const std::string& text, Fault& fault) {
   }
 }
 
+std::string name_in_faults(const ObjectKey& key) { return key.ns.empty() ? key.name : key.ns + "/" + key.name; }
+
 bool by_key(const Change::Touched& a, const Change::Touched& b) { return a.key < b.key; }
 
 }  // namespace
@@ -96,6 +98,7 @@ ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, uint64_t document, 
   out.stored.kind = raw.kind;
   out.stored.location = raw.location;
   out.stored.document = document;
+  out.faulty = own.any_fault();
   out.stored.warnings = std::move(own.warnings);
   own.warnings.clear();
   findings.append(std::move(own));
@@ -113,7 +116,7 @@ std::vector<ObjectSet::Converted> ObjectSet::convert_all(std::vector<RawObject>&
 }
 
 // Exactly one GatewayConfiguration remains.
-void ObjectSet::check_gateways(const std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
+void ObjectSet::check_gateways(std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
                                Findings& findings) const {
   static const std::string kind = "GatewayConfiguration";
   std::set<ObjectKey> gateways;
@@ -121,10 +124,11 @@ void ObjectSet::check_gateways(const std::vector<Converted>& upsert, const std::
     gateways.insert(at->first);
   }
   for (const Deletion& deletion : remove) gateways.erase(deletion.key);
-  for (const Converted& converted : upsert) {
+  for (Converted& converted : upsert) {
     if (converted.key.kind != kind || !gateways.insert(converted.key).second || gateways.size() == 1) continue;
     Report(findings, {kind, "", converted.key.name, converted.stored.location})
         .fault(Path::of("metadata", "name"), "there is another GatewayConfiguration; exactly one is allowed");
+    converted.surplus = true;
   }
   const auto about_gateway = [&](const Fault& fault) { return fault.kind == kind; };
   if (gateways.empty() && std::none_of(findings.faults.begin(), findings.faults.end(), about_gateway)) {
@@ -132,28 +136,49 @@ void ObjectSet::check_gateways(const std::vector<Converted>& upsert, const std::
   }
 }
 
-Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document) {
+Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document, Rules rules) {
   ObjectSet set;
-  set.document_ = 1;
-  Findings findings = std::move(document.findings);
-  std::vector<Converted> objects = convert_all(std::move(document.objects), set.document_, findings);
-  set.check_gateways(objects, {}, findings);
-  if (findings.any_fault()) return ParseFailure{std::nullopt, findings.take_faults()};
-  for (Converted& object : objects) set.install(std::move(object));
-  set.refresh_gateway();
-  set.document_warnings_ = std::move(findings.warnings);
+  Delta whole;
+  whole.upsert = std::move(document.objects);
+  whole.findings = std::move(document.findings);
+  auto change = set.apply(std::move(whole), rules);
+  if (!change) return change.error();
+  set.document_warnings_ = std::move(change->warnings);
   return set;
 }
 
-Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta) {
+Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
   Findings findings = std::move(delta.findings);
   std::vector<Converted> upsert = convert_all(std::move(delta.upsert), document_ + 1, findings);
   check_gateways(upsert, delta.remove, findings);
-  if (findings.any_fault()) return ParseFailure{std::nullopt, findings.take_faults()};
+  const bool sound = !findings.any_fault();
+  if (!sound && rules == nullptr) return ParseFailure{std::nullopt, findings.take_faults()};
+  std::set<std::pair<std::string, std::string>> faulty;
+  for (const Converted& object : upsert) {
+    if (object.faulty) faulty.emplace(object.key.kind, name_in_faults(object.key));
+  }
+  // Without its gateway nothing else makes sense, so that one stays as far as it could be read.
+  std::erase_if(upsert, [](const Converted& object) {
+    return object.surplus || (object.faulty && object.stored.kind->use != KindUse::Gateway);
+  });
 
+  Findings between;
+  between.max_faults = findings.max_faults;
+  Change change = commit(std::move(upsert), delta.remove, findings);
+  if (rules != nullptr) between.faults = rules(*this, change);
+  if (sound && !between.any_fault()) return change;
+  revert(std::move(change));
+  --document_;
+  // What is said of an object that could not be read may only follow from that.
+  std::erase_if(between.faults, [&](const Fault& fault) { return faulty.contains({fault.kind, fault.name}); });
+  findings.append(std::move(between));
+  return ParseFailure{std::nullopt, findings.take_faults()};
+}
+
+Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings) {
   ++document_;
   Change change;
-  for (const Deletion& deletion : delta.remove) {
+  for (const Deletion& deletion : remove) {
     const auto found = objects_.find(deletion.key);
     if (found == objects_.end()) {
       Report(findings, {deletion.key.kind, deletion.key.ns, deletion.key.name, deletion.location})

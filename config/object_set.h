@@ -51,6 +51,11 @@ struct Change {
   [[nodiscard]] bool touches(const ObjectKey& key) const;
 };
 
+class ObjectSet;
+
+// What holds between objects (validate.h). Places in the document.
+using Rules = std::vector<Fault> (*)(const ObjectSet&, const Change&);
+
 class ObjectSet {
  public:
   ObjectSet() = default;
@@ -60,11 +65,12 @@ class ObjectSet {
   ObjectSet& operator=(const ObjectSet&) = delete;
   ~ObjectSet() = default;
 
-  // A full configuration: exactly one GatewayConfiguration. Reports every fault of the document.
-  [[nodiscard]] static Result<ObjectSet, ParseFailure> from_document(Document&& document);
+  // A full configuration: exactly one GatewayConfiguration. Reports every fault of the document: those within its
+  // objects and, if `rules` are given, those between the objects that can be read.
+  [[nodiscard]] static Result<ObjectSet, ParseFailure> from_document(Document&& document, Rules rules = nullptr);
 
-  // On failure nothing has changed. Deleting what is not there is a warning.
-  [[nodiscard]] Result<Change, ParseFailure> apply(Delta&& delta);
+  // Reports faults as from_document() does. On failure nothing has changed. Deleting what is not there is a warning.
+  [[nodiscard]] Result<Change, ParseFailure> apply(Delta&& delta, Rules rules = nullptr);
   // Undoes the last change that was applied and not yet reverted.
   void revert(Change&& change);
 
@@ -105,13 +111,15 @@ class ObjectSet {
     ObjectKey key;
     Stored stored;
     Typed typed;
+    bool faulty = false;     // `typed` is what could be read
+    bool surplus = false;    // a second GatewayConfiguration
   };
 
   [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, uint64_t document,
                                                           Findings& findings);
   [[nodiscard]] static Converted convert_one(RawObject&& raw, uint64_t document, Findings& findings);
-  void check_gateways(const std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
-                      Findings& findings) const;
+  void check_gateways(std::vector<Converted>& upsert, const std::vector<Deletion>& remove, Findings& findings) const;
+  [[nodiscard]] Change commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings);
   [[nodiscard]] Typed typed_of(const ObjectKey& key, KindUse use) const;
   void install(Converted&& converted);
   void erase(const ObjectKey& key);

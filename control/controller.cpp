@@ -33,14 +33,6 @@ ApplyReply refusal(const config::ParseFailure& failure, uint64_t generation) {
   return reply;
 }
 
-ApplyReply invalid(std::vector<config::Fault> faults, uint64_t generation) {
-  ApplyReply reply;
-  reply.code = ApplyReply::Code::Invalid;
-  reply.generation = generation;
-  reply.faults = std::move(faults);
-  return reply;
-}
-
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -80,9 +72,8 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   const auto begin = Clock::now();
   auto document = config::parse_document(text, parse_options(options));
   if (!document) co_return refusal(document.error(), generation_);
-  auto next = ObjectSet::from_document(std::move(*document));
+  auto next = ObjectSet::from_document(std::move(*document), config::validate);
   if (!next) co_return refusal(next.error(), generation_);
-  if (auto faults = config::validate(*next); !faults.empty()) co_return invalid(std::move(faults), generation_);
   std::vector<config::Warning> warnings = next->warnings();
   if (options.dry_run) co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
 
@@ -127,13 +118,11 @@ Awaitable<ApplyReply> Controller::apply_delta(config::Delta delta, ApplyOptions 
                                 *delta.base_generation, generation_);
     co_return reply;
   }
-  auto change = objects_.apply(std::move(delta));
+  auto change = objects_.apply(std::move(delta), config::validate);
   if (!change) co_return refusal(change.error(), generation_);
   std::vector<config::Warning> warnings = change->warnings;
-  auto faults = config::validate(objects_, *change);
-  if (!faults.empty() || options.dry_run) {
+  if (options.dry_run) {
     objects_.revert(std::move(*change));
-    if (!faults.empty()) co_return invalid(std::move(faults), generation_);
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
   if (change->empty()) co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);

@@ -78,8 +78,8 @@ Deployment::~Deployment() = default;
 
 net::Status<> Deployment::open_ports(const Plan& plan) {
   opened_.clear();
+  changed_.clear();
   for (const PlannedInterface& interface : plan.interfaces) {
-    if (ports_.contains(interface.device)) continue;
     dataplane::PortSpec spec;
     spec.device = interface.device;
     spec.workers = plane_.worker_count();
@@ -90,12 +90,19 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
       spec.promiscuous = spec.promiscuous || other.promiscuous;
       if (other.mac) spec.mac = other.mac;
     }
-    auto port = dataplane::Port::open(spec, plane_.pool());
-    if (!port) {
-      const net::Error error{fmt::format("interface {}: {}", interface.name, port.error().message)};
+    const auto fail = [&](const net::Error& error) {
       abandon_ports();
-      return error;
+      return net::Error{fmt::format("interface {}: {}", interface.name, error.message)};
+    };
+    if (const auto open = ports_.find(interface.device); open != ports_.end()) {
+      dataplane::Port& port = *open->second;
+      if (port.spec() == spec) continue;
+      changed_.push_back(port.spec());
+      if (auto changed = port.change(spec); !changed) return fail(changed.error());
+      continue;
     }
+    auto port = dataplane::Port::open(spec, plane_.pool());
+    if (!port) return fail(port.error());
     ports_.emplace(interface.device, std::move(*port));
     opened_.push_back(interface.device);
   }
@@ -103,8 +110,15 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
 }
 
 void Deployment::abandon_ports() {
+  restore_ports();
   for (const std::string& device : opened_) ports_.erase(device);
   opened_.clear();
+}
+
+// Devices that were open before are again as they were.
+void Deployment::restore_ports() {
+  for (const dataplane::PortSpec& before : changed_) (void)ports_.at(before.device)->change(before);
+  changed_.clear();
 }
 
 uint16_t Deployment::interface_index(const std::string& name) {
@@ -203,6 +217,7 @@ uint64_t Deployment::announce(const Plan& plan) {
 }
 
 uint64_t Deployment::retreat() {
+  restore_ports();
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   for (dataplane::Interface& interface : snapshot->interfaces) interface.present = false;
@@ -320,6 +335,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
     }
   }
   opened_.clear();
+  changed_.clear();
   fill_topology(*snapshot, plan);
   // Holes keep enough of their index to be harmless.
   snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty();

@@ -29,7 +29,8 @@ class Deployment {
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
 
-  // 1. Ports. New devices are opened; nothing is visible to the workers yet.
+  // 1. Ports. New devices are opened, invisible to the workers yet; open ones take their new MTU, MAC and promiscuity.
+  // An error leaves all as they were.
   [[nodiscard]] net::Status<> open_ports(const Plan& plan);
   void abandon_ports();
   // 2. A snapshot that knows the old and the new interfaces and tunnels. Its token (Publisher::passed).
@@ -52,6 +53,7 @@ class Deployment {
   [[nodiscard]] bool changes_routing(const Plan& plan) const;
 
  private:
+  void restore_ports();
   [[nodiscard]] uint16_t interface_index(const std::string& name);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
@@ -68,6 +70,7 @@ class Deployment {
 
   std::map<std::string, std::unique_ptr<dataplane::Port>> ports_;  // by device
   std::vector<std::string> opened_;                                // by the change in progress
+  std::vector<dataplane::PortSpec> changed_;                       // by the change in progress: what they were
   std::vector<std::unique_ptr<dataplane::Port>> closing_;
   std::map<std::string, uint16_t> interface_index_;
   std::map<std::string, uint16_t> tunnel_index_;

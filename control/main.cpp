@@ -85,14 +85,9 @@ std::optional<config::ObjectSet> checked(const std::string& text, const std::str
     say_findings(document.error().faults);
     return std::nullopt;
   }
-  auto objects = config::ObjectSet::from_document(std::move(*document));
+  auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
   if (!objects) {
-    if (objects.error().syntax) fmt::print(stderr, "{}: {}\n", from, objects.error().syntax->text());
     say_findings(objects.error().faults);
-    return std::nullopt;
-  }
-  if (const auto faults = config::validate(*objects); !faults.empty()) {
-    say_findings(faults);
     return std::nullopt;
   }
   return std::move(*objects);

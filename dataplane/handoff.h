@@ -28,21 +28,20 @@ enum class HandoffKind : uint8_t {
   Transmit,     // a finished frame, to the worker that has a queue of the port
 };
 
-// Travels in the mbuf.
+// Travels in the mbuf. Not larger: the drivers that note the time of arrival need room there too.
 struct HandoffNote {
   HandoffKind kind = HandoffKind::Flow;
-  uint8_t decapsulations = 0;
-  uint16_t l3 = 0;       // offset of the IP header
-  uint16_t ingress = 0;  // interface
+  uint8_t decapsulations : 7 = 0;
+  bool ports_known : 1 = false;  // a later fragment, whose ports are these
+  uint16_t l3 = 0;               // offset of the IP header
+  uint16_t where = 0;            // interface it came in by; Resolve: interface it leaves by; Transmit: port
   uint16_t tunnel_source = 0;
-  uint16_t egress = 0;       // Resolve: interface; Transmit: port
-  uint16_t ports_known = 0;  // a later fragment whose ports are these
   net::be16 src_port;
   net::be16 dst_port;
-  uint32_t neighbor = 0;      // Resolve: index or no_neighbor (on-link destination)
+  uint32_t neighbor = 0;         // Resolve: index or no_neighbor (on-link destination)
   rte_mbuf* original = nullptr;  // Resolve: Packet::original
 };
-static_assert(sizeof(HandoffNote) == 32);
+static_assert(sizeof(HandoffNote) == 24);
 
 // The other worker's view of a flow that NAT made asymmetric: `key` arrives there, `owner` knows it.
 struct StubMessage {

@@ -75,7 +75,7 @@ void Output::resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRe
   HandoffNote note;
   note.kind = HandoffKind::Resolve;
   note.l3 = l3;
-  note.egress = interface;
+  note.where = interface;
   note.neighbor = neighbor;
   note.original = original;
   hand_over(mbuf, 0, note);
@@ -129,7 +129,7 @@ void Output::transmit(rte_mbuf* mbuf, uint16_t port) {
   if (context_.worker >= queues) [[unlikely]] {
     HandoffNote note;
     note.kind = HandoffKind::Transmit;
-    note.egress = port;
+    note.where = port;
     return hand_over(mbuf, static_cast<uint16_t>(context_.worker % queues), note);
   }
   PortBuffer& buffer = ports_[port];

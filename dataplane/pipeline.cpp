@@ -147,7 +147,7 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
   HandoffNote note;
   note.kind = HandoffKind::Frame;
   note.l3 = l3;
-  note.ingress = index;
+  note.where = index;
   output_.hand_over(mbuf, 0, note);
 }
 
@@ -190,7 +190,7 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     HandoffNote note;
     note.kind = HandoffKind::Frame;
     note.l3 = packet.l3;
-    note.ingress = packet.ingress;
+    note.where = packet.ingress;
     return output_.hand_over(packet.mbuf, 0, note);
   }
   if (packet.key.dst.is_multicast()) return context_.drop(packet.mbuf, DropReason::IpMulticast);
@@ -277,10 +277,10 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
   HandoffNote note;
   note.kind = kind;
   note.l3 = packet.l3;
-  note.ingress = packet.ingress;
+  note.where = packet.ingress;
   note.tunnel_source = packet.tunnel_source;
-  note.decapsulations = packet.decapsulations;
-  note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment ? 1 : 0;
+  note.decapsulations = packet.decapsulations & 0x7f;
+  note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
   note.src_port = packet.key.src_port;
   note.dst_port = packet.key.dst_port;
   output_.hand_over(packet.mbuf, worker, note);
@@ -305,12 +305,12 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
   const bool v4 = net::ip_version(l3) == 4;
   switch (note.kind) {
     case HandoffKind::Frame:
-      if (net::load_be16(l3 - 2) == net::ether_type_arp) return resolver_->on_arp(mbuf, note.l3, note.ingress);
-      return resolver_->on_nd(mbuf, note.l3, static_cast<uint16_t>(note.l3 + net::ipv6_header_length), note.ingress);
+      if (net::load_be16(l3 - 2) == net::ether_type_arp) return resolver_->on_arp(mbuf, note.l3, note.where);
+      return resolver_->on_nd(mbuf, note.l3, static_cast<uint16_t>(note.l3 + net::ipv6_header_length), note.where);
     case HandoffKind::Resolve:
-      return resolver_->hold(mbuf, note.l3, note.egress, note.neighbor, note.original);
+      return resolver_->hold(mbuf, note.l3, note.where, note.neighbor, note.original);
     case HandoffKind::Transmit:
-      return output_.transmit(mbuf, note.egress);
+      return output_.transmit(mbuf, note.where);
     default:
       break;
   }
@@ -318,7 +318,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
     using F = std::conditional_t<std::is_same_v<decltype(packet), FlowPacket<V4>>, V4, V6>;
     packet.mbuf = mbuf;
     packet.l3 = note.l3;
-    packet.ingress = note.ingress;
+    packet.ingress = note.where;
     packet.tunnel_source = note.tunnel_source;
     packet.decapsulations = note.decapsulations;
     packet.handed_over = true;
@@ -327,7 +327,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
       return context_.drop(mbuf, reason);
     }
     if (note.kind == HandoffKind::Fragment) return enter(packet);
-    if (note.ports_known != 0) {
+    if (note.ports_known) {
       packet.key.src_port = note.src_port;
       packet.key.dst_port = note.dst_port;
     }

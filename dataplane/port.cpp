@@ -122,33 +122,62 @@ net::Status<> Port::start(rte_mempool* pool) {
       return failure("transmit queue " + std::to_string(queue) + " cannot be set up", error);
     }
   }
-  // Not every software device can; those carry whatever fits a packet buffer.
-  const uint32_t room = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
-  if (spec_.mtu > room) {
-    return failure(
-        "an MTU of " + std::to_string(spec_.mtu) + " does not fit a packet buffer; the most is " + std::to_string(room),
-        0);
-  }
-  if (const int error = rte_eth_dev_set_mtu(id_, spec_.mtu); error != 0 && error != -ENOTSUP) {
-    return failure("does not take an MTU of " + std::to_string(spec_.mtu), error);
-  }
-  if (spec_.mac) {
-    rte_ether_addr addr{};
-    std::memcpy(addr.addr_bytes, spec_.mac->bytes.data(), sizeof addr.addr_bytes);
-    // A device that cannot change its address still sees ours in promiscuous mode.
-    if (rte_eth_dev_default_mac_addr_set(id_, &addr) != 0) rte_eth_promiscuous_enable(id_);
-    mac_ = *spec_.mac;
-  } else {
-    rte_ether_addr addr{};
-    rte_eth_macaddr_get(id_, &addr);
-    std::memcpy(mac_.bytes.data(), addr.addr_bytes, mac_.bytes.size());
-  }
+  mtu_limit_ = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
+  if (auto done = set_mtu(spec_.mtu); !done) return done;
+  rte_ether_addr own{};
+  rte_eth_macaddr_get(id_, &own);
+  std::memcpy(device_mac_.bytes.data(), own.addr_bytes, device_mac_.bytes.size());
+  mac_ = device_mac_;
+  if (spec_.mac) set_mac(*spec_.mac);
   if (const int error = rte_eth_dev_start(id_); error != 0) return failure("cannot be started", error);
   started_ = true;
-  if (spec_.promiscuous) rte_eth_promiscuous_enable(id_);
+  set_promiscuity();
   // ND needs the solicited-node groups.
   rte_eth_allmulticast_enable(id_);
   return net::Done{};
+}
+
+net::Status<> Port::change(const PortSpec& wanted) {
+  if (wanted.mtu != spec_.mtu) {
+    if (auto done = set_mtu(wanted.mtu); !done) return done;
+    spec_.mtu = wanted.mtu;
+  }
+  if (const net::MacAddr mac = wanted.mac.value_or(device_mac_); !(mac == mac_)) set_mac(mac);
+  spec_.mac = wanted.mac;
+  spec_.promiscuous = wanted.promiscuous;
+  set_promiscuity();
+  return net::Done{};
+}
+
+net::Status<> Port::set_mtu(uint16_t mtu) {
+  if (mtu > mtu_limit_) {
+    return failure("an MTU of " + std::to_string(mtu) + " does not fit a packet buffer; the most is " +
+                       std::to_string(mtu_limit_),
+                   0);
+  }
+  const int error = rte_eth_dev_set_mtu(id_, mtu);
+  // Not every software device can; those carry whatever fits a packet buffer.
+  if (error == 0 || error == -ENOTSUP) return net::Done{};
+  if (error == -EBUSY) {
+    return failure("takes a new MTU only while it is stopped; apply the configuration without this interface first", 0);
+  }
+  return failure("does not take an MTU of " + std::to_string(mtu), error);
+}
+
+void Port::set_mac(const net::MacAddr& mac) {
+  rte_ether_addr addr{};
+  std::memcpy(addr.addr_bytes, mac.bytes.data(), sizeof addr.addr_bytes);
+  foreign_mac_ = rte_eth_dev_default_mac_addr_set(id_, &addr) != 0;
+  mac_ = mac;
+}
+
+// A device that cannot change its address still sees ours in promiscuous mode.
+void Port::set_promiscuity() {
+  if (spec_.promiscuous || foreign_mac_) {
+    rte_eth_promiscuous_enable(id_);
+  } else {
+    rte_eth_promiscuous_disable(id_);
+  }
 }
 
 Port::~Port() {

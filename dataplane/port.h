@@ -34,6 +34,9 @@ class Port {
  public:
   // Attaches, configures and starts. The error is one sentence that says what to do.
   static net::Result<std::unique_ptr<Port>> open(const PortSpec& spec, rte_mempool* pool);
+  // Gives the running device another MTU, MAC address or promiscuity; workers and device of `wanted` are not looked at.
+  // On an error the device is as it was.
+  net::Status<> change(const PortSpec& wanted);
   // Stops and detaches. No worker may poll it any more.
   ~Port();
   Port(const Port&) = delete;
@@ -51,6 +54,9 @@ class Port {
   explicit Port(PortSpec spec) : spec_(std::move(spec)) {}
   [[nodiscard]] net::Status<> attach();
   [[nodiscard]] net::Status<> start(rte_mempool* pool);
+  [[nodiscard]] net::Status<> set_mtu(uint16_t mtu);
+  void set_mac(const net::MacAddr& mac);
+  void set_promiscuity();
   [[nodiscard]] net::Error failure(const std::string& what, int error) const;
 
   PortSpec spec_;
@@ -58,6 +64,9 @@ class Port {
   bool attached_ = false;
   bool started_ = false;
   net::MacAddr mac_;
+  net::MacAddr device_mac_;   // its own, before any was set
+  bool foreign_mac_ = false;  // the device refused to take mac_
+  uint32_t mtu_limit_ = 0;    // what a packet buffer holds, bytes
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool verifies_ipv4_checksum_ = false;

@@ -51,9 +51,10 @@ void check_document(std::string_view text, sluice::config::Format format) {
   options.format = format;
   auto document = sluice::config::parse_document(text, options);
   if (!document) return;
-  const auto objects = ObjectSet::from_document(std::move(*document));
+  const auto objects = ObjectSet::from_document(std::move(*document), sluice::config::validate);
   if (objects) {
     check_round_trip(*objects);
+    expect(sluice::config::validate(*objects).empty(), "accepted with a fault");
   } else {
     expect(!objects.error().faults.empty(), "refused without a fault");
   }
@@ -64,9 +65,8 @@ void check_delta(std::string_view text) {
   if (!delta) return;
   ObjectSet objects = load(small_document);
   const std::string before = objects.to_text({});
-  auto change = objects.apply(std::move(*delta));
+  auto change = objects.apply(std::move(*delta), sluice::config::validate);
   if (change) {
-    (void)sluice::config::validate(objects, *change);
     check_round_trip(objects);
     objects.revert(std::move(*change));
   }

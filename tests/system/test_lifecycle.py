@@ -16,7 +16,7 @@ from cluster import Cluster
 from netns import Lab, execute, wait_until
 from probes import ping
 from router import SLUICED, Options, Router
-from two_hosts import RIGHT, TwoHosts
+from two_hosts import RIGHT, ROUTER_LEFT, TwoHosts
 
 MIB = 1 << 20
 DPDK_SAYS = r"(EAL|TELEMETRY|PMD|ETHDEV|\w+_?BUS):"
@@ -53,6 +53,33 @@ def test_restart_loads_the_last_good_configuration(hosts: TwoHosts) -> None:
     assert router.stop() == 0
     router.start()
     assert "198.51.100.0/24" in {route["destination"] for route in router.routes()}
+    ping(hosts.left, RIGHT)
+
+
+def test_open_device_follows_the_configuration(hosts: TwoHosts) -> None:
+    router = hosts.start().router
+    changed = hosts.document()
+    left = changed["items"][0]["spec"]["interfaces"][0]
+    left["mtu"], left["mac"] = 1400, "02:00:00:00:00:77"
+    router.apply(changed)
+    assert " mtu 1400 " in hosts.middle.run("ip", "link", "show", "dev", "r-left").stdout
+    ping(hosts.left, RIGHT)
+    assert "02:00:00:00:00:77" in hosts.left.run("ip", "neigh", "show", "to", ROUTER_LEFT).stdout
+    router.apply(hosts.document())
+    assert " mtu 1500 " in hosts.middle.run("ip", "link", "show", "dev", "r-left").stdout
+    ping(hosts.left, RIGHT)
+    assert "02:00:00:00:00:77" not in hosts.left.run("ip", "neigh", "show", "to", ROUTER_LEFT).stdout
+
+
+def test_refused_change_leaves_open_devices_as_they_were(hosts: TwoHosts) -> None:
+    router = hosts.start().router
+    broken = hosts.document()
+    interfaces = broken["items"][0]["spec"]["interfaces"]
+    interfaces[0]["mtu"] = 1400
+    interfaces.append({"name": "other0", "device": "net_af_packet7,iface=nowhere", "role": "uplink",
+                       "addresses": ["10.9.0.1/24"]})
+    assert router.put(broken).status >= 400
+    assert " mtu 1500 " in hosts.middle.run("ip", "link", "show", "dev", "r-left").stdout
     ping(hosts.left, RIGHT)
 
 

@@ -43,10 +43,10 @@ inline std::string service(const std::string& name, const std::string& cluster_i
          cluster_ip + R"(", "ports": [{"port": 80}]}})";
 }
 
-inline Result<ObjectSet, ParseFailure> load(std::string_view text, const Options& options = {}) {
+inline Result<ObjectSet, ParseFailure> load(std::string_view text, const Options& options = {}, Rules rules = nullptr) {
   auto document = parse_document(text, options);
   if (!document) return document.error();
-  return ObjectSet::from_document(std::move(*document));
+  return ObjectSet::from_document(std::move(*document), rules);
 }
 
 // "pointer: message" of each, for comparing.
@@ -57,10 +57,10 @@ inline std::vector<std::string> lines(const std::vector<Finding>& findings) {
   return out;
 }
 
-// What parsing finds wrong, or else what validation does.
+// Everything that is wrong with a document.
 inline std::vector<Fault> faults_of(std::string_view text, const Options& options = {}) {
-  const auto objects = load(text, options);
-  if (objects) return validate(*objects);
+  const auto objects = load(text, options, validate);
+  if (objects) return {};
   if (objects.error().syntax) return {{"", "", "", "", objects.error().syntax->text()}};
   return objects.error().faults;
 }

@@ -10,7 +10,9 @@
 namespace sluice::config {
 namespace {
 
+using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 using Lines = std::vector<std::string>;
 
 TEST(ConfigObjectSet, OrderOfObjectsIsIrrelevantAndTextComesOutSorted) {
@@ -90,6 +92,37 @@ TEST(ConfigDelta, WithFaultsChangesNothing) {
   EXPECT_EQ(lines(change.error().faults),
             (Lines{"/upsert/1/spec/clusterIP: \"x\" is not an IPv4 or IPv6 address or \"None\""}));
   EXPECT_EQ(objects.to_text({}), before);
+}
+
+constexpr std::string_view overlapping_pools = R"(
+  {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "a"}, "spec": {"cidr": "10.244.0.0/16"}},
+  {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "b"}, "spec": {"cidr": "10.244.0.0/20"}})";
+
+TEST(ConfigDocument, FaultsInObjectsAndBetweenThemComeOutAtOnce) {
+  std::string gateway(gateway_object);
+  gateway.replace(gateway.find("\"net_null0\""), 11, "7");
+  const Lines faults = lines(faults_of(list_of({gateway, service("c", "x"), std::string(overlapping_pools)})));
+  EXPECT_THAT(faults, UnorderedElementsAre(HasSubstr("/items/0/spec/interfaces/0/device: "),
+                                           HasSubstr("/items/1/spec/clusterIP: "), HasSubstr("/items/3/spec/cidr: ")));
+}
+
+TEST(ConfigDelta, FaultsInObjectsAndBetweenThemComeOutAtOnceAndChangeNothing) {
+  ObjectSet objects = valid_set(list_with_gateway({service("a", "10.96.0.1")}));
+  const std::string before = objects.to_text({});
+  std::string gateway(gateway_object);
+  gateway.replace(gateway.find("\"net_null0\""), 11, "7");
+  std::string second(gateway_object);
+  second.replace(second.find("\"default\""), 9, "\"other\"");
+  const auto change = objects.apply(delta("\"upsert\": [" + gateway + "," + second + "," + service("c", "10.96.0.1") +
+                                          "," + std::string(overlapping_pools) + "]"),
+                                    validate);
+  ASSERT_FALSE(change);
+  EXPECT_THAT(lines(change.error().faults),
+              UnorderedElementsAre(HasSubstr("/upsert/0/spec/interfaces/0/device: "),
+                                   HasSubstr("/upsert/1/metadata/name: "), HasSubstr("/upsert/2/spec/clusterIP: "),
+                                   HasSubstr("/upsert/4/spec/cidr: ")));
+  EXPECT_EQ(objects.to_text({}), before);
+  EXPECT_EQ(objects.config(), valid_set(before).config());
 }
 
 TEST(ConfigDelta, RevertRestoresEverything) {
