@@ -111,8 +111,8 @@ class ObjectSet {
     ObjectKey key;
     Stored stored;
     Typed typed;
-    bool faulty = false;     // `typed` is what could be read
-    bool surplus = false;    // a second GatewayConfiguration
+    bool faulty = false;   // `typed` is what could be read
+    bool surplus = false;  // a second GatewayConfiguration
   };
 
   [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, uint64_t document,

@@ -113,7 +113,8 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
     return resolve(mbuf, l3, egress.interface, egress.neighbor, packet.original);
   }
   neighbor.mark_used();
-  if (packet.original != nullptr) [[unlikely]] context_.discard(packet.original);
+  if (packet.original != nullptr) [[unlikely]]
+    context_.discard(packet.original);
   send_to(mbuf, l3, egress.interface, link.mac);
 }
 

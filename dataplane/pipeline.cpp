@@ -362,7 +362,8 @@ void Pipeline::run(FlowBurst<F>& burst) {
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
     // An earlier packet of the burst ended a connection: its record may serve another one by now.
-    if (table.counters().removed != removed) [[unlikely]] ids[i] = table.find(packet.key, packet.hash);
+    if (table.counters().removed != removed) [[unlikely]]
+      ids[i] = table.find(packet.key, packet.hash);
     if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (ids[i] == nat::no_flow) {
@@ -477,8 +478,8 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
       [[unlikely]] {
     // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
     if (state == NeighborState::Failed) {
-      icmp_.send_error<F>(packet, IcmpError::Unreachable,
-                          F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address, 0, nullptr);
+      icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
+                          0, nullptr);
       return context_.drop(packet.mbuf, DropReason::NeighborFailed);
     }
     packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);

@@ -151,9 +151,9 @@ net::Status<> Port::change(const PortSpec& wanted) {
 
 net::Status<> Port::set_mtu(uint16_t mtu) {
   if (mtu > mtu_limit_) {
-    return failure("an MTU of " + std::to_string(mtu) + " does not fit a packet buffer; the most is " +
-                       std::to_string(mtu_limit_),
-                   0);
+    return failure(
+        "an MTU of " + std::to_string(mtu) + " does not fit a packet buffer; the most is " + std::to_string(mtu_limit_),
+        0);
   }
   const int error = rte_eth_dev_set_mtu(id_, mtu);
   // Not every software device can; those carry whatever fits a packet buffer.

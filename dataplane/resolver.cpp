@@ -143,8 +143,8 @@ void Resolver::hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef
     context_.drop(mbuf, reason);
   };
   uint32_t index = ref == no_neighbor ? no_neighbor : neighbor_index(ref);
-  if (index != no_neighbor && (!table[index].live.load(std::memory_order_acquire) ||
-                               table[index].load().epoch != neighbor_epoch(ref))) {
+  if (index != no_neighbor &&
+      (!table[index].live.load(std::memory_order_acquire) || table[index].load().epoch != neighbor_epoch(ref))) {
     return drop(DropReason::NeighborFailed);
   }
   if (index == no_neighbor) {

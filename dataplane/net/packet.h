@@ -19,7 +19,7 @@ enum class FragmentKind : uint8_t { Whole, First, Later };
 
 struct Packet {
   rte_mbuf* mbuf = nullptr;
-  rte_mbuf* original = nullptr;                // a copy as it was sent, while the neighbour is not known (ICMP-5)
+  rte_mbuf* original = nullptr;               // a copy as it was sent, while the neighbour is not known (ICMP-5)
   uint16_t l3 = 0;                            // offset of the (innermost) IP header
   uint16_t l4 = 0;                            // offset behind IP options and extension headers
   uint16_t l3_length = 0;                     // bytes of the IP packet, header included

@@ -117,10 +117,10 @@ TEST(ConfigDelta, FaultsInObjectsAndBetweenThemComeOutAtOnceAndChangeNothing) {
                                           "," + std::string(overlapping_pools) + "]"),
                                     validate);
   ASSERT_FALSE(change);
-  EXPECT_THAT(lines(change.error().faults),
-              UnorderedElementsAre(HasSubstr("/upsert/0/spec/interfaces/0/device: "),
-                                   HasSubstr("/upsert/1/metadata/name: "), HasSubstr("/upsert/2/spec/clusterIP: "),
-                                   HasSubstr("/upsert/4/spec/cidr: ")));
+  EXPECT_THAT(
+      lines(change.error().faults),
+      UnorderedElementsAre(HasSubstr("/upsert/0/spec/interfaces/0/device: "), HasSubstr("/upsert/1/metadata/name: "),
+                           HasSubstr("/upsert/2/spec/clusterIP: "), HasSubstr("/upsert/4/spec/cidr: ")));
   EXPECT_EQ(objects.to_text({}), before);
   EXPECT_EQ(objects.config(), valid_set(before).config());
 }
