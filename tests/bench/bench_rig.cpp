@@ -1,0 +1,206 @@
+#include "tests/bench/bench_rig.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sched.h>
+
+#include <rte_cycles.h>
+#include <rte_eth_ring.h>
+#include <rte_ring.h>
+
+#include "config/json.h"
+#include "config/object_set.h"
+#include "config/validate.h"
+#include "control/plan.h"
+#include "dataplane/eal.h"
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
+
+namespace sluice::bench {
+namespace {
+
+constexpr unsigned buffers = 512;
+constexpr unsigned ring_slots = 1024;
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "bench: %s\n", what.c_str());
+  std::exit(1);
+}
+
+struct Wires {
+  rte_ring* receive[2];
+  rte_ring* transmit[2];
+};
+
+// DPDK's environment and the two ports, once per process.
+const Wires& wires() {
+  static const Wires made = [] {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    if (sched_getaffinity(0, sizeof cpus, &cpus) != 0) fail("no CPU affinity");
+    dataplane::EalOptions options;
+    options.control_cpu = CPU_COUNT(&cpus) - 1;  // this thread; the last CPU is the quietest
+    options.worker_cpus = {0};
+    options.memory_mib = 192;
+    // valgrind's address space is too small for the reservations of hugepages.
+    if (getenv("SLUICE_BENCH_NO_HUGE") != nullptr) options.hugepages = dataplane::Hugepages::Never;
+    auto eal = dataplane::Eal::init(options);
+    if (!eal) fail(eal.error().message);
+    static std::unique_ptr<dataplane::Eal> kept = std::move(*eal);
+    Wires wires{};
+    for (const int side : {0, 1}) {
+      const std::string name(1, static_cast<char>('a' + side));
+      wires.receive[side] =
+          rte_ring_create(("bench_rx_" + name).c_str(), ring_slots, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      wires.transmit[side] =
+          rte_ring_create(("bench_tx_" + name).c_str(), ring_slots, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      if (wires.receive[side] == nullptr || wires.transmit[side] == nullptr) fail("no memory for rings");
+      if (rte_eth_from_rings(name.c_str(), &wires.receive[side], 1, &wires.transmit[side], 1, 0) < 0)
+        fail("no ring ports");
+    }
+    return wires;
+  }();
+  return made;
+}
+
+std::string text(const std::vector<config::Fault>& faults) {
+  std::string out;
+  for (const config::Fault& fault : faults) out += fault.text() + "\n";
+  return out;
+}
+
+}  // namespace
+
+double Distribution::quantile(double part) const {
+  uint64_t total = 0;
+  for (const uint32_t count : counts_) total += count;
+  const auto wanted = static_cast<uint64_t>(static_cast<double>(total) * part);
+  uint64_t below = 0;
+  size_t cycles = 0;
+  while (cycles + 1 < counts_.size() && below + counts_[cycles] <= wanted) below += counts_[cycles++];
+  return static_cast<double>(cycles);
+}
+
+void Shape::write(rte_mbuf* mbuf, const Tuple& tuple) const {
+  rte_pktmbuf_reset(mbuf);
+  mbuf->data_len = static_cast<uint16_t>(frame_.size());
+  mbuf->pkt_len = static_cast<uint32_t>(frame_.size());
+  auto* const data = rte_pktmbuf_mtod(mbuf, uint8_t*);
+  std::memcpy(data, frame_.data(), frame_.size());
+  uint8_t* const ip = data + inner_;
+  std::memcpy(ip + 12, &tuple.src, 4);
+  std::memcpy(ip + 16, &tuple.dst, 4);
+  std::memcpy(ip + 20, &tuple.src_port, 2);
+  std::memcpy(ip + 22, &tuple.dst_port, 2);
+  net::store(ip + 10, uint16_t{0});
+  net::store(ip + 10, net::checksum(ip, net::ipv4_header_length));
+}
+
+BenchRig::BenchRig(const Options& options) {
+  (void)wires();
+  dataplane::DataplaneOptions plane_options;
+  plane_options.workers = 1;
+  plane_options.mbufs = 4 * buffers - 1;
+  plane_options.connections = options.connections;
+  plane_options.fib = {.max_routes_v4 = options.routes, .max_routes_v6 = 1024, .groups_v4 = 1024, .groups_v6 = 2048};
+  auto plane = dataplane::Dataplane::create(plane_options);
+  if (!plane) fail(plane.error().message);
+  plane_ = std::move(*plane);
+  plane_->publisher().online(0);
+  deployment_ = std::make_unique<control::Deployment>(*plane_);
+  for (unsigned i = 0; i < buffers; ++i) {
+    stock_.push_back(rte_pktmbuf_alloc(plane_->pool()));
+    if (stock_.back() == nullptr) fail("no packet buffers");
+  }
+}
+
+BenchRig::~BenchRig() {
+  give_back();
+  for (rte_mbuf* mbuf : stock_) rte_pktmbuf_free(mbuf);
+  plane_->publisher().offline(0);
+  deployment_.reset();
+  plane_.reset();
+}
+
+void BenchRig::load(const std::string& document_text) {
+  auto document = config::parse_document(document_text);
+  if (!document) fail("the document is no JSON or has faults: " + text(document.error().faults));
+  auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
+  if (!objects) fail(text(objects.error().faults));
+  control::Plan plan = control::make_plan(objects->config());
+  const auto wait_for = [this](uint64_t token) {
+    while (!plane_->publisher().passed(token)) (void)turn();
+  };
+  if (auto opened = deployment_->open_ports(plan); !opened) fail(opened.error().message);
+  wait_for(deployment_->announce(plan));
+  if (auto installed = deployment_->install_routes(plan); !installed) fail(installed.error().message);
+  wait_for(deployment_->publish(objects->config(), std::move(plan), services_));
+  deployment_->finish();
+  for (int i = 0; i < 20; ++i) {  // what the router says when it starts
+    advance_clock(500);
+    (void)turn();
+    (void)discard_output();
+  }
+}
+
+rte_mbuf* BenchRig::take() {
+  give_back();
+  if (stock_.size() <= buffers / 2) {  // the router dropped some
+    stock_.push_back(rte_pktmbuf_alloc(plane_->pool()));
+    if (stock_.back() == nullptr) fail("packet buffers are lost");
+  }
+  rte_mbuf* const mbuf = stock_.front();
+  stock_.pop_front();
+  return mbuf;
+}
+
+void BenchRig::give_back() {
+  stock_.insert(stock_.end(), out_.begin(), out_.end());
+  out_.clear();
+}
+
+void BenchRig::offer(Side side, rte_mbuf* const* frames, unsigned count) {
+  if (rte_ring_sp_enqueue_bulk(wires().receive[static_cast<int>(side)], reinterpret_cast<void* const*>(frames), count,
+                               nullptr) != count) {
+    fail("a receive ring is full");
+  }
+}
+
+uint64_t BenchRig::turn() {
+  dataplane::Worker& worker = plane_->worker(0);
+  const uint64_t begin = rte_rdtsc();
+  (void)worker.run_once();
+  return rte_rdtsc() - begin;
+}
+
+const std::vector<rte_mbuf*>& BenchRig::collect() {
+  void* items[128];
+  for (rte_ring* ring : wires().transmit) {
+    while (const unsigned count = rte_ring_sc_dequeue_burst(ring, items, 128, nullptr)) {
+      for (unsigned i = 0; i < count; ++i) out_.push_back(static_cast<rte_mbuf*>(items[i]));
+    }
+  }
+  return out_;
+}
+
+size_t BenchRig::discard_output() {
+  const size_t count = collect().size();
+  give_back();
+  return count;
+}
+
+void BenchRig::advance_clock(nat::Millis milliseconds) { plane_->worker(0).advance_clock(milliseconds); }
+
+std::string BenchRig::drops() const {
+  std::string out;
+  for (size_t reason = 0; reason < net::drop_reason_count; ++reason) {
+    const uint64_t count = counters().drops[reason];
+    if (count == 0) continue;
+    out += (out.empty() ? "" : ", ") + std::string(net::name(static_cast<net::DropReason>(reason))) + " " +
+           std::to_string(count);
+  }
+  return out;
+}
+
+}  // namespace sluice::bench
