@@ -359,8 +359,9 @@ void Pipeline::run(FlowBurst<F>& burst) {
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
     // An earlier packet of the burst ended a connection: its record may serve another one by now.
-    if (table.counters().removed != removed) [[unlikely]]
+    if (table.counters().removed != removed) [[unlikely]] {
       ids[i] = table.find(packet.key, packet.hash);
+    }
     if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (ids[i] == nat::no_flow) {
