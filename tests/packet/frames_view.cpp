@@ -64,9 +64,10 @@ void verify_l4(const Bytes& l3, const Ip& ip, size_t l4) {
   const bool v4 = ip.src.address.is_v4();
   if (!v4 && l4 != net::ipv6_header_length) {
     // DPDK computes the pseudo header's length from the payload length: without the extension header.
-    Bytes plain(l3.begin(), l3.begin() + net::ipv6_header_length);
-    plain.insert(plain.end(), l3.begin() + static_cast<std::ptrdiff_t>(l4), l3.end());
+    Bytes plain = l3;
+    plain.erase(plain.begin() + net::ipv6_header_length, plain.begin() + static_cast<std::ptrdiff_t>(l4));
     net::store_be16(&plain[4], static_cast<uint16_t>(plain.size() - net::ipv6_header_length));
+    plain[6] = ip.protocol;
     return verify_l4(plain, ip, net::ipv6_header_length);
   }
   if (ip.protocol == net::protocol::icmp) {
