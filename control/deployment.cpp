@@ -79,6 +79,13 @@ Deployment::~Deployment() = default;
 net::Status<> Deployment::open_ports(const Plan& plan) {
   opened_.clear();
   changed_.clear();
+  size_t names = interface_index_.size();
+  for (const PlannedInterface& interface : plan.interfaces) names += interface_index_.contains(interface.name) ? 0 : 1;
+  if (names > dataplane::max_interfaces) {
+    return net::Error{
+        fmt::format("interfaces: more than {} different names since the start; use names again or start anew",
+                    dataplane::max_interfaces)};
+  }
   for (const PlannedInterface& interface : plan.interfaces) {
     dataplane::PortSpec spec;
     spec.device = interface.device;

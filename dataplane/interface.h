@@ -38,6 +38,14 @@ struct Interface {
       return primary_v6;
     }
   }
+  // Whether what comes in here may have this source (SPOOF-1): of a pod, only its own addresses.
+  [[nodiscard]] bool may_come_from(const net::IpAddr& source) const {
+    if (role != Role::Workload || pod_addresses.empty()) return true;
+    for (const net::IpAddr& pod : pod_addresses) {
+      if (pod == source) return true;
+    }
+    return false;
+  }
   // The own address to speak to `peer` with: one of its subnet, else the primary one.
   [[nodiscard]] net::IpAddr source_for(const net::IpAddr& peer) const {
     for (const net::Prefix& prefix : prefixes) {

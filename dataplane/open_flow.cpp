@@ -62,7 +62,6 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
-  context_.counters.add(Event::ServiceFlows);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
@@ -114,8 +113,12 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
   uint64_t reply_hash = hasher(reply);
+  // An identifier may be 0, what stands in the place of a port otherwise is 0 because there is none (flow_key.h).
+  constexpr uint8_t icmp = F::is_v4 ? net::protocol::icmp : net::protocol::icmpv6;
+  constexpr uint8_t echo_request = F::is_v4 ? net::icmpv4::echo_request : net::icmpv6::echo_request;
   const bool has_port = packet.protocol == net::protocol::tcp || packet.protocol == net::protocol::udp ||
-                        packet.protocol == net::protocol::sctp || packet.key.src_port != net::be16{};
+                        packet.protocol == net::protocol::sctp || packet.key.src_port != net::be16{} ||
+                        (packet.protocol == icmp && packet.has_ports && packet.l4_header()[0] == echo_request);
   const auto here_and_free = [&](net::be16 port) {
     reply.dst_port = port;
     reply_hash = hasher(reply);
@@ -132,7 +135,9 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
       masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last} : nat::every_port;
   const bool taken_elsewhere =
       workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && clashes_.recent(reply_hash, context_.now);
-  if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet);
+  const bool to_service = service != nat::no_service;
+  if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet, to_service);
+  if (masquerade && taken_elsewhere && !has_port) return reject_exhausted(packet, to_service);
 
   nat::Opened opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
   if (opened.status == nat::OpenStatus::Full && table.evict([this](nat::ConnectionId id) { forget<F>(id); })) {
@@ -140,8 +145,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
   }
   // MASQ-7: another connection of the client has this tuple towards the endpoint.
-  if (opened.status == nat::OpenStatus::ReplyClash && has_port) {
-    if (!take_port(range)) return reject_exhausted(packet);
+  if (opened.status == nat::OpenStatus::ReplyClash && (has_port || masquerade)) {
+    if (!has_port || !take_port(range)) return reject_exhausted(packet, to_service);
     opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
@@ -168,6 +173,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   nat::Connection& connection = table.connection(id);
   connection.ingress = packet.ingress;
   connection.service = service;
+  if (to_service) context_.counters.add(Event::ServiceFlows);
   if (masquerade) {
     connection.flags |= nat::connection_flag::masqueraded;
     context_.counters.add(Event::Masqueraded);
@@ -180,12 +186,13 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   forward_flow(packet, opened.flow);
 }
 
-// MASQ-6: no port is left towards this destination (RFC 5508 REQ-8: administratively prohibited).
+// MASQ-6: no port is left towards this destination (RFC 5508 REQ-8: administratively prohibited). Only a service's
+// address is ours to answer from (ICMP-8).
 template <class F>
-void Pipeline::reject_exhausted(FlowPacket<F>& packet) {
+void Pipeline::reject_exhausted(FlowPacket<F>& packet, bool to_service) {
   icmp_.send_error<F>(packet, IcmpError::Unreachable,
                       F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
-                      &packet.key.dst);
+                      to_service ? &packet.key.dst : nullptr);
   context_.drop(packet.mbuf, DropReason::SnatExhausted);
 }
 

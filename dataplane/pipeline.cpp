@@ -206,11 +206,8 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
 template <class F>
 void Pipeline::enter(FlowPacket<F>& packet) {
   if (packet.tunnel_source == net::no_tunnel_source) {
-    const Interface& ingress = context_.interface(packet.ingress);
-    if (ingress.role == Role::Workload && !ingress.pod_addresses.empty()) {
-      bool own = false;
-      for (const net::IpAddr& pod : ingress.pod_addresses) own = own || pod == net::IpAddr(packet.key.src);
-      if (!own) return context_.drop(packet.mbuf, DropReason::SpoofedSource);  // SPOOF-1
+    if (!context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
     }
   }
   if (packet.fragment != FragmentKind::Whole && !settle_fragment(packet)) return;
@@ -362,8 +359,9 @@ void Pipeline::run(FlowBurst<F>& burst) {
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
     // An earlier packet of the burst ended a connection: its record may serve another one by now.
-    if (table.counters().removed != removed) [[unlikely]]
+    if (table.counters().removed != removed) [[unlikely]] {
       ids[i] = table.find(packet.key, packet.hash);
+    }
     if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (ids[i] == nat::no_flow) {
@@ -547,6 +545,16 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
     (void)context_.tables.rings->send(context_.worker, net::owner_of(packet.hash, context_.tables.workers), message);
     return context_.drop(packet.mbuf, DropReason::FlowGone);
   }
+  // Before services: who may not have this source gets no endpoint either.
+  if (packet.tunnel_source == net::no_tunnel_source) {
+    const Interface& ingress = context_.interface(packet.ingress);
+    if (ingress.rpf != ReversePathFilter::Off) {
+      const Egress back = output_.route<F>(packet.key.src, packet.hash);
+      const bool wrong = !back.forwards() || (ingress.rpf == ReversePathFilter::Strict &&
+                                              (back.interface != packet.ingress || back.tunnel != no_tunnel));
+      if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
+    }
+  }
   const Snapshot& now = *context_.snapshot;
   const HopKind kind = (*context_.tables.next_hops)[hop].kind;
   if (kind == HopKind::Service || kind == HopKind::Local) {
@@ -556,15 +564,6 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
       if (frontend != nullptr) return open_to_service(packet, *frontend);
     }
     return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
-  }
-  if (packet.tunnel_source == net::no_tunnel_source) {
-    const Interface& ingress = context_.interface(packet.ingress);
-    if (ingress.rpf != ReversePathFilter::Off) {
-      const Egress back = output_.route<F>(packet.key.src, packet.hash);
-      const bool wrong = !back.forwards() || (ingress.rpf == ReversePathFilter::Strict &&
-                                              (back.interface != packet.ingress || back.tunnel != no_tunnel));
-      if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
-    }
   }
   const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
   if (!egress.forwards()) return refuse(packet, egress);

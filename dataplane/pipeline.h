@@ -112,7 +112,7 @@ class Pipeline {
   template <class F>
   [[nodiscard]] const typename F::Addr& masquerade_address(const Egress& egress) const;
   template <class F>
-  void reject_exhausted(net::FlowPacket<F>& packet);
+  void reject_exhausted(net::FlowPacket<F>& packet, bool to_service);
   template <class F>
   void forget(nat::ConnectionId id);
   template <class F>

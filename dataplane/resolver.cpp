@@ -185,8 +185,12 @@ void Resolver::ask(uint32_t index, bool broadcast) {
   const MacAddr known = neighbor.load().mac;
   const Interface& interface = context_.interface(neighbor.interface);
   if (neighbor.address.is_v4()) {
-    send_arp(neighbor.interface, RTE_ARP_OP_REQUEST, broadcast ? MacAddr::broadcast() : known,
-             interface.source_for(neighbor.address).v4(), MacAddr{}, neighbor.address.v4());
+    net::Ipv4Addr source = interface.source_for(neighbor.address).v4();
+    // A pod's port has no address, or one that is every node's: the node's own instead (ARP-2).
+    const bool nobodys = source.is_unspecified() || (interface.role == Role::Workload && source.is_link_local());
+    if (nobodys) source = context_.snapshot->router_v4;
+    send_arp(neighbor.interface, RTE_ARP_OP_REQUEST, broadcast ? MacAddr::broadcast() : known, source, MacAddr{},
+             neighbor.address.v4());
   } else {
     send_solicit(neighbor.interface, neighbor.address.v6(), broadcast ? nullptr : &known);
   }
@@ -299,6 +303,7 @@ void Resolver::on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface_index) {
     return context_.drop(mbuf, sender_mac == interface.mac ? DropReason::ArpNotForUs : DropReason::ArpConflict);
   }
   if (!sender.is_unspecified()) {
+    if (!interface.may_come_from(sender)) return context_.drop(mbuf, DropReason::SpoofedSource);
     const uint32_t known = find(interface_index, sender);
     // An answer to us, or a gratuitous announcement of what we know (ARP-6).
     if (known != no_neighbor) learn(known, sender_mac, operation == RTE_ARP_OP_REPLY || sender == target);
@@ -414,6 +419,10 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
   const auto target = net::load<net::Ipv6Addr>(icmp + 8);
   const auto source = net::IpHeader<net::V6>::source(l3);
   if (target.is_multicast()) return context_.drop(mbuf, DropReason::NdMalformed);
+  // A pod's link-local address is nobody's business but its link's.
+  if (!source.is_unspecified() && !source.is_link_local() && !interface.may_come_from(source)) {
+    return context_.drop(mbuf, DropReason::SpoofedSource);
+  }
   MacAddr link_layer;
   const uint8_t wanted = solicit ? nd_option_source : nd_option_target;
   for (uint16_t at = nd_message_length; at + nd_option_length <= length;) {

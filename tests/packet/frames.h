@@ -4,6 +4,7 @@
 // Endpoints are written "10.0.0.1:53" and "[2001:db8::1]:53". The text of a packet:
 //   udp 10.0.0.1:53>10.0.0.2:1000 ttl 63            tcp SA 10.0.0.1:80>10.0.0.2:1000 ttl 63 df
 //   echo 10.0.0.1>10.0.0.2 id 7 ttl 63              icmp 3/4 mtu 1400 10.0.0.1>10.0.0.2 ttl 64 [ quoted packet ]
+//   sctp 10.0.0.1:80>10.0.0.2:1000 ttl 63
 //   udp 10.0.0.1>10.0.0.2 ttl 63 frag 1480 len 200  arp request 192.0.2.1? from 192.0.2.10
 // in front of it "vxlan A>B vni 4096 | " or "ipip A>B | " for each tunnel.
 #pragma once
@@ -41,8 +42,8 @@ struct Ip {
   bool df = false;
   bool mf = false;
   uint16_t offset = 0;  // bytes
-  uint8_t flags = 0;    // TCP
-  uint32_t seq = 0;
+  uint8_t flags = 0;    // TCP; of SCTP the type of the chunk
+  uint32_t seq = 0;     // TCP; of SCTP the verification tag
   uint32_t ack = 0;
   uint8_t type = 0;  // ICMP
   uint8_t code = 0;
@@ -65,6 +66,8 @@ struct Ip {
 [[nodiscard]] Ip tcp(const Endpoint& src, const Endpoint& dst, std::string_view flags);  // letters of "SAFRPU"
 [[nodiscard]] Ip echo(const Endpoint& src, const Endpoint& dst, uint16_t id);
 [[nodiscard]] Ip echo_reply(const Endpoint& src, const Endpoint& dst, uint16_t id);
+// One chunk of `payload`; the 12 bytes of the common header with `vtag` and the CRC32c are in front of it.
+[[nodiscard]] Ip sctp(const Endpoint& src, const Endpoint& dst, uint8_t chunk, uint32_t vtag = 0x01020304);
 [[nodiscard]] Ip icmp_error(const Endpoint& src, const Endpoint& dst, uint8_t type, uint8_t code, const Bytes& quoted,
                             uint32_t rest = 0);
 // The error cut to the IP header and 8 bytes of its quoted packet (RFC 792).
@@ -81,8 +84,11 @@ struct VxlanOptions {
 [[nodiscard]] Bytes vxlan(const Endpoint& src, const Endpoint& dst, const Bytes& inner, const VxlanOptions& options);
 [[nodiscard]] Bytes ipip(const Endpoint& src, const Endpoint& dst, const Bytes& inner, uint8_t tos = 0);
 
-// An IPv4 packet cut so that the first fragment carries `first` bytes behind the IP header (a multiple of 8).
-[[nodiscard]] std::vector<Bytes> fragments(const Bytes& packet, size_t first);
+// A packet cut so that the first fragment carries `first` bytes behind the IP header (a multiple of 8). `id` is the
+// identification of an IPv6 datagram; an IPv4 packet has one.
+[[nodiscard]] std::vector<Bytes> fragments(const Bytes& packet, size_t first, uint32_t id = 0x12345678);
+// The datagram again, of the IP packets of its two fragments.
+[[nodiscard]] Bytes reassembled(const Bytes& head, const Bytes& tail);
 // Writes the IPv4 header checksum again after somebody changed the header.
 void finish_ipv4(Bytes& packet);
 

@@ -1,5 +1,6 @@
 #include <stdexcept>
 
+#include <rte_hash_crc.h>
 #include <rte_ip.h>
 
 #include "dataplane/net/addr.h"
@@ -11,6 +12,9 @@ namespace {
 using net::store;
 using net::store_be16;
 using net::store_be32;
+
+constexpr size_t sctp_header_length = 12;
+constexpr size_t sctp_chunk_header_length = 4;
 
 void put_address(uint8_t* to, const net::IpAddr& address) {
   std::memcpy(to, address.bytes().data(), address.bit_length() / 8);
@@ -32,6 +36,11 @@ Bytes l4_header(const Ip& ip) {
     l4[12] = 0x50;
     l4[13] = ip.flags;
     store_be16(&l4[14], 65535);
+  } else if (ip.protocol == net::protocol::sctp) {
+    l4.resize(sctp_header_length + sctp_chunk_header_length);
+    store_be32(&l4[4], ip.seq);
+    l4[12] = ip.flags;
+    store_be16(&l4[14], static_cast<uint16_t>(sctp_chunk_header_length + ip.payload.size()));
   } else if (is_icmp(ip.protocol)) {
     l4.resize(net::icmp_header_length);
     l4[0] = ip.type;
@@ -48,6 +57,11 @@ Bytes l4_header(const Ip& ip) {
 
 void put_l4_checksum(const Ip& ip, Bytes& packet, size_t l4_offset) {
   if (ip.offset != 0 || (ip.protocol == net::protocol::udp && ip.no_checksum)) return;
+  if (ip.protocol == net::protocol::sctp) {
+    // RFC 9260 section 6.8 and appendix A: over everything with the field zero, low byte first.
+    const uint32_t crc = ~rte_hash_crc(&packet[l4_offset], static_cast<uint32_t>(packet.size() - l4_offset), ~0U);
+    return store(&packet[l4_offset + 8], crc);
+  }
   size_t at = 0;
   if (ip.protocol == net::protocol::udp) {
     at = 6;
@@ -204,6 +218,14 @@ Ip echo_reply(const Endpoint& src, const Endpoint& dst, uint16_t id) {
   return ip;
 }
 
+Ip sctp(const Endpoint& src, const Endpoint& dst, uint8_t chunk, uint32_t vtag) {
+  Ip ip = udp(src, dst);
+  ip.protocol = net::protocol::sctp;
+  ip.flags = chunk;
+  ip.seq = vtag;
+  return ip;
+}
+
 Ip icmp_error(const Endpoint& src, const Endpoint& dst, uint8_t type, uint8_t code, const Bytes& quoted,
               uint32_t rest) {
   Ip ip;
@@ -250,18 +272,47 @@ Bytes ipip(const Endpoint& src, const Endpoint& dst, const Bytes& inner, uint8_t
   return ip.bytes();
 }
 
-std::vector<Bytes> fragments(const Bytes& packet, size_t first) {
-  const auto cut = static_cast<std::ptrdiff_t>(net::ipv4_header_length + first);
-  Bytes head(packet.begin(), packet.begin() + cut);
-  Bytes tail(packet.begin(), packet.begin() + net::ipv4_header_length);
-  tail.insert(tail.end(), packet.begin() + cut, packet.end());
-  store_be16(&head[2], static_cast<uint16_t>(head.size()));
-  store_be16(&head[6], net::ipv4_more_fragments);
-  store_be16(&tail[2], static_cast<uint16_t>(tail.size()));
-  store_be16(&tail[6], static_cast<uint16_t>(first / 8));
-  finish_ipv4(head);
-  finish_ipv4(tail);
-  return {head, tail};
+std::vector<Bytes> fragments(const Bytes& packet, size_t first, uint32_t id) {
+  const bool v4 = packet[0] >> 4 == 4;
+  const size_t header_size = v4 ? net::ipv4_header_length : net::ipv6_header_length;
+  const auto part = [&](size_t from, size_t to, bool more) {
+    Bytes out(packet.begin(), packet.begin() + static_cast<std::ptrdiff_t>(header_size));
+    if (v4) {
+      store_be16(&out[2], static_cast<uint16_t>(header_size + to - from));
+      store_be16(&out[6], static_cast<uint16_t>((more ? net::ipv4_more_fragments : 0) | from / 8));
+      finish_ipv4(out);
+    } else {
+      store_be16(&out[4], static_cast<uint16_t>(8 + to - from));
+      Bytes extension{out[6], 0, 0, 0, 0, 0, 0, 0};
+      store_be16(&extension[2], static_cast<uint16_t>(from | (more ? 1 : 0)));
+      store_be32(&extension[4], id);
+      out[6] = net::protocol::fragment;
+      append(out, extension);
+    }
+    const auto body = packet.begin() + static_cast<std::ptrdiff_t>(header_size);
+    out.insert(out.end(), body + static_cast<std::ptrdiff_t>(from), body + static_cast<std::ptrdiff_t>(to));
+    return out;
+  };
+  const size_t whole = packet.size() - header_size;
+  return {part(0, first, true), part(first, whole, false)};
+}
+
+Bytes reassembled(const Bytes& head, const Bytes& tail) {
+  if (head[0] >> 4 == 4) {
+    Bytes whole = head;
+    whole.insert(whole.end(), tail.begin() + net::ipv4_header_length, tail.end());
+    store_be16(&whole[2], static_cast<uint16_t>(whole.size()));
+    store_be16(&whole[6], 0);
+    finish_ipv4(whole);
+    return whole;
+  }
+  constexpr auto payload_at = static_cast<std::ptrdiff_t>(net::ipv6_header_length + 8);
+  Bytes whole(head.begin(), head.begin() + net::ipv6_header_length);
+  whole[6] = head[net::ipv6_header_length];
+  whole.insert(whole.end(), head.begin() + payload_at, head.end());
+  whole.insert(whole.end(), tail.begin() + payload_at, tail.end());
+  store_be16(&whole[4], static_cast<uint16_t>(whole.size() - net::ipv6_header_length));
+  return whole;
 }
 
 void finish_ipv4(Bytes& packet) {

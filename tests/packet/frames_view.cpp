@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <rte_hash_crc.h>
 #include <rte_ip.h>
 
 #include "tests/packet/frames.h"
@@ -46,6 +47,13 @@ bool read_header(const Bytes& l3, bool whole, Ip& ip, size_t& l4) {
     ip.tos = static_cast<uint8_t>(load_be32(l3.data()) >> 20);
     ip.protocol = l3[6];
     ip.ttl = l3[7];
+    if (ip.protocol == net::protocol::fragment && l3.size() >= l4 + 8) {
+      const uint16_t field = load_be16(&l3[l4 + 2]);
+      ip.protocol = l3[l4];
+      ip.offset = field & 0xfff8;
+      ip.mf = (field & 1) != 0;
+      l4 += 8;
+    }
   }
   ip.src.address = address_at(&l3[v4 ? 12 : 8], v4);
   ip.dst.address = address_at(&l3[v4 ? 16 : 24], v4);
@@ -54,8 +62,23 @@ bool read_header(const Bytes& l3, bool whole, Ip& ip, size_t& l4) {
 
 void verify_l4(const Bytes& l3, const Ip& ip, size_t l4) {
   const bool v4 = ip.src.address.is_v4();
+  if (!v4 && l4 != net::ipv6_header_length) {
+    // DPDK computes the pseudo header's length from the payload length: without the extension header.
+    Bytes plain = l3;
+    plain.erase(plain.begin() + net::ipv6_header_length, plain.begin() + static_cast<std::ptrdiff_t>(l4));
+    net::store_be16(&plain[4], static_cast<uint16_t>(plain.size() - net::ipv6_header_length));
+    plain[6] = ip.protocol;
+    return verify_l4(plain, ip, net::ipv6_header_length);
+  }
   if (ip.protocol == net::protocol::icmp) {
     EXPECT_EQ(rte_raw_cksum(&l3[l4], l3.size() - l4), 0xffff) << "ICMP checksum";
+    return;
+  }
+  if (ip.protocol == net::protocol::sctp) {
+    Bytes zeroed(l3.begin() + static_cast<std::ptrdiff_t>(l4), l3.end());
+    net::store(&zeroed[8], uint32_t{0});
+    EXPECT_EQ(net::load<uint32_t>(&l3[l4 + 8]), ~rte_hash_crc(zeroed.data(), static_cast<uint32_t>(zeroed.size()), ~0U))
+        << "SCTP checksum";
     return;
   }
   const bool udp = ip.protocol == net::protocol::udp;
@@ -112,11 +135,13 @@ std::string describe(const Bytes& l3, bool whole, Ip& ip) {
   const std::string addresses = net::to_string(ip.src.address) + ">" + net::to_string(ip.dst.address);
   std::string out;
   std::string quoted;
-  const bool ports = (ip.protocol == net::protocol::udp || ip.protocol == net::protocol::tcp) && ip.offset == 0;
+  const bool ports =
+      (ip.protocol == net::protocol::udp || ip.protocol == net::protocol::tcp || ip.protocol == net::protocol::sctp) &&
+      ip.offset == 0;
   if (ports) {
     ip.src.port = load_be16(&l3[l4]);
     ip.dst.port = load_be16(&l3[l4 + 2]);
-    out = ip.protocol == net::protocol::udp ? "udp " : "tcp ";
+    out = ip.protocol == net::protocol::udp ? "udp " : ip.protocol == net::protocol::tcp ? "tcp " : "sctp ";
     if (ip.protocol == net::protocol::tcp && l3.size() >= l4 + net::tcp_header_length) {
       ip.seq = load_be32(&l3[l4 + 4]);
       ip.ack = load_be32(&l3[l4 + 8]);

@@ -171,14 +171,35 @@ std::string Rig::advance(nat::Millis milliseconds) {
   return join(out_);
 }
 
-void Rig::inject(const std::string& port, const Bytes& frame) {
-  rte_mbuf* const mbuf = rte_pktmbuf_alloc(plane_->pool());
+rte_mbuf* Rig::make_frame(const Bytes& frame, const std::vector<size_t>& cuts) {
+  rte_mbuf* first = nullptr;
+  size_t at = 0;
+  for (size_t i = 0; i <= cuts.size(); ++i) {
+    const size_t end = i == cuts.size() ? frame.size() : std::min(cuts[i], frame.size());
+    rte_mbuf* const mbuf = rte_pktmbuf_alloc(plane_->pool());
+    void* const to = mbuf == nullptr ? nullptr : rte_pktmbuf_append(mbuf, static_cast<uint16_t>(end - at));
+    if (to == nullptr || (first != nullptr && rte_pktmbuf_chain(first, mbuf) != 0)) {
+      ADD_FAILURE() << "a frame of " << frame.size() << " bytes does not fit its packet buffers";
+      rte_pktmbuf_free(mbuf);
+      break;
+    }
+    std::memcpy(to, frame.data() + at, end - at);
+    if (first == nullptr) first = mbuf;
+    at = end;
+  }
+  return first;
+}
+
+void Rig::inject(const std::string& port, const Bytes& frame, const std::vector<size_t>& cuts) {
+  rte_mbuf* const mbuf = make_frame(frame, cuts);
   ASSERT_NE(mbuf, nullptr);
-  void* const to = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size()));
-  ASSERT_NE(to, nullptr) << "a frame of " << frame.size() << " bytes does not fit a packet buffer";
-  std::memcpy(to, frame.data(), frame.size());
   const uint16_t queue = static_cast<uint16_t>(receive_hash(frame) % options_.workers);
   ASSERT_EQ(rte_ring_enqueue(Environment::instance->port(port).receive[queue], mbuf), 0);
+}
+
+std::string Rig::send_cut(const std::string& port, const Bytes& l3, const std::vector<size_t>& cuts) {
+  inject(port, ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3), cuts);
+  return run();
 }
 
 std::string Rig::send(const std::string& port, const Bytes& l3, uint16_t vlan) {
@@ -231,7 +252,12 @@ std::string Rig::try_load(const std::string& text) {
   if (auto opened = deployment_->open_ports(plan); !opened) return opened.error().message;
   if (deployment_->changes_routing(plan)) {
     if (!wait_for(deployment_->announce(plan))) return "no grace period after announce";
-    if (auto installed = deployment_->install_routes(plan); !installed) return installed.error().message;
+    if (between_) between_();
+    if (auto installed = deployment_->install_routes(plan); !installed) {
+      if (!wait_for(deployment_->retreat())) return "no grace period after retreat";
+      deployment_->abandon_ports();
+      return installed.error().message;
+    }
   }
   if (!wait_for(deployment_->publish(objects->config(), std::move(plan), services_))) return "no grace period";
   deployment_->finish();

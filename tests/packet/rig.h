@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -39,12 +40,16 @@ class Rig {
   void load(const std::string& document);
   // An error of parsing, validation or deployment; empty if it was applied.
   [[nodiscard]] std::string try_load(const std::string& document);
+  // Called in the middle of every later change of routes: workers know the new topology, routes are the old ones.
+  void between(std::function<void()> call) { between_ = std::move(call); }
 
   // Puts IP packets in Ethernet frames for the port, runs the workers until nothing moves and returns the texts of
   // all frames that came out, sorted, joined with "\n"; out() has them whole.
   std::string send(const std::string& port, const Ip& packet) { return send(port, packet.bytes()); }
   std::string send(const std::string& port, const Bytes& l3, uint16_t vlan = 0);
   std::string send_burst(const std::string& port, const std::vector<Bytes>& packets);
+  // The frame in several buffers, which end before these of its bytes (the Ethernet header counts).
+  std::string send_cut(const std::string& port, const Bytes& l3, const std::vector<size_t>& cuts);
   std::string send_frame(const std::string& port, const Bytes& frame);
   std::string send_frames(const std::string& port, const std::vector<Bytes>& frames);
   std::string run();
@@ -63,7 +68,8 @@ class Rig {
   [[nodiscard]] const dataplane::Snapshot& snapshot() const { return *deployment_->snapshot(); }
 
  private:
-  void inject(const std::string& port, const Bytes& frame);
+  [[nodiscard]] rte_mbuf* make_frame(const Bytes& frame, const std::vector<size_t>& cuts);
+  void inject(const std::string& port, const Bytes& frame, const std::vector<size_t>& cuts = {});
   bool turn();
   void collect();
   [[nodiscard]] bool wait_for(uint64_t token);
@@ -72,6 +78,7 @@ class Rig {
   std::unique_ptr<dataplane::Dataplane> plane_;
   control::ServiceCompiler services_;
   std::unique_ptr<control::Deployment> deployment_;
+  std::function<void()> between_;
   std::vector<View> out_;
   std::string announcements_;
   std::array<uint64_t, net::drop_reason_count> seen_drops_{};

@@ -1,0 +1,241 @@
+// Changes of configuration: another encapsulation under open connections, changes that fail and leave the old
+// configuration serving, and switches of single behaviours.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "encap/vxlan.h"
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+const ServiceSpec web{.name = "web",
+                      .cluster_ips = {"10.96.0.10"},
+                      .ports = {"TCP 80 8080 30080", "UDP 53 5353 30053"},
+                      .endpoints = {"10.244.34.5 node1"},
+                      .load_balancer_ip = "198.51.100.80"};
+
+class Change : public RigTest {
+ protected:
+  // The cluster of one remote node with the pool in `mode`, e.g. "vxlanMode":"Always".
+  static std::string with_mode(const std::string& mode, const std::string& node_address = "192.168.0.11",
+                               const std::string& more = "") {
+    const std::string own = R"("projectcalico.org/IPv4Address":"192.168.0.1/24",
+      "projectcalico.org/IPv4VXLANTunnelAddr":"10.244.0.0","projectcalico.org/IPv4IPIPTunnelAddr":"10.244.0.1")";
+    const std::string route = R"("routes":[{"destination":"172.30.0.0/16","via":"192.168.0.12"}])";
+    return list({gateway(route + more), node("gw", "192.168.0.1", own), node("node1", node_address),
+                 pool("pods", "10.244.0.0/16", mode), block("gw", "10.244.0.0/26"), block("node1", "10.244.34.0/26"),
+                 service(web)});
+  }
+  std::string from_node1(const std::string& mode, const Ip& packet) {
+    VxlanOptions options;
+    options.inner_destination = encap::vtep_mac("gw");
+    if (mode == vxlan_mode) return rig().send("b", vxlan("192.168.0.11", "192.168.0.1", packet.bytes(), options));
+    if (mode == ipip_mode) return rig().send("b", ipip("192.168.0.11", "192.168.0.1", packet.bytes()));
+    return rig().send("b", packet);
+  }
+  static std::string outer(const std::string& mode) {
+    if (mode == vxlan_mode) return "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | ";
+    if (mode == ipip_mode) return "b/11 ipip 192.168.0.1>192.168.0.11 | ";
+    return "b/11 ";
+  }
+
+  static constexpr const char* vxlan_mode = R"("vxlanMode":"Always")";
+  static constexpr const char* ipip_mode = R"("ipipMode":"Always")";
+  static constexpr const char* direct_mode = R"("vxlanMode":"Never")";
+};
+
+// ---- ENC-3 ---------------------------------------------------------------------------------------------
+
+TEST_P(Change, ENC3_ANewModeRoutesOpenConnectionsAnew) {
+  rig().load(with_mode(vxlan_mode));
+  std::map<std::string, std::string> connections;
+  for (int port = 1000; port < 1008; ++port) {
+    const std::string client = "198.51.100.9:" + std::to_string(port);
+    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)),
+                     outer(vxlan_mode) + "tcp S 10.244.0.0:*>10.244.34.5:8080 ttl 63"));
+    const std::string translated = rig().only().ip.src.text();
+    connections[client] = translated;
+    ASSERT_EQ(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated, "SA").with_seq(500, 101)),
+              "a/fe tcp SA 192.0.2.1:30080>" + client + " ttl 63");
+    ASSERT_NE(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)), "");
+  }
+  for (const char* mode : {ipip_mode, direct_mode, vxlan_mode, direct_mode, ipip_mode, vxlan_mode}) {
+    rig().load(with_mode(mode));
+    for (const auto& [client, translated] : connections) {
+      EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "PA").with_seq(101, 501)),
+                outer(mode) + "tcp PA " + translated + ">10.244.34.5:8080 ttl 63")
+          << "its port and address are those it had";
+      EXPECT_EQ(from_node1(mode, tcp("10.244.34.5:8080", translated, "PA").with_seq(501, 101)),
+                "a/fe tcp PA 192.0.2.1:30080>" + client + " ttl 63");
+    }
+  }
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_EQ(rig().flows(), 8u);
+}
+
+TEST_P(Change, ENC3_ENC1_CrossSubnetFollowsTheNode) {
+  constexpr const char* cross = R"("vxlanMode":"CrossSubnet")";
+  rig().load(with_mode(cross));
+  const std::string client = "192.0.2.10:1000";
+  ASSERT_TRUE(like(rig().send("a", udp(client, "192.0.2.1:30053")), "b/11 udp 192.168.0.1:*>10.244.34.5:5353 ttl 63"));
+  const std::string translated = rig().only().ip.src.text();
+  // The node gets an address in another subnet, and comes back.
+  rig().load(with_mode(cross, "172.30.0.5"));
+  EXPECT_EQ(rig().send("a", udp(client, "192.0.2.1:30053")),
+            "b/12 vxlan 192.168.0.1>172.30.0.5 vni 4096 | udp " + translated + ">10.244.34.5:5353 ttl 63");
+  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:1001", "192.0.2.1:30053")),
+                   "b/12 vxlan 192.168.0.1>172.30.0.5 vni 4096 | udp 10.244.0.0:*>10.244.34.5:5353 ttl 63"))
+      << "MASQ-5: what is new has the tunnel's address";
+  rig().load(with_mode(cross));
+  EXPECT_EQ(rig().send("a", udp(client, "192.0.2.1:30053")), "b/11 udp " + translated + ">10.244.34.5:5353 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Change, ENC3_TransitChangesAtOnce) {
+  const Ip packet = udp("192.0.2.10:5", "10.244.34.5:6");
+  for (const char* mode : {vxlan_mode, ipip_mode, direct_mode, ipip_mode, vxlan_mode}) {
+    rig().load(with_mode(mode));
+    EXPECT_EQ(rig().send("a", packet), outer(mode) + "udp 192.0.2.10:5>10.244.34.5:6 ttl 63");
+  }
+}
+
+TEST_P(Change, ENC4_ABlockThatIsGoneLeadsNowhere) {
+  rig().load(with_mode(vxlan_mode));
+  ASSERT_TRUE(like(rig().send("a", udp("192.0.2.10:1000", "192.0.2.1:30053")), "b/11 vxlan *"));
+  rig().load(list({gateway(), node("gw", "192.168.0.1"), pool("pods", "10.244.0.0/16", vxlan_mode), service(web)}));
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:1000", "192.0.2.1:30053")), "");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.244.34.5:6")), "");
+  EXPECT_EQ(rig().drops(), "blackhole 2");
+  rig().load(with_mode(vxlan_mode));
+  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:1000", "192.0.2.1:30053")), "b/11 vxlan * | udp 10.244.0.0:*"));
+}
+
+// ---- changes that fail -----------------------------------------------------------------------------------
+
+class Retreat : public Change {
+ protected:
+  void SetUp() override {
+    RigTest::SetUp();
+    rig().load(with_mode(vxlan_mode));
+    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/11 vxlan *"));
+    translated_ = rig().only().ip.src.text();
+    ASSERT_NE(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated_, "SA").with_seq(500, 101)), "");
+    ASSERT_NE(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)), "");
+  }
+  // The old configuration serves: connections, new flows, transit, what is refused.
+  void expect_unchanged(int port) {
+    SCOPED_TRACE("the old configuration");
+    EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "PA").with_seq(101, 501)),
+              outer(vxlan_mode) + "tcp PA " + translated_ + ">10.244.34.5:8080 ttl 63");
+    EXPECT_EQ(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated_, "PA").with_seq(501, 101)),
+              "a/fe tcp PA 192.0.2.1:30080>" + std::string(client) + " ttl 63");
+    const std::string other = "192.0.2.10:" + std::to_string(port);
+    EXPECT_TRUE(like(rig().send("a", udp(other, "192.0.2.1:30053")),
+                     outer(vxlan_mode) + "udp 10.244.0.0:*>10.244.34.5:5353 ttl 63"));
+    EXPECT_EQ(rig().send("a", udp(other, "192.168.0.13:6")), "b/13 udp " + other + ">192.168.0.13:6 ttl 63");
+    EXPECT_EQ(rig().send("a", udp(other, "172.30.0.9:6")), "b/12 udp " + other + ">172.30.0.9:6 ttl 63");
+    EXPECT_EQ(rig().send("a", udp(other, "172.31.0.9:6")), "a/fe udp " + other + ">172.31.0.9:6 ttl 63");
+    EXPECT_EQ(rig().drops(), "");
+  }
+  // More routes than the table of the rig has room for, and the other changes in one document.
+  static std::string too_many_routes(const std::string& interfaces, const std::string& node_address = "192.168.0.11") {
+    std::string routes;
+    for (int i = 0; i < 5000; ++i) {
+      routes += fmt::format(R"({}{{"destination":"11.{}.{}.0/24","via":"192.168.0.12"}})", i == 0 ? "" : ",", i / 256,
+                            i % 256);
+    }
+    Gateway broken;
+    broken.interfaces = interfaces;
+    broken.more = R"("routes":[{"destination":"172.31.0.0/16","via":"192.168.0.12"},)" + routes + "]";
+    return list({broken.text(), node("gw", "192.168.0.1"), node("node1", node_address),
+                 pool("pods", "10.244.0.0/16", ipip_mode), block("node1", "10.244.34.0/26")});
+  }
+
+  static constexpr const char* client = "198.51.100.9:1000";
+
+ private:
+  std::string translated_;
+};
+
+TEST_P(Retreat, UPDATE_ADeviceThatDoesNotExist) {
+  Gateway broken;
+  broken.interfaces += R"(,{"name":"fine","device":"net_ring_c","addresses":["198.19.1.1/24"]},
+    {"name":"more","device":"net_af_packet9,iface=no-such-link","addresses":["198.19.0.1/24"]})";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(like(rig().try_load(list({broken.text()})), "interface more: *no-such-link*"));
+    expect_unchanged(2000 + i);
+  }
+}
+
+TEST_P(Retreat, UPDATE_TooManyRoutes) {
+  for (int i = 0; i < 3; ++i) {
+    const std::string error = rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b));
+    ASSERT_NE(error, "");
+    EXPECT_TRUE(like(error, "*11.*")) << "names the route";
+    expect_unchanged(2000 + i);
+  }
+  rig().load(with_mode(ipip_mode));
+  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:3000", "192.0.2.1:30053")), outer(ipip_mode) + "udp 10.244.0.1:*"));
+}
+
+// The workers were told of another address, MTU and role, of a new interface and of another end of the tunnel, before
+// it failed.
+TEST_P(Retreat, UPDATE_WhatWasAnnouncedIsTakenBack) {
+  std::string a = interface_a;
+  const std::string own = "192.0.2.1/24";
+  a.replace(a.find(own), own.size(), "192.0.2.77/24");
+  std::string b = interface_b;
+  b.insert(b.find("\"addresses\""), "\"mtu\":1400,");
+  const std::string interfaces =
+      a + "," + b + R"(,{"name":"more","device":"net_ring_c","mac":"02:00:00:00:00:0c","addresses":["198.19.0.1/24"]})";
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_NE(rig().try_load(too_many_routes(interfaces, "192.168.0.13")), "");
+    (void)rig().advance(50);  // its addresses are announced again
+    expect_unchanged(2000 + i);
+    EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "192.168.0.13:6").with_df().with_payload(1472)),
+              "b/13 udp 192.0.2.10:5>192.168.0.13:6 ttl 63 df");
+    EXPECT_EQ(rig().send("a", echo("192.0.2.10", "192.0.2.1", 1)), "a/10 echo-reply 192.0.2.1>192.0.2.10 id 1 ttl 64");
+    EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "192.0.2.77:6").with_ttl(1)),
+              "a/10 icmp 11/0 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>192.0.2.77:6 ttl 1 ]");
+    (void)rig().drops();
+    (void)rig().advance(10000);
+  }
+}
+
+// PIPE-3: between the two generations nobody's packet is lost.
+TEST_P(Retreat, PIPE3_TrafficInTheMiddleOfTheChange) {
+  int calls = 0;
+  rig().between([&] {
+    ++calls;
+    expect_unchanged(2000 + calls);
+  });
+  ASSERT_NE(rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b)), "");
+  rig().load(with_mode(ipip_mode));
+  EXPECT_EQ(calls, 2);
+}
+
+// Names of interfaces have numbers for good (counters, flows and neighbours remember them), and there are so many.
+TEST_P(Retreat, UPDATE_MoreInterfacesThanThereIsRoomFor) {
+  const auto vlans = [](int first, int count) {
+    Gateway many;
+    for (int i = 0; i < count; ++i) {
+      many.interfaces += fmt::format(R"(,{{"name":"v{0}","device":"net_ring_c","vlan":{1}}})", first + i, i + 1);
+    }
+    return list({many.text()});
+  };
+  EXPECT_TRUE(like(rig().try_load(vlans(0, 1100)), "*more than 1024 *"));
+  expect_unchanged(2000);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(rig().try_load(vlans(i * 300, 300)), "");
+  EXPECT_TRUE(like(rig().try_load(vlans(900, 300)), "*more than 1024 *"));
+  (void)rig().advance(50);
+  EXPECT_EQ(rig().send("c", udp("192.0.2.10:5", "192.168.0.13:6").bytes(), 300), "") << "not our address there";
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "192.168.0.13:6")), "b/13 udp 192.0.2.10:5>192.168.0.13:6 ttl 63");
+}
+
+SLUICE_WITH_WORKERS(Change);
+SLUICE_WITH_WORKERS(Retreat);
+
+}  // namespace
+}  // namespace sluice::packet_test
