@@ -29,14 +29,6 @@ uint64_t NeighborLink::pack() const {
   return word | static_cast<uint64_t>(state) << 48 | static_cast<uint64_t>(epoch) << 56;
 }
 
-NeighborLink NeighborLink::unpack(uint64_t word) {
-  NeighborLink link;
-  std::memcpy(link.mac.bytes.data(), &word, link.mac.bytes.size());
-  link.state = static_cast<NeighborState>(word >> 48 & 0xff);
-  link.epoch = static_cast<uint8_t>(word >> 56);
-  return link;
-}
-
 net::Result<std::unique_ptr<NeighborTable>> NeighborTable::create(rte_rcu_qsbr* qsbr) {
   std::unique_ptr<NeighborTable> table(new NeighborTable);
   table->entries_ = std::make_unique<Neighbor[]>(capacity());

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -37,7 +38,13 @@ struct NeighborLink {
     return state == NeighborState::Reachable || state == NeighborState::Stale || state == NeighborState::Permanent;
   }
   [[nodiscard]] uint64_t pack() const;
-  static NeighborLink unpack(uint64_t word);
+  static NeighborLink unpack(uint64_t word) {
+    NeighborLink link;
+    std::memcpy(link.mac.bytes.data(), &word, link.mac.bytes.size());
+    link.state = static_cast<NeighborState>(word >> 48 & 0xff);
+    link.epoch = static_cast<uint8_t>(word >> 56);
+    return link;
+  }
 };
 
 // An entry and the epoch it was seen with: index | epoch << 24.

@@ -132,10 +132,7 @@ void Output::transmit(rte_mbuf* mbuf, uint16_t port) {
     note.where = port;
     return hand_over(mbuf, static_cast<uint16_t>(context_.worker % queues), note);
   }
-  PortBuffer& buffer = ports_[port];
-  if (buffer.count == 0) pending_ports_.push_back(port);
-  buffer.packets[buffer.count++] = mbuf;
-  if (buffer.count == buffer.packets.size()) flush_port(port);
+  put(mbuf, port);
 }
 
 void Output::flush_port(uint16_t port) {

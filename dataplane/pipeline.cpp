@@ -9,9 +9,14 @@
 //
 // Traffic without state is a FIB lookup: forward_misses. ARP, ND, fragments, ICMP errors and packets to the
 // router itself leave the path to the side.
+//
+// Plain packets (net/plain.h), nearly all there are, take a short cut in pass 1 (enter_plain) and in passes 4 and 5
+// (forward_plain). A short cut does the whole pass for the packet or touches nothing and leaves it to the general
+// function, so that whatever is odd is handled in one place: classify here, the rest in forward.cpp.
 #include "dataplane/pipeline.h"
 
 #include "dataplane/net/parse.h"
+#include "dataplane/net/plain.h"
 #include "encap/decap.h"
 #include "nat/icmp_error.h"
 #include "nat/rewrite.h"
@@ -30,42 +35,10 @@ namespace {
 constexpr unsigned prefetch_ahead = 3;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
-// RFC 1624 for a decrement of the first byte of the word at offset 8.
-inline void decrement_ttl_v4(uint8_t* l3) {
-  --l3[8];
-  const uint32_t sum = net::load<uint16_t>(l3 + 10) + uint32_t{net::be16::from_host(0x0100).wire()};
-  net::store(l3 + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
-}
-
-template <class F>
-inline void decrement_ttl(uint8_t* l3) {
-  if constexpr (F::is_v4) {
-    decrement_ttl_v4(l3);
-  } else {
-    --l3[7];
-  }
-}
-
-template <class F>
-bool dont_fragment(const uint8_t* l3) {
-  if constexpr (F::is_v4) {
-    return (net::load_be16(l3 + 6) & net::ipv4_dont_fragment) != 0;
-  } else {
-    return true;
-  }
-}
-
 bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   if (packet.protocol != net::protocol::icmpv6 || !packet.has_ports) return false;
   const uint8_t type = packet.l4_header()[0];
   return type >= net::icmpv6::router_solicitation && type <= net::icmpv6::redirect;
-}
-
-nat::TcpSegment segment_of(const net::Packet& packet) {
-  const uint8_t* const tcp = packet.l4_header();
-  const auto header = static_cast<uint32_t>(tcp[12] >> 4) * 4;
-  const uint32_t carried = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
-  return {tcp[13], net::load_be32(tcp + 4), net::load_be32(tcp + 8), carried > header ? carried - header : 0};
 }
 
 uint32_t datagram_id(const FlowPacket<V4>& packet) { return net::load<uint16_t>(packet.l3_header() + 4); }
@@ -88,13 +61,99 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   context_.counters.add(Event::PacketsIn, count);
   burst_v4_.clear();
   burst_v6_.clear();
+  // Then there is nothing to look up, and nobody to hand over to: hashes wait until somebody needs one.
+  without_flows_ = context_.tables.workers == 1 && connections_.v4->empty() && connections_.v6->empty();
+  Arrival arrival;
+  arrival.interface = context_.snapshot->ports[port].interfaces.untagged;
+  if (arrival.interface != net::no_interface) {
+    const Interface& interface = context_.interface(arrival.interface);
+    std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
+    arrival.any_source = interface.role != Role::Workload || interface.pod_addresses.empty();
+  }
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (unsigned i = 0; i < count; ++i) {
     if (i + prefetch_ahead < count) rte_prefetch0(rte_pktmbuf_mtod(frames[i + prefetch_ahead], void*));
-    classify(frames[i], port);
+    if (!enter_plain(frames[i], arrival)) classify(frames[i], port);
+  }
+  if (arrival.packets != 0) {
+    InterfaceCounters& counters = context_.counters.interfaces[arrival.interface];
+    counters.rx_packets += arrival.packets;
+    counters.rx_bytes += arrival.bytes;
   }
   run(burst_v4_);
   run(burst_v6_);
+}
+
+// The short cut of pass 1: a plain packet in an untagged frame to us. False: nothing has happened.
+inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
+  const auto* const frame = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  if (mbuf->data_len < net::ethernet_header_length || !arrival.any_source) return false;
+  constexpr uint64_t address_bits = 0xffffffffffff;
+  if (((net::load<uint64_t>(frame) ^ arrival.mac) & address_bits) != 0) return false;
+  const auto ether_type = net::load<uint16_t>(frame + 12);
+  const uint32_t length = mbuf->pkt_len;
+  bool entered = false;
+  if (ether_type == net::be16::from_host(net::ether_type_ipv4).wire()) {
+    entered = enter_plain<V4>(mbuf, arrival.interface);
+  } else if (ether_type == net::be16::from_host(net::ether_type_ipv6).wire()) {
+    entered = enter_plain<V6>(mbuf, arrival.interface);
+  }
+  if (!entered) return false;
+  ++arrival.packets;
+  arrival.bytes += length;
+  return true;
+}
+
+template <class F>
+inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
+  FlowPacket<F>& packet = burst<F>().next();
+  packet.mbuf = mbuf;
+  packet.original = nullptr;
+  packet.l3 = net::ethernet_header_length;
+  packet.ingress = interface;
+  packet.tunnel_source = net::no_tunnel_source;
+  packet.handed_over = false;
+  packet.decapsulations = 0;
+  const bool known_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+  if (!net::parse_plain(packet, known_good)) [[unlikely]] {
+    burst<F>().pop();
+    return false;
+  }
+  if constexpr (F::is_v4) {
+    if (packet.protocol == net::protocol::udp && to_tunnel_endpoint(packet)) {
+      FlowPacket<V4> outer = packet;
+      burst_v4_.pop();
+      if (!leave_tunnel(outer)) settle_plain(burst_v4_.push(outer));
+      return true;
+    }
+  }
+  settle_plain(packet);
+  return true;
+}
+
+inline bool Pipeline::to_tunnel_endpoint(const FlowPacket<V4>& packet) const {
+  for (const net::Ipv4Addr endpoint : context_.snapshot->tunnel_endpoints) {
+    if (packet.key.dst == endpoint) return context_.snapshot->terminates_tunnels;
+  }
+  return false;
+}
+
+// The end of pass 1 for a plain packet, the last of its burst.
+template <class F>
+inline void Pipeline::settle_plain(FlowPacket<F>& packet) {
+  if (without_flows_) {
+    packet.hash = 0;
+    return;
+  }
+  packet.hash = context_.tables.hasher(packet.key);
+  if (context_.tables.workers > 1) {
+    const uint16_t owner = net::owner_of(packet.hash, context_.tables.workers);
+    if (owner != context_.worker) {
+      hand_over(packet, owner, HandoffKind::Flow);
+      return burst<F>().pop();
+    }
+  }
+  connections_.of<F>().prefetch(packet.hash);
 }
 
 void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
@@ -152,27 +211,55 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
 }
 
 void Pipeline::enter_v4(FlowPacket<V4>& packet, bool checksum_known_good) {
-  const Snapshot& now = *context_.snapshot;
   if (const DropReason reason = net::parse_ip(packet, checksum_known_good); reason != DropReason::None) {
     return context_.drop(packet.mbuf, reason);
   }
   const bool maybe_tunnel = packet.protocol == net::protocol::udp || packet.protocol == net::protocol::ipip ||
                             packet.protocol == net::protocol::ipv6;
-  if (maybe_tunnel && now.terminates_tunnels && packet.decapsulations < most_decapsulations) {
-    for (const net::Ipv4Addr endpoint : now.tunnel_endpoints) {
-      if (packet.key.dst != endpoint) continue;
-      const encap::DecapResult result = encap::decapsulate(packet, now.terminator);
-      if (result.odd_ecn) context_.counters.add(Event::EcnOddCombination);
-      if (result.what == encap::Decap::Dropped) return context_.drop(packet.mbuf, result.reason);
-      if (result.what == encap::Decap::NotTunnel) break;
-      context_.counters.add(Event::Decapsulated);
-      if (result.inner == net::Family::V4) return enter_v4(packet, false);
-      FlowPacket<V6> inner;
-      static_cast<net::Packet&>(inner) = packet;
-      return enter_v6(inner);
-    }
+  if (maybe_tunnel && to_tunnel_endpoint(packet) && packet.decapsulations < most_decapsulations &&
+      leave_tunnel(packet)) {
+    return;
   }
   enter(packet);
+}
+
+// True if the packet, to a tunnel endpoint of ours, was one of a tunnel: what was inside goes on, or it was dropped.
+bool Pipeline::leave_tunnel(FlowPacket<V4>& packet) {
+  const encap::DecapResult result = encap::decapsulate(packet, context_.snapshot->terminator);
+  if (result.odd_ecn) context_.counters.add(Event::EcnOddCombination);
+  if (result.what == encap::Decap::NotTunnel) return false;
+  if (result.what == encap::Decap::Dropped) {
+    context_.drop(packet.mbuf, result.reason);
+    return true;
+  }
+  context_.counters.add(Event::Decapsulated);
+  if (result.inner == net::Family::V4) {
+    enter_inner<V4>(packet);
+  } else {
+    enter_inner<V6>(packet);
+  }
+  return true;
+}
+
+// What a tunnel carried; `outer` has its buffer and where it came from.
+template <class F>
+void Pipeline::enter_inner(const net::Packet& outer) {
+  FlowPacket<F>& packet = burst<F>().next();
+  static_cast<net::Packet&>(packet) = outer;
+  if (net::parse_plain(packet, false)) {
+    bool nested = false;
+    if constexpr (F::is_v4) nested = packet.protocol == net::protocol::udp && to_tunnel_endpoint(packet);
+    if (!nested) return settle_plain(packet);
+  }
+  burst<F>().pop();
+  FlowPacket<F> inner;
+  static_cast<net::Packet&>(inner) = outer;
+  inner.plain = false;
+  if constexpr (F::is_v4) {
+    enter_v4(inner, false);
+  } else {
+    enter_v6(inner);
+  }
 }
 
 void Pipeline::enter_v6(FlowPacket<V6>& packet) {
@@ -223,11 +310,7 @@ void Pipeline::enter(FlowPacket<F>& packet) {
     if (owner != context_.worker) return hand_over(packet, owner, HandoffKind::Flow);
   }
   connections_.of<F>().prefetch(packet.hash);
-  if constexpr (F::is_v4) {
-    burst_v4_.push(packet);
-  } else {
-    burst_v6_.push(packet);
-  }
+  burst<F>().push(packet);
 }
 
 // Gives a fragment the ports of its datagram (FRAG-1). False if the packet was dropped or handed over.
@@ -285,6 +368,7 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
 
 void Pipeline::process_handed_over(rte_mbuf** packets, uint16_t count) {
   context_.counters.add(Event::ReceivedOver, count);
+  without_flows_ = false;
   burst_v4_.clear();
   burst_v6_.clear();
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(packets[i], void*));
@@ -320,8 +404,10 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
     packet.decapsulations = note.decapsulations;
     packet.handed_over = true;
     // It was checked where it came in.
-    if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
-      return context_.drop(mbuf, reason);
+    if (!net::parse_plain(packet, true)) {
+      if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
+        return context_.drop(mbuf, reason);
+      }
     }
     if (note.kind == HandoffKind::Fragment) return enter(packet);
     if (note.ports_known) {
@@ -332,11 +418,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
     const bool by_quote = packet.icmp_error && quoted_key(packet, quoted);
     packet.hash = context_.tables.hasher(by_quote ? quoted : packet.key);
     connections_.of<F>().prefetch(packet.hash);
-    if constexpr (F::is_v4) {
-      burst_v4_.push(packet);
-    } else {
-      burst_v6_.push(packet);
-    }
+    burst<F>().push(packet);
   };
   if (v4) {
     take(FlowPacket<V4>{});
@@ -352,9 +434,13 @@ void Pipeline::run(FlowBurst<F>& burst) {
   if (burst.empty()) return;
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId ids[net::burst_size];
-  table.find_bulk(burst.data(), burst.size(), ids);
+  if (without_flows_) {
+    std::fill_n(ids, burst.size(), nat::no_flow);
+  } else {
+    table.find_bulk(burst.data(), burst.size(), ids);
+  }
   const uint64_t removed = table.counters().removed;
-  FlowBurst<F> misses;
+  net::Burst<uint8_t> misses;
   uint64_t hits = 0;
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
@@ -365,215 +451,83 @@ void Pipeline::run(FlowBurst<F>& burst) {
     if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (ids[i] == nat::no_flow) {
-      misses.push(packet);
+      misses.push(static_cast<uint8_t>(i));
     } else if (table.is_stub(ids[i])) [[unlikely]] {
       hand_over(packet, table.flow(ids[i]).route, HandoffKind::OwnerByStub);
     } else {
       ++hits;
-      forward_flow(packet, ids[i]);
+      if (!forward_plain(packet, table.flow(ids[i]))) forward_flow(packet, ids[i]);
     }
   }
   context_.counters.add(Event::FlowHits, hits);
-  if (!misses.empty()) forward_misses(misses);
-}
-
-// ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
-
-template <class F>
-void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
-  nat::Conntrack<F>& table = connections_.of<F>();
-  nat::Flow<F>& flow = table.flow(id);
-  const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
-  const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
-  bool close_after = false;
-  if (!nat::is_quiet(flow, tcp_flags)) [[unlikely]] {
-    const nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
-    if (tcp || packet.protocol != net::protocol::tcp) {
-      switch (table.track(id, segment, context_.snapshot->timeouts, context_.now)) {
-        case nat::TrackAction::Pass:
-          break;
-        case nat::TrackAction::Invalid:
-          return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);  // CT-20
-        case nat::TrackAction::Reopen:
-          close_connection<F>(nat::connection_of(id));
-          return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
-        case nat::TrackAction::Close:
-          close_after = true;
-          break;
-      }
-    }
-  }
-  Egress egress;
-  if (flow.generation == context_.snapshot->generation) [[likely]] {
-    egress = output_.remembered(flow.route, flow.neighbor);
-    const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
-    if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
-      egress = flow_egress(flow, packet.hash);
-  } else {
-    connections_.of<F>().refresh_timer(nat::connection_of(id), context_.snapshot->timeouts, context_.now);
-    if (!still_valid<F>(id)) {
-      close_connection<F>(nat::connection_of(id));
-      return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
-    }
-    egress = flow_egress(flow, packet.hash);
-  }
-  flow.last_seen = context_.now;
-  ++flow.packets;
-  flow.bytes += packet.l3_length;
-  if (egress.forwards()) [[likely]] {
-    forward(packet, egress, &flow);
-  } else {
-    // After translation, a service address is a loop (SVC-70).
-    if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
-    refuse(packet, egress);
-  }
-  if (close_after) close_connection<F>(nat::connection_of(id));
-}
-
-// The route of a flow's packets after a change of configuration, remembered in the flow.
-template <class F>
-Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
-  const Egress egress = output_.template route<F>(flow.rewrite.dst, hash);
-  flow.generation = 0;
-  if (egress.forwards() && egress.neighbor != no_neighbor) {
-    flow.route = egress.tunnel;
-    flow.neighbor = egress.neighbor;
-    flow.generation = context_.snapshot->generation;
-  }
-  return egress;
-}
-
-// A change of configuration ends UDP flows whose endpoint no longer serves (SVC-94); TCP is left alone (SVC-92).
-template <class F>
-bool Pipeline::still_valid(nat::FlowId id) {
-  const nat::Conntrack<F>& table = connections_.of<F>();
-  const nat::Connection& connection = table.connection(nat::connection_of(id));
-  if (connection.protocol != net::protocol::udp || connection.service == nat::no_service) return true;
-  const nat::Flow<F>& original = table.flow(nat::flow_id(nat::connection_of(id), nat::Direction::Original));
-  const nat::Frontend<F>* frontend =
-      context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
-  if (frontend == nullptr) return false;
-  for (const nat::Backend<F>& backend : frontend->service->serving) {
-    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
-  }
-  return false;
+  if (!misses.empty()) forward_misses(burst, misses);
 }
 
 template <class F>
-void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow) {
-  uint8_t* const l3 = packet.l3_header();
-  if (net::IpHeader<F>::ttl(l3) <= 1) [[unlikely]] {  // TTL-2
-    icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
-    return context_.drop(packet.mbuf, DropReason::TtlExceeded);
-  }
-  const bool too_big = packet.l3_length > egress.mtu;
-  if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
-    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, egress.mtu, nullptr);
-    return context_.drop(packet.mbuf, DropReason::MtuExceeded);
-  }
-  if (const NeighborState state = output_.reachability(egress);
-      state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
-      [[unlikely]] {
-    // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
-    if (state == NeighborState::Failed) {
-      icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
-                          0, nullptr);
-      return context_.drop(packet.mbuf, DropReason::NeighborFailed);
-    }
-    packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);
-  }
-  if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
-    nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
-               packet.protocol);
-  }
-  decrement_ttl<F>(l3);
-  if constexpr (F::is_v4) {
-    if (too_big) [[unlikely]] {
-      return output_.fragment_and_send(packet, egress, packet.hash);
-    }
-  }
-  output_.send<F>(packet, egress, packet.hash);
-}
-
-// A packet whose route leads nowhere.
-template <class F>
-void Pipeline::refuse(FlowPacket<F>& packet, const Egress& egress) {
-  if (egress.kind == HopKind::Reject) {
-    icmp_.send_error<F>(packet, IcmpError::Unreachable, egress.icmp_code, 0, nullptr);
-  }
-  context_.drop(packet.mbuf, egress.reason);
-}
-
-// ---- packets without a flow --------------------------------------------------------------------------
-
-template <class F>
-void Pipeline::forward_misses(FlowBurst<F>& misses) {
+void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses) {
   context_.counters.add(Event::FlowMisses, misses.size());
   typename F::Addr destinations[net::burst_size];
   NextHopId hops[net::burst_size];
-  for (size_t i = 0; i < misses.size(); ++i) destinations[i] = misses[i].key.dst;
+  for (size_t i = 0; i < misses.size(); ++i) destinations[i] = burst[misses[i]].key.dst;
   context_.tables.fib->lookup(destinations, hops, static_cast<unsigned>(misses.size()));
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  const bool tracking = !tables.endpoints->empty() || tables.any_nat_outgoing;
   for (size_t i = 0; i < misses.size(); ++i) {
+    FlowPacket<F>& packet = burst[misses[i]];
+    if (!(tracking && wants_tracking(packet)) && forward_plain(packet, hops[i])) continue;
+    ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {
       // Another packet of this burst may have opened this flow.
-      const nat::FlowId id = table.find(misses[i].key, misses[i].hash);
+      const nat::FlowId id = table.find(packet.key, packet.hash);
       if (id != nat::no_flow && !table.is_stub(id)) {
-        forward_flow(misses[i], id);
+        forward_flow(packet, id);
         continue;
       }
     }
-    forward_miss(misses[i], hops[i]);
+    forward_miss(packet, hops[i]);
   }
 }
 
+// ---- passes 4 and 5, short ---------------------------------------------------------------------------
+
+// A packet that changes nothing about its flow, whose route and neighbour are the ones of last time.
 template <class F>
-void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
-  if (packet.handed_over && context_.tables.workers > 1 &&
-      net::owner_of(packet.hash, context_.tables.workers) != context_.worker) {
-    // Its sender had a stub of a flow that is gone: tell it, and let the packet be sent again.
-    StubMessage message;
-    message.kind = F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6;
-    message.owner = context_.worker;
-    message.hash = packet.hash;
-    if constexpr (F::is_v4) {
-      message.v4 = packet.key;
-    } else {
-      message.v6 = packet.key;
+inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
+  uint8_t* const l3 = packet.l3_header();
+  const uint8_t tcp_flags = packet.l4_header()[13];
+  if (!packet.plain || !nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
+  const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
+  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
+  nat::account(flow, packet.l3_length, context_.now);
+  if ((flow.flags & nat::flow_flag::translated) != 0) nat::apply(flow.rewrite, l3, packet.l4_header(), packet.protocol);
+  decrement_ttl<F>(l3);
+  output_.send_plain<F>(packet, *way);
+  return true;
+}
+
+// A packet without a flow that needs none: to a gateway or into a tunnel, between addresses that are nobody's service.
+template <class F>
+inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
+  uint8_t* const l3 = packet.l3_header();
+  const NextHop* hop = &(*context_.tables.next_hops)[id];
+  if (hop->kind != HopKind::Gateway) {
+    if (hop->kind != HopKind::Group && hop->kind != HopKind::Tunnel) return false;
+    ensure_hash(packet);
+    if (hop->kind == HopKind::Group) {
+      hop = &(*context_.tables.next_hops)[hop->group[(packet.hash >> 32) * hop->group_size >> 32]];
     }
-    (void)context_.tables.rings->send(context_.worker, net::owner_of(packet.hash, context_.tables.workers), message);
-    return context_.drop(packet.mbuf, DropReason::FlowGone);
   }
-  // Before services: who may not have this source gets no endpoint either.
-  if (packet.tunnel_source == net::no_tunnel_source) {
-    const Interface& ingress = context_.interface(packet.ingress);
-    if (ingress.rpf != ReversePathFilter::Off) {
-      const Egress back = output_.route<F>(packet.key.src, packet.hash);
-      const bool wrong = !back.forwards() || (ingress.rpf == ReversePathFilter::Strict &&
-                                              (back.interface != packet.ingress || back.tunnel != no_tunnel));
-      if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
-    }
-  }
-  const Snapshot& now = *context_.snapshot;
-  const HopKind kind = (*context_.tables.next_hops)[hop].kind;
-  if (kind == HopKind::Service || kind == HopKind::Local) {
-    if (packet.protocol != net::protocol::icmp && packet.protocol != net::protocol::icmpv6) {
-      const nat::Frontend<F>* frontend =
-          now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
-      if (frontend != nullptr) return open_to_service(packet, *frontend);
-    }
-    return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
-  }
-  const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
-  if (!egress.forwards()) return refuse(packet, egress);
-  if (now.family<F>().any_nat_outgoing &&
-      nat::nat_outgoing<F>(packet.key.src, packet.key.dst, now.family<F>().pool_view())) {
-    return open_outgoing(packet, egress);
-  }
-  if (wants_tracking(packet)) return open_untranslated(packet, egress);
+  if (!packet.plain || packet.handed_over || (hop->kind != HopKind::Gateway && hop->kind != HopKind::Tunnel)) return false;
+  if (context_.interface(packet.ingress).rpf != ReversePathFilter::Off) return false;
+  if (context_.snapshot->family<F>().any_nat_outgoing) return false;
+  const Adjacency* const way = output_.adjacency(context_.tables.neighbors->ref(hop->neighbor), hop->tunnel);
+  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   context_.counters.add(Event::Transit);
-  forward<F>(packet, egress, nullptr);
+  decrement_ttl<F>(l3);
+  output_.send_plain<F>(packet, *way);
+  return true;
 }
 
 template void Pipeline::enter<V4>(FlowPacket<V4>&);
@@ -582,13 +536,5 @@ template void Pipeline::hand_over<V4>(const FlowPacket<V4>&, uint16_t, HandoffKi
 template void Pipeline::hand_over<V6>(const FlowPacket<V6>&, uint16_t, HandoffKind);
 template bool Pipeline::quoted_key<V4>(const FlowPacket<V4>&, FlowKey<V4>&) const;
 template bool Pipeline::quoted_key<V6>(const FlowPacket<V6>&, FlowKey<V6>&) const;
-template void Pipeline::forward_flow<V4>(FlowPacket<V4>&, nat::FlowId);
-template void Pipeline::forward_flow<V6>(FlowPacket<V6>&, nat::FlowId);
-template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4>*);
-template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, nat::Flow<V6>*);
-template void Pipeline::refuse<V4>(FlowPacket<V4>&, const Egress&);
-template void Pipeline::refuse<V6>(FlowPacket<V6>&, const Egress&);
-template void Pipeline::forward_miss<V4>(FlowPacket<V4>&, NextHopId);
-template void Pipeline::forward_miss<V6>(FlowPacket<V6>&, NextHopId);
 
 }  // namespace sluice::dataplane

@@ -31,6 +31,18 @@ class ClashMemory {
   std::array<Entry, 256> entries_{};
 };
 
+// TTL-1, hop limit: one less. RFC 1624 for a decrement of the first byte of the word at offset 8.
+template <class F>
+inline void decrement_ttl(uint8_t* l3) {
+  if constexpr (F::is_v4) {
+    --l3[8];
+    const uint32_t sum = net::load<uint16_t>(l3 + 10) + uint32_t{net::be16::from_host(0x0100).wire()};
+    net::store(l3 + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
+  } else {
+    --l3[7];
+  }
+}
+
 class Pipeline {
  public:
   // `resolver`: nullptr but for worker 0.
@@ -52,7 +64,39 @@ class Pipeline {
   template <class F>
   using FlowBurst = net::Burst<net::FlowPacket<F>>;
 
+  template <class F>
+  [[nodiscard]] FlowBurst<F>& burst() {
+    if constexpr (F::is_v4) {
+      return burst_v4_;
+    } else {
+      return burst_v6_;
+    }
+  }
+
+  // What the frames of one burst have in common.
+  struct Arrival {
+    uint64_t mac = 0;                            // own address, in the low 48 bits as it lies in a frame
+    uint16_t interface = net::no_interface;      // of untagged frames
+    bool any_source = false;                     // no SPOOF-1 here
+    uint64_t packets = 0;                        // that took the short cut
+    uint64_t bytes = 0;
+  };
+
   // Pass 1
+  [[nodiscard]] bool enter_plain(rte_mbuf* mbuf, Arrival& arrival);
+  template <class F>
+  [[nodiscard]] bool enter_plain(rte_mbuf* mbuf, uint16_t interface);
+  template <class F>
+  void settle_plain(net::FlowPacket<F>& packet);
+  // The hash of a packet that took the short cut while there were no flows.
+  template <class F>
+  void ensure_hash(net::FlowPacket<F>& packet) const {
+    if (packet.hash == 0) packet.hash = context_.tables.hasher(packet.key);
+  }
+  [[nodiscard]] bool to_tunnel_endpoint(const net::FlowPacket<net::V4>& packet) const;
+  [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
+  template <class F>
+  void enter_inner(const net::Packet& outer);
   void classify(rte_mbuf* mbuf, uint16_t port);
   void enter_v4(net::FlowPacket<net::V4>& packet, bool checksum_known_good);
   void enter_v6(net::FlowPacket<net::V6>& packet);
@@ -72,7 +116,12 @@ class Pipeline {
   template <class F>
   void forward_flow(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
-  void forward_misses(FlowBurst<F>& misses);
+  void forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses);
+  // Short cuts: false if the packet is not for them, which then is as it was.
+  template <class F>
+  [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, nat::Flow<F>& flow);
+  template <class F>
+  [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, NextHopId hop);
   template <class F>
   void forward_miss(net::FlowPacket<F>& packet, NextHopId hop);
   // Checks TTL and size, translates if `flow` is given, sends.
@@ -130,6 +179,7 @@ class Pipeline {
   FragmentTable<net::V6> fragments_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
+  bool without_flows_ = false;  // nothing is in the connection tables at the beginning of this burst
 };
 
 }  // namespace sluice::dataplane

@@ -161,6 +161,8 @@ class Conntrack {
   template <class Fn>
   [[nodiscard]] ConnectionId visit(ConnectionId cursor, unsigned budget, Fn&& fn);
 
+  // Neither connections nor stubs.
+  [[nodiscard]] bool empty() const { return counters_.connections + counters_.stubs == 0; }
   [[nodiscard]] const ConntrackCounters& counters() const { return counters_; }
   [[nodiscard]] uint32_t capacity() const { return first_stub_ / 2; }
 

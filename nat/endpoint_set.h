@@ -34,6 +34,7 @@ class EndpointSet {
     }
   }
 
+  [[nodiscard]] bool empty() const { return slots_.empty(); }
   [[nodiscard]] bool contains(const typename F::Addr& addr, net::be16 port, uint8_t protocol) const {
     if (slots_.empty()) return false;
     for (uint64_t at = hash(addr, port, protocol) & mask_; slots_[at].protocol != 0; at = (at + 1) & mask_) {

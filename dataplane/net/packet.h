@@ -29,6 +29,7 @@ struct Packet {
   FragmentKind fragment = FragmentKind::Whole;
   bool has_ports = false;    // the key's ports were read from this packet
   bool icmp_error = false;   // an ICMP(v6) error message: belongs to the quoted flow
+  bool plain = false;        // ordinary: plain.h
   bool handed_over = false;  // came over the ring from another worker
   uint8_t decapsulations = 0;
 

@@ -1,0 +1,223 @@
+// Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
+// packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
+#include "dataplane/pipeline.h"
+
+#include "dataplane/net/parse.h"
+#include "nat/rewrite.h"
+
+namespace sluice::dataplane {
+
+using net::DropReason;
+using net::FlowKey;
+using net::FlowPacket;
+using net::FragmentKind;
+using net::V4;
+using net::V6;
+
+namespace {
+
+template <class F>
+bool dont_fragment(const uint8_t* l3) {
+  if constexpr (F::is_v4) {
+    return (net::load_be16(l3 + 6) & net::ipv4_dont_fragment) != 0;
+  } else {
+    return true;
+  }
+}
+
+nat::TcpSegment segment_of(const net::Packet& packet) {
+  const uint8_t* const tcp = packet.l4_header();
+  const auto header = static_cast<uint32_t>(tcp[12] >> 4) * 4;
+  const uint32_t carried = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
+  return {tcp[13], net::load_be32(tcp + 4), net::load_be32(tcp + 8), carried > header ? carried - header : 0};
+}
+
+}  // namespace
+
+// ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
+
+template <class F>
+void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  nat::Flow<F>& flow = table.flow(id);
+  const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
+  const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
+  bool close_after = false;
+  if (!nat::is_quiet(flow, tcp_flags)) [[unlikely]] {
+    const nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
+    if (tcp || packet.protocol != net::protocol::tcp) {
+      switch (table.track(id, segment, context_.snapshot->timeouts, context_.now)) {
+        case nat::TrackAction::Pass:
+          break;
+        case nat::TrackAction::Invalid:
+          return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);  // CT-20
+        case nat::TrackAction::Reopen:
+          close_connection<F>(nat::connection_of(id));
+          return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+        case nat::TrackAction::Close:
+          close_after = true;
+          break;
+      }
+    }
+  }
+  Egress egress;
+  if (flow.generation == context_.snapshot->generation) [[likely]] {
+    egress = output_.remembered(flow.route, flow.neighbor);
+    const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
+    if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
+      egress = flow_egress(flow, packet.hash);
+  } else {
+    connections_.of<F>().refresh_timer(nat::connection_of(id), context_.snapshot->timeouts, context_.now);
+    if (!still_valid<F>(id)) {
+      close_connection<F>(nat::connection_of(id));
+      return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+    }
+    egress = flow_egress(flow, packet.hash);
+  }
+  flow.last_seen = context_.now;
+  ++flow.packets;
+  flow.bytes += packet.l3_length;
+  if (egress.forwards()) [[likely]] {
+    forward(packet, egress, &flow);
+  } else {
+    // After translation, a service address is a loop (SVC-70).
+    if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
+    refuse(packet, egress);
+  }
+  if (close_after) close_connection<F>(nat::connection_of(id));
+}
+
+// The route of a flow's packets after a change of configuration, remembered in the flow.
+template <class F>
+Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
+  const Egress egress = output_.template route<F>(flow.rewrite.dst, hash);
+  flow.generation = 0;
+  if (egress.forwards() && egress.neighbor != no_neighbor) {
+    flow.route = egress.tunnel;
+    flow.neighbor = egress.neighbor;
+    flow.generation = context_.snapshot->generation;
+  }
+  return egress;
+}
+
+// A change of configuration ends UDP flows whose endpoint no longer serves (SVC-94); TCP is left alone (SVC-92).
+template <class F>
+bool Pipeline::still_valid(nat::FlowId id) {
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const nat::Connection& connection = table.connection(nat::connection_of(id));
+  if (connection.protocol != net::protocol::udp || connection.service == nat::no_service) return true;
+  const nat::Flow<F>& original = table.flow(nat::flow_id(nat::connection_of(id), nat::Direction::Original));
+  const nat::Frontend<F>* frontend =
+      context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
+  if (frontend == nullptr) return false;
+  for (const nat::Backend<F>& backend : frontend->service->serving) {
+    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
+  }
+  return false;
+}
+
+template <class F>
+void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow) {
+  uint8_t* const l3 = packet.l3_header();
+  if (net::IpHeader<F>::ttl(l3) <= 1) [[unlikely]] {  // TTL-2
+    icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
+    return context_.drop(packet.mbuf, DropReason::TtlExceeded);
+  }
+  const bool too_big = packet.l3_length > egress.mtu;
+  if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
+    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, egress.mtu, nullptr);
+    return context_.drop(packet.mbuf, DropReason::MtuExceeded);
+  }
+  if (const NeighborState state = output_.reachability(egress);
+      state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
+      [[unlikely]] {
+    // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
+    if (state == NeighborState::Failed) {
+      icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
+                          0, nullptr);
+      return context_.drop(packet.mbuf, DropReason::NeighborFailed);
+    }
+    packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);
+  }
+  if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
+    nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
+               packet.protocol);
+  }
+  decrement_ttl<F>(l3);
+  if constexpr (F::is_v4) {
+    if (too_big) [[unlikely]] {
+      return output_.fragment_and_send(packet, egress, packet.hash);
+    }
+  }
+  output_.send<F>(packet, egress, packet.hash);
+}
+
+// A packet whose route leads nowhere.
+template <class F>
+void Pipeline::refuse(FlowPacket<F>& packet, const Egress& egress) {
+  if (egress.kind == HopKind::Reject) {
+    icmp_.send_error<F>(packet, IcmpError::Unreachable, egress.icmp_code, 0, nullptr);
+  }
+  context_.drop(packet.mbuf, egress.reason);
+}
+
+// ---- packets without a flow --------------------------------------------------------------------------
+
+template <class F>
+void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
+  if (packet.handed_over && context_.tables.workers > 1 &&
+      net::owner_of(packet.hash, context_.tables.workers) != context_.worker) {
+    // Its sender had a stub of a flow that is gone: tell it, and let the packet be sent again.
+    StubMessage message;
+    message.kind = F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6;
+    message.owner = context_.worker;
+    message.hash = packet.hash;
+    if constexpr (F::is_v4) {
+      message.v4 = packet.key;
+    } else {
+      message.v6 = packet.key;
+    }
+    (void)context_.tables.rings->send(context_.worker, net::owner_of(packet.hash, context_.tables.workers), message);
+    return context_.drop(packet.mbuf, DropReason::FlowGone);
+  }
+  // Before services: who may not have this source gets no endpoint either.
+  if (packet.tunnel_source == net::no_tunnel_source) {
+    const Interface& ingress = context_.interface(packet.ingress);
+    if (ingress.rpf != ReversePathFilter::Off) {
+      const Egress back = output_.route<F>(packet.key.src, packet.hash);
+      const bool wrong = !back.forwards() || (ingress.rpf == ReversePathFilter::Strict &&
+                                              (back.interface != packet.ingress || back.tunnel != no_tunnel));
+      if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
+    }
+  }
+  const Snapshot& now = *context_.snapshot;
+  const HopKind kind = (*context_.tables.next_hops)[hop].kind;
+  if (kind == HopKind::Service || kind == HopKind::Local) {
+    if (packet.protocol != net::protocol::icmp && packet.protocol != net::protocol::icmpv6) {
+      const nat::Frontend<F>* frontend =
+          now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
+      if (frontend != nullptr) return open_to_service(packet, *frontend);
+    }
+    return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
+  }
+  const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
+  if (!egress.forwards()) return refuse(packet, egress);
+  if (now.family<F>().any_nat_outgoing &&
+      nat::nat_outgoing<F>(packet.key.src, packet.key.dst, now.family<F>().pool_view())) {
+    return open_outgoing(packet, egress);
+  }
+  if (wants_tracking(packet)) return open_untranslated(packet, egress);
+  context_.counters.add(Event::Transit);
+  forward<F>(packet, egress, nullptr);
+}
+
+template void Pipeline::forward_flow<V4>(FlowPacket<V4>&, nat::FlowId);
+template void Pipeline::forward_flow<V6>(FlowPacket<V6>&, nat::FlowId);
+template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4>*);
+template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, nat::Flow<V6>*);
+template void Pipeline::refuse<V4>(FlowPacket<V4>&, const Egress&);
+template void Pipeline::refuse<V6>(FlowPacket<V6>&, const Egress&);
+template void Pipeline::forward_miss<V4>(FlowPacket<V4>&, NextHopId);
+template void Pipeline::forward_miss<V6>(FlowPacket<V6>&, NextHopId);
+
+}  // namespace sluice::dataplane
