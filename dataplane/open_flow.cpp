@@ -139,15 +139,18 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet, to_service);
   if (masquerade && taken_elsewhere && !has_port) return reject_exhausted(packet, to_service);
 
-  nat::Opened opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-  if (opened.status == nat::OpenStatus::Full && table.evict([this](nat::ConnectionId id) { forget<F>(id); })) {
+  const auto open_with_room = [&] {
+    const nat::Opened first = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+    if (first.status != nat::OpenStatus::Full) return first;
+    if (!table.evict([this](nat::ConnectionId id) { forget<F>(id); })) return first;
     context_.counters.add(Event::FlowsEvicted);
-    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-  }
+    return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  };
+  nat::Opened opened = open_with_room();
   // MASQ-7: another connection of the client has this tuple towards the endpoint.
   if (opened.status == nat::OpenStatus::ReplyClash && (has_port || masquerade)) {
     if (!has_port || !take_port(range)) return reject_exhausted(packet, to_service);
-    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+    opened = open_with_room();
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) {
