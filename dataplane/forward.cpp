@@ -100,15 +100,17 @@ Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
   return egress;
 }
 
-// A change of configuration ends UDP flows whose endpoint no longer serves (SVC-94); TCP is left alone (SVC-92).
+// A change of configuration ends UDP flows whose endpoint no longer serves (SVC-94) and those to an address that has
+// become a service's (SVC-95); TCP is left alone (SVC-92).
 template <class F>
 bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::Connection& connection = table.connection(nat::connection_of(id));
-  if (connection.protocol != net::protocol::udp || connection.service == nat::no_service) return true;
+  if (connection.protocol != net::protocol::udp) return true;
   const nat::Flow<F>& original = table.flow(nat::flow_id(nat::connection_of(id), nat::Direction::Original));
   const nat::Frontend<F>* frontend =
       context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
+  if (connection.service == nat::no_service) return frontend == nullptr;
   if (frontend == nullptr) return false;
   for (const nat::Backend<F>& backend : frontend->service->serving) {
     if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;

@@ -62,6 +62,10 @@ bool HandoffRings::send(uint16_t from, uint16_t to, const StubMessage& message) 
   return rte_ring_sp_enqueue_elem(messages_[pair(from, to)], const_cast<StubMessage*>(&message), sizeof message) == 0;
 }
 
+unsigned HandoffRings::message_room(uint16_t from, uint16_t to) const {
+  return rte_ring_free_count(messages_[pair(from, to)]);
+}
+
 unsigned HandoffRings::receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count) {
   return rte_ring_sc_dequeue_burst_elem(messages_[pair(from, to)], messages, sizeof(StubMessage), count, nullptr);
 }

@@ -81,6 +81,8 @@ class HandoffRings {
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count);
   [[nodiscard]] bool send(uint16_t from, uint16_t to, const StubMessage& message);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count);
+  // How many messages `from` can send to `to` now.
+  [[nodiscard]] unsigned message_room(uint16_t from, uint16_t to) const;
 
   [[nodiscard]] HandoffNote& note(rte_mbuf* mbuf) const { return *RTE_MBUF_DYNFIELD(mbuf, note_offset_, HandoffNote*); }
 

@@ -145,6 +145,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   // ICMP-7; packets to broadcast and multicast addresses never come this far.
   if (packet.icmp_error || packet.fragment == net::FragmentKind::Later || !may_be_told<F>(packet.key.src)) return;
   if (!allowed(fold_address<F>(packet.key.src))) return;
+  const Egress egress = output_.route<F>(packet.key.src, packet.hash);
+  if (!egress.forwards()) return;
 
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) return context_.counters.drop(DropReason::NoBuffer);
@@ -160,6 +162,10 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   } else {
     if (packet.tunnel_source == net::no_tunnel_source && packet.ingress != net::no_interface) {
       from = context_.interface(packet.ingress).template primary<F>();
+    }
+    // Through a tunnel, the address its other end expects to hear from (MASQ-10).
+    if constexpr (F::is_v4) {
+      if (egress.tunnel != no_tunnel) from = context_.snapshot->tunnels[egress.tunnel].masquerade_v4;
     }
     // 169.254.1.1 of a pod's port is nobody's address elsewhere (ICMP-8).
     if (from == typename F::Addr{} || from.is_link_local()) from = context_.snapshot->template router_address<F>();
@@ -179,8 +185,6 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   answer.mbuf = mbuf;
   answer.l3 = 0;
   answer.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
-  const Egress egress = output_.route<F>(packet.key.src, packet.hash);
-  if (!egress.forwards()) return context_.discard(mbuf);
   context_.counters.add(Event::IcmpErrorsSent);
   output_.send<F>(answer, egress, packet.hash);
 }

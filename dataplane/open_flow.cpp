@@ -139,15 +139,18 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet, to_service);
   if (masquerade && taken_elsewhere && !has_port) return reject_exhausted(packet, to_service);
 
-  nat::Opened opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-  if (opened.status == nat::OpenStatus::Full && table.evict([this](nat::ConnectionId id) { forget<F>(id); })) {
+  const auto open_with_room = [&] {
+    const nat::Opened first = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+    if (first.status != nat::OpenStatus::Full) return first;
+    if (!has_room_for_ends(1) || !table.evict([this](nat::ConnectionId id) { forget<F>(id); })) return first;
     context_.counters.add(Event::FlowsEvicted);
-    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-  }
+    return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  };
+  nat::Opened opened = open_with_room();
   // MASQ-7: another connection of the client has this tuple towards the endpoint.
   if (opened.status == nat::OpenStatus::ReplyClash && (has_port || masquerade)) {
     if (!has_port || !take_port(range)) return reject_exhausted(packet, to_service);
-    opened = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+    opened = open_with_room();
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) {
@@ -278,7 +281,7 @@ void Pipeline::forget(nat::ConnectionId id) {
     ports_.release(nat::snat_destination(reply.key, context_.tables.hasher), reply.key.dst_port);
   }
   if (connection.stub_worker != nat::no_worker) {
-    // If the ring is full the stub stays until a packet meets it: forward_miss tells its worker then.
+    // If the ring is full (has_room_for_ends) the stub stays until a packet meets it: forward_miss tells its worker.
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6, id, reply.key,
                        connection.stub_worker);
   }
@@ -290,7 +293,16 @@ void Pipeline::close_connection(nat::ConnectionId id) {
   connections_.of<F>().close(id);
 }
 
+bool Pipeline::has_room_for_ends(unsigned connections) const {
+  for (uint16_t other = 0; other < context_.tables.workers; ++other) {
+    if (other != context_.worker && context_.tables.rings->message_room(context_.worker, other) < connections)
+      return false;
+  }
+  return true;
+}
+
 void Pipeline::expire(unsigned budget) {
+  if (!has_room_for_ends(2 * budget)) return;
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
   connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });

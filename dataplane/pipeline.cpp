@@ -216,9 +216,13 @@ void Pipeline::enter_v4(FlowPacket<V4>& packet, bool checksum_known_good) {
   }
   const bool maybe_tunnel = packet.protocol == net::protocol::udp || packet.protocol == net::protocol::ipip ||
                             packet.protocol == net::protocol::ipv6;
-  if (maybe_tunnel && to_tunnel_endpoint(packet) && packet.decapsulations < most_decapsulations &&
-      leave_tunnel(packet)) {
-    return;
+  if (maybe_tunnel && to_tunnel_endpoint(packet) && packet.decapsulations < most_decapsulations) {
+    // A pod is no end of a tunnel, whatever address it writes.
+    if (packet.tunnel_source == net::no_tunnel_source &&
+        !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
+    }
+    if (leave_tunnel(packet)) return;
   }
   enter(packet);
 }
@@ -283,7 +287,11 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
   if (packet.key.dst.is_multicast()) return context_.drop(packet.mbuf, DropReason::IpMulticast);
   if (packet.key.dst.is_link_local() || packet.key.src.is_link_local()) {
     // RFC 4291 section 2.5.6: never forwarded. Echo to our own link-local address is answered.
-    if (!from_tunnel && context_.interface(packet.ingress).owns(packet.key.dst)) return to_local_address(packet);
+    const Interface& ingress = context_.interface(packet.ingress);
+    if (!from_tunnel && !packet.key.src.is_link_local() && !ingress.may_come_from(packet.key.src)) {
+      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
+    }
+    if (!from_tunnel && ingress.owns(packet.key.dst)) return to_local_address(packet);
     return context_.drop(packet.mbuf, DropReason::LinkLocalScope);
   }
   enter(packet);

@@ -54,8 +54,11 @@ class Pipeline {
   void process_handed_over(rte_mbuf** packets, uint16_t count);
   // What another worker says about flows that NAT split between us.
   void on_message(const StubMessage& message, uint16_t from);
-  // Ages connections, a few per call.
+  // Ages connections, a few per call. None while has_room_for_ends() says no.
   void expire(unsigned budget);
+  // Whether every other worker can be told of the ends of `connections` connections of either family. One that is not
+  // told keeps the stub for good: whoever can wait with closing connections asks first.
+  [[nodiscard]] bool has_room_for_ends(unsigned connections) const;
   // Removes a connection with all that hangs on it.
   template <class F>
   void close_connection(nat::ConnectionId id);

@@ -215,6 +215,7 @@ void Worker::work_on_command() {
 template <class F>
 bool Worker::work_through(Command& command) {
   nat::Conntrack<F>& table = connections_.of<F>();
+  if (command.kind == Command::Kind::DeleteFlows && !pipeline_.has_room_for_ends(command_budget)) return false;
   command.cursor = table.visit(command.cursor, command_budget, [&](nat::ConnectionId id) {
     const FlowRecord record = record_of(table, id, context_);
     if (!matches(command.query, record)) return;

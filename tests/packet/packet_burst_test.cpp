@@ -197,6 +197,47 @@ TEST_P(Burst, CT9_AFullTableInTheMiddleOfABurst) {
   expect_truthful_counters();
 }
 
+// Thousands of flows end while the other worker does not get to run: it is told of every one of them, or keeps entries
+// of flows that are gone, which would cost later clients their source port (MASQ-7).
+TEST(BurstOfEnds, CT30_MASQ7_TheOtherWorkerIsToldOfEveryOne) {
+  constexpr int clients = 40;
+  constexpr int flows_each = 500;
+  Rig rig({.workers = 2, .connections = 65536});
+  const ServiceSpec twin{
+      .name = "twin", .cluster_ips = {"10.96.0.14"}, .ports = {"UDP 53 5353"}, .endpoints = {"10.246.1.20 node3"}};
+  rig.load(list({gateway(), cluster(), service(web(old_endpoint)), service(twin)}));
+  const auto send_all = [&](const char* frontend, auto&& look) {
+    for (int i = 0; i < clients; ++i) {
+      std::vector<Bytes> burst;
+      for (int port = 0; port < flows_each; ++port) {
+        burst.push_back(
+            udp("10.246.1." + std::to_string(100 + i) + ":" + std::to_string(1000 + port), frontend).bytes());
+      }
+      (void)rig.send_burst("b", burst);
+      ASSERT_EQ(rig.out().size(), size_t{flows_each});
+      look();
+    }
+  };
+  send_all("10.96.0.10:53", [] {});
+  ASSERT_EQ(rig.flows(), uint64_t{clients * flows_each});
+  for (const uint16_t alone : {uint16_t{1}, uint16_t{0}}) {
+    rig.plane().worker(alone).advance_clock(40000);
+    for (int loop = 0; loop < 2000; ++loop) (void)rig.plane().worker(alone).run_once();
+  }
+  for (int loop = 0; loop < 2000; ++loop) {
+    for (const uint16_t worker : {uint16_t{0}, uint16_t{1}}) (void)rig.plane().worker(worker).run_once();
+  }
+  ASSERT_EQ(rig.flows(), 0u);
+  int changed = 0;
+  send_all("10.96.0.14:53", [&] {
+    for (const View& seen : rig.out())
+      changed += seen.ip.src.port < 1000 || seen.ip.src.port >= 1000 + flows_each ? 1 : 0;
+  });
+  EXPECT_EQ(changed, 0);
+  EXPECT_EQ(rig.count(dataplane::Event::StubClashes), 0u);
+  EXPECT_EQ(rig.drops(), "");
+}
+
 // ---- several buffers -------------------------------------------------------------------------------------
 
 // Headers lie in the first buffer (packet.h); where the payload is cut means nothing.

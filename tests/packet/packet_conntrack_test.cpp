@@ -145,6 +145,36 @@ TEST_P(Connections, SVC95_ServiceThatIsCreatedWhileTheClientSends) {
   EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
 }
 
+// The address was somebody else's until now, and the pod's flow to it was masqueraded (MASQ-8).
+TEST_P(Connections, SVC95_AnEntryFromBeforeTheServiceDoesNotCapture) {
+  const std::string pools = cluster(R"("natOutgoing":true)");
+  const ServiceSpec later{.name = "later",
+                          .cluster_ips = {"10.96.0.44"},
+                          .ports = {"UDP 53 5353", "TCP 80 8080"},
+                          .endpoints = {"10.246.1.20 node3"},
+                          .load_balancer_ip = "198.51.100.80"};
+  rig().load(list({gateway(), pools}));
+  ASSERT_TRUE(like(rig().send("b", udp(a_client, "198.51.100.80:53")), "a/fe udp 192.0.2.1:*>198.51.100.80:53 ttl 63"));
+  ASSERT_TRUE(like(rig().send("b", tcp(a_client, "198.51.100.80:80", "S")), "a/fe tcp S 192.0.2.1:*"));
+  rig().load(list({gateway(), pools, service(later)}));
+  EXPECT_TRUE(
+      like(rig().send("b", udp(a_client, "198.51.100.80:53")), "b/13 udp 192.168.0.1:*>10.246.1.20:5353 ttl 63"));
+  EXPECT_EQ(rig().drops(), "");
+  // SVC-92: TCP keeps what it has, and that leads to an address of ours now (SVC-70).
+  EXPECT_EQ(rig().send("b", tcp(a_client, "198.51.100.80:80", "S")), "");
+  EXPECT_EQ(rig().drops(), "service_loop 1");
+  rig().load(list({gateway(), pools}));
+  EXPECT_TRUE(like(rig().send("b", udp(a_client, "198.51.100.80:53")), "a/fe udp 192.0.2.1:*>198.51.100.80:53 ttl 63"));
+}
+
+// A direct flow to an endpoint is tracked too (MASQ-7); the endpoint's address becomes a service's.
+TEST_P(Connections, SVC95_NorOneThatIsNotTranslated) {
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.246.1.20:5353")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  EXPECT_EQ(rig().flows(), 1u);
+  load({"10.246.1.21 node3"});
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.246.1.20:5353")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+}
+
 TEST_P(Connections, SVC96_OneWayUdpIsTranslatedEveryTime) {
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
@@ -212,6 +242,29 @@ TEST_P(Connections, CT9_AFullTableEvictsTheUnassured) {
     EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client, "PA")),
               "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
   }
+}
+
+// The table is full and the client's port clashes at the endpoint: both are solved for one packet.
+TEST_P(Connections, CT9_MASQ7_AClashInAFullTable) {
+  if (GetParam() != 1) return;  // both keys would have to be one worker's
+  start({.connections = 128});
+  load({"10.246.1.20 node3"});
+  const ServiceSpec one{.name = "one",
+                        .cluster_ips = {"10.96.0.10"},
+                        .ports = {"TCP 80 8080", "UDP 53 5353"},
+                        .endpoints = {"10.246.1.20 node3"}};
+  const ServiceSpec twin{
+      .name = "twin", .cluster_ips = {"10.96.0.12"}, .ports = {"TCP 80 8080"}, .endpoints = {"10.246.1.20 node3"}};
+  rig().load(list({gateway(), cluster(), service(one), service(twin)}));
+  ASSERT_NE(connect(a_client), "");
+  for (int port = 2000; port < 2200; ++port) {
+    (void)rig().send("b", udp("10.246.1.6:" + std::to_string(port), "10.96.0.10:53"));
+  }
+  ASSERT_EQ(rig().flows(), 128u);
+  ASSERT_TRUE(
+      like(rig().send("b", tcp(a_client, "10.96.0.12:80", "S")), "b/13 tcp S 10.246.1.5:*>10.246.1.20:8080 ttl 63"));
+  EXPECT_NE(rig().only().ip.src.port, 1000);
+  EXPECT_EQ(rig().drops(), "");
 }
 
 TEST_P(Connections, CT9_AssuredConnectionsAreNeverEvicted) {

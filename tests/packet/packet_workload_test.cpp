@@ -156,6 +156,25 @@ TEST_P(Workload, SPOOF1_AForeignArpSenderIsNeitherAnsweredNorBelieved) {
   EXPECT_EQ(rig().drops(), "spoofed_source 1");
 }
 
+// Nor does a pod speak as a node that may send tunnel packets.
+TEST_P(Workload, SPOOF1_IPIP3_VXL6_NoTunnelPacketsOfAPod) {
+  const Bytes inner = udp("10.245.40.6:80", "192.0.2.10:5000").bytes();
+  VxlanOptions options;
+  options.inner_destination = rig().snapshot().terminator.vtep_mac;
+  for (const Bytes& outer :
+       {ipip("192.168.0.12", "192.168.0.1", inner), vxlan("192.168.0.11", "192.168.0.1", inner, options)}) {
+    EXPECT_EQ(rig().send_frame("c", ethernet(gateway_mac, mac(0x55), outer)), "");
+    EXPECT_EQ(rig().drops(), "spoofed_source 1");
+  }
+  EXPECT_EQ(rig().send_frame("c", ethernet(gateway_mac, mac(0x55), ipip("10.244.0.5", "192.168.0.1", inner))), "");
+  EXPECT_EQ(rig().drops(), "tunnel_unknown_source 1");
+}
+
+TEST_P(Workload, SPOOF1_NoAnswerToAForeignSourceFromTheLinkLocalAddress) {
+  EXPECT_EQ(from_pod(echo("2001:db8:99::1", gateway_v6, 3)), "");
+  EXPECT_EQ(rig().drops(), "spoofed_source 1");
+}
+
 TEST_P(Workload, SPOOF3_LinkLocalAddressesAreNotForwarded) {
   EXPECT_EQ(from_pod(udp("10.244.0.5:6", "169.254.169.254:80")), "");
   EXPECT_EQ(rig().drops(), "blackhole 1");
