@@ -21,7 +21,7 @@ struct alignas(64) Adjacency {
   uint16_t tunnel = no_tunnel;
   uint16_t interface = 0;
   uint16_t port = 0;
-  uint16_t mtu = 0;           // largest IP packet, bytes (of the inner packet for a tunnel)
+  uint16_t mtu = 0;            // largest IP packet, bytes (of the inner packet for a tunnel)
   uint16_t header_length = 0;  // 14, or 18 with a VLAN tag
   // Addresses and tag; the EtherType, which the packet decides, follows.
   std::array<uint8_t, net::ethernet_header_length + net::vlan_tag_length - 2> header{};

@@ -1,8 +1,7 @@
 // Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
-#include "dataplane/pipeline.h"
-
 #include "dataplane/net/parse.h"
+#include "dataplane/pipeline.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {

@@ -505,7 +505,8 @@ template <class F>
 inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
   uint8_t* const l3 = packet.l3_header();
   const uint8_t tcp_flags = packet.l4_header()[13];
-  if (!packet.plain || !nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
+  if (!packet.plain || !nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation)
+    return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   nat::account(flow, packet.l3_length, context_.now);
@@ -527,7 +528,8 @@ inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
       hop = &(*context_.tables.next_hops)[hop->group[(packet.hash >> 32) * hop->group_size >> 32]];
     }
   }
-  if (!packet.plain || packet.handed_over || (hop->kind != HopKind::Gateway && hop->kind != HopKind::Tunnel)) return false;
+  if (!packet.plain || packet.handed_over || (hop->kind != HopKind::Gateway && hop->kind != HopKind::Tunnel))
+    return false;
   if (context_.interface(packet.ingress).rpf != ReversePathFilter::Off) return false;
   if (context_.snapshot->family<F>().any_nat_outgoing) return false;
   const Adjacency* const way = output_.adjacency(context_.tables.neighbors->ref(hop->neighbor), hop->tunnel);

@@ -78,10 +78,10 @@ class Pipeline {
 
   // What the frames of one burst have in common.
   struct Arrival {
-    uint64_t mac = 0;                            // own address, in the low 48 bits as it lies in a frame
-    uint16_t interface = net::no_interface;      // of untagged frames
-    bool any_source = false;                     // no SPOOF-1 here
-    uint64_t packets = 0;                        // that took the short cut
+    uint64_t mac = 0;                        // own address, in the low 48 bits as it lies in a frame
+    uint16_t interface = net::no_interface;  // of untagged frames
+    bool any_source = false;                 // no SPOOF-1 here
+    uint64_t packets = 0;                    // that took the short cut
     uint64_t bytes = 0;
   };
 

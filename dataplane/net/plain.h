@@ -32,10 +32,14 @@ inline constexpr auto plain_v4_octet = [] {
 template <class F>
 [[nodiscard, gnu::always_inline]] inline bool parse_plain(FlowPacket<F>& packet, bool checksum_known_good) {
   rte_mbuf* const mbuf = packet.mbuf;
-  const uint8_t* const l3 = packet.l3_header();
-  constexpr uint16_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
-  if (mbuf->nb_segs != 1 || mbuf->data_len < packet.l3 + header + udp_header_length) return false;
+  // Copies, because a store to the frame could change the originals for all the compiler knows.
+  const uint32_t l3_offset = packet.l3;
+  const uint32_t available = mbuf->data_len - l3_offset;
+  const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, const uint8_t*, l3_offset);
+  constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
+  if (mbuf->nb_segs != 1 || mbuf->data_len < l3_offset + header + udp_header_length) return false;
   uint32_t total = 0;
+  uint8_t proto = 0;
   if constexpr (F::is_v4) {
     // Version 4 and 20 bytes; neither an offset nor more fragments.
     if (l3[0] != 0x45 || (load<uint16_t>(l3 + 6) & be16::from_host(ipv4_more_fragments | ipv4_offset_mask).wire()) != 0)
@@ -43,37 +47,38 @@ template <class F>
     if ((plain_v4_octet[l3[12]] & plain_v4_octet[l3[16]]) == 0) return false;
     if (!checksum_known_good && ipv4_header_sum(l3) != 0xffff) return false;
     total = load_be16(l3 + 2);
-    packet.protocol = l3[9];
+    proto = l3[9];
   } else {
     // First octets 0x01 to 0xfd: neither unspecified, loopback, IPv4-mapped, link-local nor multicast.
     if (ip_version(l3) != 6 || static_cast<uint8_t>(l3[8] - 1) > 0xfc || static_cast<uint8_t>(l3[24] - 1) > 0xfc)
       return false;
-    total = uint32_t{header} + load_be16(l3 + 4);
-    packet.protocol = l3[6];
+    total = header + load_be16(l3 + 4);
+    proto = l3[6];
   }
-  if (total > mbuf->data_len - uint32_t{packet.l3}) return false;
+  if (total > available) return false;
   const uint8_t* const l4 = l3 + header;
-  if (packet.protocol == protocol::tcp) {
-    if (total < uint32_t{header} + tcp_header_length) return false;
+  if (proto == protocol::tcp) {
+    if (total < header + tcp_header_length) return false;
     const uint32_t length = (l4[12] >> 4) * 4U;
     if (length < tcp_header_length || header + length > total) return false;
-  } else if (packet.protocol != protocol::udp || total < header + udp_header_length) {
+  } else if (proto != protocol::udp || total < header + udp_header_length) {
     return false;
   }
   packet.key.src = IpHeader<F>::source(l3);
   packet.key.dst = IpHeader<F>::destination(l3);
   packet.key.src_port = be16::from_wire(load<uint16_t>(l4));
   packet.key.dst_port = be16::from_wire(load<uint16_t>(l4 + 2));
-  packet.key.protocol = packet.protocol;
-  packet.l4 = static_cast<uint16_t>(packet.l3 + header);
+  packet.key.protocol = proto;
+  packet.l4 = static_cast<uint16_t>(l3_offset + header);
   packet.l3_length = static_cast<uint16_t>(total);
+  packet.protocol = proto;
   packet.fragment = FragmentKind::Whole;
   packet.has_ports = true;
   packet.icmp_error = false;
   packet.plain = true;
   // Padding is no part of the packet.
-  mbuf->data_len = static_cast<uint16_t>(packet.l3 + total);
-  mbuf->pkt_len = packet.l3 + total;
+  mbuf->data_len = static_cast<uint16_t>(l3_offset + total);
+  mbuf->pkt_len = l3_offset + total;
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include "encap/decap.h"
 #include "encap/header_template.h"
 #include "tests/unit/fake_mbuf.h"
+#include "tests/unit/net_plain_check.h"
 
 namespace sluice {
 namespace {
@@ -93,6 +94,10 @@ void go_round(const net::FlowPacket<F>& packet, encap::Kind kind) {
 
 template <class F>
 bool parse(net::FlowPacket<F>& packet, bool checksum_known_good) {
+  if (packet.mbuf->nb_segs == 1) {
+    const std::vector<uint8_t> frame(packet.data(), packet.data() + packet.mbuf->data_len);
+    check(test::wrong_about_plain<F>(frame, packet.l3, checksum_known_good) == nullptr);
+  }
   if (net::parse_ip(packet, checksum_known_good) != DropReason::None) return false;
   check_parsed(packet);
   if (packet.icmp_error) read_quoted(packet);
