@@ -71,8 +71,9 @@ std::optional<AddrRange> parse_addr_range(std::string_view text) {
     const auto prefix = net::parse_prefix(text);
     if (!prefix) return std::nullopt;
     const unsigned host_bits = prefix->addr.bit_length() - prefix->length;
-    if (host_bits > 63) return std::nullopt;
-    return make_addr_range(prefix->masked().addr, uint64_t{1} << host_bits, 1);
+    if (host_bits > 64) return std::nullopt;
+    const uint64_t count = host_bits == 64 ? ~uint64_t{0} : uint64_t{1} << host_bits;
+    return make_addr_range(prefix->masked().addr, count, 1);
   }
   const auto addr = net::parse_ip(text);
   if (!addr) return std::nullopt;

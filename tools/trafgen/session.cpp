@@ -225,15 +225,20 @@ void Session::judge(TrialResult& result) const {
     const WorkerTimes& times = worker->times();
     const uint64_t all = times.ended - times.began;
     const double busy = 1 - share(times.idle, all);
+    result.stalled_share = std::max(result.stalled_share, share(times.stalled, all));
     if (busy < result.busy_share) continue;
     result.busy_share = busy;
-    result.cycles_per_packet = share(all - std::min(all, times.idle), times.packets);
+    result.cycles_per_packet = share(all - std::min(all, times.idle + times.stalled), times.packets);
   }
   const auto limited = [&](std::string why) {
     if (result.generator_limited) return;
     result.generator_limited = true;
     result.generator_limited_why = std::move(why);
   };
+  if (result.stalled_share > 0.02) {
+    limited(fmt::format("a packet thread had lost its CPU to other programs {:.1f} % of the time; give it one of its own",
+                        100 * result.stalled_share));
+  }
   uint64_t bursts = 0;
   uint64_t full = 0;
   for (const auto& port : bed_.ports) {

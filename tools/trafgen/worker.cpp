@@ -30,8 +30,12 @@ void Worker::give(Order order, uint64_t cycles) {
 }
 
 void Worker::run() {
+  const uint64_t long_gap = rte_get_tsc_hz() / 5000;  // 200 µs, more than any turn takes
+  uint64_t last = rte_rdtsc();
   while (!quit_) {
     const uint64_t now = rte_rdtsc();
+    if (now - last > long_gap) times_.stalled += now - last;
+    last = now;
     const uint32_t posted = posted_.load(std::memory_order_acquire);
     if (posted != seen_) {
       seen_ = posted;

@@ -13,6 +13,7 @@ namespace sluice::trafgen {
 struct WorkerTimes {
   uint64_t began = 0, ended = 0;  // TSC, of sending
   uint64_t idle = 0;              // TSC cycles in turns without any work
+  uint64_t stalled = 0;           // TSC cycles in which the thread had lost its CPU, as far as gaps show
   uint64_t packets = 0;           // sent and received while sending
 };
 
