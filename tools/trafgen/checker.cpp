@@ -2,18 +2,27 @@
 
 #include <cstring>
 #include <new>
+#include <sys/mman.h>
 
 #include "tools/trafgen/pattern.h"
 
 namespace sluice::trafgen {
 namespace {
 
-// Zeroed, and without cost for what is never touched.
+// Zeroed. Large arrays lie in transparent hugepages where the kernel has them to give: flows are touched in any order.
 template <class T>
 T* zeroed(size_t count) {
-  auto* memory = static_cast<T*>(std::calloc(count, sizeof(T)));
+  constexpr size_t huge = size_t{1} << 21;
+  const size_t bytes = (count * sizeof(T) + huge - 1) / huge * huge;
+  if (bytes == huge) {
+    if (auto* memory = static_cast<T*>(std::calloc(count, sizeof(T)))) return memory;
+    throw std::bad_alloc();
+  }
+  void* memory = std::aligned_alloc(huge, bytes);
   if (memory == nullptr) throw std::bad_alloc();
-  return memory;
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  std::memset(memory, 0, bytes);
+  return static_cast<T*>(memory);
 }
 
 uint32_t fingerprint(const FrameView& view) {

@@ -44,8 +44,11 @@ bool Expectation::right_tunnel(const FrameView& view) const {
   return view.tunnel != TunnelKind::Vxlan || !tunnel.vni || *tunnel.vni == view.vni;
 }
 
-Misroute Expectation::check_all(const FrameView& view, uint32_t flow, const Tuple& want) const {
+Misroute Expectation::check_all(const FrameView& view, uint32_t flow) const {
   const bool no_ports = view.icmp();
+  const Tuple sent = flows_->at(flow);
+  const Tuple want =
+      swapped_ ? Tuple{sent.dst, sent.src, no_ports ? sent.src_port : sent.dst_port, sent.src_port} : sent;
   if (profile_.src.empty() ? view.src() != want.src : !one_holds(profile_.src, view.src())) return Misroute::Source;
   if (profile_.src_port.empty() ? view.src_port() != want.src_port : !one_holds(profile_.src_port, view.src_port())) {
     return Misroute::Source;

@@ -59,16 +59,17 @@ class FlowSpace {
   [[nodiscard]] net::Family family() const { return family_; }
 
   [[nodiscard]] Tuple at(uint32_t flow) const {
-    if (!tuples_.empty()) return tuples_[flow];
-    Tuple out;
-    uint32_t rest = by_dst_.quotient(flow);
-    out.dst = {dst_.first.high, dst_.low_at(flow - rest * by_dst_.divisor())};
-    uint32_t next = by_dst_port_.quotient(rest);
-    out.dst_port = dst_port_.at(rest - next * by_dst_port_.divisor());
-    rest = by_src_port_.quotient(next);
-    out.src_port = src_port_.at(next - rest * by_src_port_.divisor());
-    out.src = {src_.first.high, src_.low_at(rest)};
-    return out;
+    if (!tuples_.empty()) [[unlikely]] {
+      const Tuple& t = tuples_[flow];
+      return {{t.src.high, t.src.low}, {t.dst.high, t.dst.low}, t.src_port, t.dst_port};
+    }
+    const uint32_t by_dst = by_dst_.quotient(flow);
+    const uint32_t by_dst_port = by_dst_port_.quotient(by_dst);
+    const uint32_t by_src_port = by_src_port_.quotient(by_dst_port);
+    return {{src_.first.high, src_.low_at(by_src_port)},
+            {dst_.first.high, dst_.low_at(flow - by_dst * by_dst_.divisor())},
+            src_port_.at(by_dst_port - by_src_port * by_src_port_.divisor()),
+            dst_port_.at(by_dst - by_dst_port * by_dst_port_.divisor())};
   }
   // Which destination of the range flow n goes to; 0 for tuples from a file.
   [[nodiscard]] uint32_t destination_index(uint32_t flow) const {

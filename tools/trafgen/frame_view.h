@@ -129,18 +129,26 @@ inline FrameKind read_ip(FrameView& view, uint16_t l3, uint16_t type, bool inner
 
 }  // namespace detail
 
-// `data` holds `length` contiguous bytes from the Ethernet header on.
-[[nodiscard]] inline FrameView read_frame(uint8_t* data, uint16_t length) {
-  FrameView view;
+// `data` holds `length` contiguous bytes from the Ethernet header on. Writes in place: a view that is copied right
+// after it was written costs more than reading the frame.
+inline void read_frame(uint8_t* data, uint16_t length, FrameView& view) {
   view.data = data;
   view.length = length;
+  view.outer_l3 = 0;
+  view.payload_length = 0;
+  view.tunnel = TunnelKind::None;
+  view.ip_checksum_ok = true;
   if (length < net::ethernet_header_length) {
     view.kind = FrameKind::Malformed;
-    return view;
+    return;
   }
   const uint16_t type = net::load_be16(data + 12);
   view.kind =
       type == net::ether_type_arp ? FrameKind::Arp : detail::read_ip(view, net::ethernet_header_length, type, false);
+}
+[[nodiscard]] inline FrameView read_frame(uint8_t* data, uint16_t length) {
+  FrameView view;
+  read_frame(data, length, view);
   return view;
 }
 

@@ -67,7 +67,7 @@ struct TrialResult {
   std::vector<Sample> samples;
   bool generator_limited = false;
   std::string generator_limited_why;
-  double stalled_share = 0;     // of the time, in which a packet thread had lost its CPU to somebody else
+  double stalled_share = 0;      // of the time, in which a packet thread had lost its CPU to somebody else
   double busy_share = 0;         // of the busiest packet thread's time
   double cycles_per_packet = 0;  // TSC, of its work, per packet sent or received
 

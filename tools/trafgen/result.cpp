@@ -196,7 +196,8 @@ json::object to_json(const Options& options, const Testbed& bed, const RunFacts&
                      {"rate", result.search->rate},
                      {"found", result.search->found}};
   }
-  out["generator"] = {{"cyclesPerPacket", trial.cycles_per_packet}, {"busyShare", trial.busy_share},
+  out["generator"] = {{"cyclesPerPacket", trial.cycles_per_packet},
+                      {"busyShare", trial.busy_share},
                       {"stalledShare", trial.stalled_share}};
   return out;
 }

@@ -236,8 +236,9 @@ void Session::judge(TrialResult& result) const {
     result.generator_limited_why = std::move(why);
   };
   if (result.stalled_share > 0.02) {
-    limited(fmt::format("a packet thread had lost its CPU to other programs {:.1f} % of the time; give it one of its own",
-                        100 * result.stalled_share));
+    limited(
+        fmt::format("a packet thread had lost its CPU to other programs {:.1f} % of the time; give it one of its own",
+                    100 * result.stalled_share));
   }
   uint64_t bursts = 0;
   uint64_t full = 0;

@@ -148,29 +148,26 @@ bool Worker::receive(TestPort& port) {
 
 void Worker::process(TestPort& port, rte_mbuf** mbufs, unsigned count) {
   const uint32_t now = stamp_of(rte_rdtsc());
-  FrameView views[max_burst];
-  Signature signatures[max_burst];
-  bool genuine[max_burst];
   uint64_t bytes = 0;
   for (unsigned i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
   for (unsigned i = 0; i < count; ++i) {
     rte_mbuf* mbuf = mbufs[i];
     bytes += mbuf->pkt_len;
-    genuine[i] = false;
+    genuine_[i] = false;
     if (mbuf->nb_segs > 1 && rte_pktmbuf_linearize(mbuf) != 0) {
-      views[i].kind = FrameKind::Malformed;
+      views_[i].kind = FrameKind::Malformed;
       continue;
     }
-    views[i] = read_frame(rte_pktmbuf_mtod(mbuf, uint8_t*), mbuf->data_len);
-    const FrameView& view = views[i];
+    FrameView& view = views_[i];
+    read_frame(rte_pktmbuf_mtod(mbuf, uint8_t*), mbuf->data_len, view);
     if (view.kind != FrameKind::Packet || view.payload_length < signature_length) continue;
-    signatures[i] = Signature::read(view.data + view.payload);
-    const Signature& signature = signatures[i];
+    const Signature signature = Signature::read(view.data + view.payload);
     if (!signature.genuine(bed_.key()) || signature.stream() >= bed_.streams.size()) continue;
     const TestStream& stream = *bed_.streams[signature.stream()];
     if (signature.flow() >= stream.flows.count()) continue;
     if (signature.answer() && !stream.profile->answer) continue;
-    genuine[i] = true;
+    signatures_[i] = signature;
+    genuine_[i] = true;
     (signature.answer() ? stream.answers : stream.forward)->prefetch(signature.flow());
   }
   port.counters.received.add(count);
@@ -178,10 +175,10 @@ void Worker::process(TestPort& port, rte_mbuf** mbufs, unsigned count) {
   rte_mbuf* done[max_burst];
   unsigned done_count = 0;
   for (unsigned i = 0; i < count; ++i) {
-    const FrameView& view = views[i];
+    const FrameView& view = views_[i];
     rte_mbuf* mbuf = mbufs[i];
-    if (genuine[i]) {
-      if (!stream_packet(port, mbuf, view, signatures[i], now)) done[done_count++] = mbuf;
+    if (genuine_[i]) {
+      if (!stream_packet(port, mbuf, view, signatures_[i], now)) done[done_count++] = mbuf;
       continue;
     }
     if (view.kind == FrameKind::Malformed) {

@@ -2,6 +2,7 @@
 // waits until they are carried out; packets are received all the time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -68,6 +69,10 @@ class Worker {
   uint64_t deadline_ = 0;
   uint64_t asked_ = 0;
   WorkerTimes times_;
+  // Of the burst being looked at.
+  std::array<FrameView, max_burst> views_;
+  std::array<Signature, max_burst> signatures_;
+  std::array<bool, max_burst> genuine_{};
   uint64_t work_ = 0;  // packets handled, ever
 };
 
