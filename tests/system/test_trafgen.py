@@ -8,7 +8,7 @@ import pytest
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, wrpcap
 
 import trafgen
-from netns import Lab, execute
+from netns import Lab, execute, processors
 from objects import service_with_endpoints
 from router import Json, Options, Router
 from two_hosts import document
@@ -121,6 +121,33 @@ def test_ramp_and_search_report_every_trial(lab: Lab) -> None:
     # Whether a busy machine reaches the rate is its business; what passed lost nothing.
     assert all(trial["lost"] == 0 for trial in result["trials"] if trial["passed"])
     assert search["found"] == any(trial["passed"] for trial in result["trials"])
+
+
+def test_one_thread_per_port(lab: Lab) -> None:
+    cpus = ",".join(str(cpu) for cpu in (processors() * 2)[:2])
+    profile = {"ports": [{"device": "net_ring0"}, {"device": "net_ring1"}],
+               "streams": [{"send": number, "receive": number, "rate": 10000, "flows": {"count": 10}}
+                           for number in (0, 1)]}
+    code, result = trafgen.run(lab, profile, "--lcores", cpus, "--warmup", "0.1", "--duration", "0.5")
+    assert code == 0
+    for stream in result["streams"]:
+        assert_perfect(stream["forward"], 100)
+
+    # A packet that comes to another thread's port is misrouted, not forgotten.
+    profile["streams"] = [{"send": 0, "receive": 1, "rate": 10000}]
+    code, result = trafgen.run(lab, profile, "--lcores", cpus, "--warmup", "0.1", "--duration", "0.5")
+    found = result["streams"][0]["forward"]
+    assert code == 2
+    assert found["misroutedBy"]["port"] == found["misrouted"] == result["streams"][0]["sent"] > 100
+    assert found["lost"] == 0
+
+
+def test_flows_of_a_file(lab: Lab) -> None:
+    tuples = lab.directory / "tuples.csv"
+    tuples.write_text("".join(f"10.0.0.{n},10.9.0.{n},{1000 + n},{2000 + n}\n" for n in range(1, 100)))
+    stream = ring(lab, {"rate": 50000, "flows": {"file": str(tuples), "order": "random"}})
+    assert_perfect(stream["forward"])
+    assert stream["flows"] == 99
 
 
 def test_it_says_when_it_is_the_limit_itself(lab: Lab) -> None:

@@ -34,7 +34,7 @@ void Worker::run() {
   uint64_t last = rte_rdtsc();
   while (!quit_) {
     const uint64_t now = rte_rdtsc();
-    if (now - last > long_gap) times_.stalled += now - last;
+    if (sending_ && now - last > long_gap) times_.stalled += now - last;
     last = now;
     const uint32_t posted = posted_.load(std::memory_order_acquire);
     if (posted != seen_) {
