@@ -29,8 +29,12 @@ struct Flags {
 };
 
 void add_flags(CLI::App& app, Flags& flags, Options& options) {
+  constexpr auto take_all = CLI::MultiOptionPolicy::TakeAll;
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--profile", flags.profile, "ports and streams in JSON; - is standard input")->type_name("FILE");
-  app.add_option("--port", flags.ports, "DPDK port; several may be given")->type_name("DEVICE[,ARGS]");
+  app.add_option("--port", flags.ports, "DPDK port; several may be given")
+      ->multi_option_policy(take_all)
+      ->type_name("DEVICE[,ARGS]");
   app.add_option("--mode", flags.mode, "flood, rate, connections, requests, replay")->type_name("MODE");
   app.add_option("--rate", flags.rate, "packets, requests or connections per second: 500k, 1.5M")->type_name("N");
   app.add_option("--ramp", flags.ramp, "one trial at each of STEPS rates")->type_name("FROM:TO:STEPS");
@@ -70,7 +74,7 @@ void add_flags(CLI::App& app, Flags& flags, Options& options) {
   app.add_flag("--no-huge", flags.no_huge, "never use hugepages");
   app.add_flag("--huge", flags.huge, "refuse to run without hugepages");
   app.add_option("--file-prefix", flags.file_prefix, "of the EAL's files");
-  app.add_option("--eal", options.eal, "one more argument for the EAL");
+  app.add_option("--eal", options.eal, "one more argument for the EAL")->multi_option_policy(take_all);
   app.add_option("--wait-link", options.wait_link, "seconds to wait for links and gateways")->capture_default_str();
   app.add_flag("--no-live", flags.no_live, "no live table");
   app.add_flag("--check", options.check_only, "only read profile and flags");
