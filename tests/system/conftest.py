@@ -17,6 +17,7 @@ from cluster import Cluster  # noqa: E402
 from netns import Lab, delete_orphans, raise_on_signals, wait_until  # noqa: E402
 from probes import ping  # noqa: E402
 from router import SLUICECTL, SLUICED, Options, Router  # noqa: E402
+from trafgen import TRAFGEN  # noqa: E402
 from two_hosts import RIGHT, TwoHosts  # noqa: E402
 
 TEST_SECONDS = 90  # what no single test needs
@@ -31,7 +32,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if os.geteuid() != 0:
         pytest.exit("system tests make network namespaces, which needs root", 1)
-    for program in (SLUICED, SLUICECTL):
+    for program in (SLUICED, SLUICECTL, TRAFGEN):
         if not program.exists():
             pytest.exit(f"{program} is not there: run scripts/build (SLUICE_BUILD names another build folder)", 1)
     raise_on_signals()
