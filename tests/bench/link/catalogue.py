@@ -11,6 +11,8 @@ LIMITS = ("testpmd-io", "testpmd-macswap")
 KERNEL = ("linux-nftables", "linux-iptables")
 EVERYONE = ("sluice", *LIMITS, "ovs-dpdk", *KERNEL)
 FRAMES = {"64": 64, "imix": "imix", "1500": 1500}
+# With a tunnel around them the largest still fit the link.
+INNER_FRAMES = {"64": 64, "imix": [64] * 7 + [594] * 4 + [1450], "1500": 1450}
 
 
 def short(number: int) -> str:
@@ -73,6 +75,10 @@ def frame_words(frame: str) -> str:
     return "IMIX" if frame == "imix" else f"{frame}-byte frames"
 
 
+def inner_frame_words(frame: str) -> str:
+    return {"64": "64-byte frames inside", "imix": "IMIX inside, 1450 bytes at most", "1500": "1450-byte frames inside"}[frame]
+
+
 # ---- tunnels ----
 
 def outer(tunnel: Tunnel, towards_router: bool) -> Json:
@@ -94,15 +100,15 @@ def tunnelling(tunnel: Tunnel, direction: str, frame: str) -> Scenario:
         if direction == "encap":
             flows = {"count": 1000, "order": "random", "src": here, "dst": nth(there, 5), "srcPort": "1024-2023",
                      "dstPort": 9}
-            return [stream("into", LEFT, RIGHT, flows, FRAMES[frame], {"tunnel": outer(tunnel, False)})]
+            return [stream("into", LEFT, RIGHT, flows, INNER_FRAMES[frame], {"tunnel": outer(tunnel, False)})]
         flows = {"count": 1000, "order": "random", "src": nth(there, 5), "dst": here, "srcPort": "1024-2023",
                  "dstPort": 9}
-        return [stream("out-of", RIGHT, LEFT, flows, FRAMES[frame], tunnel=outer(tunnel, True))]
+        return [stream("out-of", RIGHT, LEFT, flows, INNER_FRAMES[frame], tunnel=outer(tunnel, True))]
     verb = "into" if direction == "encap" else "out of"
     name = tunnel.kind.upper()
     systems = ("sluice", "testpmd-macswap", "ovs-dpdk", "linux-nftables")
     return Scenario(f"{tunnel.kind}-{direction}-{frame}", f"tunnel-{frame}",
-                    f"route {verb} {name}, {frame_words(frame)}", 0,
+                    f"route {verb} {name}, {inner_frame_words(frame)}", 0,
                     Work((Route(there, RIGHT, tunnel), Route(PODS, LEFT))), Traffic(streams), systems,
                     label=f"{verb} {name}", quick=frame == "64")
 
@@ -167,7 +173,8 @@ def tunnel_to_tunnel(flows: int) -> Scenario:
     def streams() -> list[Json]:
         return [stream("overlay", LEFT, RIGHT, service_flows(services, flows), 64,
                        service_expectation(services, tunnel=outer(IPIP_RIGHT, False)),
-                       tunnel=outer(VXLAN_LEFT, True), answer={"every": 1})]
+                       tunnel=outer(VXLAN_LEFT, True),
+                       answer={"every": 1, "expect": {"tunnel": outer(VXLAN_LEFT, False)}})]
     return Scenario(f"vxlan-dnat-ipip-{short(flows)}", "overlay-service",
                     f"VXLAN in, DNAT, IPIP out, {short(flows)} established flows, both directions, 64-byte frames",
                     flows,

@@ -118,7 +118,7 @@ def nftables_rules(services: Services) -> Iterator[str]:
         if services.node_port and number == 0:
             yield f"  chain external-{name} {{ jump mark-for-masquerade; goto {nft_chain(services, number)}; }}"
     yield "  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }"
-    yield "  chain nat-output { type nat hook output priority dstnat; policy accept; jump services; }"
+    yield "  chain nat-output { type nat hook output priority -100; policy accept; jump services; }"
     yield "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }"
     yield "}"
 

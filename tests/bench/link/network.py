@@ -37,7 +37,7 @@ RIGHT = Link("right", 1, "192.168.0.1", "fd00:2::1", "02:00:00:00:02:01", "192.1
 LINKS = (LEFT, RIGHT)
 LENGTH4 = 24  # of both links' subnets
 LENGTH6 = 64
-MTU = 1600  # room for 1500-byte frames in a tunnel
+MTU = 1500
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class OpenVSwitch(System):
         self.launch("ovsdb-server", str(database), f"--remote=punix:{socket}",
                     f"--unixctl={self.folder}/ovsdb.ctl", "--no-chdir")
         wait_until(socket.exists, 10, "ovsdb-server")
-        self.vsctl("init")
+        self.vsctl("--no-wait", "init")
         cpus = self.bench.cpus
         values = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << cpus.control), "dpdk-socket-mem": "512",
                   "pmd-cpu-mask": hex(1 << cpus.system), "dpdk-extra": "--in-memory --no-pci --no-telemetry",
@@ -122,7 +122,7 @@ class OpenVSwitch(System):
             if link in underlay:
                 self.add_bridge(bridge, link.router_mac)
             self.vsctl("add-port", bridge, link.name, "--", "set", "Interface", link.name, "type=dpdk",
-                       f'options:dpdk-devargs="{self.device(link)}"', f"mtu_request={MTU}", f"ofport_request={port(link)}")
+                       f'options:dpdk-devargs="{self.device(link)}"', f"ofport_request={port(link)}")
             error = self.vsctl("get", "Interface", link.name, "error").strip()
             if error != "[]":
                 raise AssertionError(f"Open vSwitch refuses {self.device(link)}: {error}")

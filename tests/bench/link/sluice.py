@@ -32,8 +32,8 @@ class Sluice(System):
                 raise Unsupported("two workers and the generator need four CPUs")
             workers.append(cpus.second_worker)
         self.remove_sockets()
-        path = self.bench.directory / "sluice.ndjson"
-        path.write_text("\n".join(json.dumps(item) for item in self.objects(work)) + "\n")
+        path = self.bench.directory / "sluice.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": self.objects(work)}))
         self.process = self.bench.lab.start(
             [str(SLUICED), "--config", str(path), "--socket", str(self.api), "--state-dir", "",
              "--workers", str(len(workers)), "--worker-cpus", ",".join(map(str, workers)),

@@ -21,16 +21,21 @@ class Testpmd(System):
     def start(self, scenario: Scenario) -> None:
         self.remove_sockets()
         cpus = self.bench.cpus
-        command = ["dpdk-testpmd", "--lcores", f"0@{cpus.control},1@{cpus.system}", "--in-memory", "--no-pci",
+        # Its answers come with the command that asks for them, not when a buffer is full.
+        command = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{cpus.control},1@{cpus.system}", "--in-memory", "--no-pci",
                    "--no-telemetry", "--log-level=*:error", "-m", "256"]
         for link in LINKS:
             command += ["--vdev", self.device(link)]
         command += ["--", "--interactive", "--auto-start", f"--forward-mode={self.mode}", "--nb-cores=1",
-                    "--record-core-cycles", "--total-num-mbufs=16384", "--mbuf-size=2176", "--max-pkt-len=1700",
-                    "--rxd=1024", "--txd=1024", "--burst=32"]
+                    "--record-core-cycles", "--total-num-mbufs=16384", "--rxd=1024", "--txd=1024",
+                    "--burst=32"]
         self.process = Interactive(self.bench.lab, command, self.name)
         self.wait_for_sockets(self.process)
-        self.process.ask("show config fwd", "testpmd>")
+        self.ask("show config fwd")
+
+    def ask(self, command: str) -> str:
+        """A second command with a well-known answer says that the first one is done."""
+        return self.process.ask(f"{command}\nshow port summary all", "Number of available ports")
 
     def stop(self) -> None:
         end(self.bench, self.process)
@@ -38,8 +43,8 @@ class Testpmd(System):
         self.remove_sockets()
 
     def counters(self) -> Counters:
-        text = self.process.ask("show fwd stats all", "testpmd>")
-        found = re.search(r"total cycles=(\d+) / total RX packets=(\d+)", text)
+        text = self.ask("show fwd stats all")
+        found = re.search(r"total cycles=(\d+) / total \S+ packets=(\d+)", text)
         return Counters(float(found[1]), int(found[2])) if found else Counters(0.0, 0)
 
     def memory(self) -> int:
