@@ -87,7 +87,8 @@ net::Status<> Port::start(rte_mempool* pool) {
   rte_eth_dev_info info{};
   if (const int error = rte_eth_dev_info_get(id_, &info); error != 0) return failure("cannot be queried", error);
 
-  rx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_rx_queues, 1));
+  const uint16_t receive_queues = spec_.receive_queues != 0 ? spec_.receive_queues : spec_.workers;
+  rx_queues_ = std::clamp<uint16_t>(receive_queues, 1, std::max<uint16_t>(info.max_rx_queues, 1));
   tx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_tx_queues, 1));
   rte_eth_conf conf{};
   if (rx_queues_ > 1 && info.flow_type_rss_offloads != 0) {

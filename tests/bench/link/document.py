@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import goals
 import inprocess
 from catalogue import catalogue
 from plots import plot
@@ -14,6 +15,7 @@ from tables import TITLES, groups, section
 BEGIN = "<!-- results: begin, written by scripts/bench -->"
 END = "<!-- results: end -->"
 PAGE = Path("docs/performance.md")
+EMPTY_PAGE = Path(__file__).with_name("performance.md")
 PLOTS = Path("docs/plots")
 
 
@@ -25,6 +27,8 @@ def text(results: Results) -> str:
 def refresh(project: Path, results: Results) -> None:
     """Writes the plots and the page's part between the markers. Everything else of the page stays as it is."""
     page = project / PAGE
+    if not page.exists():
+        page.write_text(EMPTY_PAGE.read_text())
     before, between, after = page.read_text().partition(BEGIN)
     _, end, after = after.partition(END)
     if not between or not end:
@@ -63,6 +67,9 @@ def parts(results: Results, plots: dict[str, str]) -> list[str]:
             continue
         picture = f"![{TITLES[group]}]({plots[group]})\n\n" if group in plots else ""
         made.append(f"### {TITLES[group]}\n\n{picture}{content}")
+    reached = goals.section(results)
+    if reached:
+        made.insert(0, f"### Goals\n\n{reached}")
     router_alone = inprocess.section(results.inprocess)
     if router_alone:
         made.append(f"### The router alone\n\n{router_alone}")

@@ -90,37 +90,49 @@ def endpoint_chain(services: Services, number: int, address: str) -> str:
 
 # ---- nftables ----
 
-def nftables_rules(services: Services) -> Iterator[str]:
-    """Input of nft -f."""
-    protocol = services.protocol
-    yield "table ip kube-proxy {"
-    yield ("  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; elements = { "
-           + ", ".join(f"{services.frontend(number)} . {protocol} . {SERVICE_PORT} : goto {nft_chain(services, number)}"
-                       for number in range(services.count)) + " } }")
-    ports = f"{protocol} . {NODE_PORT} : goto external-{nft_name(services, 0)}"
-    yield ("  map service-nodeports { type inet_proto . inet_service : verdict; "
-           + (f"elements = {{ {ports} }} " if services.node_port else "") + "}")
-    yield "  chain mark-for-masquerade { meta mark set meta mark or 0x4000; }"
-    yield ("  chain masquerading { meta mark and 0x4000 == 0 return; meta mark set meta mark xor 0x4000; "
-           "masquerade fully-random; }")
-    yield "  chain nodeports { fib daddr type local meta l4proto . th dport vmap @service-nodeports; }"
-    yield "  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; jump nodeports; }"
-    for number in range(services.count):
-        name, backends = nft_name(services, number), services.backends(number)
-        for backend in backends:
-            yield (f"  chain endpoint-{name}__{backend}/{TARGET_PORT} {{ ip saddr {backend} jump mark-for-masquerade; "
-                   f"meta l4proto {protocol} dnat to {backend}:{TARGET_PORT}; }}")
-        verdicts = ", ".join(f"{k} : goto endpoint-{name}__{backend}/{TARGET_PORT}"
-                             for k, backend in enumerate(backends))
-        yield (f"  chain {nft_chain(services, number)} {{ ip daddr {services.frontend(number)} {protocol} dport "
-               f"{SERVICE_PORT} ip saddr != {PODS} jump mark-for-masquerade; "
-               f"numgen random mod {len(backends)} vmap {{ {verdicts} }}; }}")
-        if services.node_port and number == 0:
-            yield f"  chain external-{name} {{ jump mark-for-masquerade; goto {nft_chain(services, number)}; }}"
-    yield "  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }"
-    yield "  chain nat-output { type nat hook output priority -100; policy accept; jump services; }"
-    yield "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }"
-    yield "}"
+SERVICES_PER_TRANSACTION = 2000  # what the kernel takes for one grows with its square
+
+
+def nftables_transactions(services: Services) -> Iterator[str]:
+    """Inputs of nft -f, in this order. The hooks come last: what nothing leads to yet is not validated every time."""
+    node_port = f"{services.protocol} . {NODE_PORT} : goto external-{nft_name(services, 0)}"
+    yield "\n".join([
+        "table ip kube-proxy {",
+        "  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; }",
+        "  map service-nodeports { type inet_proto . inet_service : verdict; }",
+        "  chain mark-for-masquerade { meta mark set meta mark or 0x4000; }",
+        "  chain masquerading { meta mark and 0x4000 == 0 return; meta mark set meta mark xor 0x4000; "
+        "masquerade fully-random; }",
+        "  chain nodeports { fib daddr type local meta l4proto . th dport vmap @service-nodeports; }",
+        "  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; jump nodeports; }",
+        "}"])
+    for start in range(0, services.count, SERVICES_PER_TRANSACTION):
+        numbers = range(start, min(start + SERVICES_PER_TRANSACTION, services.count))
+        yield "\n".join(["table ip kube-proxy {", *(line for number in numbers for line in nft_chains(services, number)),
+                         "}", "add element ip kube-proxy service-ips { " + ", ".join(
+                             f"{services.frontend(number)} . {services.protocol} . {SERVICE_PORT} : "
+                             f"goto {nft_chain(services, number)}" for number in numbers) + " }"])
+    if services.node_port:
+        yield f"add element ip kube-proxy service-nodeports {{ {node_port} }}"
+    yield "\n".join([
+        "table ip kube-proxy {",
+        "  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }",
+        "  chain nat-output { type nat hook output priority -100; policy accept; jump services; }",
+        "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }",
+        "}"])
+
+
+def nft_chains(services: Services, number: int) -> Iterator[str]:
+    name, backends, protocol = nft_name(services, number), services.backends(number), services.protocol
+    for backend in backends:
+        yield (f"  chain endpoint-{name}__{backend}/{TARGET_PORT} {{ ip saddr {backend} jump mark-for-masquerade; "
+               f"meta l4proto {protocol} dnat to {backend}:{TARGET_PORT}; }}")
+    verdicts = ", ".join(f"{k} : goto endpoint-{name}__{backend}/{TARGET_PORT}" for k, backend in enumerate(backends))
+    yield (f"  chain {nft_chain(services, number)} {{ ip daddr {services.frontend(number)} {protocol} dport "
+           f"{SERVICE_PORT} ip saddr != {PODS} jump mark-for-masquerade; "
+           f"numgen random mod {len(backends)} vmap {{ {verdicts} }}; }}")
+    if services.node_port and number == 0:
+        yield f"  chain external-{name} {{ jump mark-for-masquerade; goto {nft_chain(services, number)}; }}"
 
 
 def nft_name(services: Services, number: int) -> str:

@@ -118,8 +118,9 @@ class Linux(System):
     def load_rules(self, services: Services) -> None:
         path = self.bench.directory / f"{self.name}.rules"
         if self.mode == "nftables":
-            path.write_text("\n".join(kube_proxy.nftables_rules(services)) + "\n")
-            self.router.run("nft", "-f", str(path), timeout=300)
+            for transaction in kube_proxy.nftables_transactions(services):
+                path.write_text(transaction + "\n")
+                self.router.run("nft", "-f", str(path), timeout=300)
         else:
             path.write_text("\n".join(kube_proxy.iptables_rules(services)) + "\n")
             self.router.run("iptables-legacy-restore", str(path), timeout=300)

@@ -34,13 +34,14 @@ def assign_cpus() -> Cpus:
 
 
 def reserve_hugepages(mebibytes: int) -> None:
-    """At least so many MiB in pages of 2 MiB, never fewer than there were; says so if the machine has not enough."""
+    """So many MiB are free in pages of 2 MiB; reserves what lacks, and says so if the machine has not enough."""
     wanted, count = (mebibytes + 1) // 2, HUGEPAGES / "nr_hugepages"
     if not count.exists():
         raise RuntimeError("this kernel has no hugepages of 2 MiB, which DPDK needs to be measured")
-    if int(count.read_text()) < wanted:
-        count.write_text(str(wanted))
     free = int((HUGEPAGES / "free_hugepages").read_text())
+    if free < wanted:
+        count.write_text(str(int(count.read_text()) + wanted - free))
+        free = int((HUGEPAGES / "free_hugepages").read_text())
     if free < wanted:
         raise RuntimeError(f"{wanted * 2} MiB of hugepages are needed and {free * 2} MiB are free: end whoever uses "
                            f"them, or free memory so that the kernel can reserve more")

@@ -35,7 +35,7 @@ from trafgen import PROGRAM as TRAFGEN  # noqa: E402
 PREFIX = "sluice-bench-"
 DIRECTORY = Path("/run/sluice-bench")
 LOCK = Path("/run/sluice-bench.lock")
-HUGEPAGES_MIB = 1024
+HUGEPAGES_MIB = 1280
 
 SYSTEMS: dict[str, Callable[[Bench], System]] = {
     "sluice": Sluice,

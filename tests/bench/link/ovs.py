@@ -30,6 +30,8 @@ ROUTING = 2
 
 class OpenVSwitch(System):
     name = "ovs-dpdk"
+    # The main thread owns the first send queue, the packet thread the second.
+    send_queues = 2
 
     def __init__(self, bench: Bench):
         super().__init__(bench)
@@ -78,7 +80,7 @@ class OpenVSwitch(System):
         wait_until(socket.exists, 10, "ovsdb-server")
         self.vsctl("--no-wait", "init")
         cpus = self.bench.cpus
-        values = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << cpus.control), "dpdk-socket-mem": "512",
+        values = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << cpus.control), "dpdk-socket-mem": "512", "dpdk-socket-limit": "768",
                   "pmd-cpu-mask": hex(1 << cpus.system), "dpdk-extra": "--in-memory --no-pci --no-telemetry",
                   "userspace-tso-enable": "false", "flow-limit": "1000000"}
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".",
@@ -148,7 +150,9 @@ class OpenVSwitch(System):
                    "fail-mode=" + ("secure" if name == "br0" else "standalone"))
 
     def set_connection_limits(self, work: Work) -> None:
-        self.appctl("dpctl/ct-set-maxconns", str(max(work.connections + work.connections // 4, 1024)))
+        # A node port's connection is in two zones, and counts twice.
+        zones = 2 if work.services.node_port else 1
+        self.appctl("dpctl/ct-set-maxconns", str(max(zones * (work.connections + work.connections // 4), 1024)))
         if work.udp_timeout != 120:
             timeouts = [f"udp_{name}={work.udp_timeout}" for name in ("first", "single", "multiple")]
             self.vsctl("--", "--id=@m", "create", "Datapath", 'datapath_version=""', "--", "set", "Open_vSwitch", ".",
@@ -159,7 +163,7 @@ class OpenVSwitch(System):
         path = self.folder / command
         with open(path, "w") as file:
             file.writelines(line + "\n" for line in lines)
-        execute("ovs-ofctl", "-O", "OpenFlow15", command, f"unix:{self.folder}/br0.mgmt", str(path), timeout=300)
+        execute("ovs-ofctl", "-O", "OpenFlow15", "--bundle", command, f"unix:{self.folder}/br0.mgmt", str(path), timeout=300)
 
     # ---- measuring ----
 

@@ -45,6 +45,7 @@ class System(ABC):
     name: str
     keeps_running = False  # costs nothing while others are measured, and starting it takes long
     forwards_only = False  # hands packets through as they are: no rewrite may be expected
+    send_queues = 1  # of each of its ports; memif's two ends must agree
 
     def __init__(self, bench: Bench):
         self.bench = bench

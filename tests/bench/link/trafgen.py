@@ -26,6 +26,8 @@ def profile(scenario: Scenario, system: System, directory: Path) -> Json:
     ports = [{"name": link.name, "device": device, "mac": link.peer_mac,
               "addresses": [f"{link.peer4}/{LENGTH4}", f"{link.peer6}/{LENGTH6}"]}
              for link, device in zip(LINKS, system.devices())]
+    if system.send_queues > 1:
+        ports = [port | {"receiveQueues": system.send_queues} for port in ports]
     streams = []
     for made in scenario.traffic.streams():
         made = dict(made)
