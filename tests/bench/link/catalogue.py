@@ -76,7 +76,8 @@ def frame_words(frame: str) -> str:
 
 
 def inner_frame_words(frame: str) -> str:
-    return {"64": "64-byte frames inside", "imix": "IMIX inside, 1450 bytes at most", "1500": "1450-byte frames inside"}[frame]
+    return {"64": "64-byte frames inside", "imix": "IMIX inside, 1450 bytes at most",
+            "1500": "1450-byte frames inside"}[frame]
 
 
 # ---- tunnels ----
@@ -121,7 +122,7 @@ def service_routes(pool: str = ENDPOINTS) -> tuple[Route, ...]:
 
 def fill_time(flows: int) -> float:
     """Until every flow was seen at least once, by a system that opens 200 000 per second."""
-    return 1.0 + flows / 200_000
+    return flows / 200_000
 
 
 def service_flows(services: Services, flows: int, clients: str = PODS) -> Json:
@@ -145,7 +146,7 @@ def cluster_ip(flows: int, frame: str = "64", group: str = "clusterip") -> Scena
                     group if frame == "64" else f"{group}-frames",
                     f"ClusterIP, {short(flows)} established flows, both directions, {frame_words(frame)}", flows,
                     Work(service_routes(), services=services, connections=flows),
-                    Traffic(streams, warmup=fill_time(flows)), systems,
+                    Traffic(streams, fill=fill_time(flows)), systems,
                     label=f"{written(flows)} flows" + ("" if frame == "64" else f", {frame_words(frame)}"),
                     quick=flows == 1000)
 
@@ -161,9 +162,9 @@ def node_port(flows: int) -> Scenario:
                         "dstPort": [TARGET_PORT]}, answer={"every": 1})]
     systems = ("sluice", "testpmd-macswap", "ovs-dpdk", *KERNEL)
     return Scenario(f"nodeport-{short(flows)}", "nodeport",
-                    f"NodePort, DNAT and SNAT, {short(flows)} established flows, both directions, 64-byte frames", flows,
-                    Work(service_routes(), services=services, connections=flows),
-                    Traffic(streams, warmup=fill_time(flows)), systems, label=f"{written(flows)} flows",
+                    f"NodePort, DNAT and SNAT, {short(flows)} established flows, both directions, 64-byte frames",
+                    flows, Work(service_routes(), services=services, connections=flows),
+                    Traffic(streams, fill=fill_time(flows)), systems, label=f"{written(flows)} flows",
                     quick=flows == 1000)
 
 
@@ -180,7 +181,7 @@ def tunnel_to_tunnel(flows: int) -> Scenario:
                     flows,
                     Work((Route(PODS, LEFT, VXLAN_LEFT), Route(TUNNEL_PODS["ipip"], RIGHT, IPIP_RIGHT)),
                          services=services, connections=flows),
-                    Traffic(streams, warmup=fill_time(flows)),
+                    Traffic(streams, fill=fill_time(flows)),
                     ("sluice", "testpmd-macswap", "linux-nftables"), label=f"{written(flows)} flows",
                     quick=flows == 1000)
 
@@ -196,7 +197,7 @@ def many_services(count: int) -> Scenario:
     return Scenario(f"services-{short(count)}", "services",
                     f"{written(count)} services, {short(flows)} established flows, both directions, 64-byte frames",
                     count, Work(service_routes(), services=services, connections=flows),
-                    Traffic(streams, warmup=fill_time(flows)), ("sluice", "ovs-dpdk", *KERNEL),
+                    Traffic(streams, fill=fill_time(flows)), ("sluice", "ovs-dpdk", *KERNEL),
                     label=f"{written(count)} services")
 
 
@@ -243,31 +244,23 @@ def tcp_connections() -> Scenario:
     return Scenario("tcp-connections", "opening", "complete TCP connections per second", 1,
                     Work(service_routes(), services=services, connections=8_000_000),
                     Traffic(streams, warmup=2.0, duration=5.0), ("sluice", "ovs-dpdk", *KERNEL), "connections",
-                    "TCP connections", quick=False)
+                    "TCP connections")
 
 
-# ---- latency, memory, workers ----
+# ---- latency, memory ----
 
 def latency(name: str, base: Scenario) -> Scenario:
     def streams() -> list[Json]:
-        return [made | {"mode": "rate", "latency": True} for made in base.traffic.streams()]
+        return [made | {"latency": True} for made in base.traffic.streams()]
     return Scenario(f"latency-{name}", "latency", f"latency: {base.title}", 0, base.work,
-                    Traffic(streams, base.traffic.warmup, 3.0), base.systems, "latency", base.title)
+                    Traffic(streams, base.traffic.fill, duration=3.0), base.systems, "latency", base.title)
 
 
 def memory(flows: int) -> Scenario:
     base = cluster_ip(flows)
     return Scenario("memory", "memory", f"memory per flow, {short(flows)} ClusterIP flows", 0, base.work,
-                    Traffic(base.traffic.streams, base.traffic.warmup, 2.0), ("sluice", "ovs-dpdk", "linux-nftables"),
-                    "memory", f"{written(flows)} flows")
-
-
-def hand_over() -> Scenario:
-    """One receive queue, two workers: worker 0 receives everything, worker 1 owns about half of the flows."""
-    base = cluster_ip(10_000)
-    work = Work(base.work.routes, services=base.work.services, connections=20_000, workers=2)
-    return Scenario("two-workers", "workers", "two workers behind one receive queue, 10k ClusterIP flows", 2, work,
-                    base.traffic, ("sluice",), label="two workers, one queue", tags=frozenset({"two-workers"}))
+                    Traffic(base.traffic.streams, base.traffic.fill, duration=2.0),
+                    ("sluice", "ovs-dpdk", "linux-nftables"), "memory", f"{written(flows)} flows")
 
 
 def catalogue() -> list[Scenario]:
@@ -284,5 +277,5 @@ def catalogue() -> list[Scenario]:
     made += [new_flows_with_services(count) for count in (10, 1_000, 10_000, 100_000)]
     made += [new_clients(), tcp_connections()]
     made += [latency("forward4", forwarding(4, 1, "64")), latency("clusterip", cluster_ip(1_000))]
-    made += [memory(1_000_000), hand_over()]
+    made += [memory(1_000_000)]
     return made

@@ -58,7 +58,8 @@ GOALS = (
     Goal("P1", "IPv4, 1 route: of testpmd macswap's rate", 0.85, rate_against("forward4-1-64", "testpmd-macswap")),
     Goal("P1", "IPv4, 100 000 routes: of testpmd macswap's rate", 0.75,
          rate_against("forward4-100k-64", "testpmd-macswap")),
-    Goal("P2", "ClusterIP, 1 000 flows: of testpmd macswap's rate", 0.7, rate_against("clusterip-1k", "testpmd-macswap")),
+    Goal("P2", "ClusterIP, 1 000 flows: of testpmd macswap's rate", 0.7,
+         rate_against("clusterip-1k", "testpmd-macswap")),
     Goal("P2", "ClusterIP, 100 000 flows: times Open vSwitch's rate", 4.0, rate_against("clusterip-100k", "ovs-dpdk")),
     Goal("P3", "VXLAN in, DNAT, IPIP out: times the time of a ClusterIP packet", 1.6,
          between("vxlan-dnat-ipip-1k", "clusterip-1k", inverse=True), at_least=False),
@@ -86,5 +87,6 @@ def section(results: Results) -> str:
             continue
         scaled = Value(*(number / goal.scale for number in (found.median, found.low, found.high)), found.count)
         rows.append([goal.id, goal.words, f"{'≥' if goal.at_least else '≤'} {goal.limit:g}",
-                     f"{scaled.median:.2f} ({scaled.low:.2f} to {scaled.high:.2f})", "yes" if goal.met(scaled) else "no"])
+                     f"{scaled.median:.2f} ({scaled.low:.2f} to {scaled.high:.2f})",
+                     "yes" if goal.met(scaled) else "no"])
     return markdown(["", "goal", "limit", "measured", "met"], rows) if rows else ""

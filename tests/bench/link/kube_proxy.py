@@ -108,10 +108,11 @@ def nftables_transactions(services: Services) -> Iterator[str]:
         "}"])
     for start in range(0, services.count, SERVICES_PER_TRANSACTION):
         numbers = range(start, min(start + SERVICES_PER_TRANSACTION, services.count))
-        yield "\n".join(["table ip kube-proxy {", *(line for number in numbers for line in nft_chains(services, number)),
-                         "}", "add element ip kube-proxy service-ips { " + ", ".join(
-                             f"{services.frontend(number)} . {services.protocol} . {SERVICE_PORT} : "
-                             f"goto {nft_chain(services, number)}" for number in numbers) + " }"])
+        chains = (line for number in numbers for line in nft_chains(services, number))
+        elements = ", ".join(f"{services.frontend(number)} . {services.protocol} . {SERVICE_PORT} : "
+                             f"goto {nft_chain(services, number)}" for number in numbers)
+        yield "\n".join(["table ip kube-proxy {", *chains, "}",
+                         f"add element ip kube-proxy service-ips {{ {elements} }}"])
     if services.node_port:
         yield f"add element ip kube-proxy service-nodeports {{ {node_port} }}"
     yield "\n".join([

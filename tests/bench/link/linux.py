@@ -144,6 +144,10 @@ class Linux(System):
                     packets += int(numbers.split()[1])
         return Counters(softirq_and_system_seconds(self.bench.cpus.system) * self.bench.tsc_hz, packets)
 
+    def flows(self) -> int:
+        with self.router.entered():
+            return int(Path(CONNTRACK, "nf_conntrack_count").read_text())
+
     def memory(self) -> int:
         return slab_bytes()
 

@@ -22,7 +22,6 @@ class Cpus:
     generator: int
     system: int
     control: int
-    second_worker: int | None  # for scenarios with two workers
 
 
 def assign_cpus() -> Cpus:
@@ -30,7 +29,7 @@ def assign_cpus() -> Cpus:
     if len(available) < 2:
         raise RuntimeError("a benchmark needs two processors, one for the generator and one for the system under test")
     generator, system, *others = available
-    return Cpus(generator, system, others[0] if others else generator, others[1] if len(others) > 1 else None)
+    return Cpus(generator, system, others[0] if others else generator)
 
 
 def reserve_hugepages(mebibytes: int) -> None:

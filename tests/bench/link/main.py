@@ -144,8 +144,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
     with machine.KernelSettings() as settings, Lab(PREFIX, DIRECTORY) as lab:
         bench = Bench(lab, machine.assign_cpus(), settings)
         bench.tsc_hz = machine.tsc_hz()
-        record = results.Record(folder, machine.describe(PROJECT) | {"time stamp counter": f"{bench.tsc_hz / 1e9:.3f} GHz"},
-                                ["scripts/bench", *sys.argv[1:]])
+        facts = machine.describe(PROJECT) | {"time stamp counter": f"{bench.tsc_hz / 1e9:.3f} GHz"}
+        record = results.Record(folder, facts, ["scripts/bench", *sys.argv[1:]])
         systems = {name: SYSTEMS[name](bench) for name in names}
         runner = Runner(bench, systems, plan, say, record.add)
         try:
@@ -169,7 +169,7 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
 def verdict(runs: list[Run]) -> int:
     failed = [run for run in runs if run.error]
     for run in failed:
-        say(f"bench: {run.scenario}, {run.system}, round {run.round + 1}: {run.error.strip()}")
+        say(f"bench: {run.scenario}, {run.system}, round {run.round + 1}: {run.error.strip().splitlines()[0]}")
     say(f"bench: {len(runs) - len(failed)} runs right, {len(failed)} failed")
     return 1 if failed or not runs else 0
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 from machine import resident_bytes
 from netns import CommandFailed, Namespace, Process, execute, wait_until
-from network import (LEFT, LENGTH4, LINKS, MTU, NODE_PORT, REMOTE_VTEP_MAC, RIGHT, SERVICE_PORT, TARGET_PORT, VTEP_MAC, Link,
-                     Tunnel)
+from network import (LEFT, LENGTH4, LINKS, MTU, NODE_PORT, REMOTE_VTEP_MAC, RIGHT, SERVICE_PORT, TARGET_PORT, VTEP_MAC,
+                     Link, Tunnel)
 from scenario import Route, Scenario, Services, Work
 from system import Bench, Counters, System, Unsupported, end
 
@@ -54,7 +54,6 @@ class OpenVSwitch(System):
         self.make_bridges(tunnels)
         if work.services:
             self.set_connection_limits(work)
-        if work.services:
             self.add("add-groups", groups(work.services))
         self.add("add-flows", flows(work))
         self.wait_for_sockets(self.processes[-1])
@@ -80,8 +79,9 @@ class OpenVSwitch(System):
         wait_until(socket.exists, 10, "ovsdb-server")
         self.vsctl("--no-wait", "init")
         cpus = self.bench.cpus
-        values = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << cpus.control), "dpdk-socket-mem": "512", "dpdk-socket-limit": "768",
-                  "pmd-cpu-mask": hex(1 << cpus.system), "dpdk-extra": "--in-memory --no-pci --no-telemetry",
+        values = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << cpus.control), "dpdk-socket-mem": "512",
+                  "dpdk-socket-limit": "768", "pmd-cpu-mask": hex(1 << cpus.system),
+                  "dpdk-extra": "--in-memory --no-pci --no-telemetry",
                   "userspace-tso-enable": "false", "flow-limit": "1000000"}
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".",
                    *(f'other_config:{key}="{value}"' for key, value in values.items()))
@@ -163,7 +163,8 @@ class OpenVSwitch(System):
         path = self.folder / command
         with open(path, "w") as file:
             file.writelines(line + "\n" for line in lines)
-        execute("ovs-ofctl", "-O", "OpenFlow15", "--bundle", command, f"unix:{self.folder}/br0.mgmt", str(path), timeout=300)
+        execute("ovs-ofctl", "-O", "OpenFlow15", "--bundle", command, f"unix:{self.folder}/br0.mgmt", str(path),
+                timeout=300)
 
     # ---- measuring ----
 
@@ -176,6 +177,9 @@ class OpenVSwitch(System):
         if not packets or not used:
             return Counters(0.0, 0)
         return Counters(int(used[1]) * (float(share[1]) / 100 if share else 1.0), int(packets[1]))
+
+    def flows(self) -> int:
+        return int(self.appctl("dpctl/ct-get-nconns").strip())
 
     def memory(self) -> int:
         return resident_bytes(int((self.folder / "vswitchd.pid").read_text()))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from netns import CommandFailed
 from scenario import Json, Scenario
 from system import Bench, Counters, System, Unsupported
-from trafgen import Figures, Generator, GeneratorFailed, figures, streams_figures
+from trafgen import Figures, Generator, GeneratorFailed, figures
 
 MARGIN = 0.25  # seconds at both ends of the measured part in which the system's books are not read
 Say = Callable[[str], None]
@@ -108,7 +108,7 @@ class Runner:
 
     def measure(self, scenario: Scenario, system: System, run: Run) -> None:
         traffic = scenario.traffic
-        warmup, duration = traffic.warmup * self.plan.speed, traffic.duration * self.plan.speed
+        warmup, duration = self.warmup(scenario), traffic.duration * self.plan.speed
         before = system.counters()
         memory_before = system.memory()
         generator = Generator(self.bench, scenario, system, warmup, duration)
@@ -118,7 +118,7 @@ class Runner:
             first = system.counters()
             time.sleep(max(duration - 2 * MARGIN, 0.1))
             last = system.counters()
-            memory_after = system.memory()
+            memory_after, open_flows = system.memory(), system.flows()
             result = generator.result(duration + 30)
         finally:
             generator.stop()
@@ -128,9 +128,11 @@ class Runner:
         run.generator = without_profile(result)
         run.cycles_per_packet = per_packet(first, last)
         if scenario.measure == "memory":
-            opened = sum(stream.get("flows", 0) for stream in result["streams"])
-            run.bytes_per_flow = (memory_after - memory_before) / opened if opened else None
+            run.bytes_per_flow = (memory_after - memory_before) / open_flows if open_flows else None
         run.error = complaint(measured)
+
+    def warmup(self, scenario: Scenario) -> float:
+        return scenario.traffic.fill + scenario.traffic.warmup * self.plan.speed
 
     def wait_for_traffic(self, generator: Generator, system: System, before: Counters) -> None:
         limit = time.monotonic() + 30
@@ -146,7 +148,8 @@ class Runner:
         """The loss-free rate by binary search, then what packets wait at half and at nine tenths of it."""
         duration = scenario.traffic.duration * self.plan.speed
         search = ("--search", "loss-free", "--tolerance", str(self.plan.tolerance_ppm), "--resolution", "3")
-        found = Generator(self.bench, scenario, system, scenario.traffic.warmup, min(duration, 1.0), search).result(180)
+        warmup = self.warmup(scenario)
+        found = Generator(self.bench, scenario, system, warmup, min(duration, 1.0), search).result(180)
         rate = (found.get("search") or {}).get("rate", 0.0)
         if not rate:
             raise GeneratorFailed("no rate without loss was found")
@@ -155,8 +158,8 @@ class Runner:
         streams = len(found["streams"])
         run.error = complaint(figures(found))
         for name, share in (("half", 0.5), ("nine-tenths", 0.9)):
-            result = Generator(self.bench, scenario, system, scenario.traffic.warmup, duration,
-                               streams={"rate": round(rate * share / streams)}).result(duration + 60)
+            result = Generator(self.bench, scenario, system, warmup, duration,
+                               streams={"mode": "rate", "rate": round(rate * share / streams)}).result(duration + 60)
             made = figures(result)
             run.latency[name] = {"offered": rate * share, "lost_share": made.lost_share, **(made.latency or {})}
             run.error = run.error or complaint(made)
@@ -181,7 +184,7 @@ def without_profile(result: Json) -> Json:
 
 def describe(run: Run, scenario: Scenario) -> str:
     if run.error:
-        return f"FAILED: {run.error.strip()}"
+        return f"FAILED: {run.error.strip().splitlines()[0]}"
     if scenario.measure == "latency":
         parts = [f"loss-free {run.loss_free_rate / 1e6:.2f} M/s"]
         parts += [f"{name}: p50 {part.get('p50', 0) / 1000:.0f} µs, p99 {part.get('p99', 0) / 1000:.0f} µs"

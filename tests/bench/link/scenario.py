@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from network import ENDPOINTS, Link, Tunnel, nth, service_address, span
@@ -19,7 +19,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Services:
-    """`count` services with consecutive addresses; service k has the k-th block of `endpoints` consecutive addresses."""
+    """`count` services with consecutive addresses; service k has the k-th block of `endpoints` addresses."""
 
     count: int = 10
     endpoints: int = 4
@@ -46,7 +46,6 @@ class Work:
     services: Services | None = None
     connections: int = 0  # most that are open at a time
     udp_timeout: int = 120  # seconds
-    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ class Traffic:
     """Streams for the generator, and how long they run. `streams` makes the profile's list; see trafgen.md."""
 
     streams: Callable[[], list[Json]]
-    warmup: float = 1.0
-    duration: float = 4.0
+    fill: float = 0.0  # seconds until every flow is open; never shortened
+    warmup: float = 1.0  # seconds after that, before the measured ones
+    duration: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ class Scenario:
     measure: str = "throughput"  # or "opened" (new flows), "connections", "latency", "memory"
     label: str = ""  # of its row; empty: the title
     quick: bool = False  # part of `scripts/bench quick`
-    tags: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def row(self) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from machine import Cpus, KernelSettings
 from netns import Lab, Process, die_with_parent, start_time, RECORD, wait_until
 from network import LINKS, Link
-from scenario import Json, Scenario
+from scenario import Scenario
 
 
 class Unsupported(Exception):
@@ -33,8 +33,6 @@ class Bench:
     cpus: Cpus
     settings: KernelSettings
     tsc_hz: float = 0.0  # known after the first run of the generator
-    verbose: bool = False
-    paths: set[Path] = field(default_factory=set)
 
     @property
     def directory(self) -> Path:
@@ -64,6 +62,10 @@ class System(ABC):
     @abstractmethod
     def memory(self) -> int:
         """Bytes that grow with its flows."""
+
+    def flows(self) -> int:
+        """Connections that it tracks now."""
+        return 0
 
     def devices(self) -> list[str]:
         """What the generator opens as its ports."""
@@ -129,8 +131,3 @@ def end(bench: Bench, process: Process | None) -> None:
     process.stop()
     if process in bench.lab.processes:
         bench.lab.processes.remove(process)
-
-
-def service_protocols(scenario: Scenario) -> Json:
-    services = scenario.work.services
-    return services.protocol if services else ""

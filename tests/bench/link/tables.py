@@ -24,7 +24,6 @@ TITLES = {
     "opening": "Opening",
     "latency": "Latency",
     "memory": "Memory per flow",
-    "workers": "Two workers",
 }
 
 
@@ -56,6 +55,8 @@ def written(found: Value | None, scale: float, digits: int) -> str:
 
 def section(results: Results, scenarios: list[Scenario]) -> str:
     """Everything about one group; empty if nothing of it was measured."""
+    scenarios = [scenario for scenario in scenarios
+                 if any(results.of(scenario.name, name) for name in scenario.systems)]
     names = [name for name in systems_of(scenarios) if any(results.of(scenario.name, name) for scenario in scenarios)]
     if not names:
         return ""

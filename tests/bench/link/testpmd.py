@@ -22,8 +22,8 @@ class Testpmd(System):
         self.remove_sockets()
         cpus = self.bench.cpus
         # Its answers come with the command that asks for them, not when a buffer is full.
-        command = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{cpus.control},1@{cpus.system}", "--in-memory", "--no-pci",
-                   "--no-telemetry", "--log-level=*:error", "-m", "256"]
+        command = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{cpus.control},1@{cpus.system}",
+                   "--in-memory", "--no-pci", "--no-telemetry", "--log-level=*:error", "-m", "256"]
         for link in LINKS:
             command += ["--vdev", self.device(link)]
         command += ["--", "--interactive", "--auto-start", f"--forward-mode={self.mode}", "--nb-cores=1",

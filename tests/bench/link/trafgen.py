@@ -108,15 +108,9 @@ class Figures:
 
 
 def figures(result: Json) -> Figures:
-    made = streams_figures(result["streams"])
-    made.generator_limited = result.get("generatorLimited", False)
-    return made
-
-
-def streams_figures(streams: list[Json]) -> Figures:
-    made = Figures()
+    made = Figures(generator_limited=result.get("generatorLimited", False))
     sent = lost = 0
-    for each in streams:
+    for each in result["streams"]:
         directions = [each[name] for name in ("forward", "answers") if name in each]
         made.rate += sum(direction.get("receivedRate", 0.0) for direction in directions)
         made.opened_rate += each["forward"].get("receivedRate", 0.0)
