@@ -90,7 +90,9 @@ def endpoint_chain(services: Services, number: int, address: str) -> str:
 
 # ---- nftables ----
 
-SERVICES_PER_TRANSACTION = 2000  # what the kernel takes for one grows with its square
+# What the kernel takes for the chains of one transaction grows with their square; elements are cheap.
+CHAINS_OF_SERVICES_PER_TRANSACTION = 2000
+SERVICES_PER_TRANSACTION = 20_000
 
 
 def nftables_transactions(services: Services) -> Iterator[str]:
@@ -106,13 +108,13 @@ def nftables_transactions(services: Services) -> Iterator[str]:
         "  chain nodeports { fib daddr type local meta l4proto . th dport vmap @service-nodeports; }",
         "  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; jump nodeports; }",
         "}"])
-    for start in range(0, services.count, SERVICES_PER_TRANSACTION):
-        numbers = range(start, min(start + SERVICES_PER_TRANSACTION, services.count))
-        chains = (line for number in numbers for line in nft_chains(services, number))
+    for numbers in parts(services.count, CHAINS_OF_SERVICES_PER_TRANSACTION):
+        yield "\n".join(["table ip kube-proxy {",
+                         *(line for number in numbers for line in nft_chains(services, number)), "}"])
+    for numbers in parts(services.count, SERVICES_PER_TRANSACTION):
         elements = ", ".join(f"{services.frontend(number)} . {services.protocol} . {SERVICE_PORT} : "
                              f"goto {nft_chain(services, number)}" for number in numbers)
-        yield "\n".join(["table ip kube-proxy {", *chains, "}",
-                         f"add element ip kube-proxy service-ips {{ {elements} }}"])
+        yield f"add element ip kube-proxy service-ips {{ {elements} }}"
     if services.node_port:
         yield f"add element ip kube-proxy service-nodeports {{ {node_port} }}"
     yield "\n".join([
@@ -121,6 +123,11 @@ def nftables_transactions(services: Services) -> Iterator[str]:
         "  chain nat-output { type nat hook output priority -100; policy accept; jump services; }",
         "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }",
         "}"])
+
+
+def parts(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
 
 
 def nft_chains(services: Services, number: int) -> Iterator[str]:

@@ -120,10 +120,10 @@ class Linux(System):
         if self.mode == "nftables":
             for transaction in kube_proxy.nftables_transactions(services):
                 path.write_text(transaction + "\n")
-                self.router.run("nft", "-f", str(path), timeout=300)
+                self.router.run("nft", "-f", str(path), timeout=600)
         else:
             path.write_text("\n".join(kube_proxy.iptables_rules(services)) + "\n")
-            self.router.run("iptables-legacy-restore", str(path), timeout=300)
+            self.router.run("iptables-legacy-restore", str(path), timeout=900)
         path.unlink()
 
     # ---- measuring ----
