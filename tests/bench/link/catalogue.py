@@ -263,6 +263,14 @@ def memory(flows: int) -> Scenario:
                     ("sluice", "ovs-dpdk", "linux-nftables"), "memory", f"{written(flows)} flows")
 
 
+def hand_over() -> Scenario:
+    """One receive queue and two workers: the first hands about half of the flows over and gets them back to send."""
+    base = cluster_ip(10_000)
+    work = Work(base.work.routes, services=base.work.services, connections=20_000, workers=2)
+    return Scenario("two-workers", "workers", "two workers behind one receive queue, 10k ClusterIP flows", 2, work,
+                    base.traffic, ("sluice",), label="two workers, one queue")
+
+
 def catalogue() -> list[Scenario]:
     made = [forwarding(family, routes, "64") for family in (4, 6) for routes in (1, 100_000)]
     made += [forwarding(4, 1, frame) for frame in ("imix", "1500")]
@@ -277,5 +285,5 @@ def catalogue() -> list[Scenario]:
     made += [new_flows_with_services(count) for count in (10, 1_000, 10_000, 100_000)]
     made += [new_clients(), tcp_connections()]
     made += [latency("forward4", forwarding(4, 1, "64")), latency("clusterip", cluster_ip(1_000))]
-    made += [memory(1_000_000)]
+    made += [memory(1_000_000), hand_over()]
     return made

@@ -22,6 +22,7 @@ class Cpus:
     generator: int
     system: int
     control: int
+    second_worker: int | None = None  # for scenarios with two workers
 
 
 def assign_cpus() -> Cpus:
@@ -29,7 +30,8 @@ def assign_cpus() -> Cpus:
     if len(available) < 2:
         raise RuntimeError("a benchmark needs two processors, one for the generator and one for the system under test")
     generator, system, *others = available
-    return Cpus(generator, system, others[0] if others else generator)
+    # The last one is the second worker's; a third one is only the control threads' if there is a fourth.
+    return Cpus(generator, system, others[0] if len(others) > 1 else generator, others[-1] if others else None)
 
 
 def reserve_hugepages(mebibytes: int) -> None:

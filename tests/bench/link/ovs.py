@@ -169,14 +169,11 @@ class OpenVSwitch(System):
     # ---- measuring ----
 
     def counters(self) -> Counters:
-        text = self.appctl("dpif-netdev/pmd-perf-show")
-        packets = re.search(r"Rx packets:\s+(\d+)", text)
-        # `Used TSC cycles` are those of all iterations, of which `busy iterations` had packets.
-        used = re.search(r"Used TSC cycles:\s+(\d+)", text)
-        share = re.search(r"busy iterations:\s+\d+\s+\(\s*([\d.]+) % of used cycles\)", text)
-        if not packets or not used:
-            return Counters(0.0, 0)
-        return Counters(int(used[1]) * (float(share[1]) / 100 if share else 1.0), int(packets[1]))
+        # The counters of pmd-perf-show, unrounded; the packet thread comes before the main thread.
+        text = self.appctl("dpif-netdev/pmd-stats-show")
+        packets = re.search(r"packets received: (\d+)", text)
+        busy = re.search(r"processing cycles: (\d+)", text)
+        return Counters(int(busy[1]), int(packets[1])) if packets and busy else Counters(0.0, 0)
 
     def flows(self) -> int:
         return int(self.appctl("dpctl/ct-get-nconns").strip())

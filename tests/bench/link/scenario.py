@@ -46,6 +46,7 @@ class Work:
     services: Services | None = None
     connections: int = 0  # most that are open at a time
     udp_timeout: int = 120  # seconds
+    workers: int = 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from network import (ENDPOINTS, LENGTH4, LENGTH6, LINKS, MTU, NODE_PORT, PODS, R
 from netns import Process, wait_until
 from router import SLUICED, UnixConnection
 from scenario import Json, Scenario, Services, Work
-from system import Bench, Counters, System, end
+from system import Bench, Counters, System, Unsupported, end
 
 API = {"apiVersion": "v1"}
 
@@ -26,13 +26,18 @@ class Sluice(System):
 
     def start(self, scenario: Scenario) -> None:
         work, cpus = scenario.work, self.bench.cpus
+        workers = [cpus.system]
+        if work.workers == 2:
+            if cpus.second_worker is None:
+                raise Unsupported("two workers and the generator need three CPUs")
+            workers.append(cpus.second_worker)
         self.remove_sockets()
         path = self.bench.directory / "sluice.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": self.objects(work)}))
         self.process = self.bench.lab.start(
             [str(SLUICED), "--config", str(path), "--socket", str(self.api), "--state-dir", "",
-             "--workers", "1", "--worker-cpus", str(cpus.system), "--control-cpu", str(cpus.control),
-             "--memory", "512", "--hugepages", "require", "--poll", "busy"], "sluiced")
+             "--workers", str(len(workers)), "--worker-cpus", ",".join(map(str, workers)),
+             "--control-cpu", str(cpus.control), "--memory", "512", "--hugepages", "require", "--poll", "busy"], "sluiced")
 
         def ready() -> bool:
             if not self.process.running():
@@ -59,8 +64,9 @@ class Sluice(System):
 
     def counters(self) -> Counters:
         workers = self.workers()
+        # A packet that was handed over was counted by both workers.
         return Counters(sum(worker["busyCycles"] for worker in workers),
-                        sum(worker["packets"] for worker in workers))
+                        sum(worker["packets"] - worker["receivedOver"] for worker in workers))
 
     def flows(self) -> int:
         return sum(worker["flowsV4"] + worker["flowsV6"] for worker in self.workers())

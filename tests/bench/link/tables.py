@@ -24,6 +24,7 @@ TITLES = {
     "opening": "Opening",
     "latency": "Latency",
     "memory": "Memory per flow",
+    "workers": "Two workers",
 }
 
 
