@@ -43,6 +43,10 @@ std::string with_queues(const PortSpec& spec) {
   return spec.device;
 }
 
+// One for each worker, where the device has them. On memif the peer decides how many rings there are, and the driver
+// takes a queue without a ring for the first ring: frames would come twice. Every peer has one each way.
+uint16_t wanted_queues(const PortSpec& spec) { return spec.device.starts_with("net_memif") ? 1 : spec.workers; }
+
 }  // namespace
 
 net::Error Port::failure(const std::string& what, int error) const {
@@ -87,8 +91,9 @@ net::Status<> Port::start(rte_mempool* pool) {
   rte_eth_dev_info info{};
   if (const int error = rte_eth_dev_info_get(id_, &info); error != 0) return failure("cannot be queried", error);
 
-  rx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_rx_queues, 1));
-  tx_queues_ = std::clamp<uint16_t>(spec_.workers, 1, std::max<uint16_t>(info.max_tx_queues, 1));
+  const uint16_t receive_queues = spec_.receive_queues != 0 ? spec_.receive_queues : wanted_queues(spec_);
+  rx_queues_ = std::clamp<uint16_t>(receive_queues, 1, std::max<uint16_t>(info.max_rx_queues, 1));
+  tx_queues_ = std::clamp<uint16_t>(wanted_queues(spec_), 1, std::max<uint16_t>(info.max_tx_queues, 1));
   rte_eth_conf conf{};
   if (rx_queues_ > 1 && info.flow_type_rss_offloads != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;

@@ -21,6 +21,7 @@ struct PortSpec {
   uint16_t mtu = 1500;   // largest IP packet without VLAN tag, bytes
   std::optional<net::MacAddr> mac;
   bool promiscuous = false;
+  uint16_t receive_queues = 0;  // 0: as many as there are workers, on memif one
 
   friend bool operator==(const PortSpec&, const PortSpec&) = default;
 };

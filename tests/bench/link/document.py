@@ -1,0 +1,93 @@
+"""docs/performance.md: what stands between its two markers is made of the results, the rest is written by people."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import goals
+import inprocess
+from catalogue import catalogue
+from plots import plot
+from results import Results
+from tables import TITLES, groups, section
+
+BEGIN = "<!-- results: begin, written by scripts/bench -->"
+END = "<!-- results: end -->"
+PAGE = Path("docs/performance.md")
+EMPTY_PAGE = Path(__file__).with_name("performance.md")
+PLOTS = Path("docs/plots")
+
+
+def text(results: Results) -> str:
+    """All tables, without plots: what the terminal shows."""
+    return "\n\n".join([head(results), *parts(results, {})])
+
+
+def refresh(project: Path, results: Results) -> None:
+    """Writes the plots and the page's part between the markers. Everything else of the page stays as it is."""
+    page = project / PAGE
+    if not page.exists():
+        page.write_text(EMPTY_PAGE.read_text())
+    before, between, after = page.read_text().partition(BEGIN)
+    _, end, after = after.partition(END)
+    if not between or not end:
+        raise RuntimeError(f"{page} has no place for results: it needs the lines {BEGIN} and {END}")
+    plots = write_plots(project / PLOTS, results)
+    content = "\n\n".join([head(results), *parts(results, plots)])
+    page.write_text(f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
+
+
+def write_plots(folder: Path, results: Results) -> dict[str, str]:
+    """Group → path of its plot, as the page links it."""
+    made = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    for group, scenarios in groups(catalogue()).items():
+        drawn = plot(results, group, scenarios)
+        if drawn:
+            (folder / f"{group}.svg").write_text(drawn)
+            made[group] = f"{folder.name}/{group}.svg"
+    return made
+
+
+def head(results: Results) -> str:
+    rounds = max((run.round for run in results.runs), default=-1) + 1
+    facts = {**results.machine, "measured": results.started, "rounds": str(rounds),
+             "command": f"`{shlex.join(results.command)}`"}
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items() if fact)])
+
+
+def parts(results: Results, plots: dict[str, str]) -> list[str]:
+    made = []
+    for group, scenarios in groups(catalogue()).items():
+        content = section(results, scenarios)
+        if not content:
+            continue
+        picture = f"![{TITLES[group]}]({plots[group]})\n\n" if group in plots else ""
+        made.append(f"### {TITLES[group]}\n\n{picture}{content}")
+    reached = goals.section(results)
+    if reached:
+        made.insert(0, f"### Goals\n\n{reached}")
+    router_alone = inprocess.section(results.inprocess)
+    if router_alone:
+        made.append(f"### The router alone\n\n{router_alone}")
+    made.append(notes(results))
+    return [part for part in made if part]
+
+
+def notes(results: Results) -> str:
+    lines = []
+    if any(results.generator_limited(run.scenario, run.system) for run in results.runs):
+        lines.append("ᵍ the generator was the limit in most rounds; the system can do at least this much.")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for pair, why in results.unsupported.items():
+        scenario, system = pair.split(" ", 1)
+        reasons.setdefault((system, why), []).append(scenario)
+    for (system, why), scenarios in reasons.items():
+        lines.append(f"{system} is not in {', '.join(scenarios)}: {why}.")
+    for run in results.failed():
+        lines.append(f"Left out: {run.scenario}, {run.system}, round {run.round + 1}: "
+                     f"{run.error.strip().splitlines()[0]}")
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,107 @@
+"""What was measured, on disk and summed up. One file, results.json: machine, command, every run as it was."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runner import Run
+from scenario import Json
+
+FILE = "results.json"
+
+
+class Record:
+    """Grows by every run and is written after each: what an interrupt leaves is complete up to there."""
+
+    def __init__(self, folder: Path, machine: dict[str, str], command: list[str]):
+        self.folder = folder
+        self.machine = machine
+        self.command = command
+        self.started = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        self.runs: list[Run] = []
+        self.unsupported: dict[str, str] = {}
+        self.inprocess: Json = None
+
+    def add(self, run: Run) -> None:
+        self.runs.append(run)
+        self.write()
+
+    def write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / FILE
+        content = {"machine": self.machine, "command": self.command, "started": self.started,
+                   "unsupported": self.unsupported, "inprocess": self.inprocess,
+                   "runs": [asdict(run) for run in self.runs]}
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(path)
+
+
+@dataclass(frozen=True)
+class Value:
+    """Of several runs: the median, and between which values they lay."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def spread(self) -> float:
+        """Half of the range, relative to the median."""
+        return (self.high - self.low) / 2 / self.median if self.median else 0.0
+
+
+def value(numbers: list[float]) -> Value | None:
+    return Value(statistics.median(numbers), min(numbers), max(numbers), len(numbers)) if numbers else None
+
+
+class Results:
+    def __init__(self, content: Json):
+        self.machine: dict[str, str] = content["machine"]
+        self.command: list[str] = content["command"]
+        self.started: str = content["started"]
+        self.unsupported: dict[str, str] = content.get("unsupported", {})
+        self.inprocess: Json = content.get("inprocess")
+        self.runs = [Run(**run) for run in content["runs"]]
+
+    def of(self, scenario: str, system: str) -> list[Run]:
+        """Those that were right."""
+        return [run for run in self.runs if (run.scenario, run.system) == (scenario, system) and not run.error]
+
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if run.error]
+
+    def figure(self, scenario: str, system: str, name: str) -> Value | None:
+        return value([run.figures[name] for run in self.of(scenario, system) if run.figures.get(name)])
+
+    def cycles(self, scenario: str, system: str) -> Value | None:
+        return value([run.cycles_per_packet for run in self.of(scenario, system) if run.cycles_per_packet])
+
+    def bytes_per_flow(self, scenario: str, system: str) -> Value | None:
+        return value([run.bytes_per_flow for run in self.of(scenario, system) if run.bytes_per_flow is not None])
+
+    def latency(self, scenario: str, system: str, share: str, quantile: str) -> Value | None:
+        return value([run.latency[share][quantile] for run in self.of(scenario, system)
+                      if quantile in run.latency.get(share, {})])
+
+    def loss_free(self, scenario: str, system: str) -> Value | None:
+        return value([run.loss_free_rate for run in self.of(scenario, system) if run.loss_free_rate])
+
+    def ratio(self, scenario: str, system: str, peer: str, name: str) -> Value | None:
+        """Of pairs from the same round, in which the machine was most alike."""
+        peers = {run.round: run for run in self.of(scenario, peer)}
+        return value([run.figures[name] / peers[run.round].figures[name] for run in self.of(scenario, system)
+                      if run.round in peers and peers[run.round].figures.get(name)])
+
+    def generator_limited(self, scenario: str, system: str) -> bool:
+        runs = self.of(scenario, system)
+        return bool(runs) and 2 * sum(bool(run.figures["generator_limited"]) for run in runs) > len(runs)
+
+
+def load(folder: Path) -> Results:
+    return Results(json.loads((folder / FILE).read_text()))
