@@ -175,7 +175,8 @@ def test_flags_and_profiles_that_are_wrong_are_refused_in_one_sentence_each(lab:
 
 # ---- against a peer that makes mistakes ----
 
-MIRRORED = {"flows": {"count": 50}, "rate": 20000, "expect": "reversed", "latency": True}
+# Slow enough that a peer which loses its CPU for a fifth of a second loses no packet.
+MIRRORED = {"flows": {"count": 50}, "rate": 5000, "expect": "reversed", "latency": True}
 
 
 def through_reflector(lab: Lab, stream: Json, *reflector_flags: str) -> tuple[int, Json]:
@@ -222,10 +223,10 @@ def test_a_peer_that_reorders_is_caught(lab: Lab) -> None:
 
 
 def test_connections_to_a_peer(lab: Lab) -> None:
-    code, stream = through_reflector(lab, {"mode": "connections", "receive": [], "rate": 2000,
+    code, stream = through_reflector(lab, {"mode": "connections", "receive": [], "rate": 500,
                                            "flows": {"count": 5000}})
     assert code == 0
-    assert stream["connections"]["completed"] > 200
+    assert stream["connections"]["completed"] > 100
     assert stream["connections"]["failed"] == 0
 
 
@@ -267,10 +268,10 @@ def test_a_service_through_the_router_both_ways(routed: tuple[Lab, Router]) -> N
     lab, _ = routed
     flows = {"count": 400, "order": "random", "src": "10.1.0.100-10.1.0.103", "srcPort": "2000-2099", "dstPort": 80}
     to_service = {"ethernet": {"dst": "resolve"}, "send": "client", "receive": "server", "answer": {}, "latency": True,
-                  "rate": 10000, "expect": {"dst": [ENDPOINTS], "dstPort": [8080], "ttl": 63}}
-    plain = {"name": "plain", "ethernet": {"dst": "resolve"}, "send": "client", "receive": "server", "rate": 5000,
+                  "rate": 2000, "expect": {"dst": [ENDPOINTS], "dstPort": [8080], "ttl": 63}}
+    plain = {"name": "plain", "ethernet": {"dst": "resolve"}, "send": "client", "receive": "server", "rate": 1000,
              "flows": {"count": 10, "src": "10.1.0.2", "dst": "10.2.0.2"}, "expect": {"ttl": 63}}
-    plain6 = {"name": "plain6", "ethernet": {"dst": "resolve"}, "send": "client", "receive": "server", "rate": 5000,
+    plain6 = {"name": "plain6", "ethernet": {"dst": "resolve"}, "send": "client", "receive": "server", "rate": 1000,
               "flows": {"count": 10, "src": "fd00:1::2", "dst": "fd00:2::2"}}
     code, result = trafgen.run(lab, two_sided(
         lab, {"name": "udp", "flows": {**flows, "dst": VIP}, **to_service}, plain, plain6),
@@ -278,7 +279,7 @@ def test_a_service_through_the_router_both_ways(routed: tuple[Lab, Router]) -> N
     assert code == 0, result
     udp, other, other6 = result["streams"]
     for direction in (udp["forward"], udp["answers"], other["forward"], other6["forward"]):
-        assert_perfect(direction, 500)
+        assert_perfect(direction, 300)
     assert udp["answers"]["latency"]["p50"] > 0
     assert result["ports"][0]["neighborAnswers"] > 0 and result["ports"][1]["neighborAnswers"] > 0
 
@@ -286,13 +287,14 @@ def test_a_service_through_the_router_both_ways(routed: tuple[Lab, Router]) -> N
 def test_connections_to_a_service_through_the_router(routed: tuple[Lab, Router]) -> None:
     lab, _ = routed
     code, result = trafgen.run(lab, two_sided(lab, {
-        "mode": "connections", "rate": 1000, "ethernet": {"dst": "resolve"}, "send": "client", "receive": "server",
+        "mode": "connections", "rate": 300, "timeout": 3, "ethernet": {"dst": "resolve"},
+        "send": "client", "receive": "server",
         "flows": {"count": 20000, "src": "10.1.0.100-10.1.0.119", "srcPort": "2000-2999", "dst": "10.96.0.81",
                   "dstPort": 80}, "expect": {"dst": [ENDPOINTS], "dstPort": [8080]}}),
         "--warmup", "1", "--duration", "1.5")
     assert code == 0, result
     connections = result["streams"][0]["connections"]
-    assert connections["completed"] > 300
+    assert connections["completed"] > 100
     assert connections["failed"] == connections["reset"] == 0
 
 

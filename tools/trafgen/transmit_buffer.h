@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
