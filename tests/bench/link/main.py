@@ -89,7 +89,7 @@ def chosen_scenarios(arguments: argparse.Namespace) -> list[Scenario]:
 
 
 def matches(scenario: Scenario, pattern: str) -> bool:
-    return fnmatch.fnmatch(scenario.name, pattern) or scenario.group == pattern
+    return fnmatch.fnmatch(scenario.name, pattern) or fnmatch.fnmatch(scenario.group, pattern)
 
 
 def main(words: list[str]) -> int:
