@@ -88,6 +88,5 @@ def notes(results: Results) -> str:
     for (system, why), scenarios in reasons.items():
         lines.append(f"{system} is not in {', '.join(scenarios)}: {why}.")
     for run in results.failed():
-        lines.append(f"Left out: {run.scenario}, {run.system}, round {run.round + 1}: "
-                     f"{run.error.strip().splitlines()[0]}")
+        lines.append(f"Left out: {run.scenario}, {run.system}, round {run.round + 1}: {run.brief_error}")
     return "\n".join(f"- {line}" for line in lines)

@@ -35,7 +35,6 @@ from trafgen import PROGRAM as TRAFGEN  # noqa: E402
 PREFIX = "sluice-bench-"
 DIRECTORY = Path("/run/sluice-bench")
 LOCK = Path("/run/sluice-bench.lock")
-HUGEPAGES_MIB = 1280
 
 SYSTEMS: dict[str, Callable[[Bench], System]] = {
     "sluice": Sluice,
@@ -90,7 +89,7 @@ def chosen_scenarios(arguments: argparse.Namespace) -> list[Scenario]:
 
 
 def matches(scenario: Scenario, pattern: str) -> bool:
-    return fnmatch.fnmatch(scenario.name, pattern) or scenario.group == pattern
+    return fnmatch.fnmatch(scenario.name, pattern) or fnmatch.fnmatch(scenario.group, pattern)
 
 
 def main(words: list[str]) -> int:
@@ -140,7 +139,6 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
     quick = arguments.what == "quick"
     names = [name for name in arguments.systems.split(",") if name] or list(QUICK_SYSTEMS if quick else SYSTEMS)
     plan = Plan(scenarios, arguments.repeat or (1 if quick else 5), arguments.speed * (0.25 if quick else 1.0))
-    machine.reserve_hugepages(HUGEPAGES_MIB)
     with machine.KernelSettings() as settings, Lab(PREFIX, DIRECTORY) as lab:
         bench = Bench(lab, machine.assign_cpus(), settings)
         bench.tsc_hz = machine.tsc_hz()
@@ -169,7 +167,7 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
 def verdict(runs: list[Run]) -> int:
     failed = [run for run in runs if run.error]
     for run in failed:
-        say(f"bench: {run.scenario}, {run.system}, round {run.round + 1}: {run.error.strip().splitlines()[0]}")
+        say(f"bench: {run.scenario}, {run.system}, round {run.round + 1}: {run.brief_error}")
     say(f"bench: {len(runs) - len(failed)} runs right, {len(failed)} failed")
     return 1 if failed or not runs else 0
 

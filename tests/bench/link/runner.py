@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from machine import reserve_hugepages
 from netns import CommandFailed
 from scenario import Json, Scenario
 from system import Bench, Counters, System, Unsupported
 from trafgen import Figures, Generator, GeneratorFailed, figures
 
+HUGEPAGES_MIB = 1280  # the largest system's and the generator's
 MARGIN = 0.25  # seconds at both ends of the measured part in which the system's books are not read
 Say = Callable[[str], None]
 
@@ -31,8 +33,11 @@ class Run:
     generator: Json = None  # its whole result, without what repeats the profile
     error: str = ""
 
-    def faults(self) -> dict[str, int]:
-        return {name: count for name, count in (self.figures or {}).get("faults", {}).items() if count}
+    @property
+    def brief_error(self) -> str:
+        """Its first and its last line: what failed, and the reason where a program said one."""
+        lines = self.error.strip().splitlines() or [""]
+        return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
 
 
 @dataclass
@@ -87,6 +92,7 @@ class Runner:
                 system.forget_flows()
             else:
                 running.add(system.name)
+                reserve_hugepages(HUGEPAGES_MIB)  # others on the machine may have taken some meanwhile
                 system.start(scenario)
             if scenario.measure == "latency":
                 self.measure_latency(scenario, system, run)
@@ -96,7 +102,7 @@ class Runner:
             self.unsupported[scenario.name, system.name] = str(reason)
             self.say(f"    {system.name:16} – {reason}")
             run = None
-        except (AssertionError, CommandFailed, GeneratorFailed, OSError) as error:
+        except (AssertionError, CommandFailed, GeneratorFailed, OSError, RuntimeError) as error:
             run.error = f"{type(error).__name__}: {error}"
         finally:
             if not system.keeps_running or run is None or run.error:
@@ -184,7 +190,7 @@ def without_profile(result: Json) -> Json:
 
 def describe(run: Run, scenario: Scenario) -> str:
     if run.error:
-        return f"FAILED: {run.error.strip().splitlines()[0]}"
+        return f"FAILED: {run.brief_error}"
     if scenario.measure == "latency":
         parts = [f"loss-free {run.loss_free_rate / 1e6:.2f} M/s"]
         parts += [f"{name}: p50 {part.get('p50', 0) / 1000:.0f} µs, p99 {part.get('p99', 0) / 1000:.0f} µs"

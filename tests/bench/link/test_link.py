@@ -165,6 +165,13 @@ def test_rates_are_of_both_directions_and_latency_of_the_slower_stream():
     assert found.latency["p50"] == 9 and found.generator_limited
 
 
+@pytest.mark.parametrize("refused, lost, limited", [(0, 0, True), (100, 0, False), (100, 50, True)])
+def test_the_generator_is_not_the_limit_if_the_system_keeps_packets_waiting(refused, lost, limited):
+    stream = {"sent": 1000, "sendRefused": refused, "forward": {"receivedRate": 1.0, "lost": lost}}
+    assert trafgen.figures({"streams": [stream], "generatorLimited": True}).generator_limited is limited
+    assert not trafgen.figures({"streams": [stream], "generatorLimited": False}).generator_limited
+
+
 def test_cycles_per_packet_are_of_the_measured_part():
     assert per_packet(Counters(1000, 10), Counters(5000, 30)) == 200
     assert per_packet(Counters(1000, 10), Counters(1000, 10)) is None
