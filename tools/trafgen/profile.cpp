@@ -23,6 +23,7 @@ void read_port(Reader& port, size_t index, PortProfile& out) {
   port.text("name", out.name);
   port.need_text("device", out.device);
   port.mac("mac", out.mac);
+  port.number("receiveQueues", out.receive_queues, 1, 32);
   port.parsed_list("addresses", out.addresses, net::parse_prefix, "an address with its prefix, such as 10.0.0.2/24");
   read_addr_ranges(port, "answersFor", out.answers_for);
   port.parsed("gateway", out.gateway, net::parse_ip, "an IP address");

@@ -28,6 +28,7 @@ struct PortProfile {
   std::string name;
   std::string device;
   std::optional<net::MacAddr> mac;
+  uint16_t receive_queues = 1;
   std::vector<net::Prefix> addresses;
   std::vector<AddrRange> answers_for;
   std::optional<net::IpAddr> gateway, gateway6;

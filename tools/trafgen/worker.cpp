@@ -133,15 +133,17 @@ void Worker::finish(uint64_t now) {
 bool Worker::receive(TestPort& port) {
   rte_mbuf* mbufs[max_burst];
   bool any = false;
-  for (unsigned i = 0; i < bursts_per_turn; ++i) {
-    const uint16_t count = rte_eth_rx_burst(port.device->id(), 0, mbufs, static_cast<uint16_t>(burst_));
-    if (count == 0) break;
-    any = true;
-    work_ += count;
-    port.counters.bursts.add();
-    process(port, mbufs, count);
-    if (count < burst_) break;
-    port.counters.full_bursts.add();
+  for (uint16_t queue = 0; queue < port.device->rx_queues(); ++queue) {
+    for (unsigned i = 0; i < bursts_per_turn; ++i) {
+      const uint16_t count = rte_eth_rx_burst(port.device->id(), queue, mbufs, static_cast<uint16_t>(burst_));
+      if (count == 0) break;
+      any = true;
+      work_ += count;
+      port.counters.bursts.add();
+      process(port, mbufs, count);
+      if (count < burst_) break;
+      port.counters.full_bursts.add();
+    }
   }
   return any;
 }
