@@ -57,12 +57,14 @@ TEST(PlainPacket, AgreesWithTheFullChecksOnEveryChangedByte) {
 }
 
 TEST(PlainPacket, AgreesWithTheFullChecksOnEveryCut) {
-  for (const Bytes& packet : {ipv4({}, udp(1, 2, counting(10))),
-                              ipv4({.protocol = protocol::tcp}, tcp(1, 2, tcp_flag::ack, {}))}) {
-    for (size_t size = 0; size <= packet.size(); ++size) EXPECT_EQ(is_plain<V4>(test::take(packet, size)), size == packet.size());
+  for (const Bytes& packet :
+       {ipv4({}, udp(1, 2, counting(10))), ipv4({.protocol = protocol::tcp}, tcp(1, 2, tcp_flag::ack, {}))}) {
+    for (size_t size = 0; size <= packet.size(); ++size)
+      EXPECT_EQ(is_plain<V4>(test::take(packet, size)), size == packet.size());
   }
   const Bytes packet = ipv6({}, udp(1, 2, counting(10)));
-  for (size_t size = 0; size <= packet.size(); ++size) EXPECT_EQ(is_plain<V6>(test::take(packet, size)), size == packet.size());
+  for (size_t size = 0; size <= packet.size(); ++size)
+    EXPECT_EQ(is_plain<V6>(test::take(packet, size)), size == packet.size());
 }
 
 TEST(PlainPacket, SeveralBuffersAreNot) {

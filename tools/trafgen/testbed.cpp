@@ -46,9 +46,8 @@ net::Status<> Testbed::open_port(const PortProfile& profile) {
   port->worker = port->number % options_.workers;
   std::string name = profile.device;
   if (is_null_device(name) && name.find("no-rx=") == std::string::npos) name += ",no-rx=1";
-  auto device = dataplane::Port::open({.device = name, .mac = profile.mac, .promiscuous = true,
-                                      .receive_queues = profile.receive_queues},
-                                     pool_);
+  auto device = dataplane::Port::open(
+      {.device = name, .mac = profile.mac, .promiscuous = true, .receive_queues = profile.receive_queues}, pool_);
   if (!device) return device.error();
   port->device = std::move(device).value();
   port->responder = std::make_unique<Responder>(profile, port->device->mac());
