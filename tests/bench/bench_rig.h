@@ -23,7 +23,7 @@ class Distribution {
   [[nodiscard]] double quantile(double part) const;
 
  private:
-  std::vector<uint32_t> counts_ = std::vector<uint32_t>(1 << 17);
+  std::vector<uint32_t> counts_ = std::vector<uint32_t>(1 << 20);
 };
 
 // Addresses and ports in network byte order, as they lie in a frame.
