@@ -29,6 +29,11 @@ using net::Result;
 
 enum class Format : uint8_t { Json, NdJson };
 
+// By the file's name: .ndjson and .jsonl hold one object a line.
+[[nodiscard]] inline Format format_of(std::string_view file) {
+  return file.ends_with(".ndjson") || file.ends_with(".jsonl") ? Format::NdJson : Format::Json;
+}
+
 struct Options {
   Format format = Format::Json;
   bool ignore_unknown_kinds = false;  // otherwise an unknown kind is a fault

@@ -22,8 +22,8 @@ void check_slice(const EndpointSlice& slice, Findings& findings) {
       report.fault(Path::of("endpoints", i, "addresses", 0), fmt::format("{} is {}", net::to_string(address), why));
     }
   }
-  for (size_t i = 0; i < slice.ports.size(); ++i) {
-    const std::string& name = slice.ports[i].name;
+  for (const auto& port : slice.ports) {
+    const std::string& name = port.name;
     if (!name.empty() && !is_dns_label(name)) {
       report.fault(Path::of("ports"),
                    fmt::format("\"{}\" is no port name: expected at most 63 of a-z, 0-9 and \"-\"", name));

@@ -57,7 +57,7 @@ class Deployment {
   [[nodiscard]] uint16_t interface_index(const std::string& name);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
-  [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& hop);
+  [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& planned);
   [[nodiscard]] dataplane::Interface make_interface(const PlannedInterface& planned) const;
   void fill_topology(dataplane::Snapshot& snapshot, const Plan& plan);
   void fill_ports(dataplane::Snapshot& snapshot);

@@ -79,7 +79,7 @@ void choose_cpus(Arguments& arguments) {
 
 // The faults of a document on stderr; empty if it can be used.
 std::optional<config::ObjectSet> checked(const std::string& text, const std::string& from) {
-  auto document = config::parse_document(text);
+  auto document = config::parse_document(text, {.format = config::format_of(from)});
   if (!document) {
     if (document.error().syntax) fmt::print(stderr, "{}: {}\n", from, document.error().syntax->text());
     say_findings(document.error().faults);
@@ -170,7 +170,9 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
 }
 
 Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, boost::asio::io_context& io, int& code) {
-  const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), {});
+  ApplyOptions options;
+  options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
+  const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), options);
   for (const config::Warning& warning : reply.warnings) say("warning: " + warning.text());
   if (reply.code == ApplyReply::Code::Applied) {
     say(fmt::format("serving generation {} from {}", reply.generation, initial.from));

@@ -271,7 +271,7 @@ const config::IpPool* Planner::pool_of(const Prefix& block) const {
 
 std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind) {
   const auto remote = node.underlay(net::Family::V4);
-  const std::string name = fmt::format("{}@{}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", node.name);
+  std::string name = fmt::format("{}@{}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", node.name);
   if (plan_.tunnels.contains(name)) return name;
   PlannedTunnel planned;
   planned.spec = overlay_spec(kind);

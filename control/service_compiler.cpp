@@ -7,7 +7,6 @@ namespace {
 
 using config::Config;
 using config::Service;
-using config::ServiceType;
 using net::IpAddr;
 
 bool reachable_from_outside(const Service& service, const config::ServicePort& port) {

@@ -42,7 +42,7 @@ class Output {
     return egress_of<F>(context_.tables.fib->lookup(destination), destination, flow_hash);
   }
   template <class F>
-  [[nodiscard]] Egress egress_of(NextHopId hop, const typename F::Addr& destination, uint64_t flow_hash) const;
+  [[nodiscard]] Egress egress_of(NextHopId id, const typename F::Addr& destination, uint64_t flow_hash) const;
   // An egress again from what a flow remembers of it.
   [[nodiscard]] Egress remembered(uint16_t tunnel, NeighborRef neighbor) const;
 

@@ -124,7 +124,7 @@ class Pipeline {
   template <class F>
   [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, nat::Flow<F>& flow);
   template <class F>
-  [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, NextHopId hop);
+  [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, NextHopId id);
   template <class F>
   void forward_miss(net::FlowPacket<F>& packet, NextHopId hop);
   // Checks TTL and size, translates if `flow` is given, sends.

@@ -39,7 +39,7 @@ class Resolver {
   // An IP packet at `l3` that is ready to leave by `interface`; `neighbor` may be no_neighbor: then its
   // destination is the neighbour. `original`: the packet as it was sent, what an error quotes; may be nullptr.
   // Sends, holds or drops it. Takes ownership of both.
-  void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original);
+  void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef ref, rte_mbuf* original);
   // An ARP frame, or an ICMPv6 neighbour discovery message at `l3`, that came in by `interface`. Takes ownership.
   void on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface);
   void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);

@@ -59,7 +59,8 @@ void put_l4_checksum(const Ip& ip, Bytes& packet, size_t l4_offset) {
   if (ip.offset != 0 || (ip.protocol == net::protocol::udp && ip.no_checksum)) return;
   if (ip.protocol == net::protocol::sctp) {
     // RFC 9260 section 6.8 and appendix A: over everything with the field zero, low byte first.
-    const uint32_t crc = ~rte_hash_crc(&packet[l4_offset], static_cast<uint32_t>(packet.size() - l4_offset), ~0U);
+    const Bytes aligned(packet.begin() + static_cast<ptrdiff_t>(l4_offset), packet.end());
+    const uint32_t crc = ~rte_hash_crc(aligned.data(), static_cast<uint32_t>(aligned.size()), ~0U);
     return store(&packet[l4_offset + 8], crc);
   }
   size_t at = 0;

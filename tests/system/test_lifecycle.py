@@ -198,6 +198,16 @@ def test_check_accepts_the_examples(name: str) -> None:
     assert code == 0, said
 
 
+def test_objects_in_lines(hosts: TwoHosts, tmp_path: Path) -> None:
+    path = tmp_path / "objects.ndjson"
+    path.write_text("".join(json.dumps(item) + "\n" for item in hosts.document()["items"]))
+    code, said = check(path)
+    assert code == 0, said
+    hosts.router.launch("--config", str(path))
+    hosts.router.wait_ready()
+    ping(hosts.left, RIGHT)
+
+
 def test_check_names_every_fault(tmp_path: Path) -> None:
     document = cluster_module.example("gateway")
     cluster_module.find_object(document, "EndpointSlice", "web-k7x2p")["endpoints"][0]["addresses"] = ["127.0.0.1"]

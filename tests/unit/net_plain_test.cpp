@@ -34,7 +34,7 @@ void change_every_byte(const Bytes& good) {
         const char* const wrong = test::wrong_about_plain<F>(changed, 0, known_good);
         ASSERT_EQ(wrong, nullptr) << wrong << ": byte " << at << " = " << value;
       }
-      if (!F::is_v4) continue;
+      if (!F::is_v4 || at == 0) continue;  // another header length
       test::fix_ipv4_checksum(changed);
       const char* const wrong = test::wrong_about_plain<F>(changed, 0, false);
       ASSERT_EQ(wrong, nullptr) << wrong << ": byte " << at << " = " << value << ", checksum put right";

@@ -87,7 +87,7 @@ net::Result<std::string> read_document(const std::string& file) {
 }
 
 bool is_lines(const ChangeOptions& options) {
-  return options.lines || options.file.ends_with(".ndjson") || options.file.ends_with(".jsonl");
+  return options.lines || config::format_of(options.file) == config::Format::NdJson;
 }
 
 Parameters change_parameters(const ChangeOptions& options) {
