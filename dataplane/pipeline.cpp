@@ -120,7 +120,7 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
     return false;
   }
   if constexpr (F::is_v4) {
-    if (packet.protocol == net::protocol::udp && to_tunnel_endpoint(packet)) {
+    if (may_be_vxlan(packet)) {
       FlowPacket<V4> outer = packet;
       burst_v4_.pop();
       if (!leave_tunnel(outer)) settle_plain(burst_v4_.push(outer));
@@ -136,6 +136,12 @@ inline bool Pipeline::to_tunnel_endpoint(const FlowPacket<V4>& packet) const {
     if (packet.key.dst == endpoint) return context_.snapshot->terminates_tunnels;
   }
   return false;
+}
+
+// Of plain packets only these can be a tunnel's.
+inline bool Pipeline::may_be_vxlan(const FlowPacket<V4>& packet) const {
+  return packet.protocol == net::protocol::udp &&
+         packet.key.dst_port.host() == context_.snapshot->terminator.udp_port && to_tunnel_endpoint(packet);
 }
 
 // The end of pass 1 for a plain packet, the last of its burst.
@@ -252,7 +258,7 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   static_cast<net::Packet&>(packet) = outer;
   if (net::parse_plain(packet, false)) {
     bool nested = false;
-    if constexpr (F::is_v4) nested = packet.protocol == net::protocol::udp && to_tunnel_endpoint(packet);
+    if constexpr (F::is_v4) nested = may_be_vxlan(packet);
     if (!nested) return settle_plain(packet);
   }
   burst<F>().pop();

@@ -97,6 +97,7 @@ class Pipeline {
     if (packet.hash == 0) packet.hash = context_.tables.hasher(packet.key);
   }
   [[nodiscard]] bool to_tunnel_endpoint(const net::FlowPacket<net::V4>& packet) const;
+  [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<net::V4>& packet) const;
   [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
   template <class F>
   void enter_inner(const net::Packet& outer);
