@@ -154,13 +154,15 @@ Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
   const bool sound = !findings.any_fault();
   if (!sound && rules == nullptr) return ParseFailure{std::nullopt, findings.take_faults()};
   std::set<std::pair<std::string, std::string>> faulty;
-  for (const Converted& object : upsert) {
-    if (object.faulty) faulty.emplace(object.key.kind, name_in_faults(object.key));
+  if (!sound) {
+    for (const Converted& object : upsert) {
+      if (object.faulty) faulty.emplace(object.key.kind, name_in_faults(object.key));
+    }
+    // Without its gateway nothing else makes sense, so that one stays as far as it could be read.
+    std::erase_if(upsert, [](const Converted& object) {
+      return object.surplus || (object.faulty && object.stored.kind->use != KindUse::Gateway);
+    });
   }
-  // Without its gateway nothing else makes sense, so that one stays as far as it could be read.
-  std::erase_if(upsert, [](const Converted& object) {
-    return object.surplus || (object.faulty && object.stored.kind->use != KindUse::Gateway);
-  });
 
   Findings between;
   between.max_faults = findings.max_faults;

@@ -1,13 +1,11 @@
 // Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
-#include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
 
 using net::DropReason;
-using net::FlowKey;
 using net::FlowPacket;
 using net::FragmentKind;
 using net::V4;
@@ -73,9 +71,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
     }
     egress = flow_egress(flow, packet.hash);
   }
-  flow.last_seen = context_.now;
-  ++flow.packets;
-  flow.bytes += packet.l3_length;
+  nat::account(flow, packet.l3_length, context_.now);
   if (egress.forwards()) [[likely]] {
     forward(packet, egress, &flow);
   } else {

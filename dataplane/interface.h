@@ -38,9 +38,10 @@ struct Interface {
       return primary_v6;
     }
   }
-  // Whether what comes in here may have this source (SPOOF-1): of a pod, only its own addresses.
+  // Whether what comes in here may have any source (SPOOF-1): of a pod, only its own addresses.
+  [[nodiscard]] bool any_source() const { return role != Role::Workload || pod_addresses.empty(); }
   [[nodiscard]] bool may_come_from(const net::IpAddr& source) const {
-    if (role != Role::Workload || pod_addresses.empty()) return true;
+    if (any_source()) return true;
     for (const net::IpAddr& pod : pod_addresses) {
       if (pod == source) return true;
     }

@@ -66,6 +66,12 @@ class NextHopTable {
 
   [[nodiscard]] const NextHop& operator[](NextHopId id) const { return hops_[id]; }
 
+  // What stands there; of a group the member that this flow takes.
+  [[nodiscard]] const NextHop& at(NextHopId id, uint64_t flow_hash) const {
+    const NextHop& hop = hops_[id];
+    return hop.kind == HopKind::Group ? hops_[hop.group[(flow_hash >> 32) * hop.group_size >> 32]] : hop;
+  }
+
   // Control thread only. The id of a new entry, 0 (retry) when the table is full.
   [[nodiscard]] NextHopId add(const NextHop& hop);
   // No route names `id` any more, and a grace period has passed since.

@@ -20,25 +20,22 @@ Output::Output(Context& context)
 
 template <class F>
 Egress Output::egress_of(NextHopId id, const typename F::Addr& destination, uint64_t flow_hash) const {
-  const NextHop* hop = &(*context_.tables.next_hops)[id];
-  if (hop->kind == HopKind::Group) {
-    hop = &(*context_.tables.next_hops)[hop->group[(flow_hash >> 32) * hop->group_size >> 32]];
-  }
-  Egress egress{.kind = hop->kind, .reason = hop->reason, .icmp_code = hop->icmp_code, .interface = hop->interface};
-  switch (hop->kind) {
+  const NextHop& hop = context_.tables.next_hops->at(id, flow_hash);
+  Egress egress{.kind = hop.kind, .reason = hop.reason, .icmp_code = hop.icmp_code, .interface = hop.interface};
+  switch (hop.kind) {
     case HopKind::Gateway:
-      egress.neighbor = context_.tables.neighbors->ref(hop->neighbor);
-      egress.mtu = context_.interface(hop->interface).mtu;
+      egress.neighbor = context_.tables.neighbors->ref(hop.neighbor);
+      egress.mtu = context_.interface(hop.interface).mtu;
       break;
     case HopKind::Tunnel:
-      egress.tunnel = hop->tunnel;
-      egress.neighbor = context_.tables.neighbors->ref(hop->neighbor);
-      egress.mtu = context_.snapshot->tunnels[hop->tunnel].spec.mtu;
+      egress.tunnel = hop.tunnel;
+      egress.neighbor = context_.tables.neighbors->ref(hop.neighbor);
+      egress.mtu = context_.snapshot->tunnels[hop.tunnel].spec.mtu;
       break;
     case HopKind::Connected: {
-      const uint32_t index = context_.tables.neighbors->find(hop->interface, destination);
+      const uint32_t index = context_.tables.neighbors->find(hop.interface, destination);
       egress.neighbor = index == no_neighbor ? no_neighbor : context_.tables.neighbors->ref(index);
-      egress.mtu = context_.interface(hop->interface).mtu;
+      egress.mtu = context_.interface(hop.interface).mtu;
       break;
     }
     default:

@@ -101,6 +101,15 @@ class Output {
 
 // ---- hot path ----------------------------------------------------------------------------------------
 
+// Moves the beginning of the data, into the headroom if `by` is negative. False if that has no room.
+[[nodiscard]] inline bool move_start(rte_mbuf* mbuf, int by) {
+  if (mbuf->data_off + by < 0) return false;
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + by);
+  mbuf->data_len = static_cast<uint16_t>(mbuf->data_len - by);
+  mbuf->pkt_len = static_cast<uint32_t>(static_cast<int>(mbuf->pkt_len) - by);
+  return true;
+}
+
 template <class F>
 inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flow_hash) {
   rte_mbuf* const mbuf = packet.mbuf;
@@ -142,14 +151,8 @@ template <class F>
     ether_type = net::ether_type_ipv4;
     context_.counters.add(Event::Encapsulated);
   }
-  if (l3 != way.header_length) {
-    const int shift = l3 - way.header_length;
-    if (mbuf->data_off + shift < 0) [[unlikely]] {
-      return context_.drop(mbuf, net::DropReason::NoBuffer);
-    }
-    mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + shift);
-    mbuf->data_len = static_cast<uint16_t>(mbuf->data_len - shift);
-    mbuf->pkt_len = static_cast<uint32_t>(static_cast<int>(mbuf->pkt_len) - shift);
+  if (l3 != way.header_length && !move_start(mbuf, l3 - way.header_length)) [[unlikely]] {
+    return context_.drop(mbuf, net::DropReason::NoBuffer);
   }
   auto* const frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
   std::memcpy(frame, way.header.data(), 12);
@@ -175,13 +178,9 @@ inline void Output::send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, con
   const Interface& out = context_.interface(interface);
   const uint16_t length =
       out.vlan == 0 ? net::ethernet_header_length : net::ethernet_header_length + net::vlan_tag_length;
-  const int shift = l3 - length;
-  if (mbuf->data_off + shift < 0) [[unlikely]] {
+  if (!move_start(mbuf, l3 - length)) [[unlikely]] {
     return context_.drop(mbuf, net::DropReason::NoBuffer);
   }
-  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + shift);
-  mbuf->data_len = static_cast<uint16_t>(mbuf->data_len - shift);
-  mbuf->pkt_len = static_cast<uint32_t>(static_cast<int>(mbuf->pkt_len) - shift);
   auto* const frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
   const uint16_t ether_type = net::ip_version(frame + length) == 4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
   std::memcpy(frame, destination.bytes.data(), 6);

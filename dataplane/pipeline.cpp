@@ -15,10 +15,11 @@
 // function, so that whatever is odd is handled in one place: classify here, the rest in forward.cpp.
 #include "dataplane/pipeline.h"
 
+#include <algorithm>
+
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
 #include "encap/decap.h"
-#include "nat/icmp_error.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -68,7 +69,7 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   if (arrival.interface != net::no_interface) {
     const Interface& interface = context_.interface(arrival.interface);
     std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
-    arrival.any_source = interface.role != Role::Workload || interface.pod_addresses.empty();
+    arrival.any_source = interface.any_source();
   }
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (unsigned i = 0; i < count; ++i) {
@@ -487,10 +488,12 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
-  const bool tracking = !tables.endpoints->empty() || tables.any_nat_outgoing;
+  const bool transit_only = tables.endpoints->empty();
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
-    if (!(tracking && wants_tracking(packet)) && forward_plain(packet, hops[i])) continue;
+    if (!tables.any_nat_outgoing && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) {
+      continue;
+    }
     ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {
       // Another packet of this burst may have opened this flow.
@@ -509,10 +512,10 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
 // A packet that changes nothing about its flow, whose route and neighbour are the ones of last time.
 template <class F>
 inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
+  if (!packet.plain) return false;
   uint8_t* const l3 = packet.l3_header();
   const uint8_t tcp_flags = packet.l4_header()[13];
-  if (!packet.plain || !nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation)
-    return false;
+  if (!nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   nat::account(flow, packet.l3_length, context_.now);
@@ -526,19 +529,13 @@ inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
 template <class F>
 inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
   uint8_t* const l3 = packet.l3_header();
-  const NextHop* hop = &(*context_.tables.next_hops)[id];
-  if (hop->kind != HopKind::Gateway) {
-    if (hop->kind != HopKind::Group && hop->kind != HopKind::Tunnel) return false;
-    ensure_hash(packet);
-    if (hop->kind == HopKind::Group) {
-      hop = &(*context_.tables.next_hops)[hop->group[(packet.hash >> 32) * hop->group_size >> 32]];
-    }
-  }
-  if (!packet.plain || packet.handed_over || (hop->kind != HopKind::Gateway && hop->kind != HopKind::Tunnel))
+  const NextHopTable& hops = *context_.tables.next_hops;
+  if (hops[id].kind != HopKind::Gateway) ensure_hash(packet);
+  const NextHop& hop = hops.at(id, packet.hash);
+  if (!packet.plain || packet.handed_over || (hop.kind != HopKind::Gateway && hop.kind != HopKind::Tunnel))
     return false;
   if (context_.interface(packet.ingress).rpf != ReversePathFilter::Off) return false;
-  if (context_.snapshot->family<F>().any_nat_outgoing) return false;
-  const Adjacency* const way = output_.adjacency(context_.tables.neighbors->ref(hop->neighbor), hop->tunnel);
+  const Adjacency* const way = output_.adjacency(context_.tables.neighbors->ref(hop.neighbor), hop.tunnel);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   context_.counters.add(Event::Transit);
   decrement_ttl<F>(l3);

@@ -18,15 +18,6 @@ inline constexpr auto plain_v4_octet = [] {
   return table;
 }();
 
-// One's complement sum of an IPv4 header of 20 bytes, its checksum field included: 0xffff if it is right.
-[[nodiscard]] inline uint16_t ipv4_header_sum(const uint8_t* l3) {
-  const auto first = load<uint64_t>(l3);
-  const auto second = load<uint64_t>(l3 + 8);
-  uint64_t sum = load<uint32_t>(l3 + 16);
-  sum += (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32);
-  return checksum_fold(sum);
-}
-
 // True if the IP packet at packet.l3 is plain: then everything is as after parse_ip, and `packet.plain` is set. False:
 // nothing of the frame was changed, and of `packet` only what parse_ip writes again.
 template <class F>
@@ -45,7 +36,7 @@ template <class F>
     if (l3[0] != 0x45 || (load<uint16_t>(l3 + 6) & be16::from_host(ipv4_more_fragments | ipv4_offset_mask).wire()) != 0)
       return false;
     if ((plain_v4_octet[l3[12]] & plain_v4_octet[l3[16]]) == 0) return false;
-    if (!checksum_known_good && ipv4_header_sum(l3) != 0xffff) return false;
+    if (!checksum_known_good && checksum_fold(checksum_sum(l3, ipv4_header_length)) != 0xffff) return false;
     total = load_be16(l3 + 2);
     proto = l3[9];
   } else {

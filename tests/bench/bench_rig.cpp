@@ -9,13 +9,10 @@
 #include <rte_eth_ring.h>
 #include <rte_ring.h>
 
-#include "config/json.h"
-#include "config/object_set.h"
-#include "config/validate.h"
-#include "control/plan.h"
 #include "dataplane/eal.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
+#include "tests/packet/deploy.h"
 
 namespace sluice::bench {
 namespace {
@@ -64,23 +61,7 @@ const Wires& wires() {
   return made;
 }
 
-std::string text(const std::vector<config::Fault>& faults) {
-  std::string out;
-  for (const config::Fault& fault : faults) out += fault.text() + "\n";
-  return out;
-}
-
 }  // namespace
-
-double Distribution::quantile(double part) const {
-  uint64_t total = 0;
-  for (const uint32_t count : counts_) total += count;
-  const auto wanted = static_cast<uint64_t>(static_cast<double>(total) * part);
-  uint64_t below = 0;
-  size_t cycles = 0;
-  while (cycles + 1 < counts_.size() && below + counts_[cycles] <= wanted) below += counts_[cycles++];
-  return static_cast<double>(cycles);
-}
 
 void Shape::write(rte_mbuf* mbuf, const Tuple& tuple) const {
   rte_pktmbuf_reset(mbuf);
@@ -123,20 +104,12 @@ BenchRig::~BenchRig() {
   plane_.reset();
 }
 
-void BenchRig::load(const std::string& document_text) {
-  auto document = config::parse_document(document_text);
-  if (!document) fail("the document is no JSON or has faults: " + text(document.error().faults));
-  auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
-  if (!objects) fail(text(objects.error().faults));
-  control::Plan plan = control::make_plan(objects->config());
-  const auto wait_for = [this](uint64_t token) {
+void BenchRig::load(const std::string& document) {
+  const std::string wrong = packet_test::deploy(document, *deployment_, services_, [this](uint64_t token) {
     while (!plane_->publisher().passed(token)) (void)turn();
-  };
-  if (auto opened = deployment_->open_ports(plan); !opened) fail(opened.error().message);
-  wait_for(deployment_->announce(plan));
-  if (auto installed = deployment_->install_routes(plan); !installed) fail(installed.error().message);
-  wait_for(deployment_->publish(objects->config(), std::move(plan), services_));
-  deployment_->finish();
+    return true;
+  });
+  if (!wrong.empty()) fail(wrong);
   for (int i = 0; i < 20; ++i) {  // what the router says when it starts
     advance_clock(500);
     (void)turn();

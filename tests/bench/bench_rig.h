@@ -16,16 +16,6 @@
 
 namespace sluice::bench {
 
-// Cycles of many turns; the median is what a turn costs when nobody else takes the core away.
-class Distribution {
- public:
-  void add(uint64_t cycles) { ++counts_[std::min<uint64_t>(cycles, counts_.size() - 1)]; }
-  [[nodiscard]] double quantile(double part) const;
-
- private:
-  std::vector<uint32_t> counts_ = std::vector<uint32_t>(1 << 20);
-};
-
 // Addresses and ports in network byte order, as they lie in a frame.
 struct Tuple {
   uint32_t src = 0, dst = 0;

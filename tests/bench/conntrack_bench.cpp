@@ -11,9 +11,13 @@
 
 #include <benchmark/benchmark.h>
 
+#include "tests/bench/measure.h"
+
 namespace sluice::nat {
 namespace {
 
+using bench::Distribution;
+using bench::Random;
 using net::V4;
 using net::V6;
 
@@ -51,16 +55,6 @@ FlowKey<F> reply_of(uint32_t number, bool translated) {
   return reply;
 }
 
-struct Random {
-  uint64_t state = 0x9e3779b97f4a7c15;
-  uint32_t below(uint32_t limit) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return static_cast<uint32_t>((state >> 32) * limit >> 32);
-  }
-};
-
 template <class F>
 std::unique_ptr<Conntrack<F>> filled(uint32_t capacity, uint32_t connections, bool translated) {
   auto table = Conntrack<F>::create({capacity, 0}, 0);
@@ -73,23 +67,6 @@ std::unique_ptr<Conntrack<F>> filled(uint32_t capacity, uint32_t connections, bo
   }
   return table;
 }
-
-// Cycles of bursts; the median is what a burst costs when nobody else takes the core away.
-class Distribution {
- public:
-  void add(uint64_t cycles) { ++counts_[std::min<uint64_t>(cycles, counts_.size() - 1)]; }
-  [[nodiscard]] double median_per_packet() const {
-    uint64_t total = 0;
-    for (const uint32_t count : counts_) total += count;
-    uint64_t below = 0;
-    size_t cycles = 0;
-    while (below + counts_[cycles] <= total / 2) below += counts_[cycles++];
-    return static_cast<double>(cycles) / burst;
-  }
-
- private:
-  std::vector<uint32_t> counts_ = std::vector<uint32_t>(32'768);
-};
 
 template <class F>
 void lookup(benchmark::State& state) {
@@ -127,10 +104,10 @@ void lookup(benchmark::State& state) {
     sum.add(used - start);
   }
   if (hits != (misses ? 0 : state.iterations() * burst)) state.SkipWithError("wrong answers");
-  state.counters["hash"] = hash.median_per_packet();
-  state.counters["find"] = find.median_per_packet();
-  state.counters["use"] = use.median_per_packet();
-  state.counters["sum"] = sum.median_per_packet();
+  state.counters["hash"] = hash.quantile(0.5) / burst;
+  state.counters["find"] = find.quantile(0.5) / burst;
+  state.counters["use"] = use.quantile(0.5) / burst;
+  state.counters["sum"] = sum.quantile(0.5) / burst;
 }
 
 // A table held at `connections`, each iteration opens one connection and closes the oldest.

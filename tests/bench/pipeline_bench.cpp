@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "tests/bench/bench_rig.h"
+#include "tests/bench/measure.h"
 #include "tests/packet/documents.h"
 #include "tests/packet/frames.h"
 
@@ -24,16 +25,6 @@ using docs::Ip;
 using net::MacAddr;
 
 constexpr unsigned most = net::burst_size;
-
-struct Random {
-  uint64_t state = 0x9e3779b97f4a7c15;
-  uint32_t below(uint32_t limit) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return static_cast<uint32_t>((state >> 32) * limit >> 32);
-  }
-};
 
 uint32_t wire(uint32_t host) { return __builtin_bswap32(host); }
 uint16_t wire16(uint32_t host) { return __builtin_bswap16(static_cast<uint16_t>(host)); }
@@ -85,6 +76,13 @@ Shape answer_to(const rte_mbuf* mbuf) {
   return {std::move(frame), inner};
 }
 
+// The same frame with other TCP flags.
+Shape with_flags(const Shape& shape, uint8_t flags) {
+  Bytes frame = shape.frame();
+  frame[shape.inner() + net::ipv4_header_length + 13] = flags;
+  return {std::move(frame), shape.inner()};
+}
+
 // ---- measuring ---------------------------------------------------------------------------------------
 
 class Bench {
@@ -126,10 +124,7 @@ class Bench {
     auto tuples = std::make_shared<std::vector<Tuple>>(flows);
     Traffic reply;
     all(traffic, flows, [&](uint32_t flow, const rte_mbuf* mbuf) {
-      if (flow == 0) {
-        reply.shape = answer_to(mbuf);
-        reply.side = mbuf->port == 0 ? Side::A : Side::B;
-      }
+      if (flow == 0) reply.shape = answer_to(mbuf);
       (*tuples)[flow] = tuple_of(rte_pktmbuf_mtod(mbuf, const uint8_t*)).reversed();
     });
     // Which port it left by tells the destination MAC: ours is …0a or …0b.
@@ -281,17 +276,11 @@ void tcp_service(benchmark::State& state) {
               endpoints_document("10.246.1", "node3", 32, "TCP 80 8080", 1));
   Traffic original{Side::A, plain_a(small_tcp("S")), cluster_clients(ip(10, 96, 0, 1), 80)};
   Traffic reply = bench.answers(original, flows);
-  const Bytes syn = reply.shape.frame();
-  const auto with = [](Bytes frame, uint8_t flags) {
-    frame[14 + 20 + 13] = flags;
-    return Shape(std::move(frame), 14);
-  };
-  const Bytes request = original.shape.frame();
-  reply.shape = with(syn, net::tcp_flag::syn | net::tcp_flag::ack);
+  reply.shape = with_flags(reply.shape, net::tcp_flag::syn | net::tcp_flag::ack);
   bench.all(reply, flows);
-  original.shape = with(request, net::tcp_flag::ack);
+  original.shape = with_flags(original.shape, net::tcp_flag::ack);
   bench.all(original, flows);
-  reply.shape = with(syn, net::tcp_flag::ack);
+  reply.shape = with_flags(reply.shape, net::tcp_flag::ack);
   bench.all(reply, flows);
   bench.measure({original, reply}, flows, static_cast<unsigned>(state.range(1)));
 }
@@ -306,7 +295,6 @@ void node_port(benchmark::State& state) {
 
 void vxlan_to_ipip(benchmark::State& state) {
   const std::string document = endpoints_document("10.245.40", "node2", 32, "UDP 80 8080", 1);
-  const uint32_t flows = static_cast<uint32_t>(state.range(0));
   // What node1 sends is what answers a packet to it.
   Shape from_node1;
   {
@@ -321,7 +309,6 @@ void vxlan_to_ipip(benchmark::State& state) {
                 1)
             .shape;
   }
-  (void)flows;
   established(state, document, {Side::B, from_node1, [](uint32_t flow) {
                                   return Tuple{wire(ip(10, 244, 34, 0) + flow % 61), wire(ip(10, 96, 0, 1)),
                                                wire16(1024 + flow / 61), wire16(80)};
@@ -355,22 +342,17 @@ void connections(benchmark::State& state) {
   Traffic original{Side::A, plain_a(small_tcp("S")), cluster_clients(ip(10, 96, 0, 1), 80)};
   Traffic reply;
   uint32_t next = 0;
-  const auto with = [](const Shape& shape, uint8_t flags) {
-    Bytes frame = shape.frame();
-    frame[shape.inner() + 20 + 13] = flags;
-    return Shape(std::move(frame), shape.inner());
-  };
   const uint8_t ack = net::tcp_flag::ack;
   const uint8_t fin = net::tcp_flag::fin | net::tcp_flag::ack;
   Tuple answers[most];
   const auto connect = [&] {
     uint64_t spent = 0;
     const auto there = [&](uint8_t flags) {
-      Traffic now{original.side, with(original.shape, flags), original.tuple};
+      Traffic now{original.side, with_flags(original.shape, flags), original.tuple};
       spent += bench.burst(now, most, [&](unsigned i) { return next + i; });
     };
     const auto back = [&](uint8_t flags) {
-      Traffic now{reply.side, with(reply.shape, flags), [&](uint32_t i) { return answers[i]; }};
+      Traffic now{reply.side, with_flags(reply.shape, flags), [&](uint32_t i) { return answers[i]; }};
       spent += bench.burst(now, most, [](unsigned i) { return i; });
     };
     there(net::tcp_flag::syn);

@@ -7,10 +7,8 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
-#include "config/json.h"
-#include "config/validate.h"
-#include "control/plan.h"
 #include "dataplane/eal.h"
+#include "tests/packet/deploy.h"
 
 namespace sluice::packet_test {
 namespace {
@@ -236,32 +234,9 @@ bool Rig::wait_for(uint64_t token) {
   return false;
 }
 
-std::string Rig::try_load(const std::string& text) {
-  auto document = config::parse_document(text);
-  const auto faults_text = [](const std::vector<config::Fault>& faults) {
-    std::string out;
-    for (const config::Fault& fault : faults) out += fault.text() + "\n";
-    return out;
-  };
-  if (!document)
-    return document.error().syntax ? document.error().syntax->text() : faults_text(document.error().faults);
-  auto objects = config::ObjectSet::from_document(std::move(*document));
-  if (!objects) return faults_text(objects.error().faults);
-  if (const auto faults = config::validate(*objects); !faults.empty()) return faults_text(faults);
-  control::Plan plan = control::make_plan(objects->config());
-  if (auto opened = deployment_->open_ports(plan); !opened) return opened.error().message;
-  if (deployment_->changes_routing(plan)) {
-    if (!wait_for(deployment_->announce(plan))) return "no grace period after announce";
-    if (between_) between_();
-    if (auto installed = deployment_->install_routes(plan); !installed) {
-      if (!wait_for(deployment_->retreat())) return "no grace period after retreat";
-      deployment_->abandon_ports();
-      return installed.error().message;
-    }
-  }
-  if (!wait_for(deployment_->publish(objects->config(), std::move(plan), services_))) return "no grace period";
-  deployment_->finish();
-  return {};
+std::string Rig::try_load(const std::string& document) {
+  return deploy(
+      document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_);
 }
 
 void Rig::load(const std::string& document) {

@@ -4,44 +4,44 @@
 
 namespace sluice::trafgen {
 
-double TrialResult::offered_rate() const {
-  double sum = 0;
-  for (const StreamResult& stream : streams) sum += stream.offered_rate;
+namespace {
+
+// The sum of `part` over all streams.
+template <class Part>
+auto total(const std::vector<StreamResult>& streams, Part part) {
+  decltype(part(streams.front())) sum = 0;
+  for (const StreamResult& stream : streams) sum += part(stream);
   return sum;
+}
+
+}  // namespace
+
+double TrialResult::offered_rate() const {
+  return total(streams, [](const StreamResult& stream) { return stream.offered_rate; });
 }
 
 double TrialResult::sent_rate() const {
-  double sum = 0;
-  for (const StreamResult& stream : streams) sum += stream.sent_rate;
-  return sum;
+  return total(streams, [](const StreamResult& stream) { return stream.sent_rate; });
 }
 
 double TrialResult::received_rate() const {
-  double sum = 0;
-  for (const StreamResult& stream : streams) sum += stream.forward.received_rate;
-  return sum;
+  return total(streams, [](const StreamResult& stream) { return stream.forward.received_rate; });
 }
 
 uint64_t TrialResult::sent() const {
-  uint64_t sum = 0;
-  for (const StreamResult& stream : streams) sum += stream.sent;
-  return sum;
+  return total(streams, [](const StreamResult& stream) { return stream.sent; });
 }
 
 uint64_t TrialResult::lost() const {
-  uint64_t sum = 0;
-  for (const StreamResult& stream : streams) {
-    if (stream.checked) sum += stream.forward.lost;
-    if (stream.answers) sum += stream.answers->lost;
-  }
-  return sum;
+  return total(streams, [](const StreamResult& stream) {
+    return (stream.checked ? stream.forward.lost : 0) + (stream.answers ? stream.answers->lost : 0);
+  });
 }
 
 uint64_t TrialResult::wrong() const {
-  uint64_t sum = 0;
-  for (const StreamResult& stream : streams)
-    sum += stream.forward.wrong() + (stream.answers ? stream.answers->wrong() : 0);
-  return sum;
+  return total(streams, [](const StreamResult& stream) {
+    return stream.forward.wrong() + (stream.answers ? stream.answers->wrong() : 0);
+  });
 }
 
 bool TrialResult::passed(double tolerance) const {

@@ -1,0 +1,43 @@
+#include "tests/packet/deploy.h"
+
+#include "config/json.h"
+#include "config/object_set.h"
+#include "config/validate.h"
+#include "control/plan.h"
+
+namespace sluice::packet_test {
+namespace {
+
+std::string text(const config::ParseFailure& failure) {
+  if (failure.syntax) return failure.syntax->text();
+  std::string out;
+  for (const config::Fault& fault : failure.faults) out += fault.text() + "\n";
+  return out;
+}
+
+}  // namespace
+
+std::string deploy(const std::string& document_text, control::Deployment& deployment,
+                   control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
+                   const std::function<void()>& between) {
+  auto document = config::parse_document(document_text);
+  if (!document) return text(document.error());
+  auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
+  if (!objects) return text(objects.error());
+  control::Plan plan = control::make_plan(objects->config());
+  if (auto opened = deployment.open_ports(plan); !opened) return opened.error().message;
+  if (deployment.changes_routing(plan)) {
+    if (!wait_for(deployment.announce(plan))) return "no grace period after announce";
+    if (between) between();
+    if (auto installed = deployment.install_routes(plan); !installed) {
+      if (!wait_for(deployment.retreat())) return "no grace period after retreat";
+      deployment.abandon_ports();
+      return installed.error().message;
+    }
+  }
+  if (!wait_for(deployment.publish(objects->config(), std::move(plan), services))) return "no grace period";
+  deployment.finish();
+  return {};
+}
+
+}  // namespace sluice::packet_test

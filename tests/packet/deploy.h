@@ -1,0 +1,20 @@
+// The controller's steps (control/controller.cpp) on a data plane whose workers the caller turns.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "control/deployment.h"
+#include "control/service_compiler.h"
+
+namespace sluice::packet_test {
+
+// Parses, validates and deploys. `wait_for` turns the workers until they have passed the token, and says whether they
+// have. `between` is called in the middle of a change of routes: workers know the new topology, routes are the old
+// ones. Empty, or what went wrong; then everything is as before.
+[[nodiscard]] std::string deploy(const std::string& document, control::Deployment& deployment,
+                                 control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
+                                 const std::function<void()>& between = nullptr);
+
+}  // namespace sluice::packet_test
