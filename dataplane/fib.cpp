@@ -14,6 +14,24 @@ namespace {
 
 constexpr unsigned max_retries = 1000;
 
+// `ask(first, found, wanted)` looks `wanted` addresses up from the first-th on.
+template <class Ask>
+inline void look_up(NextHopId* next_hops, unsigned count, Ask&& ask) {
+  uint64_t found[net::burst_size];
+  ask(0, found, count);
+  unsigned again = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    next_hops[i] = static_cast<NextHopId>(found[i]);
+    again |= next_hops[i] == hop::retry ? 1U : 0U;
+  }
+  if (again == 0) [[likely]]
+    return;
+  for (unsigned i = 0; i < count; ++i) {
+    for (unsigned tries = 0; found[i] == hop::retry && tries < max_retries; ++tries) ask(i, &found[i], 1);
+    next_hops[i] = found[i] == hop::retry ? hop::no_route : static_cast<NextHopId>(found[i]);
+  }
+}
+
 }  // namespace
 
 net::Result<std::unique_ptr<Fib>> Fib::create(const FibSizing& sizing) {
@@ -50,28 +68,18 @@ Fib::~Fib() {
 
 void Fib::lookup(const net::Ipv4Addr* addrs, NextHopId* next_hops, unsigned count) const {
   uint32_t hosts[net::burst_size];
-  uint64_t found[net::burst_size];
   for (unsigned i = 0; i < count; ++i) hosts[i] = addrs[i].host();
-  rte_fib_lookup_bulk(v4_, hosts, found, static_cast<int>(count));
-  for (unsigned i = 0; i < count; ++i) {
-    for (unsigned tries = 0; found[i] == hop::retry && tries < max_retries; ++tries) {
-      rte_fib_lookup_bulk(v4_, &hosts[i], &found[i], 1);
-    }
-    next_hops[i] = found[i] == hop::retry ? hop::no_route : static_cast<NextHopId>(found[i]);
-  }
+  look_up(next_hops, count, [&](unsigned first, uint64_t* found, unsigned wanted) {
+    rte_fib_lookup_bulk(v4_, &hosts[first], found, static_cast<int>(wanted));
+  });
 }
 
 void Fib::lookup(const net::Ipv6Addr* addrs, NextHopId* next_hops, unsigned count) const {
   uint8_t bytes[net::burst_size][RTE_FIB6_IPV6_ADDR_SIZE];
-  uint64_t found[net::burst_size];
   for (unsigned i = 0; i < count; ++i) std::memcpy(bytes[i], addrs[i].bytes.data(), sizeof bytes[i]);
-  rte_fib6_lookup_bulk(v6_, bytes, found, static_cast<int>(count));
-  for (unsigned i = 0; i < count; ++i) {
-    for (unsigned tries = 0; found[i] == hop::retry && tries < max_retries; ++tries) {
-      rte_fib6_lookup_bulk(v6_, &bytes[i], &found[i], 1);
-    }
-    next_hops[i] = found[i] == hop::retry ? hop::no_route : static_cast<NextHopId>(found[i]);
-  }
+  look_up(next_hops, count, [&](unsigned first, uint64_t* found, unsigned wanted) {
+    rte_fib6_lookup_bulk(v6_, &bytes[first], found, static_cast<int>(wanted));
+  });
 }
 
 net::Status<> Fib::add(const net::Prefix& prefix, NextHopId next_hop) {
