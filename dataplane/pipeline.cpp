@@ -420,16 +420,19 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
   note.l3 = packet.l3;
   note.where = packet.ingress;
   note.tunnel_source = packet.tunnel_source;
-  note.decapsulations = packet.decapsulations & 0x7f;
+  note.decapsulations = packet.decapsulations & 0x3f;
+  note.plain = packet.plain;
   note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
   note.src_port = packet.key.src_port;
   note.dst_port = packet.key.dst_port;
+  HandoffRings::set_hash(packet.mbuf, packet.hash);
   output_.hand_over(packet.mbuf, worker, note);
 }
 
 void Pipeline::process_handed_over(rte_mbuf** packets, uint16_t count) {
   context_.counters.add(Event::ReceivedOver, count);
-  without_flows_ = only_plain_ = plain_transit_ = false;
+  without_flows_ = only_plain_ = false;
+  plain_transit_ = true;
   burst_v4_.clear();
   burst_v6_.clear();
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(packets[i], void*));
@@ -456,36 +459,49 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
     default:
       break;
   }
-  const auto take = [&](auto packet) {
-    using F = std::conditional_t<std::is_same_v<decltype(packet), FlowPacket<V4>>, V4, V6>;
-    packet.mbuf = mbuf;
-    packet.l3 = note.l3;
-    packet.ingress = note.where;
-    packet.tunnel_source = note.tunnel_source;
-    packet.decapsulations = note.decapsulations;
-    packet.handed_over = true;
-    // It was checked where it came in.
-    if (!net::parse_plain(packet, true)) {
-      if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
-        return context_.drop(mbuf, reason);
-      }
+  if (v4) {
+    take_flow<V4>(mbuf, note);
+  } else {
+    take_flow<V6>(mbuf, note);
+  }
+}
+
+template <class F>
+void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
+  FlowPacket<F>& packet = burst<F>().next();
+  if (!note.plain) [[unlikely]]
+    packet = {};
+  packet.mbuf = mbuf;
+  packet.original = nullptr;
+  packet.l3 = note.l3;
+  packet.ingress = note.where;
+  packet.tunnel_source = note.tunnel_source;
+  packet.decapsulations = note.decapsulations;
+  packet.handed_over = true;
+  // It was checked where it came in.
+  if (note.plain) [[likely]] {
+    net::reread_plain(packet);
+  } else {
+    if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
+      burst<F>().pop();
+      return context_.drop(mbuf, reason);
     }
-    if (note.kind == HandoffKind::Fragment) return enter(packet);
     if (note.ports_known) {
       packet.key.src_port = note.src_port;
       packet.key.dst_port = note.dst_port;
     }
-    FlowKey<F> quoted;
-    const bool by_quote = packet.icmp_error && quoted_key(packet, quoted);
-    packet.hash = context_.tables.hasher(by_quote ? quoted : packet.key);
-    connections_.of<F>().prefetch(packet.hash);
-    burst<F>().push(packet);
-  };
-  if (v4) {
-    take(FlowPacket<V4>{});
-  } else {
-    take(FlowPacket<V6>{});
+    if (note.kind == HandoffKind::Fragment) {
+      FlowPacket<F> fragment = packet;
+      burst<F>().pop();
+      return enter(fragment);
+    }
   }
+  // Without a flow, one that was sent here by a stub is not ours.
+  if (note.kind != HandoffKind::Flow || context_.interface(note.where).rpf != ReversePathFilter::Off) {
+    plain_transit_ = false;
+  }
+  packet.hash = HandoffRings::hash(mbuf);
+  connections_.of<F>().prefetch(packet.hash);
 }
 
 // ---- pass 2: find flows ------------------------------------------------------------------------------

@@ -113,6 +113,8 @@ class Pipeline {
   void hand_over(const net::FlowPacket<F>& packet, uint16_t worker, HandoffKind kind);
   void take_handed_over(rte_mbuf* mbuf);
   template <class F>
+  void take_flow(rte_mbuf* mbuf, const HandoffNote& note);
+  template <class F>
   [[nodiscard]] bool quoted_key(const net::FlowPacket<F>& packet, net::FlowKey<F>& key) const;
 
   // Passes 2 to 5

@@ -50,6 +50,29 @@ template <class F>
   }
 }
 
+// Fills in what is known of a plain packet of `total` bytes at packet.l3.
+template <class F>
+[[gnu::always_inline]] inline void describe_plain(FlowPacket<F>& packet, uint32_t total, uint8_t proto) {
+  constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
+  const uint8_t* const l4 = packet.l3_header() + header;
+  // Without options the addresses and ports lie in the packet as they do in the key.
+  using Key = FlowKey<F>;
+  constexpr size_t addresses = 2 * sizeof(typename F::Addr);
+  static_assert(offsetof(Key, src) == 0 && offsetof(Key, src_port) == addresses);
+  static_assert(offsetof(Key, dst_port) == addresses + 2 && sizeof(Key) == addresses + 8);
+  auto* const key = reinterpret_cast<uint8_t*>(&packet.key);
+  std::memcpy(key, l4 - addresses, addresses);
+  store(key + addresses, load<uint32_t>(l4));
+  store(key + addresses + 4, be32::from_host(uint32_t{proto} << 24).wire());
+  packet.l4 = static_cast<uint16_t>(packet.l3 + header);
+  packet.l3_length = static_cast<uint16_t>(total);
+  packet.has_ports = true;
+  packet.icmp_error = false;
+  packet.plain = true;
+  packet.fragment = FragmentKind::Whole;
+  packet.protocol = proto;
+}
+
 // True if the IP packet at packet.l3 is plain: then everything is as after parse_ip, and `packet.plain` is set. False:
 // nothing of the frame was changed, and of `packet` only what parse_ip writes again.
 template <class F>
@@ -72,26 +95,19 @@ template <class F>
   } else if (proto != protocol::udp || total < header + udp_header_length) {
     return false;
   }
-  // Without options the addresses and ports lie in the packet as they do in the key.
-  using Key = FlowKey<F>;
-  constexpr size_t addresses = 2 * sizeof(typename F::Addr);
-  static_assert(offsetof(Key, src) == 0 && offsetof(Key, src_port) == addresses);
-  static_assert(offsetof(Key, dst_port) == addresses + 2 && sizeof(Key) == addresses + 8);
-  auto* const key = reinterpret_cast<uint8_t*>(&packet.key);
-  std::memcpy(key, l4 - addresses, addresses);
-  store(key + addresses, load<uint32_t>(l4));
-  store(key + addresses + 4, be32::from_host(uint32_t{proto} << 24).wire());
-  packet.l4 = static_cast<uint16_t>(l3_offset + header);
-  packet.l3_length = static_cast<uint16_t>(total);
-  packet.has_ports = true;
-  packet.icmp_error = false;
-  packet.plain = true;
-  packet.fragment = FragmentKind::Whole;
-  packet.protocol = proto;
+  describe_plain(packet, total, proto);
   // Padding is no part of the packet.
   mbuf->data_len = static_cast<uint16_t>(l3_offset + total);
   mbuf->pkt_len = l3_offset + total;
   return true;
+}
+
+// What parse_plain found, once more: `packet.mbuf` and `packet.l3` are those of a packet that is known to be plain, and
+// that nobody has changed since.
+template <class F>
+inline void reread_plain(FlowPacket<F>& packet) {
+  const uint8_t proto = packet.l3_header()[F::is_v4 ? 9 : 6];
+  describe_plain(packet, packet.mbuf->data_len - uint32_t{packet.l3}, proto);
 }
 
 }  // namespace sluice::net
