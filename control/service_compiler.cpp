@@ -13,11 +13,58 @@ bool reachable_from_outside(const Service& service, const config::ServicePort& p
   return port.node_port != 0 || !service.external_ips.empty() || !service.load_balancer_ips.empty();
 }
 
+constexpr const char* zone_label = "topology.kubernetes.io/zone";
+
 template <class F>
 struct Candidate {
   nat::Backend<F> backend;
   bool ready;
   bool fallback;  // serving and terminating
+  const config::Endpoint* endpoint;
+};
+
+bool names_any(const std::vector<std::string>& hints, const std::vector<std::string>& names) {
+  return std::find_first_of(hints.begin(), hints.end(), names.begin(), names.end()) != hints.end();
+}
+
+// SVC-15: hints of one sort count if every ready endpoint has some and one of them names this place. Then false for
+// the endpoints that are meant for others.
+template <class F>
+class HintFilter {
+ public:
+  HintFilter(const Config& config, const std::vector<Candidate<F>>& candidates)
+      : nodes_(config.gateway.local_node_names) {
+    if (const auto own = config.nodes.find(config.gateway.node_name); own != config.nodes.end()) {
+      const auto zone = own->second.labels.find(zone_label);  // SVC-16: without one zones do not count
+      if (zone != own->second.labels.end() && !zone->second.empty()) zones_ = {zone->second};
+    }
+    if (count(candidates, &config::Endpoint::node_hints, nodes_)) {
+      hints_ = &config::Endpoint::node_hints;
+    } else if (count(candidates, &config::Endpoint::zone_hints, zones_)) {
+      hints_ = &config::Endpoint::zone_hints;
+    }
+  }
+  [[nodiscard]] bool operator()(const Candidate<F>& candidate) const {
+    if (hints_ == nullptr || !candidate.ready) return true;
+    return names_any(candidate.endpoint->*hints_, hints_ == &config::Endpoint::node_hints ? nodes_ : zones_);
+  }
+
+ private:
+  using Hints = std::vector<std::string> config::Endpoint::*;
+
+  static bool count(const std::vector<Candidate<F>>& candidates, Hints hints, const std::vector<std::string>& names) {
+    bool any = false;
+    for (const Candidate<F>& candidate : candidates) {
+      if (!candidate.ready) continue;
+      if ((candidate.endpoint->*hints).empty()) return false;
+      any = any || names_any(candidate.endpoint->*hints, names);
+    }
+    return any;
+  }
+
+  std::vector<std::string> nodes_;
+  std::vector<std::string> zones_;
+  Hints hints_ = nullptr;
 };
 
 // SVC-10: all that are ready; only if there is none, those that still serve while they terminate.
@@ -78,7 +125,7 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
         const nat::Backend<F> backend{
             F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
             std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end()};
-        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating});
+        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating, &endpoint});
         if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
       }
     }
@@ -93,7 +140,7 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
   const bool internal_local = service.internal_policy == config::TrafficPolicy::Local;
   const bool external_local = service.external_policy == config::TrafficPolicy::Local;
   if (!internal_local || outside) {  // SVC-12
-    inputs.cluster.backends = usable(candidates, [](const auto&) { return true; });
+    inputs.cluster.backends = usable(candidates, HintFilter<F>(config, candidates));
   }
   if (internal_local || (external_local && outside)) {
     inputs.local.backends = usable(candidates, [](const auto& candidate) { return candidate.backend.local; });

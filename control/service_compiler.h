@@ -1,4 +1,4 @@
-// Config → service tables: which endpoints each service port may use (SVC-10 to SVC-14) and all its frontends
+// Config → service tables: which endpoints each service port may use (SVC-10 to SVC-16) and all its frontends
 // (3.1). Keeps what it built: a service port whose inputs did not change is shared with the previous snapshot,
 // Maglev table included, so one endpoint's change builds one service (SCALE-5).
 #pragma once

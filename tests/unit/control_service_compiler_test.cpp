@@ -1,6 +1,8 @@
 // Which endpoints a service port may use, which frontends it has, and what two compilations share.
 #include <algorithm>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -157,6 +159,92 @@ TEST_F(Compiler, SVC14_HasAnyEndpoint) {
   EXPECT_TRUE(find("10.96.0.1", 80)->service->has_endpoint);
   slice("web-a", {endpoint("10.0.0.1", "other", false, true, false)});
   EXPECT_FALSE(find("10.96.0.1", 80)->service->has_endpoint);
+}
+
+// ---- SVC-15, SVC-16: hints ----------------------------------------------------------------------------
+
+struct HintedEndpoint {
+  const char* zones;  // comma between them; "": no hints
+  const char* nodes;
+  const char* state = "ready";
+};
+struct HintCase {
+  const char* what;
+  const char* zone;  // of this node; "": no label
+  std::vector<HintedEndpoint> endpoints;
+  const char* expected;  // last numbers of the addresses; endpoints are 10.0.0.1, 10.0.0.2, …
+};
+
+std::vector<std::string> names(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in(text);
+  for (std::string name; std::getline(in, name, ',');) out.push_back(name);
+  return out;
+}
+
+TEST_F(Compiler, SVC15_SVC16_Hints) {
+  const HintCase cases[] = {
+      {"no hints", "a", {{"", ""}, {"", ""}}, "12"},
+      {"this zone's", "a", {{"a", ""}, {"b", ""}}, "1"},
+      {"an endpoint for several zones", "a", {{"a,b", ""}, {"b", ""}, {"a", ""}}, "13"},
+      {"one ready endpoint without a hint: all", "a", {{"a", ""}, {"b", ""}, {"", ""}}, "123"},
+      {"no hint names this zone: all", "c", {{"a", ""}, {"b", ""}}, "12"},
+      {"SVC-16: a node without zone", "", {{"a", ""}, {"b", ""}}, "12"},
+      {"this node's", "a", {{"", "here"}, {"", "other"}}, "1"},
+      {"node hints need no zone", "", {{"", "here"}, {"", "other"}}, "1"},
+      {"nodes before zones", "a", {{"a", "here"}, {"a", "other"}, {"b", "other"}}, "1"},
+      {"no hint names this node: the zone's", "a", {{"a", "other"}, {"a", "third"}, {"b", "other"}}, "12"},
+      {"not every one has node hints: the zone's", "a", {{"a", "here"}, {"a", ""}, {"b", ""}}, "12"},
+      {"hints of those that are not ready do not count", "a", {{"a", ""}, {"b", ""}, {"", "", "unready"}}, "1"},
+      {"nor do they name this zone", "a", {{"b", ""}, {"a", "", "terminating"}}, "1"},
+      {"the fallback ignores hints", "a", {{"a", "here", "terminating"}, {"b", "other", "terminating"}}, "12"},
+  };
+  config_.gateway.node_name = "here";
+  for (const HintCase& one : cases) {
+    config_.nodes["here"].labels.clear();
+    if (*one.zone != '\0') config_.nodes["here"].labels["topology.kubernetes.io/zone"] = one.zone;
+    std::vector<config::Endpoint> endpoints;
+    for (const HintedEndpoint& hinted : one.endpoints) {
+      const std::string address = "10.0.0." + std::to_string(endpoints.size() + 1);
+      const bool ready = std::string(hinted.state) == "ready";
+      const bool terminating = std::string(hinted.state) == "terminating";
+      endpoints.push_back(endpoint(address.c_str(), "other", ready, ready || terminating, terminating));
+      endpoints.back().zone_hints = names(hinted.zones);
+      endpoints.back().node_hints = names(hinted.nodes);
+    }
+    slice("web-a", endpoints);
+    std::string expected;
+    for (const char* at = one.expected; *at != '\0'; ++at) {
+      expected += std::string(expected.empty() ? "" : " ") + "10.0.0." + *at + ":8080";
+    }
+    EXPECT_EQ(cluster(), expected) << one.what;
+  }
+}
+
+TEST_F(Compiler, SVC15_HintsFilterTheClusterListOnly) {
+  config_.gateway.node_name = "here";
+  config_.nodes["here"].labels["topology.kubernetes.io/zone"] = "a";
+  web_.ports[0].node_port = 30080;
+  web_.external_policy = TrafficPolicy::Local;
+  std::vector<config::Endpoint> endpoints{endpoint("10.0.0.1"), endpoint("10.0.0.2", "here")};
+  endpoints[0].zone_hints = {"a"};
+  endpoints[1].zone_hints = {"b"};
+  slice("web-a", endpoints);
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+  EXPECT_EQ(local(), "10.0.0.2:8080");
+  EXPECT_EQ(text(find("10.96.0.1", 80)->service->serving), "10.0.0.1:8080 10.0.0.2:8080") << "SVC-94";
+}
+
+// A gateway that stands for several nodes: node hints may name any of them.
+TEST_F(Compiler, SVC15_NodeHintsNameALocalNode) {
+  config_.gateway.node_name = "gw";
+  config_.gateway.local_node_names = {"node1", "node2"};
+  std::vector<config::Endpoint> endpoints{endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")};
+  endpoints[0].node_hints = {"node1"};
+  endpoints[1].node_hints = {"node2"};
+  endpoints[2].node_hints = {"node3"};
+  slice("web-a", endpoints);
+  EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:8080");
 }
 
 TEST_F(Compiler, SVC94_ServingIgnoresPolicyAndReadiness) {
