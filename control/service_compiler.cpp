@@ -183,8 +183,8 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       nat::ServicePort<F> inputs =
           inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
       std::shared_ptr<const nat::ServicePort<F>> shared;
-      if (const auto cached = cache.find(port_name);
-          cached != cache.end() && cached->second.table_size == config.gateway.proxy.maglev_table_size &&
+      const auto cached = cache.find(port_name);
+      if (cached != cache.end() && cached->second.table_size == config.gateway.proxy.maglev_table_size &&
           same_inputs(cached->second.inputs, inputs)) {
         shared = cached->second.port;
       } else {
@@ -194,6 +194,10 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
         const uint32_t size = config.gateway.proxy.maglev_table_size;
         built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, size);
         built.local = nat::make_backend_set<F>(inputs.local.backends, size);
+        if (built.affinity_seconds != 0) {
+          const bool goes_on = cached != cache.end() && cached->second.port->affinity_key != 0;
+          built.affinity_key = goes_on ? cached->second.port->affinity_key : ++last_affinity_key_;
+        }
         shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
       }
       const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {

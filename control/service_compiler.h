@@ -57,6 +57,7 @@ class ServiceCompiler {
 
   Cache<net::V4> cache_v4_;
   Cache<net::V6> cache_v6_;
+  uint32_t last_affinity_key_ = 0;
   std::map<std::string, uint32_t> ids_;
   std::vector<std::string> names_;
 };

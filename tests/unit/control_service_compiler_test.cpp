@@ -319,6 +319,27 @@ TEST_F(Compiler, UnchangedServicePortsAreShared) {
   EXPECT_EQ(port_of(before, "10.96.0.1")->cluster.backends.size(), 1u) << "the old snapshot is as it was";
 }
 
+// SVC-45: entries of the affinity table go on counting while affinity stays on, and only then.
+TEST_F(Compiler, SVC45_AffinityKey) {
+  const auto key = [&] { return find("10.96.0.1", 80)->service->affinity_key; };
+  EXPECT_EQ(key(), 0u);
+  web_.affinity = config::Seconds(60);
+  const uint32_t first = key();
+  EXPECT_NE(first, 0u);
+  web_.affinity = config::Seconds(90);
+  slice("web-a", {endpoint("10.0.0.1")});
+  EXPECT_EQ(key(), first);
+  web_.affinity.reset();
+  EXPECT_EQ(key(), 0u);
+  web_.affinity = config::Seconds(60);
+  const uint32_t second = key();
+  EXPECT_NE(second, 0u);
+  EXPECT_NE(second, first);
+  web_.name.name = "other";
+  config_.services.clear();
+  EXPECT_NE(key(), second) << "another service at the same address";
+}
+
 // Everything that decides about a packet must be part of "unchanged".
 TEST_F(Compiler, EveryChangeThatMattersBuildsAgain) {
   slice("web-a", {endpoint("10.0.0.1", "here"), endpoint("10.0.0.2")});
