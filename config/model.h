@@ -196,6 +196,7 @@ struct Tunnel {
 enum class ServiceLoopPrevention : uint8_t { Drop, Reject, Disabled };
 enum class NoEndpoints : uint8_t { Reject, Drop };
 enum class LocalScope : uint8_t { Node, Cluster };
+enum class BackendRemoval : uint8_t { Keep, Reset };
 enum class OuterDf : uint8_t { Inherit, Set, Clear };
 enum class DscpMode : uint8_t { Copy, Fixed };
 enum class EcnMode : uint8_t { Normal, Compatibility };
@@ -228,6 +229,7 @@ struct Proxy {
   NoEndpoints no_endpoints = NoEndpoints::Reject;
   bool vip_echo_reply = false;                                // SVC-71
   LocalScope external_policy_local_scope = LocalScope::Node;  // SVC-65
+  BackendRemoval on_backend_removed = BackendRemoval::Keep;   // SVC-92
   friend bool operator==(const Proxy&, const Proxy&) = default;
 };
 

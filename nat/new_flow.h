@@ -31,6 +31,7 @@ struct ProxySettings {
   bool source_ranges_for_in_cluster = true;  // loadBalancerSourceRanges hold for pods and the node too (SVC-68)
   bool no_endpoints_reject = true;           // SVC-30: refuse with ICMP; false: drop silently
   bool local_scope_cluster = false;          // externalPolicyLocalScope: Cluster (SVC-65)
+  bool reset_removed = false;                // onBackendRemoved: Reset (SVC-92); asked by packets of known flows
 };
 
 enum class Outcome : uint8_t { Forward, Drop, Reject };

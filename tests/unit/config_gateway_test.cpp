@@ -59,7 +59,8 @@ TEST(ConfigGateway, EveryField) {
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Reject",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 16381, "sourceRangesForInCluster": false,
-              "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster"},
+              "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster",
+              "onBackendRemoved": "Reset"},
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
@@ -117,7 +118,8 @@ TEST(ConfigGateway, EveryField) {
                     false,
                     NoEndpoints::Drop,
                     true,
-                    LocalScope::Cluster};
+                    LocalScope::Cluster,
+                    BackendRemoval::Reset};
   expected.snat = {{40000, 50000}, NatExclusions::IpPoolsAndHostIps};
   expected.overlay = {9,
                       8472,
