@@ -101,7 +101,8 @@ void read_proxy(Reader& spec, Proxy& proxy) {
   object.flag("vipEchoReply", proxy.vip_echo_reply);
   object.choice("onBackendRemoved", proxy.on_backend_removed, backend_removals);
   object.choice("externalPolicyLocalScope", proxy.external_policy_local_scope, local_scopes);
-  object.unused("healthzPort");
+  object.number("healthzPort", proxy.healthz_port, 0, 65535);
+  object.addresses("healthAddresses", proxy.health_addresses);
 }
 
 void read_snat(Reader& spec, Snat& snat) {

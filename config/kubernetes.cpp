@@ -32,7 +32,8 @@ constexpr std::array address_types{Choice<AddressType>{"IPv4", AddressType::Ipv4
                                    Choice<AddressType>{"IPv6", AddressType::Ipv6},
                                    Choice<AddressType>{"FQDN", AddressType::Fqdn}};
 
-constexpr Seconds default_affinity{10800};      // SVC-40
+constexpr Seconds default_affinity{10800};  // SVC-40
+constexpr std::string_view deletion_taint = "ToBeDeletedByClusterAutoscaler";
 constexpr size_t max_endpoint_addresses = 100;  // discovery.k8s.io/v1
 
 // ---- Node --------------------------------------------------------------------------------------------
@@ -231,6 +232,11 @@ Node read_node(const ObjectKey& key, Reader& object) {
   if (node.pod_cidrs.empty() && spec.has("podCIDR")) {
     spec.network("podCIDR", node.pod_cidrs.emplace_back(), HostBits::Warn);
   }
+  spec.each("taints", [&](Reader& taint, size_t) {
+    std::string key;
+    taint.text("key", key);
+    node.being_deleted = node.being_deleted || key == deletion_taint;
+  });
   Reader status = object.object("status");
   read_node_addresses(status, node);
   return node;

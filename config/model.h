@@ -49,6 +49,7 @@ struct Node {
   std::optional<Ipv4Addr> ipip_tunnel_ipv4;   // annotation projectcalico.org/IPv4IPIPTunnelAddr
   std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
+  bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
 
   // The node's underlay address of a family: the Calico annotation, else the first InternalIP.
   [[nodiscard]] std::optional<IpAddr> underlay(net::Family family) const;
@@ -230,6 +231,8 @@ struct Proxy {
   bool vip_echo_reply = false;                                // SVC-71
   LocalScope external_policy_local_scope = LocalScope::Node;  // SVC-65
   BackendRemoval on_backend_removed = BackendRemoval::Keep;   // SVC-92
+  uint16_t healthz_port = 0;                                  // SVC-82; 0: none
+  std::vector<IpAddr> health_addresses;                       // of the machine's kernel; empty: all
   friend bool operator==(const Proxy&, const Proxy&) = default;
 };
 

@@ -116,6 +116,7 @@ Status Controller::status() const {
   status.uptime_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   status.last_apply_milliseconds = last_apply_milliseconds_;
   status.warnings = warnings_;
+  for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;

@@ -86,6 +86,19 @@ TEST(ConfigNode, UnderlayFallsBackToInternalIpAndEmptyAnnotationsAreNone) {
   EXPECT_THAT(node.pod_cidrs, ElementsAre(prefix("10.244.34.0/24")));
 }
 
+TEST(ConfigNode, Svc82TaintOfANodeThatIsBeingDeleted) {
+  const auto being_deleted = [](const std::string& taints) {
+    return config_with({R"({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}, "spec": {"taints": [)" +
+                        taints + "]}}"})
+        .nodes.at("node1")
+        .being_deleted;
+  };
+  EXPECT_FALSE(being_deleted(""));
+  EXPECT_FALSE(being_deleted(R"({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})"));
+  EXPECT_TRUE(being_deleted(R"({"key": "a"}, {"key": "ToBeDeletedByClusterAutoscaler", "value": "1700000000",
+                                              "effect": "NoSchedule"}, {"key": "b"})"));
+}
+
 TEST(ConfigService, AllFields) {
   const Service web = service_of(R"("spec": {
       "type": "LoadBalancer", "clusterIP": "10.96.7.7", "clusterIPs": ["10.96.7.7", "fd00:96::7"],

@@ -276,6 +276,17 @@ TEST(ConfigValidateSettings, RangesThatMustNotMeet) {
   });
 }
 
+TEST(ConfigValidateSettings, Svc80Svc82WhereHealthIsTold) {
+  expect_faults_beside_interfaces({
+      {R"("proxy": {"healthzPort": 10256, "healthAddresses": ["0.0.0.0", "::1", "192.168.7.1"]})", {}},
+      {R"("proxy": {"healthzPort": 30000})", {"/spec/proxy/healthzPort: 30000 is one of the node ports 30000-32767"}},
+      {R"("proxy": {"healthAddresses": ["127.0.0.1", "224.0.0.1", "fe80::1", "127.0.0.1"]})",
+       {"/spec/proxy/healthAddresses/1: 224.0.0.1 is a multicast address",
+        "/spec/proxy/healthAddresses/2: fe80::1 is a link-local address",
+        "/spec/proxy/healthAddresses/3: 127.0.0.1 twice"}},
+  });
+}
+
 TEST(ConfigValidateSettings, Overlay) {
   expect_faults_beside_interfaces({
       {R"("overlay": {"mtu": 575, "vtepMac": "01:00:00:00:00:01"})",
