@@ -157,6 +157,16 @@ TEST(ConfigGateway, UnknownFieldsAreWarnedOfWithTheLikelyName) {
             }));
 }
 
+TEST(ConfigGateway, Svc52NodePortsAreNeverOnLoopback) {
+  for (const char* network : {"127.0.0.0/8", "127.0.0.1/32", "::1/128"}) {
+    const Lines faults = lines(faults_of(R"({"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration",
+        "metadata": {"name": "g"}, "spec": {"interfaces": [{"name": "wan", "device": "net_null0"}],
+        "proxy": {"nodePortAddresses": ["primary", ")" +
+                                         std::string(network) + R"("]}}})"));
+    EXPECT_EQ(faults, (Lines{"/spec/proxy/nodePortAddresses/1: node ports are never served on loopback addresses"}));
+  }
+}
+
 TEST(ConfigGateway, WrongValues) {
   struct Case {
     std::string spec;

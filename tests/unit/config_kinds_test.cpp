@@ -174,7 +174,7 @@ TEST(ConfigService, Svc66FamilyWithoutSourceRangesIsWarnedOf) {
   EXPECT_THAT(objects.config().services.at({"default", "web"}).source_ranges, ElementsAre(prefix("203.0.113.0/25")));
 }
 
-TEST(ConfigSlice, ConditionsWithNull) {
+TEST(ConfigSlice, Svc7Svc10ConditionsWithNull) {
   const EndpointSlice slice = slice_of(R"("addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [
       {"addresses": ["10.244.34.1", "10.244.34.99"]},
       {"addresses": ["10.244.34.2"], "conditions": {"ready": null, "serving": null, "terminating": null}},

@@ -260,7 +260,7 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
   });
 }
 
-TEST(ConfigValidateSettings, RangesThatMustNotMeet) {
+TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
   expect_faults_beside_interfaces({
       {R"("cluster": {"clusterCIDRs": ["10.244.0.0/16", "10.96.7.0/24"], "serviceCIDRs": ["10.96.0.0/16"]})",
        {"/spec/cluster/clusterCIDRs/1: 10.96.7.0/24 overlaps the service range 10.96.0.0/16"}},
