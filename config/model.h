@@ -113,6 +113,23 @@ struct EndpointSlice {
   friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
 };
 
+// ---- v1 Pod ------------------------------------------------------------------------------------------
+struct HostPort {
+  std::optional<IpAddr> host_ip;  // absent: every address of the node
+  uint16_t host_port = 0;
+  uint16_t container_port = 0;
+  Protocol protocol = Protocol::Tcp;
+  friend bool operator==(const HostPort&, const HostPort&) = default;
+};
+
+struct Pod {
+  ObjectName name;
+  std::string node_name;
+  std::vector<IpAddr> addresses;     // status.podIPs
+  std::vector<HostPort> host_ports;  // none of a pod in the host's network, or of one that has ended
+  friend bool operator==(const Pod&, const Pod&) = default;
+};
+
 // ---- projectcalico.org/v3 IPPool, BlockAffinity ------------------------------------------------------
 enum class TunnelMode : uint8_t { Never, Always, CrossSubnet };
 
@@ -311,6 +328,7 @@ struct Config {
   std::map<std::string, Node> nodes;
   std::map<ObjectName, Service> services;
   std::map<ObjectName, EndpointSlice> slices;
+  std::map<ObjectName, Pod> pods;  // that have host ports
   std::map<std::string, IpPool> pools;
   std::map<std::string, BlockAffinity> blocks;
   friend bool operator==(const Config&, const Config&) = default;

@@ -260,6 +260,17 @@ std::vector<ServiceEntry> Controller::services() const {
       }
     }
   }
+  for (const auto& [name, pod] : config.pods) {
+    for (const config::HostPort& port : pod.host_ports) {
+      const auto entry = entries.find(host_port_name(pod, port));
+      if (entry == entries.end()) continue;
+      entry->second.external_policy = policy_name(config::TrafficPolicy::Local);
+      entry->second.internal_policy = policy_name(config::TrafficPolicy::Cluster);
+      for (const net::IpAddr& address : pod.addresses) {
+        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false});
+      }
+    }
+  }
   std::vector<ServiceEntry> out;
   for (auto& [name, entry] : entries) out.push_back(std::move(entry));
   return out;

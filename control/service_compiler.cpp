@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace sluice::control {
 namespace {
 
@@ -92,6 +94,14 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
 
 }  // namespace
 
+std::string host_port_name(const config::Pod& pod, const config::HostPort& port) {
+  const char* protocol = port.protocol == config::Protocol::Udp    ? "udp"
+                         : port.protocol == config::Protocol::Sctp ? "sctp"
+                                                                   : "tcp";
+  return fmt::format("pod/{}:{}-{}{}", pod.name.text(), port.host_port, protocol,
+                     port.host_ip ? "@" + net::to_string(*port.host_ip) : "");
+}
+
 uint32_t ServiceCompiler::id_of(const std::string& name) {
   const auto [at, inserted] = ids_.try_emplace(name, static_cast<uint32_t>(names_.size()));
   if (inserted) names_.push_back(name);
@@ -157,6 +167,60 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
 }
 
 template <class F>
+std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::string& name, nat::ServicePort<F> inputs,
+                                                                  uint32_t table_size, const Cache<F>& cache,
+                                                                  Cache<F>& next) {
+  std::shared_ptr<const nat::ServicePort<F>> shared;
+  const auto cached = cache.find(name);
+  if (cached != cache.end() && cached->second.table_size == table_size && same_inputs(cached->second.inputs, inputs)) {
+    shared = cached->second.port;
+  } else {
+    nat::ServicePort<F> built = inputs;
+    built.id = id_of(name);
+    built.name = name;
+    built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, table_size);
+    built.local = nat::make_backend_set<F>(inputs.local.backends, table_size);
+    if (built.affinity_seconds != 0) {
+      const bool goes_on = cached != cache.end() && cached->second.port->affinity_key != 0;
+      built.affinity_key = goes_on ? cached->second.port->affinity_key : ++last_affinity_key_;
+    }
+    shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
+  }
+  next.emplace(name, Built<F>{table_size, std::move(inputs), shared});
+  return shared;
+}
+
+// As behind the policy Local: who comes from outside keeps its address, as with the portmap plug-in of CNI.
+template <class F>
+void ServiceCompiler::add_host_ports(const Config& config, const std::vector<IpAddr>& own_addresses,
+                                     const Cache<F>& cache, Cache<F>& next, std::vector<nat::Frontend<F>>& frontends) {
+  const auto& local_nodes = config.gateway.local_node_names;
+  for (const auto& [name, pod] : config.pods) {
+    if (std::find(local_nodes.begin(), local_nodes.end(), pod.node_name) == local_nodes.end()) continue;
+    const auto address = std::find_if(pod.addresses.begin(), pod.addresses.end(),
+                                      [](const IpAddr& each) { return each.family() == F::family; });
+    if (address == pod.addresses.end()) continue;
+    for (const config::HostPort& port : pod.host_ports) {
+      if (port.host_ip && port.host_ip->family() != F::family) continue;
+      const nat::Backend<F> backend{F::addr_of(*address), net::be16::from_host(port.container_port), true};
+      nat::ServicePort<F> inputs;
+      inputs.protocol = static_cast<uint8_t>(port.protocol);
+      inputs.external_policy = nat::TrafficPolicy::Local;
+      inputs.has_endpoint = true;
+      inputs.cluster.backends = inputs.local.backends = inputs.serving = {backend};
+      const auto shared =
+          share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
+      for (const IpAddr& own : own_addresses) {
+        if (own.family() != F::family || own.is_link_local()) continue;
+        if (port.host_ip && !(*port.host_ip == own)) continue;
+        frontends.push_back({F::addr_of(own), net::be16::from_host(port.host_port), static_cast<uint8_t>(port.protocol),
+                             nat::FrontendKind::NodePort, shared});
+      }
+    }
+  }
+}
+
+template <class F>
 std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(const Config& config,
                                                                             const SliceIndex& slices,
                                                                             const std::vector<IpAddr>& own_addresses,
@@ -182,24 +246,7 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       const std::string port_name = name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
       nat::ServicePort<F> inputs =
           inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
-      std::shared_ptr<const nat::ServicePort<F>> shared;
-      const auto cached = cache.find(port_name);
-      if (cached != cache.end() && cached->second.table_size == config.gateway.proxy.maglev_table_size &&
-          same_inputs(cached->second.inputs, inputs)) {
-        shared = cached->second.port;
-      } else {
-        nat::ServicePort<F> built = inputs;
-        built.id = id_of(port_name);
-        built.name = port_name;
-        const uint32_t size = config.gateway.proxy.maglev_table_size;
-        built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, size);
-        built.local = nat::make_backend_set<F>(inputs.local.backends, size);
-        if (built.affinity_seconds != 0) {
-          const bool goes_on = cached != cache.end() && cached->second.port->affinity_key != 0;
-          built.affinity_key = goes_on ? cached->second.port->affinity_key : ++last_affinity_key_;
-        }
-        shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
-      }
+      const auto shared = share<F>(port_name, std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
       const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
         if (address.family() != F::family) return;
         frontends.push_back(
@@ -211,9 +258,10 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       if (port.node_port != 0) {
         for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
       }
-      next.emplace(port_name, Built<F>{config.gateway.proxy.maglev_table_size, std::move(inputs), std::move(shared)});
     }
   }
+  // Behind the services: a node port is found before a host port of the same number.
+  add_host_ports<F>(config, own_addresses, cache, next, frontends);
   cache = std::move(next);
   return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
 }

@@ -200,6 +200,54 @@ TEST_P(Frontends, SVC55_OneNumberForTcpAndUdp) {
   EXPECT_EQ(rig().only().ip.dst.text(), "10.246.1.30:5353");
 }
 
+// ---- host ports ----------------------------------------------------------------------------------------
+
+std::string pod_with_port(const std::string& node, const std::string& address, const std::string& port) {
+  return R"({"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"agent"},"spec":{"nodeName":")" +
+         node + R"(","containers":[{"name":"agent","ports":[{)" + port +
+         R"(}]}]},"status":{"phase":"Running","podIPs":[{"ip":")" + address + R"("},{"ip":"fd00:10:246::20"}]}})";
+}
+
+TEST_P(Frontends, SVC_3_1_HostPorts) {
+  const std::string port = R"("containerPort":8080,"hostPort":9000)";
+  load({pod_with_port("gw", "10.246.1.20", port)});
+  EXPECT_EQ(rig().send("a", tcp("203.0.113.2:1000", "192.0.2.1:9000", "S")),
+            "b/13 tcp S 203.0.113.2:1000>10.246.1.20:8080 ttl 63");
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", "203.0.113.2:1000", "SA")),
+            "a/fe tcp SA 192.0.2.1:9000>203.0.113.2:1000 ttl 63");
+  EXPECT_EQ(ask(outside, "192.168.0.1:9000"), "served") << "every address of the node";
+  EXPECT_EQ(ask("fd00:10:246::5", "[2001:db8:2::1]:9000"), "served");
+  EXPECT_EQ(ask(outside, "192.0.2.1:8080"), "refused");
+  EXPECT_TRUE(like(rig().send("b", tcp("10.246.1.20:1000", "192.0.2.1:9000", "S")),
+                   "b/13 tcp S 192.168.0.1:*>10.246.1.20:8080 ttl 63"))
+      << "MASQ-3";
+  load({pod_with_port("gw", "10.246.1.20", port + R"(,"hostIP":"192.168.0.1")")});
+  EXPECT_EQ(ask(outside, "192.0.2.1:9000"), "refused");
+  EXPECT_EQ(ask(outside, "192.168.0.1:9000"), "served");
+  load({pod_with_port("node3", "10.246.1.20", port)});
+  EXPECT_EQ(ask(outside, "192.0.2.1:9000"), "refused") << "on the pod's node only";
+}
+
+TEST_P(Frontends, SVC94_HostPortOfAPodThatIsReplaced) {
+  const std::string port = R"("containerPort":53,"hostPort":5353,"protocol":"UDP")";
+  load({pod_with_port("gw", "10.246.1.20", port)});
+  EXPECT_EQ(rig().send("a", udp("203.0.113.2:1000", "192.0.2.1:5353")),
+            "b/13 udp 203.0.113.2:1000>10.246.1.20:53 ttl 63");
+  load({pod_with_port("gw", "10.246.1.21", port)});
+  EXPECT_EQ(rig().send("a", udp("203.0.113.2:1000", "192.0.2.1:5353")),
+            "b/13 udp 203.0.113.2:1000>10.246.1.21:53 ttl 63");
+  load({});
+  EXPECT_TRUE(like(rig().send("a", udp("203.0.113.2:1000", "192.0.2.1:5353")), "a/fe icmp 3/3 192.0.2.1>*"));
+}
+
+TEST_P(Frontends, SVC_3_1_ANodePortComesBeforeAHostPort) {
+  ServiceSpec spec = web;
+  spec.ports = {"TCP 80 8080 30080"};
+  load({service(spec), pod_with_port("gw", "10.246.1.30", R"("containerPort":80,"hostPort":30080)")});
+  (void)rig().send("a", tcp("203.0.113.2:1000", "192.0.2.1:30080", "S"));
+  EXPECT_EQ(rig().only().ip.dst.text(), "10.246.1.20:8080");
+}
+
 // ---- service loop prevention ---------------------------------------------------------------------------
 
 TEST_P(Frontends, SVC70_WhatNoServiceTakes) {

@@ -211,6 +211,31 @@ TEST(ConfigSlice, Svc5NamesAreIgnored) {
   EXPECT_THAT(slice.endpoints, IsEmpty());
 }
 
+TEST(ConfigPod, Svc94HostPorts) {
+  const auto pods = [](const std::string& spec, const std::string& status) {
+    return config_with({R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent"}, "spec": {)" + spec +
+                        R"(}, "status": {)" + status + "}}"})
+        .pods;
+  };
+  const std::string ports = R"("nodeName": "node1", "containers": [{"name": "a"}, {"name": "b", "ports": [
+      {"containerPort": 8080, "hostPort": 9000}, {"containerPort": 8081},
+      {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
+      {"containerPort": 54, "hostPort": 5454, "hostIP": "0.0.0.0"},
+      {"containerPort": 55, "hostPort": 5555, "hostIP": ""}]}])";
+  const std::string running =
+      R"("phase": "Running", "podIP": "10.1.0.9", "podIPs": [{"ip": "10.1.0.9"}, {"ip": "fd00::9"}])";
+  const Pod pod = pods(ports, running).at({"default", "agent"});
+  EXPECT_EQ(pod.node_name, "node1");
+  EXPECT_THAT(pod.addresses, ElementsAre(ip("10.1.0.9"), ip("fd00::9")));
+  EXPECT_THAT(pod.host_ports,
+              ElementsAre(HostPort{{}, 9000, 8080, Protocol::Tcp}, HostPort{ip("192.0.2.1"), 5353, 53, Protocol::Udp},
+                          HostPort{{}, 5454, 54, Protocol::Tcp}, HostPort{{}, 5555, 55, Protocol::Tcp}));
+  EXPECT_THAT(pods(ports, R"("podIP": "10.1.0.9")").at({"default", "agent"}).addresses, ElementsAre(ip("10.1.0.9")));
+  EXPECT_THAT(pods(ports + R"(, "hostNetwork": true)", running), IsEmpty());
+  EXPECT_THAT(pods(ports, R"("phase": "Succeeded", "podIP": "10.1.0.9")"), IsEmpty());
+  EXPECT_THAT(pods(R"("containers": [{"ports": [{"containerPort": 1}]}])", running), IsEmpty());
+}
+
 TEST(ConfigServiceCidr, IsAddedToTheClustersRanges) {
   const Config config = config_with({R"({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
       "metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16", "10.96.0.0/16"]}})",

@@ -367,6 +367,24 @@ TEST_F(Compiler, EveryChangeThatMattersBuildsAgain) {
   changed("maglevTableSize");
 }
 
+TEST_F(Compiler, SVC_3_1_HostPortsAreServicesOfOnePod) {
+  config::Pod& pod = config_.pods[{"default", "agent"}];
+  pod = {.name = {"default", "agent"}, .node_name = "here", .addresses = {ip("10.0.0.9"), ip("fd00::9")}};
+  pod.host_ports = {{.host_port = 9000, .container_port = 8080}};
+  const auto* frontend = find("192.168.0.1", 9000);
+  ASSERT_NE(frontend, nullptr);
+  EXPECT_EQ(text(frontend->service->cluster.backends), "10.0.0.9:8080");
+  EXPECT_EQ(frontend->service->name, "pod/default/agent:9000-tcp");
+  EXPECT_NE(tables_.v6->find(ip("2001:db8::1").v6(), net::be16::from_host(9000), tcp), nullptr);
+  const auto before = frontend->service;
+  EXPECT_EQ(find("192.168.0.1", 9000)->service, before) << "SCALE-5";
+  EXPECT_TRUE(compiler_.ids_of("default/agent").empty());
+  pod.addresses = {ip("fd00::9")};
+  EXPECT_EQ(find("192.168.0.1", 9000), nullptr) << "no address of this family";
+  pod.node_name = "other";
+  EXPECT_EQ(compile().v6->frontends().size(), 0u);
+}
+
 TEST_F(Compiler, NamesAndIds) {
   web_.ports.push_back({.name = "admin", .protocol = config::Protocol::Tcp, .port = 81});
   const uint32_t id = find("10.96.0.1", 80)->service->id;
