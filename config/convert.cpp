@@ -19,6 +19,8 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_service, UnknownFields::Ignore);
     case KindUse::EndpointSlice:
       return read(read_endpoint_slice, UnknownFields::Ignore);
+    case KindUse::Pod:
+      return read(read_pod, UnknownFields::Ignore);
     case KindUse::IpPool:
       return read(read_ip_pool, UnknownFields::Ignore);
     case KindUse::BlockAffinity:

@@ -23,6 +23,7 @@ struct ServiceCidr {
 [[nodiscard]] Node read_node(const ObjectKey& key, Reader& object);
 [[nodiscard]] Service read_service(const ObjectKey& key, Reader& object);
 [[nodiscard]] EndpointSlice read_endpoint_slice(const ObjectKey& key, Reader& object);
+[[nodiscard]] Pod read_pod(const ObjectKey& key, Reader& object);
 [[nodiscard]] ServiceCidr read_service_cidr(const ObjectKey& key, Reader& object);
 // calico.cpp
 [[nodiscard]] IpPool read_ip_pool(const ObjectKey& key, Reader& object);
@@ -32,7 +33,8 @@ struct ServiceCidr {
 void read_network(Reader& spec, Gateway& gateway);
 
 // std::monostate: a kind that is kept and not used.
-using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, IpPool, BlockAffinity, ServiceCidr>;
+using Typed =
+    std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, BlockAffinity, ServiceCidr>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

@@ -18,6 +18,8 @@ constexpr std::array no_endpoints{Choice<NoEndpoints>{"Reject", NoEndpoints::Rej
                                   Choice<NoEndpoints>{"Drop", NoEndpoints::Drop}};
 constexpr std::array local_scopes{Choice<LocalScope>{"Node", LocalScope::Node},
                                   Choice<LocalScope>{"Cluster", LocalScope::Cluster}};
+constexpr std::array backend_removals{Choice<BackendRemoval>{"Keep", BackendRemoval::Keep},
+                                      Choice<BackendRemoval>{"Reset", BackendRemoval::Reset}};
 constexpr std::array exclusions{Choice<NatExclusions>{"IPPoolsOnly", NatExclusions::IpPoolsOnly},
                                 Choice<NatExclusions>{"IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps}};
 constexpr std::array outer_dfs{Choice<OuterDf>{"Inherit", OuterDf::Inherit}, Choice<OuterDf>{"Set", OuterDf::Set},
@@ -30,7 +32,6 @@ constexpr std::array error_sources{Choice<IcmpErrorSource>{"vip", IcmpErrorSourc
 // Choices of which this version has one; the name is all that is checked.
 constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
-constexpr std::array on_backend_removed{Choice<bool>{"Keep", true}, Choice<bool>{"Reset", false}};
 constexpr std::array mappings{Choice<bool>{"Symmetric", true}, Choice<bool>{"EndpointIndependent", false}};
 
 // "30000-32767"
@@ -98,9 +99,10 @@ void read_proxy(Reader& spec, Proxy& proxy) {
   object.flag("sourceRangesForInCluster", proxy.source_ranges_for_in_cluster);
   object.choice("noEndpoints", proxy.no_endpoints, no_endpoints);
   object.flag("vipEchoReply", proxy.vip_echo_reply);
-  read_single_choice(object, "onBackendRemoved", on_backend_removed);
+  object.choice("onBackendRemoved", proxy.on_backend_removed, backend_removals);
   object.choice("externalPolicyLocalScope", proxy.external_policy_local_scope, local_scopes);
-  object.unused("healthzPort");
+  object.number("healthzPort", proxy.healthz_port, 0, 65535);
+  object.addresses("healthAddresses", proxy.health_addresses);
 }
 
 void read_snat(Reader& spec, Snat& snat) {

@@ -11,6 +11,7 @@ constexpr std::array kinds{
     Kind{"Node", "v1", false, KindUse::Node},
     Kind{"Service", "v1", true, KindUse::Service},
     Kind{"EndpointSlice", "discovery.k8s.io/v1", true, KindUse::EndpointSlice},
+    Kind{"Pod", "v1", true, KindUse::Pod},
     // Calico's objects have the second form where its API server is not installed.
     Kind{"IPPool", "projectcalico.org/v3", false, KindUse::IpPool},
     Kind{"IPPool", "crd.projectcalico.org/v1", false, KindUse::IpPool},
@@ -20,7 +21,6 @@ constexpr std::array kinds{
     Kind{"ServiceCIDR", "networking.k8s.io/v1beta1", false, KindUse::ServiceCidr},
 
     Kind{"Namespace", "v1", false, KindUse::Kept},
-    Kind{"Pod", "v1", true, KindUse::Kept},
     Kind{"Secret", "v1", true, KindUse::Kept},
     Kind{"NetworkPolicy", "networking.k8s.io/v1", true, KindUse::Kept},
     Kind{"Ingress", "networking.k8s.io/v1", true, KindUse::Kept},

@@ -32,7 +32,8 @@ constexpr std::array address_types{Choice<AddressType>{"IPv4", AddressType::Ipv4
                                    Choice<AddressType>{"IPv6", AddressType::Ipv6},
                                    Choice<AddressType>{"FQDN", AddressType::Fqdn}};
 
-constexpr Seconds default_affinity{10800};      // SVC-40
+constexpr Seconds default_affinity{10800};  // SVC-40
+constexpr std::string_view deletion_taint = "ToBeDeletedByClusterAutoscaler";
 constexpr size_t max_endpoint_addresses = 100;  // discovery.k8s.io/v1
 
 // ---- Node --------------------------------------------------------------------------------------------
@@ -231,6 +232,11 @@ Node read_node(const ObjectKey& key, Reader& object) {
   if (node.pod_cidrs.empty() && spec.has("podCIDR")) {
     spec.network("podCIDR", node.pod_cidrs.emplace_back(), HostBits::Warn);
   }
+  spec.each("taints", [&](Reader& taint, size_t) {
+    std::string key;
+    taint.text("key", key);
+    node.being_deleted = node.being_deleted || key == deletion_taint;
+  });
   Reader status = object.object("status");
   read_node_addresses(status, node);
   return node;
@@ -291,6 +297,42 @@ EndpointSlice read_endpoint_slice(const ObjectKey& key, Reader& object) {
     }
   });
   return slice;
+}
+
+// hostPort makes a pod reachable at its node's addresses (3.1), whatever services there are.
+Pod read_pod(const ObjectKey& key, Reader& object) {
+  Pod pod;
+  pod.name = {key.ns, key.name};
+  Reader spec = object.object("spec");
+  bool host_network = false;
+  spec.flag("hostNetwork", host_network);
+  spec.text("nodeName", pod.node_name);
+  spec.each("containers", [&](Reader& container, size_t) {
+    container.each("ports", [&](Reader& item, size_t) {
+      HostPort port;
+      item.number("hostPort", port.host_port, 0, 65535);
+      item.number("containerPort", port.container_port, 1, 65535);
+      item.choice("protocol", port.protocol, protocols);
+      if (const json::value* ip = item.find("hostIP");
+          ip != nullptr && !(ip->is_string() && ip->get_string().empty())) {
+        item.parsed("hostIP", port.host_ip, net::parse_ip, "an IPv4 or IPv6 address");
+      }
+      if (port.host_ip && port.host_ip->is_unspecified()) port.host_ip.reset();
+      if (port.host_port != 0 && item.require("containerPort")) pod.host_ports.push_back(port);
+    });
+  });
+  Reader status = object.object("status");
+  std::string phase;
+  status.text("phase", phase);
+  const auto read_address = [&](Reader& from, std::string_view field) {
+    std::optional<IpAddr> address;
+    from.parsed(field, address, net::parse_ip, "an IPv4 or IPv6 address");
+    if (address) pod.addresses.push_back(*address);
+  };
+  status.each("podIPs", [&](Reader& item, size_t) { read_address(item, "ip"); });
+  if (pod.addresses.empty()) read_address(status, "podIP");
+  if (host_network || phase == "Succeeded" || phase == "Failed") pod.host_ports.clear();
+  return pod;
 }
 
 ServiceCidr read_service_cidr(const ObjectKey& key, Reader& object) {

@@ -49,6 +49,7 @@ struct Node {
   std::optional<Ipv4Addr> ipip_tunnel_ipv4;   // annotation projectcalico.org/IPv4IPIPTunnelAddr
   std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
+  bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
 
   // The node's underlay address of a family: the Calico annotation, else the first InternalIP.
   [[nodiscard]] std::optional<IpAddr> underlay(net::Family family) const;
@@ -110,6 +111,23 @@ struct EndpointSlice {
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
   friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
+};
+
+// ---- v1 Pod ------------------------------------------------------------------------------------------
+struct HostPort {
+  std::optional<IpAddr> host_ip;  // absent: every address of the node
+  uint16_t host_port = 0;
+  uint16_t container_port = 0;
+  Protocol protocol = Protocol::Tcp;
+  friend bool operator==(const HostPort&, const HostPort&) = default;
+};
+
+struct Pod {
+  ObjectName name;
+  std::string node_name;
+  std::vector<IpAddr> addresses;     // status.podIPs
+  std::vector<HostPort> host_ports;  // none of a pod in the host's network, or of one that has ended
+  friend bool operator==(const Pod&, const Pod&) = default;
 };
 
 // ---- projectcalico.org/v3 IPPool, BlockAffinity ------------------------------------------------------
@@ -196,6 +214,7 @@ struct Tunnel {
 enum class ServiceLoopPrevention : uint8_t { Drop, Reject, Disabled };
 enum class NoEndpoints : uint8_t { Reject, Drop };
 enum class LocalScope : uint8_t { Node, Cluster };
+enum class BackendRemoval : uint8_t { Keep, Reset };
 enum class OuterDf : uint8_t { Inherit, Set, Clear };
 enum class DscpMode : uint8_t { Copy, Fixed };
 enum class EcnMode : uint8_t { Normal, Compatibility };
@@ -228,6 +247,9 @@ struct Proxy {
   NoEndpoints no_endpoints = NoEndpoints::Reject;
   bool vip_echo_reply = false;                                // SVC-71
   LocalScope external_policy_local_scope = LocalScope::Node;  // SVC-65
+  BackendRemoval on_backend_removed = BackendRemoval::Keep;   // SVC-92
+  uint16_t healthz_port = 0;                                  // SVC-82; 0: none
+  std::vector<IpAddr> health_addresses;                       // of the machine's kernel; empty: all
   friend bool operator==(const Proxy&, const Proxy&) = default;
 };
 
@@ -306,6 +328,7 @@ struct Config {
   std::map<std::string, Node> nodes;
   std::map<ObjectName, Service> services;
   std::map<ObjectName, EndpointSlice> slices;
+  std::map<ObjectName, Pod> pods;  // that have host ports
   std::map<std::string, IpPool> pools;
   std::map<std::string, BlockAffinity> blocks;
   friend bool operator==(const Config&, const Config&) = default;

@@ -236,6 +236,9 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.services.at({key.ns, key.name});
     case KindUse::EndpointSlice:
       return config_.slices.at({key.ns, key.name});
+    case KindUse::Pod:
+      if (const auto found = config_.pods.find({key.ns, key.name}); found != config_.pods.end()) return found->second;
+      return Pod{.name = {key.ns, key.name}};
     case KindUse::IpPool:
       return config_.pools.at(key.name);
     case KindUse::BlockAffinity:
@@ -260,6 +263,13 @@ void ObjectSet::install(Converted&& converted) {
                  [&](EndpointSlice& slice) {
                    config_.slices.insert_or_assign({key.ns, key.name}, std::move(slice));
                  },
+                 [&](Pod& pod) {
+                   if (pod.host_ports.empty()) {
+                     config_.pods.erase({key.ns, key.name});
+                   } else {
+                     config_.pods.insert_or_assign({key.ns, key.name}, std::move(pod));
+                   }
+                 },
                  [&](IpPool& pool) { config_.pools.insert_or_assign(key.name, std::move(pool)); },
                  [&](BlockAffinity& block) { config_.blocks.insert_or_assign(key.name, std::move(block)); },
                  [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
@@ -280,6 +290,9 @@ void ObjectSet::erase(const ObjectKey& key) {
       break;
     case KindUse::EndpointSlice:
       config_.slices.erase({key.ns, key.name});
+      break;
+    case KindUse::Pod:
+      config_.pods.erase({key.ns, key.name});
       break;
     case KindUse::IpPool:
       config_.pools.erase(key.name);

@@ -29,6 +29,7 @@ class SettingRules {
     check_ports();
     check_overlay();
     check_conntrack();
+    check_health();
     const uint32_t size = gateway_.proxy.maglev_table_size;
     if (std::find(maglev_sizes.begin(), maglev_sizes.end(), size) == maglev_sizes.end()) {
       fault(fmt::format("{} is not one of {}", size, fmt::join(maglev_sizes, ", ")), "proxy", "maglevTableSize");
@@ -80,6 +81,26 @@ class SettingRules {
     }
     if (node_ports.contains(vxlan)) {
       fault(fmt::format("{} contains the VXLAN port {}", to_string(node_ports), vxlan), "cluster", "nodePortRange");
+    }
+  }
+
+  // SVC-80, SVC-82: kernel sockets, so any address that a socket can be bound to.
+  void check_health() {
+    const Proxy& proxy = gateway_.proxy;
+    if (gateway_.cluster.node_port_range.contains(proxy.healthz_port)) {
+      fault(fmt::format("{} is one of the node ports {}", proxy.healthz_port,
+                        to_string(gateway_.cluster.node_port_range)),
+            "proxy", "healthzPort");
+    }
+    for (size_t i = 0; i < proxy.health_addresses.size(); ++i) {
+      const IpAddr& address = proxy.health_addresses[i];
+      const bool bindable = address.is_unspecified() || address.is_loopback() || never_remote(address).empty();
+      if (!bindable) {
+        fault(fmt::format("{} is {}", net::to_string(address), never_remote(address)), "proxy", "healthAddresses", i);
+      } else if (std::find(proxy.health_addresses.begin(), proxy.health_addresses.begin() + static_cast<ptrdiff_t>(i),
+                           address) != proxy.health_addresses.begin() + static_cast<ptrdiff_t>(i)) {
+        fault(fmt::format("{} twice", net::to_string(address)), "proxy", "healthAddresses", i);
+      }
     }
   }
 

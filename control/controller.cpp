@@ -12,6 +12,8 @@ using config::ObjectSet;
 
 constexpr auto poll_interval = std::chrono::microseconds(200);
 constexpr auto worker_patience = std::chrono::seconds(10);
+// SVC-82: twice kube-proxy's sync period.
+constexpr auto change_patience = std::chrono::seconds(60);
 
 config::Options parse_options(const ApplyOptions& options) {
   config::Options parse;
@@ -40,7 +42,12 @@ double milliseconds_since(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, ControllerOptions options)
-    : io_(io), plane_(plane), options_(std::move(options)), state_(options_.state_folder), deployment_(plane) {}
+    : io_(io),
+      plane_(plane),
+      options_(std::move(options)),
+      state_(options_.state_folder),
+      deployment_(plane),
+      health_server_(io, [this] { return health(); }) {}
 
 Controller::~Controller() = default;
 
@@ -141,7 +148,9 @@ Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
   ApplyReply reply;
   reply.generation = generation_;
   ++wanted_generation_;
+  if (!changing_since_) changing_since_ = Clock::now();
   const auto fail = [&](const net::Error& error) {
+    if (!awaited_token_) changing_since_.reset();
     reply.message = error.message;
     wanted_generation_ = generation_;
     return reply;
@@ -165,13 +174,22 @@ Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
     }
   }
   const uint64_t token = deployment_.publish(config, std::move(plan), services_);
-  if (!co_await wait_for(token)) warnings.emplace_back("a worker has not taken the new generation over yet");
+  if (co_await wait_for(token)) {
+    changing_since_.reset();
+    awaited_token_.reset();
+  } else {
+    awaited_token_ = token;
+    warnings.emplace_back("a worker has not taken the new generation over yet");
+  }
   deployment_.finish();
+  updated_ = std::chrono::system_clock::now();
+  health_server_.update(make_health_plan(config));
   generation_ = wanted_generation_;
   warnings_ = warnings;
   reply.code = ApplyReply::Code::Applied;
   reply.generation = generation_;
   for (std::string& warning : warnings) reply.warnings.push_back({.message = std::move(warning)});
+  for (config::Warning& problem : health_server_.problems()) reply.warnings.push_back(std::move(problem));
   co_return reply;
 }
 
@@ -179,6 +197,12 @@ Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
 Awaitable<void> Controller::deployment_retreat() {
   (void)co_await wait_for(deployment_.retreat());
   deployment_.abandon_ports();
+}
+
+RouterHealth Controller::health() const {
+  const bool taken_over = awaited_token_ && plane_.publisher().passed(*awaited_token_);
+  const bool late = changing_since_ && Clock::now() - *changing_since_ > change_patience && !taken_over;
+  return {generation_ != 0 && !late, updated_};
 }
 
 void Controller::remember(ApplyReply& reply) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "config/object_set.h"
 #include "control/async_mutex.h"
 #include "control/deployment.h"
+#include "control/health_server.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
 #include "control/state_file.h"
@@ -62,6 +64,7 @@ class Controller final : public Router {
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
+  [[nodiscard]] RouterHealth health() const;
   [[nodiscard]] FlowEntry entry_of(const dataplane::FlowRecord& record) const;
 
   boost::asio::io_context& io_;
@@ -77,6 +80,11 @@ class Controller final : public Router {
   double last_apply_milliseconds_ = 0;
   std::vector<std::string> warnings_;
   Clock::time_point started_ = Clock::now();
+  // SVC-82: a change that is under way, and once it is published, what the workers have to pass.
+  std::optional<Clock::time_point> changing_since_;
+  std::optional<uint64_t> awaited_token_;
+  std::chrono::system_clock::time_point updated_;
+  HealthServer health_server_;
 };
 
 }  // namespace sluice::control

@@ -116,6 +116,7 @@ Status Controller::status() const {
   status.uptime_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   status.last_apply_milliseconds = last_apply_milliseconds_;
   status.warnings = warnings_;
+  for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;
@@ -256,6 +257,17 @@ std::vector<ServiceEntry> Controller::services() const {
           entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
                                              endpoint.ready, endpoint.serving, endpoint.terminating});
         }
+      }
+    }
+  }
+  for (const auto& [name, pod] : config.pods) {
+    for (const config::HostPort& port : pod.host_ports) {
+      const auto entry = entries.find(host_port_name(pod, port));
+      if (entry == entries.end()) continue;
+      entry->second.external_policy = policy_name(config::TrafficPolicy::Local);
+      entry->second.internal_policy = policy_name(config::TrafficPolicy::Cluster);
+      for (const net::IpAddr& address : pod.addresses) {
+        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false});
       }
     }
   }

@@ -361,7 +361,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
                      .source_ranges_for_in_cluster = proxy.source_ranges_for_in_cluster,
                      .no_endpoints_reject = proxy.no_endpoints == config::NoEndpoints::Reject,
-                     .local_scope_cluster = proxy.external_policy_local_scope == config::LocalScope::Cluster};
+                     .local_scope_cluster = proxy.external_policy_local_scope == config::LocalScope::Cluster,
+                     .reset_removed = proxy.on_backend_removed == config::BackendRemoval::Reset};
   snapshot->timeouts = timeouts_of(gateway.conntrack.timeouts);
   snapshot->tcp_loose = gateway.conntrack.tcp_loose;
   snapshot->pinned_neighbors = next_pinned_;

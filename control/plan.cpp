@@ -66,6 +66,7 @@ class Planner {
   void add_blocks();
   void add_block(const Prefix& block, const config::Node& node);
   void add_services();
+  void prevent_loop(const Prefix& services, const char* origin);
   void add_pools();
   void resolve_tunnels();
   void collect_neighbors();
@@ -354,25 +355,29 @@ void Planner::add_services() {
     for (const IpAddr& address : service.external_ips) add_address(address);
     for (const IpAddr& address : service.load_balancer_ips) add_address(address);
   }
-  // SVC-3, SVC-70: what no service owns must not follow the default route.
-  for (const Prefix& cidr : gateway_.cluster.service_cidrs) {
-    switch (gateway_.proxy.service_loop_prevention) {
-      case config::ServiceLoopPrevention::Drop:
-        add_fixed(cidr, dataplane::hop::service_unknown, HopKind::Drop, "service CIDR");
-        break;
-      case config::ServiceLoopPrevention::Reject:
-        add_fixed(cidr, dataplane::hop::unreachable, HopKind::Reject, "service CIDR");
-        break;
-      case config::ServiceLoopPrevention::Disabled:
-        break;
-    }
+  for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
+}
+
+// SVC-3, SVC-70: what no service owns must not follow the default route.
+void Planner::prevent_loop(const Prefix& services, const char* origin) {
+  switch (gateway_.proxy.service_loop_prevention) {
+    case config::ServiceLoopPrevention::Drop:
+      return add_fixed(services, dataplane::hop::service_unknown, HopKind::Drop, origin);
+    case config::ServiceLoopPrevention::Reject:
+      return add_fixed(services, dataplane::hop::unreachable, HopKind::Reject, origin);
+    case config::ServiceLoopPrevention::Disabled:
+      return;
   }
 }
 
 // ENC-4: an address of a pool that is in no block leads nowhere.
 void Planner::add_pools() {
   for (const auto& [name, pool] : config_.pools) {
-    add_fixed(pool.cidr, dataplane::hop::blackhole, HopKind::Drop, "pool");
+    if (pool.load_balancer_only) {
+      prevent_loop(pool.cidr, "pool");
+    } else {
+      add_fixed(pool.cidr, dataplane::hop::blackhole, HopKind::Drop, "pool");
+    }
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace sluice::control {
 namespace {
 
@@ -13,11 +15,58 @@ bool reachable_from_outside(const Service& service, const config::ServicePort& p
   return port.node_port != 0 || !service.external_ips.empty() || !service.load_balancer_ips.empty();
 }
 
+constexpr const char* zone_label = "topology.kubernetes.io/zone";
+
 template <class F>
 struct Candidate {
   nat::Backend<F> backend;
   bool ready;
   bool fallback;  // serving and terminating
+  const config::Endpoint* endpoint;
+};
+
+bool names_any(const std::vector<std::string>& hints, const std::vector<std::string>& names) {
+  return std::find_first_of(hints.begin(), hints.end(), names.begin(), names.end()) != hints.end();
+}
+
+// SVC-15: hints of one sort count if every ready endpoint has some and one of them names this place. Then false for
+// the endpoints that are meant for others.
+template <class F>
+class HintFilter {
+ public:
+  HintFilter(const Config& config, const std::vector<Candidate<F>>& candidates)
+      : nodes_(config.gateway.local_node_names) {
+    if (const auto own = config.nodes.find(config.gateway.node_name); own != config.nodes.end()) {
+      const auto zone = own->second.labels.find(zone_label);  // SVC-16: without one zones do not count
+      if (zone != own->second.labels.end() && !zone->second.empty()) zones_ = {zone->second};
+    }
+    if (count(candidates, &config::Endpoint::node_hints, nodes_)) {
+      hints_ = &config::Endpoint::node_hints;
+    } else if (count(candidates, &config::Endpoint::zone_hints, zones_)) {
+      hints_ = &config::Endpoint::zone_hints;
+    }
+  }
+  [[nodiscard]] bool operator()(const Candidate<F>& candidate) const {
+    if (hints_ == nullptr || !candidate.ready) return true;
+    return names_any(candidate.endpoint->*hints_, hints_ == &config::Endpoint::node_hints ? nodes_ : zones_);
+  }
+
+ private:
+  using Hints = std::vector<std::string> config::Endpoint::*;
+
+  static bool count(const std::vector<Candidate<F>>& candidates, Hints hints, const std::vector<std::string>& names) {
+    bool any = false;
+    for (const Candidate<F>& candidate : candidates) {
+      if (!candidate.ready) continue;
+      if ((candidate.endpoint->*hints).empty()) return false;
+      any = any || names_any(candidate.endpoint->*hints, names);
+    }
+    return any;
+  }
+
+  std::vector<std::string> nodes_;
+  std::vector<std::string> zones_;
+  Hints hints_ = nullptr;
 };
 
 // SVC-10: all that are ready; only if there is none, those that still serve while they terminate.
@@ -44,6 +93,14 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
 }
 
 }  // namespace
+
+std::string host_port_name(const config::Pod& pod, const config::HostPort& port) {
+  const char* protocol = port.protocol == config::Protocol::Udp    ? "udp"
+                         : port.protocol == config::Protocol::Sctp ? "sctp"
+                                                                   : "tcp";
+  return fmt::format("pod/{}:{}-{}{}", pod.name.text(), port.host_port, protocol,
+                     port.host_ip ? "@" + net::to_string(*port.host_ip) : "");
+}
 
 uint32_t ServiceCompiler::id_of(const std::string& name) {
   const auto [at, inserted] = ids_.try_emplace(name, static_cast<uint32_t>(names_.size()));
@@ -78,7 +135,7 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
         const nat::Backend<F> backend{
             F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
             std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end()};
-        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating});
+        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating, &endpoint});
         if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
       }
     }
@@ -93,7 +150,7 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
   const bool internal_local = service.internal_policy == config::TrafficPolicy::Local;
   const bool external_local = service.external_policy == config::TrafficPolicy::Local;
   if (!internal_local || outside) {  // SVC-12
-    inputs.cluster.backends = usable(candidates, [](const auto&) { return true; });
+    inputs.cluster.backends = usable(candidates, HintFilter<F>(config, candidates));
   }
   if (internal_local || (external_local && outside)) {
     inputs.local.backends = usable(candidates, [](const auto& candidate) { return candidate.backend.local; });
@@ -107,6 +164,60 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
         std::any_of(own_addresses.begin(), own_addresses.end(), [&](const IpAddr& own) { return range.contains(own); });
   }
   return inputs;
+}
+
+template <class F>
+std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::string& name, nat::ServicePort<F> inputs,
+                                                                  uint32_t table_size, const Cache<F>& cache,
+                                                                  Cache<F>& next) {
+  std::shared_ptr<const nat::ServicePort<F>> shared;
+  const auto cached = cache.find(name);
+  if (cached != cache.end() && cached->second.table_size == table_size && same_inputs(cached->second.inputs, inputs)) {
+    shared = cached->second.port;
+  } else {
+    nat::ServicePort<F> built = inputs;
+    built.id = id_of(name);
+    built.name = name;
+    built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, table_size);
+    built.local = nat::make_backend_set<F>(inputs.local.backends, table_size);
+    if (built.affinity_seconds != 0) {
+      const bool goes_on = cached != cache.end() && cached->second.port->affinity_key != 0;
+      built.affinity_key = goes_on ? cached->second.port->affinity_key : ++last_affinity_key_;
+    }
+    shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
+  }
+  next.emplace(name, Built<F>{table_size, std::move(inputs), shared});
+  return shared;
+}
+
+// As behind the policy Local: who comes from outside keeps its address, as with the portmap plug-in of CNI.
+template <class F>
+void ServiceCompiler::add_host_ports(const Config& config, const std::vector<IpAddr>& own_addresses,
+                                     const Cache<F>& cache, Cache<F>& next, std::vector<nat::Frontend<F>>& frontends) {
+  const auto& local_nodes = config.gateway.local_node_names;
+  for (const auto& [name, pod] : config.pods) {
+    if (std::find(local_nodes.begin(), local_nodes.end(), pod.node_name) == local_nodes.end()) continue;
+    const auto address = std::find_if(pod.addresses.begin(), pod.addresses.end(),
+                                      [](const IpAddr& each) { return each.family() == F::family; });
+    if (address == pod.addresses.end()) continue;
+    for (const config::HostPort& port : pod.host_ports) {
+      if (port.host_ip && port.host_ip->family() != F::family) continue;
+      const nat::Backend<F> backend{F::addr_of(*address), net::be16::from_host(port.container_port), true};
+      nat::ServicePort<F> inputs;
+      inputs.protocol = static_cast<uint8_t>(port.protocol);
+      inputs.external_policy = nat::TrafficPolicy::Local;
+      inputs.has_endpoint = true;
+      inputs.cluster.backends = inputs.local.backends = inputs.serving = {backend};
+      const auto shared =
+          share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
+      for (const IpAddr& own : own_addresses) {
+        if (own.family() != F::family || own.is_link_local()) continue;
+        if (port.host_ip && !(*port.host_ip == own)) continue;
+        frontends.push_back({F::addr_of(own), net::be16::from_host(port.host_port), static_cast<uint8_t>(port.protocol),
+                             nat::FrontendKind::NodePort, shared});
+      }
+    }
+  }
 }
 
 template <class F>
@@ -135,20 +246,7 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       const std::string port_name = name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
       nat::ServicePort<F> inputs =
           inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
-      std::shared_ptr<const nat::ServicePort<F>> shared;
-      if (const auto cached = cache.find(port_name);
-          cached != cache.end() && cached->second.table_size == config.gateway.proxy.maglev_table_size &&
-          same_inputs(cached->second.inputs, inputs)) {
-        shared = cached->second.port;
-      } else {
-        nat::ServicePort<F> built = inputs;
-        built.id = id_of(port_name);
-        built.name = port_name;
-        const uint32_t size = config.gateway.proxy.maglev_table_size;
-        built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, size);
-        built.local = nat::make_backend_set<F>(inputs.local.backends, size);
-        shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
-      }
+      const auto shared = share<F>(port_name, std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
       const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
         if (address.family() != F::family) return;
         frontends.push_back(
@@ -160,9 +258,10 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       if (port.node_port != 0) {
         for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
       }
-      next.emplace(port_name, Built<F>{config.gateway.proxy.maglev_table_size, std::move(inputs), std::move(shared)});
     }
   }
+  // Behind the services: a node port is found before a host port of the same number.
+  add_host_ports<F>(config, own_addresses, cache, next, frontends);
   cache = std::move(next);
   return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
 }

@@ -1,8 +1,9 @@
-// The connection tables of one worker, one per address family.
+// What one worker remembers of connections, one table of a kind per address family.
 #pragma once
 
 #include <memory>
 
+#include "nat/affinity.h"
 #include "nat/conntrack.h"
 
 namespace sluice::dataplane {
@@ -10,6 +11,8 @@ namespace sluice::dataplane {
 struct Connections {
   std::unique_ptr<nat::Conntrack<net::V4>> v4;
   std::unique_ptr<nat::Conntrack<net::V6>> v6;
+  std::unique_ptr<nat::AffinityTable<net::V4>> affinity_v4;
+  std::unique_ptr<nat::AffinityTable<net::V6>> affinity_v6;
 
   template <class F>
   [[nodiscard]] nat::Conntrack<F>& of() const {
@@ -17,6 +20,14 @@ struct Connections {
       return *v4;
     } else {
       return *v6;
+    }
+  }
+  template <class F>
+  [[nodiscard]] nat::AffinityTable<F>& affinity() const {
+    if constexpr (F::is_v4) {
+      return *affinity_v4;
+    } else {
+      return *affinity_v6;
     }
   }
 };

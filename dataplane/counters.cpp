@@ -25,6 +25,7 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::IcmpErrorsLimited, "icmp_errors_limited"},
     {Event::IcmpErrorsTranslated, "icmp_errors_translated"},
     {Event::EchoReplies, "echo_replies"},
+    {Event::ResetsSent, "resets_sent"},
     {Event::ArpRequestsSent, "arp_requests_sent"},
     {Event::ArpRepliesSent, "arp_replies_sent"},
     {Event::ArpReceived, "arp_received"},

@@ -1,6 +1,7 @@
 // Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
 #include "dataplane/pipeline.h"
+#include "dataplane/tcp_reset.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -29,6 +30,39 @@ nat::TcpSegment segment_of(const net::Packet& packet) {
   return {tcp[13], net::load_be32(tcp + 4), net::load_be32(tcp + 8), carried > header ? carried - header : 0};
 }
 
+// Whether the endpoint that this original direction leads to still serves the address it came to (SVC-94).
+template <class F>
+bool still_serves(const nat::Frontend<F>* frontend, const nat::Flow<F>& original) {
+  if (frontend == nullptr) return false;
+  for (const nat::Backend<F>& backend : frontend->service->serving) {
+    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
+  }
+  return false;
+}
+
+// Of a connection to a service: whether its endpoint is gone.
+template <class F>
+bool lost_endpoint(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
+  if (table.connection(id).service == nat::no_service) return false;
+  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  return !still_serves(now.family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol),
+                       original);
+}
+
+// The client is told, whoever sent the packet: in answer to its own, or instead of what the endpoint sent.
+template <class F>
+void reset_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Flow<F>& flow,
+                  nat::Direction direction) {
+  const nat::TcpSegment segment = segment_of(packet);
+  if (direction == nat::Direction::Original) {
+    const uint32_t seq = (segment.flags & net::tcp_flag::ack) != 0 ? segment.ack : 0;
+    send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst, seq, 0, packet.hash);
+  } else {
+    send_reset(context, output, nat::rewritten_key(packet.key, flow.rewrite), net::tcp_flag::rst | net::tcp_flag::ack,
+               segment.seq, segment.ack, packet.hash);
+  }
+}
+
 }  // namespace
 
 // ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
@@ -41,6 +75,12 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
   bool close_after = false;
   if (!nat::is_quiet(flow, tcp_flags)) [[unlikely]] {
+    // SVC-92: who begins anew is not sent to an endpoint that is gone.
+    if (tcp && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn && nat::direction_of(id) == nat::Direction::Original &&
+        lost_endpoint(table, nat::connection_of(id), *context_.snapshot)) {
+      close_connection<F>(nat::connection_of(id));
+      return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+    }
     const nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
     if (tcp || packet.protocol != net::protocol::tcp) {
       switch (table.track(id, segment, context_.snapshot->timeouts, context_.now)) {
@@ -68,6 +108,12 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
     if (!still_valid<F>(id)) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+    }
+    if (context_.snapshot->proxy.reset_removed && tcp && (tcp_flags & net::tcp_flag::rst) == 0 &&
+        lost_endpoint(table, nat::connection_of(id), *context_.snapshot)) {
+      reset_client(context_, output_, packet, flow, nat::direction_of(id));
+      close_connection<F>(nat::connection_of(id));
+      return context_.drop(packet.mbuf, DropReason::EndpointGone);
     }
     egress = flow_egress(flow, packet.hash);
   }
@@ -106,11 +152,7 @@ bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Frontend<F>* frontend =
       context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
   if (connection.service == nat::no_service) return frontend == nullptr;
-  if (frontend == nullptr) return false;
-  for (const nat::Backend<F>& backend : frontend->service->serving) {
-    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
-  }
-  return false;
+  return still_serves(frontend, original);
 }
 
 template <class F>

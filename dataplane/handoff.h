@@ -45,13 +45,14 @@ struct HandoffNote {
 };
 static_assert(sizeof(HandoffNote) == 24);
 
-// The other worker's view of a flow that NAT made asymmetric: `key` arrives there, `owner` knows it.
+// What workers tell each other. Add, Remove, Clash: of a flow that NAT made asymmetric: `key` arrives there, `owner`
+// knows it. Affinity: the client `key.src` has the endpoint `key.dst` of the service `connection` (affinity.h).
 struct StubMessage {
-  enum class Kind : uint8_t { AddV4, AddV6, RemoveV4, RemoveV6, ClashV4, ClashV6 };
+  enum class Kind : uint8_t { AddV4, AddV6, RemoveV4, RemoveV6, ClashV4, ClashV6, AffinityV4, AffinityV6 };
   Kind kind = Kind::AddV4;
   uint8_t reserved = 0;
   uint16_t owner = 0;
-  uint32_t connection = 0;  // of the owner
+  uint32_t connection = 0;  // of the owner; Affinity: the service port's affinity_key
   uint64_t hash = 0;
   net::FlowKey<net::V4> v4;
   net::FlowKey<net::V6> v6;
@@ -65,6 +66,8 @@ struct StubMessage {
       return v6;
     }
   }
+  void set_key(const net::FlowKey<net::V4>& key) { v4 = key; }
+  void set_key(const net::FlowKey<net::V6>& key) { v6 = key; }
 };
 static_assert(sizeof(StubMessage) % 4 == 0);
 
@@ -82,6 +85,8 @@ class HandoffRings {
   [[nodiscard]] unsigned send(uint16_t from, uint16_t to, rte_mbuf* const* packets, unsigned count);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count);
   [[nodiscard]] bool send(uint16_t from, uint16_t to, const StubMessage& message);
+  // To every other worker, but where half the ring is full: room is left for messages that must arrive.
+  void tell_all(uint16_t from, const StubMessage& message);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count);
   // How many messages `from` can send to `to` now.
   [[nodiscard]] unsigned message_room(uint16_t from, uint16_t to) const;

@@ -1,5 +1,7 @@
 // Pass 3: the first packet of a flow. Every decision is taken here and stored in the flow; later packets only
 // apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
+#include <optional>
+
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "nat/icmp_error.h"
@@ -13,6 +15,28 @@ using net::FlowPacket;
 using net::FragmentKind;
 using net::V4;
 using net::V6;
+
+namespace {
+
+constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
+
+// SVC-43. The client's next connection may be another worker's, so all are told.
+template <class F>
+void keep_affinity(const Context& context, const Connections& connections, const typename F::Addr& client,
+                   const nat::ServicePort<F>& service, const nat::Backend<F>& backend) {
+  if (!connections.affinity<F>().remember(client, service.affinity_key, backend,
+                                          affinity_time(service.affinity_seconds), context.now)) {
+    return;
+  }
+  StubMessage message;
+  message.kind = F::is_v4 ? StubMessage::Kind::AffinityV4 : StubMessage::Kind::AffinityV6;
+  message.owner = context.worker;
+  message.connection = service.affinity_key;
+  message.set_key(FlowKey<F>{client, backend.addr, {}, backend.port, 0, {}});
+  if (context.tables.workers > 1) context.tables.rings->tell_all(context.worker, message);
+}
+
+}  // namespace
 
 template <class F>
 nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
@@ -53,8 +77,15 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
       !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
-  const nat::ServiceChoice<F> choice = nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src),
-                                                           context_.snapshot->proxy, packet.key.src == frontend.addr);
+  const nat::ServicePort<F>& service = *frontend.service;
+  const nat::Millis stays = affinity_time(service.affinity_seconds);
+  std::optional<nat::Backend<F>> kept;
+  if (stays != 0) {
+    kept = connections_.affinity<F>().find(packet.key.src, service.affinity_key, stays, context_.now);
+  }
+  const nat::ServiceChoice<F> choice =
+      nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src), context_.snapshot->proxy,
+                          packet.key.src == frontend.addr, kept ? &*kept : nullptr);
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
@@ -62,11 +93,12 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
+  if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
-  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing, frontend.service->id);
+  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing, service.id);
 }
 
 template <class F>
@@ -306,79 +338,6 @@ void Pipeline::expire(unsigned budget) {
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
   connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
-}
-
-// ---- stubs -------------------------------------------------------------------------------------------
-
-template <class F>
-bool Pipeline::send_stub(StubMessage::Kind kind, nat::ConnectionId id, const FlowKey<F>& reply, uint16_t worker) {
-  StubMessage message;
-  message.kind = kind;
-  message.owner = context_.worker;
-  message.connection = id;
-  message.hash = context_.tables.hasher(reply);
-  if constexpr (F::is_v4) {
-    message.v4 = reply;
-  } else {
-    message.v6 = reply;
-  }
-  return context_.tables.rings->send(context_.worker, worker, message);
-}
-
-// Tells the worker where replies arrive that this connection lives here. Before the first packet leaves, so
-// that the reply cannot overtake it: workers read messages after they took packets, before they process them.
-template <class F>
-bool Pipeline::place_stub(nat::ConnectionId id, const FlowKey<F>& reply, uint64_t hash) {
-  const uint16_t worker = net::owner_of(hash, context_.tables.workers);
-  if (!send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, reply, worker)) return false;
-  connections_.of<F>().connection(id).stub_worker = worker;
-  return true;
-}
-
-void Pipeline::on_message(const StubMessage& message, uint16_t from) {
-  const auto handle = [&]<class F>(F) {
-    nat::Conntrack<F>& table = connections_.of<F>();
-    const FlowKey<F>& key = message.key<F>();
-    switch (message.kind) {
-      case StubMessage::Kind::AddV4:
-      case StubMessage::Kind::AddV6: {
-        const nat::StubStatus status = table.add_stub(key, message.hash, message.owner);
-        if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same) return;
-        StubMessage answer = message;
-        answer.kind = F::is_v4 ? StubMessage::Kind::ClashV4 : StubMessage::Kind::ClashV6;
-        (void)context_.tables.rings->send(context_.worker, from, answer);
-        return;
-      }
-      case StubMessage::Kind::RemoveV4:
-      case StubMessage::Kind::RemoveV6:
-        // Only if the stub still speaks of the sender.
-        if (const nat::FlowId id = table.find(key, message.hash);
-            id != nat::no_flow && table.is_stub(id) && table.flow(id).route == message.owner) {
-          table.remove_stub(key, message.hash);
-        }
-        return;
-      case StubMessage::Kind::ClashV4:
-      case StubMessage::Kind::ClashV6: {
-        // The tuple towards the endpoint is taken over there (MASQ-7). The connection goes; when the client sends
-        // again it gets another source port, whose replies arrive here.
-        context_.counters.add(Event::StubClashes);
-        const nat::FlowId id = table.find(key, message.hash);
-        if (id != nat::no_flow && !table.is_stub(id)) {
-          table.connection(nat::connection_of(id)).stub_worker = nat::no_worker;
-          clashes_.remember(message.hash, context_.now);
-          close_connection<F>(nat::connection_of(id));
-        }
-        return;
-      }
-    }
-  };
-  const bool v4 = message.kind == StubMessage::Kind::AddV4 || message.kind == StubMessage::Kind::RemoveV4 ||
-                  message.kind == StubMessage::Kind::ClashV4;
-  if (v4) {
-    handle(V4{});
-  } else {
-    handle(V6{});
-  }
 }
 
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);

@@ -83,6 +83,11 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
     return net::Error{"a connection table for " + std::to_string(options.connections) +
                       " connections could not be allocated; lower conntrack.max or free memory"};
   }
+  worker->connections_.affinity_v4 = nat::AffinityTable<net::V4>::create(tables.hasher);
+  worker->connections_.affinity_v6 = nat::AffinityTable<net::V6>::create(tables.hasher);
+  if (!worker->connections_.affinity_v4 || !worker->connections_.affinity_v6) {
+    return net::Error{"the tables of session affinity could not be allocated; free memory"};
+  }
   worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots, SOCKET_ID_ANY,
                                       RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (worker->commands_ == nullptr) {

@@ -58,7 +58,7 @@ bool in_any(std::span<const Pool<F>> pools, const typename F::Addr& addr) {
 
 template <class F>
 ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& key, ClientKind client,
-                                const ProxySettings& settings, bool source_is_vip) {
+                                const ProxySettings& settings, bool source_is_vip, const Backend<F>* kept) {
   const ServicePort<F>& service = *frontend.service;
 
   // Who may not enter does not learn whether there are endpoints: both filters come before the verdicts of 3.4.
@@ -81,7 +81,8 @@ ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& k
 
   const Route<F> route =
       internal ? route_internal(service, client, settings) : route_external(service, client, settings);
-  const Backend<F>* backend = route.backends->pick(hash_for(service, key));
+  const Backend<F>* backend = kept == nullptr ? nullptr : route.backends->find(kept->addr, kept->port);
+  if (backend == nullptr) backend = route.backends->pick(hash_for(service, key));
   // Endpoints only elsewhere: silence, so that health checks move the traffic away (SVC-61).
   if (backend == nullptr) return dropped<F>(DropReason::NoLocalEndpoint);
 
@@ -106,9 +107,9 @@ bool nat_outgoing(const typename F::Addr& src, const typename F::Addr& dst, cons
 }
 
 template ServiceChoice<net::V4> choose_backend(const Frontend<net::V4>&, const FlowKey<net::V4>&, ClientKind,
-                                               const ProxySettings&, bool);
+                                               const ProxySettings&, bool, const Backend<net::V4>*);
 template ServiceChoice<net::V6> choose_backend(const Frontend<net::V6>&, const FlowKey<net::V6>&, ClientKind,
-                                               const ProxySettings&, bool);
+                                               const ProxySettings&, bool, const Backend<net::V6>*);
 template bool source_admitted(const ServicePort<net::V4>&, const net::Ipv4Addr&);
 template bool source_admitted(const ServicePort<net::V6>&, const net::Ipv6Addr&);
 template bool nat_outgoing(const net::Ipv4Addr&, const net::Ipv4Addr&, const PoolView<net::V4>&);

@@ -31,6 +31,7 @@ struct ProxySettings {
   bool source_ranges_for_in_cluster = true;  // loadBalancerSourceRanges hold for pods and the node too (SVC-68)
   bool no_endpoints_reject = true;           // SVC-30: refuse with ICMP; false: drop silently
   bool local_scope_cluster = false;          // externalPolicyLocalScope: Cluster (SVC-65)
+  bool reset_removed = false;                // onBackendRemoved: Reset (SVC-92); asked by packets of known flows
 };
 
 enum class Outcome : uint8_t { Forward, Drop, Reject };
@@ -48,12 +49,13 @@ struct ServiceChoice {
 // `key` is the packet's, before translation. `source_is_vip`: its source is the frontend's own address, a node that
 // talks to its own load balancer address (SVC-67).
 //
-// A service with client IP affinity hashes only the client's address, so a client keeps its endpoint, on whichever
-// frontend it comes (SVC-41), as long as the set of endpoints stays the same. Keeping it beyond that, and
-// forgetting it after timeoutSeconds, need the affinity table, which is asked before this function.
+// `kept`: what the affinity table (affinity.h) says the client had, or nullptr. It counts if it is among the endpoints
+// that this client may have now (SVC-44, SVC-46). Without it a service with client IP affinity hashes only the
+// client's address, so that all frontends (SVC-41) and all workers choose alike.
 template <class F>
 [[nodiscard]] ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& key, ClientKind client,
-                                              const ProxySettings& settings, bool source_is_vip);
+                                              const ProxySettings& settings, bool source_is_vip,
+                                              const Backend<F>* kept = nullptr);
 
 // Whether loadBalancerSourceRanges let this source in (SVC-66). A service without ranges of this family is open.
 template <class F>

@@ -37,6 +37,14 @@ uint64_t identity(const Backend<F>& backend) {
 }
 
 template <class F>
+const Backend<F>* BackendSet<F>::find(const typename F::Addr& addr, be16 port) const {
+  const auto at = std::lower_bound(backends.begin(), backends.end(), 0, [&](const Backend<F>& backend, int) {
+    return backend.addr != addr ? backend.addr < addr : backend.port < port;
+  });
+  return at != backends.end() && at->addr == addr && at->port == port ? &*at : nullptr;
+}
+
+template <class F>
 BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_size) {
   const auto same = [](const Backend<F>& a, const Backend<F>& b) { return a.addr == b.addr && a.port == b.port; };
   // Of two that differ only in `local` the local one comes first and stays.
@@ -79,6 +87,8 @@ template uint64_t identity(const Backend<net::V4>&);
 template uint64_t identity(const Backend<net::V6>&);
 template BackendSet<net::V4> make_backend_set(std::vector<Backend<net::V4>>, uint32_t);
 template BackendSet<net::V6> make_backend_set(std::vector<Backend<net::V6>>, uint32_t);
+template struct BackendSet<net::V4>;
+template struct BackendSet<net::V6>;
 template class ServiceTable<net::V4>;
 template class ServiceTable<net::V6>;
 

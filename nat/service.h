@@ -58,6 +58,8 @@ struct BackendSet {
   [[nodiscard]] const Backend<F>* pick(uint64_t hash) const {
     return backends.empty() ? nullptr : &backends[maglev.pick(hash)];
   }
+  // The one with this address and port; nullptr: it is not in the set.
+  [[nodiscard]] const Backend<F>* find(const typename F::Addr& addr, be16 port) const;
 };
 
 // Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is).
@@ -78,6 +80,7 @@ struct ServicePort {
   TrafficPolicy internal_policy = TrafficPolicy::Cluster;
   bool has_endpoint = false;      // any usable endpoint in the cluster (SVC-14)
   uint32_t affinity_seconds = 0;  // 0: none (SVC-40)
+  uint32_t affinity_key = 0;      // of its entries in the affinity table; another one whenever affinity begins (SVC-45)
   BackendSet<F> cluster;          // SVC-11, SVC-12
   BackendSet<F> local;
   bool restricted = false;         // loadBalancerSourceRanges has entries of this family (SVC-66)
@@ -152,6 +155,8 @@ class ServiceTable {
   uint64_t mask_ = 0;
 };
 
+extern template struct BackendSet<net::V4>;
+extern template struct BackendSet<net::V6>;
 extern template class ServiceTable<net::V4>;
 extern template class ServiceTable<net::V6>;
 

@@ -66,6 +66,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, drop_reason_count>
     {DropReason::NoEndpoint, "no_endpoint"},
     {DropReason::NoEndpointRejected, "no_endpoint_rejected"},
     {DropReason::NoLocalEndpoint, "no_local_endpoint"},
+    {DropReason::EndpointGone, "endpoint_gone"},
     {DropReason::ServicePortUnknown, "service_port_unknown"},
     {DropReason::ServiceUnknown, "service_unknown"},
     {DropReason::ServiceLoop, "service_loop"},

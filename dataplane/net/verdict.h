@@ -78,6 +78,7 @@ enum class DropReason : uint8_t {
   NoEndpoint,
   NoEndpointRejected,
   NoLocalEndpoint,
+  EndpointGone,
   ServicePortUnknown,
   ServiceUnknown,
   ServiceLoop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ import pytest
 
 import cluster as lab
 from cluster import Cluster
+from netns import wait_until
 from objects import service_with_endpoints, with_items
 from probes import ask_udp, connect_error, curl, ping_says
 
@@ -187,6 +189,55 @@ def test_SVC9_service_comes_and_goes_without_a_trace(cluster: Cluster) -> None:
     assert curl(cluster.client, "http://203.0.113.88/")[0].pod == "web-1a"
     cluster.gateway.apply(cluster.gateway_document)
     assert connect_error(cluster.client, "203.0.113.88", 80, seconds=1) != "connected"
+
+
+def health(cluster: Cluster, port: int, path: str = "/") -> tuple[int, dict]:
+    """Asked on the machine itself: these are sockets of its kernel."""
+    told = cluster.gw.run("curl", "-s", "-m", "5", "-w", "\n%{http_code}", f"http://127.0.0.1:{port}{path}").stdout
+    body, code = told.rsplit("\n", 1)
+    return int(code), json.loads(body)
+
+
+@pytest.mark.changes_config
+def test_SVC80_SVC81_SVC83_health_check_node_port(cluster: Cluster) -> None:
+    document = lab.changed(cluster.gateway_document)
+    web = lab.find_object(document, "Service", "web")["spec"]
+    endpoints = lab.find_object(document, "EndpointSlice", "web-k7x2p")["endpoints"]
+    web.update(externalTrafficPolicy="Local", healthCheckNodePort=31111)
+    lab.gateway_configuration(document)["spec"]["proxy"]["healthzPort"] = 10256
+    cluster.gateway.apply(document)
+    assert health(cluster, 31111) == (503, {"service": {"namespace": "default", "name": "web"}, "localEndpoints": 0,
+                                            "serviceProxyHealthy": True})
+    assert connect_error(cluster.client, lab.LOAD_BALANCER, 80, seconds=1) != "connected"
+    endpoints[0]["nodeName"] = "gw"
+    cluster.gateway.apply(document)
+    assert health(cluster, 31111)[0] == 200
+    assert {host(answer.server) for answer in curl(cluster.client, f"http://{lab.LOAD_BALANCER}/[1-10]")} == {
+        endpoints[0]["addresses"][0]}
+    # It drains: the load balancer is told to go elsewhere, and nothing is lost until it has.
+    endpoints[0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    cluster.gateway.apply(document)
+    assert health(cluster, 31111)[0] == 503
+    assert len(curl(cluster.client, f"http://{lab.LOAD_BALANCER}/[1-10]")) == 10
+    status, told = health(cluster, 10256, "/healthz")
+    assert (status, told["nodeEligible"]) == (200, True)
+    cluster.gateway.apply(cluster.gateway_document)
+    assert connect_error(cluster.gw, "127.0.0.1", 31111) == "refused"
+    assert connect_error(cluster.gw, "127.0.0.1", 10256) == "refused"
+
+
+@pytest.mark.changes_config
+def test_SVC80_a_port_in_use_is_told_of(cluster: Cluster) -> None:
+    document = lab.changed(cluster.gateway_document)
+    lab.gateway_configuration(document)["spec"]["proxy"]["healthzPort"] = 10256
+    with cluster.gw.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.bind(("", 10256))
+        sock.listen()
+        cluster.gateway.apply(document)
+        assert any("cannot listen on any address port 10256" in warning
+                   for warning in cluster.gateway.status()["warnings"])
+    wait_until(lambda: not cluster.gateway.status()["warnings"], 15, "the port to be tried again")
+    assert health(cluster, 10256, "/livez")[0] == 200
 
 
 def read_all(sock: socket.socket) -> bytes:

@@ -82,7 +82,7 @@ TEST(ConfigDocs, EveryExampleIsRight) {
     }
   }
   EXPECT_THAT(kinds, testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service",
-                                                   "EndpointSlice", "ServiceCIDR", "IPPool", "BlockAffinity"));
+                                                   "EndpointSlice", "Pod", "ServiceCIDR", "IPPool", "BlockAffinity"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {

@@ -59,7 +59,8 @@ TEST(ConfigGateway, EveryField) {
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Reject",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 16381, "sourceRangesForInCluster": false,
-              "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster"},
+              "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster",
+              "onBackendRemoved": "Reset", "healthzPort": 10256, "healthAddresses": ["127.0.0.1", "::1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
@@ -117,7 +118,10 @@ TEST(ConfigGateway, EveryField) {
                     false,
                     NoEndpoints::Drop,
                     true,
-                    LocalScope::Cluster};
+                    LocalScope::Cluster,
+                    BackendRemoval::Reset,
+                    10256,
+                    {ip("127.0.0.1"), ip("::1")}};
   expected.snat = {{40000, 50000}, NatExclusions::IpPoolsAndHostIps};
   expected.overlay = {9,
                       8472,
@@ -151,6 +155,16 @@ TEST(ConfigGateway, UnknownFieldsAreWarnedOfWithTheLikelyName) {
                 "/items/0/spec/dns: not used by this version",
                 "/items/0/status: unknown field, ignored",
             }));
+}
+
+TEST(ConfigGateway, Svc52NodePortsAreNeverOnLoopback) {
+  for (const char* network : {"127.0.0.0/8", "127.0.0.1/32", "::1/128"}) {
+    const Lines faults = lines(faults_of(R"({"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration",
+        "metadata": {"name": "g"}, "spec": {"interfaces": [{"name": "wan", "device": "net_null0"}],
+        "proxy": {"nodePortAddresses": ["primary", ")" +
+                                         std::string(network) + R"("]}}})"));
+    EXPECT_EQ(faults, (Lines{"/spec/proxy/nodePortAddresses/1: node ports are never served on loopback addresses"}));
+  }
 }
 
 TEST(ConfigGateway, WrongValues) {
@@ -201,6 +215,10 @@ TEST(ConfigGateway, WrongValues) {
         "/spec/proxy/nodePortAddresses/1: \"all\" is not a network such as 10.244.0.0/16",
         "/spec/proxy/nodePortAddresses/2: expected a string, found an integer",
         "/spec/proxy/noEndpoints: \"reject\" is not one of Reject, Drop"}},
+      {R"({"proxy": {"healthzPort": 65536, "healthAddresses": ["localhost"], "onBackendRemoved": "reset"}})",
+       {"/spec/proxy/onBackendRemoved: \"reset\" is not one of Keep, Reset",
+        "/spec/proxy/healthzPort: expected 0 to 65535, found 65536",
+        "/spec/proxy/healthAddresses/0: \"localhost\" is not an IPv4 or IPv6 address"}},
       {R"({"snat": {"portRange": "0-65535"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
        {"/spec/snat/portRange: \"0-65535\" is not a range of ports such as 30000-32767",
         "/spec/overlay/vxlanPort: expected 1 to 65535, found 0",

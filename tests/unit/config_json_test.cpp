@@ -45,8 +45,8 @@ TEST(ConfigDocument, RefusesWhatIsNoDocument) {
 
 TEST(ConfigDocument, NestingIsLimitedTheSameAloneAndInAList) {
   const auto nested = [](size_t depth) {
-    return R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": )" + std::string(depth, '[') +
-           std::string(depth, ']') + "}";
+    return R"({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "p"}, "spec": )" +
+           std::string(depth, '[') + std::string(depth, ']') + "}";
   };
   EXPECT_TRUE(parse_document(nested(29))->findings.faults.empty());
   EXPECT_TRUE(parse_document(list_of({nested(29)})).ok());
@@ -57,7 +57,7 @@ TEST(ConfigDocument, NestingIsLimitedTheSameAloneAndInAList) {
 
 // They could not be written out again.
 TEST(ConfigDocument, NumbersPastTheRangeOfDoubleAreRefused) {
-  EXPECT_EQ(lines(faults_of(list_with_gateway({R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+  EXPECT_EQ(lines(faults_of(list_with_gateway({R"({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "p"},
                                                    "spec": [-1e400]})"}))),
             (Lines{"/items/1: a number in it is too large"}));
 }

@@ -86,6 +86,19 @@ TEST(ConfigNode, UnderlayFallsBackToInternalIpAndEmptyAnnotationsAreNone) {
   EXPECT_THAT(node.pod_cidrs, ElementsAre(prefix("10.244.34.0/24")));
 }
 
+TEST(ConfigNode, Svc82TaintOfANodeThatIsBeingDeleted) {
+  const auto being_deleted = [](const std::string& taints) {
+    return config_with({R"({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}, "spec": {"taints": [)" +
+                        taints + "]}}"})
+        .nodes.at("node1")
+        .being_deleted;
+  };
+  EXPECT_FALSE(being_deleted(""));
+  EXPECT_FALSE(being_deleted(R"({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})"));
+  EXPECT_TRUE(being_deleted(R"({"key": "a"}, {"key": "ToBeDeletedByClusterAutoscaler", "value": "1700000000",
+                                              "effect": "NoSchedule"}, {"key": "b"})"));
+}
+
 TEST(ConfigService, AllFields) {
   const Service web = service_of(R"("spec": {
       "type": "LoadBalancer", "clusterIP": "10.96.7.7", "clusterIPs": ["10.96.7.7", "fd00:96::7"],
@@ -161,7 +174,7 @@ TEST(ConfigService, Svc66FamilyWithoutSourceRangesIsWarnedOf) {
   EXPECT_THAT(objects.config().services.at({"default", "web"}).source_ranges, ElementsAre(prefix("203.0.113.0/25")));
 }
 
-TEST(ConfigSlice, ConditionsWithNull) {
+TEST(ConfigSlice, Svc7Svc10ConditionsWithNull) {
   const EndpointSlice slice = slice_of(R"("addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [
       {"addresses": ["10.244.34.1", "10.244.34.99"]},
       {"addresses": ["10.244.34.2"], "conditions": {"ready": null, "serving": null, "terminating": null}},
@@ -196,6 +209,31 @@ TEST(ConfigSlice, Svc5NamesAreIgnored) {
       slice_of(R"("addressType": "FQDN", "ports": [{"port": 80}], "endpoints": [{"addresses": ["db.example"]}])");
   EXPECT_TRUE(slice.fqdn);
   EXPECT_THAT(slice.endpoints, IsEmpty());
+}
+
+TEST(ConfigPod, Svc94HostPorts) {
+  const auto pods = [](const std::string& spec, const std::string& status) {
+    return config_with({R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent"}, "spec": {)" + spec +
+                        R"(}, "status": {)" + status + "}}"})
+        .pods;
+  };
+  const std::string ports = R"("nodeName": "node1", "containers": [{"name": "a"}, {"name": "b", "ports": [
+      {"containerPort": 8080, "hostPort": 9000}, {"containerPort": 8081},
+      {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
+      {"containerPort": 54, "hostPort": 5454, "hostIP": "0.0.0.0"},
+      {"containerPort": 55, "hostPort": 5555, "hostIP": ""}]}])";
+  const std::string running =
+      R"("phase": "Running", "podIP": "10.1.0.9", "podIPs": [{"ip": "10.1.0.9"}, {"ip": "fd00::9"}])";
+  const Pod pod = pods(ports, running).at({"default", "agent"});
+  EXPECT_EQ(pod.node_name, "node1");
+  EXPECT_THAT(pod.addresses, ElementsAre(ip("10.1.0.9"), ip("fd00::9")));
+  EXPECT_THAT(pod.host_ports,
+              ElementsAre(HostPort{{}, 9000, 8080, Protocol::Tcp}, HostPort{ip("192.0.2.1"), 5353, 53, Protocol::Udp},
+                          HostPort{{}, 5454, 54, Protocol::Tcp}, HostPort{{}, 5555, 55, Protocol::Tcp}));
+  EXPECT_THAT(pods(ports, R"("podIP": "10.1.0.9")").at({"default", "agent"}).addresses, ElementsAre(ip("10.1.0.9")));
+  EXPECT_THAT(pods(ports + R"(, "hostNetwork": true)", running), IsEmpty());
+  EXPECT_THAT(pods(ports, R"("phase": "Succeeded", "podIP": "10.1.0.9")"), IsEmpty());
+  EXPECT_THAT(pods(R"("containers": [{"ports": [{"containerPort": 1}]}])", running), IsEmpty());
 }
 
 TEST(ConfigServiceCidr, IsAddedToTheClustersRanges) {

@@ -260,7 +260,7 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
   });
 }
 
-TEST(ConfigValidateSettings, RangesThatMustNotMeet) {
+TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
   expect_faults_beside_interfaces({
       {R"("cluster": {"clusterCIDRs": ["10.244.0.0/16", "10.96.7.0/24"], "serviceCIDRs": ["10.96.0.0/16"]})",
        {"/spec/cluster/clusterCIDRs/1: 10.96.7.0/24 overlaps the service range 10.96.0.0/16"}},
@@ -273,6 +273,17 @@ TEST(ConfigValidateSettings, RangesThatMustNotMeet) {
       {R"("overlay": {"vxlanPort": 31000})",
        {"/spec/cluster/nodePortRange: 30000-32767 contains the VXLAN port 31000"}},
       {R"("cluster": {"nodePortRange": "20000-20999"}, "snat": {"portRange": "21000-40000"})", {}},
+  });
+}
+
+TEST(ConfigValidateSettings, Svc80Svc82WhereHealthIsTold) {
+  expect_faults_beside_interfaces({
+      {R"("proxy": {"healthzPort": 10256, "healthAddresses": ["0.0.0.0", "::1", "192.168.7.1"]})", {}},
+      {R"("proxy": {"healthzPort": 30000})", {"/spec/proxy/healthzPort: 30000 is one of the node ports 30000-32767"}},
+      {R"("proxy": {"healthAddresses": ["127.0.0.1", "224.0.0.1", "fe80::1", "127.0.0.1"]})",
+       {"/spec/proxy/healthAddresses/1: 224.0.0.1 is a multicast address",
+        "/spec/proxy/healthAddresses/2: fe80::1 is a link-local address",
+        "/spec/proxy/healthAddresses/3: 127.0.0.1 twice"}},
   });
 }
 

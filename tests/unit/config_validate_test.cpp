@@ -69,7 +69,7 @@ TEST(ConfigValidateService, Ports) {
   });
 }
 
-TEST(ConfigValidateService, NodePorts) {
+TEST(ConfigValidateService, Svc50Svc54Svc55Svc80NodePorts) {
   const auto node_port = [](const std::string& port, const std::string& more = "") {
     return R"("type": "NodePort", "ports": [{"port": 80, "nodePort": )" + port + more + "}]";
   };

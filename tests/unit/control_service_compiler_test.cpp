@@ -1,6 +1,8 @@
 // Which endpoints a service port may use, which frontends it has, and what two compilations share.
 #include <algorithm>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -159,6 +161,92 @@ TEST_F(Compiler, SVC14_HasAnyEndpoint) {
   EXPECT_FALSE(find("10.96.0.1", 80)->service->has_endpoint);
 }
 
+// ---- SVC-15, SVC-16: hints ----------------------------------------------------------------------------
+
+struct HintedEndpoint {
+  const char* zones;  // comma between them; "": no hints
+  const char* nodes;
+  const char* state = "ready";
+};
+struct HintCase {
+  const char* what;
+  const char* zone;  // of this node; "": no label
+  std::vector<HintedEndpoint> endpoints;
+  const char* expected;  // last numbers of the addresses; endpoints are 10.0.0.1, 10.0.0.2, …
+};
+
+std::vector<std::string> names(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in(text);
+  for (std::string name; std::getline(in, name, ',');) out.push_back(name);
+  return out;
+}
+
+TEST_F(Compiler, SVC15_SVC16_Hints) {
+  const HintCase cases[] = {
+      {"no hints", "a", {{"", ""}, {"", ""}}, "12"},
+      {"this zone's", "a", {{"a", ""}, {"b", ""}}, "1"},
+      {"an endpoint for several zones", "a", {{"a,b", ""}, {"b", ""}, {"a", ""}}, "13"},
+      {"one ready endpoint without a hint: all", "a", {{"a", ""}, {"b", ""}, {"", ""}}, "123"},
+      {"no hint names this zone: all", "c", {{"a", ""}, {"b", ""}}, "12"},
+      {"SVC-16: a node without zone", "", {{"a", ""}, {"b", ""}}, "12"},
+      {"this node's", "a", {{"", "here"}, {"", "other"}}, "1"},
+      {"node hints need no zone", "", {{"", "here"}, {"", "other"}}, "1"},
+      {"nodes before zones", "a", {{"a", "here"}, {"a", "other"}, {"b", "other"}}, "1"},
+      {"no hint names this node: the zone's", "a", {{"a", "other"}, {"a", "third"}, {"b", "other"}}, "12"},
+      {"not every one has node hints: the zone's", "a", {{"a", "here"}, {"a", ""}, {"b", ""}}, "12"},
+      {"hints of those that are not ready do not count", "a", {{"a", ""}, {"b", ""}, {"", "", "unready"}}, "1"},
+      {"nor do they name this zone", "a", {{"b", ""}, {"a", "", "terminating"}}, "1"},
+      {"the fallback ignores hints", "a", {{"a", "here", "terminating"}, {"b", "other", "terminating"}}, "12"},
+  };
+  config_.gateway.node_name = "here";
+  for (const HintCase& one : cases) {
+    config_.nodes["here"].labels.clear();
+    if (*one.zone != '\0') config_.nodes["here"].labels["topology.kubernetes.io/zone"] = one.zone;
+    std::vector<config::Endpoint> endpoints;
+    for (const HintedEndpoint& hinted : one.endpoints) {
+      const std::string address = "10.0.0." + std::to_string(endpoints.size() + 1);
+      const bool ready = std::string(hinted.state) == "ready";
+      const bool terminating = std::string(hinted.state) == "terminating";
+      endpoints.push_back(endpoint(address.c_str(), "other", ready, ready || terminating, terminating));
+      endpoints.back().zone_hints = names(hinted.zones);
+      endpoints.back().node_hints = names(hinted.nodes);
+    }
+    slice("web-a", endpoints);
+    std::string expected;
+    for (const char* at = one.expected; *at != '\0'; ++at) {
+      expected += std::string(expected.empty() ? "" : " ") + "10.0.0." + *at + ":8080";
+    }
+    EXPECT_EQ(cluster(), expected) << one.what;
+  }
+}
+
+TEST_F(Compiler, SVC15_HintsFilterTheClusterListOnly) {
+  config_.gateway.node_name = "here";
+  config_.nodes["here"].labels["topology.kubernetes.io/zone"] = "a";
+  web_.ports[0].node_port = 30080;
+  web_.external_policy = TrafficPolicy::Local;
+  std::vector<config::Endpoint> endpoints{endpoint("10.0.0.1"), endpoint("10.0.0.2", "here")};
+  endpoints[0].zone_hints = {"a"};
+  endpoints[1].zone_hints = {"b"};
+  slice("web-a", endpoints);
+  EXPECT_EQ(cluster(), "10.0.0.1:8080");
+  EXPECT_EQ(local(), "10.0.0.2:8080");
+  EXPECT_EQ(text(find("10.96.0.1", 80)->service->serving), "10.0.0.1:8080 10.0.0.2:8080") << "SVC-94";
+}
+
+// A gateway that stands for several nodes: node hints may name any of them.
+TEST_F(Compiler, SVC15_NodeHintsNameALocalNode) {
+  config_.gateway.node_name = "gw";
+  config_.gateway.local_node_names = {"node1", "node2"};
+  std::vector<config::Endpoint> endpoints{endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")};
+  endpoints[0].node_hints = {"node1"};
+  endpoints[1].node_hints = {"node2"};
+  endpoints[2].node_hints = {"node3"};
+  slice("web-a", endpoints);
+  EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:8080");
+}
+
 TEST_F(Compiler, SVC94_ServingIgnoresPolicyAndReadiness) {
   web_.internal_policy = TrafficPolicy::Local;
   slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2", "other", false, true, true),
@@ -231,6 +319,27 @@ TEST_F(Compiler, UnchangedServicePortsAreShared) {
   EXPECT_EQ(port_of(before, "10.96.0.1")->cluster.backends.size(), 1u) << "the old snapshot is as it was";
 }
 
+// SVC-45: entries of the affinity table go on counting while affinity stays on, and only then.
+TEST_F(Compiler, SVC45_AffinityKey) {
+  const auto key = [&] { return find("10.96.0.1", 80)->service->affinity_key; };
+  EXPECT_EQ(key(), 0u);
+  web_.affinity = config::Seconds(60);
+  const uint32_t first = key();
+  EXPECT_NE(first, 0u);
+  web_.affinity = config::Seconds(90);
+  slice("web-a", {endpoint("10.0.0.1")});
+  EXPECT_EQ(key(), first);
+  web_.affinity.reset();
+  EXPECT_EQ(key(), 0u);
+  web_.affinity = config::Seconds(60);
+  const uint32_t second = key();
+  EXPECT_NE(second, 0u);
+  EXPECT_NE(second, first);
+  web_.name.name = "other";
+  config_.services.clear();
+  EXPECT_NE(key(), second) << "another service at the same address";
+}
+
 // Everything that decides about a packet must be part of "unchanged".
 TEST_F(Compiler, EveryChangeThatMattersBuildsAgain) {
   slice("web-a", {endpoint("10.0.0.1", "here"), endpoint("10.0.0.2")});
@@ -256,6 +365,24 @@ TEST_F(Compiler, EveryChangeThatMattersBuildsAgain) {
   changed("conditions");
   config_.gateway.proxy.maglev_table_size = 16381;
   changed("maglevTableSize");
+}
+
+TEST_F(Compiler, SVC_3_1_HostPortsAreServicesOfOnePod) {
+  config::Pod& pod = config_.pods[{"default", "agent"}];
+  pod = {.name = {"default", "agent"}, .node_name = "here", .addresses = {ip("10.0.0.9"), ip("fd00::9")}};
+  pod.host_ports = {{.host_port = 9000, .container_port = 8080}};
+  const auto* frontend = find("192.168.0.1", 9000);
+  ASSERT_NE(frontend, nullptr);
+  EXPECT_EQ(text(frontend->service->cluster.backends), "10.0.0.9:8080");
+  EXPECT_EQ(frontend->service->name, "pod/default/agent:9000-tcp");
+  EXPECT_NE(tables_.v6->find(ip("2001:db8::1").v6(), net::be16::from_host(9000), tcp), nullptr);
+  const auto before = frontend->service;
+  EXPECT_EQ(find("192.168.0.1", 9000)->service, before) << "SCALE-5";
+  EXPECT_TRUE(compiler_.ids_of("default/agent").empty());
+  pod.addresses = {ip("fd00::9")};
+  EXPECT_EQ(find("192.168.0.1", 9000), nullptr) << "no address of this family";
+  pod.node_name = "other";
+  EXPECT_EQ(compile().v6->frontends().size(), 0u);
 }
 
 TEST_F(Compiler, NamesAndIds) {

@@ -401,6 +401,34 @@ ServicePort<V4> restricted_service() {
   return service;
 }
 
+template <class F>
+Backend<F> numbered(unsigned i) {
+  return {addr<F>(((F::is_v4 ? "10.180.0." : "fd00:10:180::") + std::to_string(i)).c_str()), port(8080), i % 2 == 0};
+}
+
+// What the client had counts among the endpoints it may have now, whatever the hash says.
+TYPED_TEST(NewFlow, SVC44_SVC46_TheEndpointOfLastTime) {
+  using F = TypeParam;
+  std::vector<Backend<F>> endpoints;
+  for (unsigned i = 1; i < 9; ++i) endpoints.push_back(numbered<F>(i));
+  auto service = service_of<F>(endpoints);
+  service.affinity_seconds = 60;
+  const auto chosen = [&](FrontendKind kind, const Backend<F>& kept) {
+    const auto frontend = frontend_of(kind, service);
+    const FlowKey<F> key{addr<F>(Net<F>::outside), frontend.addr, port(40000), frontend.port, frontend.protocol, {}};
+    return *choose_backend(frontend, key, ClientKind::Outside, like_kube_proxy(), false, &kept).backend;
+  };
+  for (const Backend<F>& kept : endpoints) EXPECT_EQ(chosen(FrontendKind::LoadBalancer, kept), kept);
+  EXPECT_NE(chosen(FrontendKind::LoadBalancer, numbered<F>(9)), numbered<F>(9)) << "gone";
+  Backend<F> other_port = numbered<F>(1);
+  other_port.port = port(8081);
+  EXPECT_NE(chosen(FrontendKind::LoadBalancer, other_port), other_port);
+  service.external_policy = TrafficPolicy::Local;
+  EXPECT_EQ(chosen(FrontendKind::NodePort, numbered<F>(4)), numbered<F>(4));
+  EXPECT_TRUE(chosen(FrontendKind::NodePort, numbered<F>(3)).local) << "not in the Local list";
+  EXPECT_EQ(chosen(FrontendKind::ClusterIp, numbered<F>(3)), numbered<F>(3));
+}
+
 TEST(SourceRanges, SVC66_OnlyListedSourcesReachALoadBalancer) {
   const auto frontend = frontend_of(FrontendKind::LoadBalancer, restricted_service());
   const auto reason = [&](const char* source) {

@@ -1,0 +1,87 @@
+// What workers tell each other about flows that NAT split between them, and about their clients (handoff.h).
+#include "dataplane/pipeline.h"
+
+namespace sluice::dataplane {
+
+using net::FlowKey;
+using net::V4;
+using net::V6;
+
+template <class F>
+bool Pipeline::send_stub(StubMessage::Kind kind, nat::ConnectionId id, const FlowKey<F>& reply, uint16_t worker) {
+  StubMessage message;
+  message.kind = kind;
+  message.owner = context_.worker;
+  message.connection = id;
+  message.hash = context_.tables.hasher(reply);
+  message.set_key(reply);
+  return context_.tables.rings->send(context_.worker, worker, message);
+}
+
+// Tells the worker where replies arrive that this connection lives here. Before the first packet leaves, so
+// that the reply cannot overtake it: workers read messages after they took packets, before they process them.
+template <class F>
+bool Pipeline::place_stub(nat::ConnectionId id, const FlowKey<F>& reply, uint64_t hash) {
+  const uint16_t worker = net::owner_of(hash, context_.tables.workers);
+  if (!send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, reply, worker)) return false;
+  connections_.of<F>().connection(id).stub_worker = worker;
+  return true;
+}
+
+void Pipeline::on_message(const StubMessage& message, uint16_t from) {
+  const auto handle = [&]<class F>(F) {
+    nat::Conntrack<F>& table = connections_.of<F>();
+    const FlowKey<F>& key = message.key<F>();
+    switch (message.kind) {
+      case StubMessage::Kind::AddV4:
+      case StubMessage::Kind::AddV6: {
+        const nat::StubStatus status = table.add_stub(key, message.hash, message.owner);
+        if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same) return;
+        StubMessage answer = message;
+        answer.kind = F::is_v4 ? StubMessage::Kind::ClashV4 : StubMessage::Kind::ClashV6;
+        (void)context_.tables.rings->send(context_.worker, from, answer);
+        return;
+      }
+      case StubMessage::Kind::RemoveV4:
+      case StubMessage::Kind::RemoveV6:
+        // Only if the stub still speaks of the sender.
+        if (const nat::FlowId id = table.find(key, message.hash);
+            id != nat::no_flow && table.is_stub(id) && table.flow(id).route == message.owner) {
+          table.remove_stub(key, message.hash);
+        }
+        return;
+      case StubMessage::Kind::ClashV4:
+      case StubMessage::Kind::ClashV6: {
+        // The tuple towards the endpoint is taken over there (MASQ-7). The connection goes; when the client sends
+        // again it gets another source port, whose replies arrive here.
+        context_.counters.add(Event::StubClashes);
+        const nat::FlowId id = table.find(key, message.hash);
+        if (id != nat::no_flow && !table.is_stub(id)) {
+          table.connection(nat::connection_of(id)).stub_worker = nat::no_worker;
+          clashes_.remember(message.hash, context_.now);
+          close_connection<F>(nat::connection_of(id));
+        }
+        return;
+      }
+      case StubMessage::Kind::AffinityV4:
+      case StubMessage::Kind::AffinityV6:
+        (void)connections_.affinity<F>().remember(key.src, message.connection, {key.dst, key.dst_port, false}, 0,
+                                                  context_.now);
+        return;
+    }
+  };
+  const bool v4 = message.kind == StubMessage::Kind::AddV4 || message.kind == StubMessage::Kind::RemoveV4 ||
+                  message.kind == StubMessage::Kind::ClashV4 || message.kind == StubMessage::Kind::AffinityV4;
+  if (v4) {
+    handle(V4{});
+  } else {
+    handle(V6{});
+  }
+}
+
+template bool Pipeline::send_stub<V4>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V4>&, uint16_t);
+template bool Pipeline::send_stub<V6>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V6>&, uint16_t);
+template bool Pipeline::place_stub<V4>(nat::ConnectionId, const FlowKey<V4>&, uint64_t);
+template bool Pipeline::place_stub<V6>(nat::ConnectionId, const FlowKey<V6>&, uint64_t);
+
+}  // namespace sluice::dataplane
