@@ -3,31 +3,68 @@
 namespace sluice::dataplane {
 
 template <class F>
-void FragmentTable<F>::remember(const DatagramKey<F>& key, uint64_t hash, net::be16 src_port, net::be16 dst_port,
-                                nat::Millis now) {
-  Set& set = entries_[hash % sets];
-  Entry* oldest = &set[0];
-  for (Entry& entry : set) {
-    if (!entry.used || entry.key == key) {
-      oldest = &entry;
-      break;
-    }
-    if (nat::millis_between(entry.seen, oldest->seen) > 0) oldest = &entry;
+FragmentVerdict FragmentTable<F>::settle(net::FlowPacket<F>& packet, const DatagramKey<F>& key, uint64_t hash,
+                                         nat::Millis now) {
+  Entry& entry = entry_of(key, hash, now);
+  entry.seen = now;
+  if (const FragmentVerdict verdict = add_piece(entry, packet); verdict != FragmentVerdict::Forward) return verdict;
+  const bool complete = entry.total != 0 && entry.present == entry.total;
+  if (packet.fragment == net::FragmentKind::First) {
+    entry.first_seen = true;
+    entry.src_port = packet.key.src_port;
+    entry.dst_port = packet.key.dst_port;
+    entry.protocol = packet.protocol;
+  } else if (entry.first_seen) {
+    packet.key.src_port = entry.src_port;
+    packet.key.dst_port = entry.dst_port;
+    packet.protocol = packet.key.protocol = entry.protocol;
+  } else {
+    return FragmentVerdict::Hold;
   }
-  *oldest = {key, src_port, dst_port, now, true};
+  if (complete) entry.used = false;
+  return FragmentVerdict::Forward;
 }
 
 template <class F>
-bool FragmentTable<F>::find(const DatagramKey<F>& key, uint64_t hash, net::be16& src_port, net::be16& dst_port,
-                            nat::Millis now) const {
-  for (const Entry& entry : entries_[hash % sets]) {
-    if (!entry.used || !(entry.key == key)) continue;
-    if (nat::millis_between(entry.seen, now) > static_cast<int32_t>(lifetime)) return false;
-    src_port = entry.src_port;
-    dst_port = entry.dst_port;
-    return true;
+typename FragmentTable<F>::Entry& FragmentTable<F>::entry_of(const DatagramKey<F>& key, uint64_t hash,
+                                                             nat::Millis now) {
+  Set& set = entries_[hash % sets];
+  Entry* oldest = &set[0];
+  for (Entry& entry : set) {
+    if (entry.used && entry.key == key) {
+      if (nat::millis_between(entry.seen, now) <= static_cast<int32_t>(lifetime)) return entry;
+      oldest = &entry;  // another datagram with the same identification
+      break;
+    }
+    if (!oldest->used) continue;
+    if (!entry.used || nat::millis_between(entry.seen, oldest->seen) > 0) oldest = &entry;
   }
-  return false;
+  oldest->key = key;
+  oldest->used = true;
+  oldest->first_seen = oldest->overlapped = false;
+  oldest->count = 0;
+  oldest->total = oldest->present = 0;
+  return *oldest;
+}
+
+template <class F>
+FragmentVerdict FragmentTable<F>::add_piece(Entry& entry, const net::FlowPacket<F>& packet) {
+  if (entry.overlapped) return FragmentVerdict::Overlap;
+  const uint16_t begin = packet.fragment_offset;
+  const auto length = static_cast<uint16_t>(packet.l3 + packet.l3_length - packet.l4);
+  for (size_t i = 0; i < entry.count; ++i) {
+    const Piece& piece = entry.pieces[i];
+    if (piece.begin == begin && piece.length == length) return FragmentVerdict::Duplicate;
+    if (begin < piece.begin + piece.length && piece.begin < begin + length) {
+      entry.overlapped = true;
+      return FragmentVerdict::Overlap;
+    }
+  }
+  if (entry.count == most_pieces) return FragmentVerdict::TooMany;
+  entry.pieces[entry.count++] = {begin, length};
+  entry.present += length;
+  if (!packet.more_fragments) entry.total = uint32_t{begin} + length;
+  return FragmentVerdict::Forward;
 }
 
 template class FragmentTable<net::V4>;

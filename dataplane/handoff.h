@@ -33,7 +33,7 @@ enum class HandoffKind : uint8_t {
 struct HandoffNote {
   HandoffKind kind = HandoffKind::Flow;
   uint8_t decapsulations : 6 = 0;
-  bool ports_known : 1 = false;  // a later fragment, whose ports are these
+  bool ports_known : 1 = false;  // a later fragment, whose ports and protocol (in `neighbor`) are these
   bool plain : 1 = false;        // Packet::plain
   uint16_t l3 = 0;               // offset of the IP header
   uint16_t where = 0;            // interface it came in by; Resolve: interface it leaves by; Transmit: port

@@ -43,10 +43,6 @@ bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   return type >= net::icmpv6::router_solicitation && type <= net::icmpv6::redirect;
 }
 
-uint32_t datagram_id(const FlowPacket<V4>& packet) { return net::load<uint16_t>(packet.l3_header() + 4); }
-// The fragment header is the last one before what is fragmented (RFC 8200 section 4.5).
-uint32_t datagram_id(const FlowPacket<V6>& packet) { return net::load<uint32_t>(packet.l4_header() - 4); }
-
 }  // namespace
 
 Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections)
@@ -86,8 +82,7 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
     counters.rx_packets += arrival.packets;
     counters.rx_bytes += arrival.bytes;
   }
-  run(burst_v4_);
-  run(burst_v6_);
+  run_all();
 }
 
 // The short cut of pass 1: a plain packet in an untagged frame to us. False: nothing has happened.
@@ -358,6 +353,11 @@ void Pipeline::enter(FlowPacket<F>& packet) {
     }
   }
   if (packet.fragment != FragmentKind::Whole && !settle_fragment(packet)) return;
+  enter_flow(packet);
+}
+
+template <class F>
+void Pipeline::enter_flow(FlowPacket<F>& packet) {
   if (packet.icmp_error) {
     // It belongs to the flow it quotes (ICMP-3); the hash is the same in both directions.
     FlowKey<F> quoted;
@@ -374,12 +374,13 @@ void Pipeline::enter(FlowPacket<F>& packet) {
   burst<F>().push(packet);
 }
 
-// Gives a fragment the ports of its datagram (FRAG-1). False if the packet was dropped or handed over.
+// Gives a fragment the ports of its datagram (FRAG-1). False if the packet was dropped, held or handed over: all
+// fragments of a datagram are one worker's (FRAG-4).
 template <class F>
 bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
-  const DatagramKey<F> datagram{packet.key.src, packet.key.dst, datagram_id(packet), packet.protocol};
-  FlowKey<F> key = packet.key;
-  key.src_port = key.dst_port = {};
+  const DatagramKey<F> datagram{packet.key.src, packet.key.dst, packet.datagram, packet.tunnel_source,
+                                F::is_v4 ? packet.protocol : uint8_t{0}};
+  const FlowKey<F> key{datagram.src, datagram.dst, {}, {}, datagram.protocol, {}};
   const uint64_t hash = context_.tables.hasher(key) ^ net::multiply_fold(datagram.id, 0x9fb21c651e98df25);
   if (context_.tables.workers > 1 && !packet.handed_over) {
     const uint16_t knows = net::owner_of(hash, context_.tables.workers);
@@ -388,20 +389,54 @@ bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
       return false;
     }
   }
-  auto& table = [this]() -> FragmentTable<F>& {
-    if constexpr (F::is_v4) {
-      return fragments_v4_;
-    } else {
-      return fragments_v6_;
-    }
-  }();
-  if (packet.fragment == FragmentKind::First) {
-    table.remember(datagram, hash, packet.key.src_port, packet.key.dst_port, context_.now);
-    return true;
+  FragmentTable<F>& table = fragments<F>();
+  switch (table.settle(packet, datagram, hash, context_.now)) {
+    case FragmentVerdict::Forward:
+      break;
+    case FragmentVerdict::Hold:
+      table.hold(packet, datagram, context_.now, [this](const FlowPacket<F>& oldest) {
+        context_.drop(oldest.mbuf, DropReason::FragmentWithoutFirst);
+      });
+      return false;
+    case FragmentVerdict::Duplicate:
+      context_.drop(packet.mbuf, DropReason::FragmentDuplicate);
+      return false;
+    case FragmentVerdict::Overlap:
+      context_.drop(packet.mbuf, DropReason::FragmentOverlap);
+      return false;
+    case FragmentVerdict::TooMany:
+      context_.drop(packet.mbuf, DropReason::FragmentTooMany);
+      return false;
   }
-  if (table.find(datagram, hash, packet.key.src_port, packet.key.dst_port, context_.now)) return true;
-  context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst);
-  return false;
+  if (packet.fragment == FragmentKind::First && table.holds_any()) {
+    table.release(datagram, [&](FlowPacket<F>& held) {
+      held.key.src_port = packet.key.src_port;
+      held.key.dst_port = packet.key.dst_port;
+      held.protocol = held.key.protocol = packet.protocol;
+      released<F>().push(held);
+    });
+  }
+  return true;
+}
+
+// What waited for a first fragment goes behind it, when it has been forwarded.
+template <class F>
+void Pipeline::run_released() {
+  auto& waiting = released<F>();
+  without_flows_ = false;
+  for (size_t next = 0; next < waiting.size();) {
+    burst<F>().clear();
+    for (; next < waiting.size() && !burst<F>().full(); ++next) {
+      FlowPacket<F>& packet = waiting[next];
+      if (packet.ingress < context_.snapshot->interfaces.size()) {
+        enter_flow(packet);
+      } else {
+        context_.drop(packet.mbuf, DropReason::InterfaceGone);
+      }
+    }
+    run(burst<F>());
+  }
+  waiting.clear();
 }
 
 template <class F>
@@ -425,6 +460,7 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
   note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
   note.src_port = packet.key.src_port;
   note.dst_port = packet.key.dst_port;
+  note.neighbor = packet.protocol;
   HandoffRings::set_hash(packet.mbuf, packet.hash);
   output_.hand_over(packet.mbuf, worker, note);
 }
@@ -440,8 +476,7 @@ void Pipeline::process_handed_over(rte_mbuf** packets, uint16_t count) {
     if (i + prefetch_ahead < count) rte_prefetch0(rte_pktmbuf_mtod(packets[i + prefetch_ahead], void*));
     take_handed_over(packets[i]);
   }
-  run(burst_v4_);
-  run(burst_v6_);
+  run_all();
 }
 
 void Pipeline::take_handed_over(rte_mbuf* mbuf) {
@@ -489,6 +524,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     if (note.ports_known) {
       packet.key.src_port = note.src_port;
       packet.key.dst_port = note.dst_port;
+      packet.protocol = packet.key.protocol = static_cast<uint8_t>(note.neighbor);
     }
     if (note.kind == HandoffKind::Fragment) {
       FlowPacket<F> fragment = packet;
@@ -505,6 +541,15 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
 }
 
 // ---- pass 2: find flows ------------------------------------------------------------------------------
+
+void Pipeline::run_all() {
+  run(burst_v4_);
+  run(burst_v6_);
+  if (!released_v4_.empty()) [[unlikely]]
+    run_released<V4>();
+  if (!released_v6_.empty()) [[unlikely]]
+    run_released<V6>();
+}
 
 template <class F>
 void Pipeline::run(FlowBurst<F>& burst) {

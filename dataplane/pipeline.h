@@ -76,6 +76,23 @@ class Pipeline {
     }
   }
 
+  template <class F>
+  [[nodiscard]] FragmentTable<F>& fragments() {
+    if constexpr (F::is_v4) {
+      return fragments_v4_;
+    } else {
+      return fragments_v6_;
+    }
+  }
+  template <class F>
+  [[nodiscard]] auto& released() {
+    if constexpr (F::is_v4) {
+      return released_v4_;
+    } else {
+      return released_v6_;
+    }
+  }
+
   // What the frames of one burst have in common.
   struct Arrival {
     uint64_t mac = 0;                        // own address, in the low 48 bits as it lies in a frame
@@ -108,7 +125,11 @@ class Pipeline {
   template <class F>
   void enter(net::FlowPacket<F>& packet);
   template <class F>
+  void enter_flow(net::FlowPacket<F>& packet);
+  template <class F>
   [[nodiscard]] bool settle_fragment(net::FlowPacket<F>& packet);
+  template <class F>
+  void run_released();
   template <class F>
   void hand_over(const net::FlowPacket<F>& packet, uint16_t worker, HandoffKind kind);
   void take_handed_over(rte_mbuf* mbuf);
@@ -118,6 +139,7 @@ class Pipeline {
   [[nodiscard]] bool quoted_key(const net::FlowPacket<F>& packet, net::FlowKey<F>& key) const;
 
   // Passes 2 to 5
+  void run_all();
   template <class F>
   void run(FlowBurst<F>& burst);
   template <class F>
@@ -185,6 +207,9 @@ class Pipeline {
   ClashMemory clashes_;
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;
+  // Fragments whose first one is in the present burst.
+  net::Burst<net::FlowPacket<net::V4>, FragmentTable<net::V4>::most_held> released_v4_;
+  net::Burst<net::FlowPacket<net::V6>, FragmentTable<net::V6>::most_held> released_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
   // Of the present burst:

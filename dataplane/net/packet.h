@@ -32,6 +32,10 @@ struct Packet {
   bool plain = false;        // ordinary: plain.h
   FragmentKind fragment = FragmentKind::Whole;
   uint8_t protocol = 0;  // of layer 4
+  // Of fragments only:
+  bool more_fragments = false;
+  uint16_t fragment_offset = 0;  // bytes
+  uint32_t datagram = 0;         // the identification as it lies in the header; IPv4: 16 bits
 
   [[nodiscard]] uint8_t* data() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
   [[nodiscard]] uint8_t* l3_header() const { return data() + l3; }
@@ -41,6 +45,8 @@ struct Packet {
     return offset < mbuf->data_len ? static_cast<uint16_t>(mbuf->data_len - offset) : uint16_t{0};
   }
 };
+
+static_assert(sizeof(Packet) == 40);
 
 // A packet with its flow key: what passes 1 to 5 of the pipeline carry.
 template <class F>

@@ -94,12 +94,14 @@ struct Extensions {
   uint16_t offset;  // of the upper-layer header, from the IPv6 header
   uint8_t protocol;
   FragmentKind fragment;
+  bool more_fragments;
   uint16_t fragment_offset;  // bytes
+  uint32_t datagram;         // identification
 };
 
 // Steps over the extension headers (RFC 8200 section 4); `length` contiguous bytes start at the IPv6 header.
 DropReason walk_extensions(const uint8_t* l3, uint16_t length, Extensions& out) {
-  out = {ipv6_header_length, l3[6], FragmentKind::Whole, 0};
+  out = {ipv6_header_length, l3[6], FragmentKind::Whole, false, 0, 0};
   for (unsigned i = 0; i <= max_extension_headers; ++i) {
     uint16_t size = 0;
     switch (out.protocol) {
@@ -122,6 +124,12 @@ DropReason walk_extensions(const uint8_t* l3, uint16_t length, Extensions& out) 
           out.fragment_offset = field & 0xfff8;
         } else if ((field & 1) != 0) {
           out.fragment = FragmentKind::First;
+        }
+        out.more_fragments = (field & 1) != 0;
+        out.datagram = load<uint32_t>(l3 + out.offset + 4);
+        // RFC 8200 section 4.5: all but the last carry a multiple of 8 bytes.
+        if (out.more_fragments && (ipv6_header_length + load_be16(l3 + 4) - out.offset) % 8 != 0) {
+          return DropReason::FragmentMalformed;
         }
         size = 8;
         break;
@@ -181,6 +189,13 @@ DropReason parse_ip<V4>(FlowPacket<V4>& packet, bool checksum_known_good) {
   } else {
     packet.fragment = (fragment & ipv4_more_fragments) != 0 ? FragmentKind::First : FragmentKind::Whole;
   }
+  if (packet.fragment != FragmentKind::Whole) {
+    packet.more_fragments = (fragment & ipv4_more_fragments) != 0;
+    packet.fragment_offset = static_cast<uint16_t>(offset * 8);
+    packet.datagram = load<uint16_t>(l3 + 4);
+    // RFC 791 section 3.1: all but the last carry a multiple of 8 bytes.
+    if (packet.more_fragments && (total - header) % 8 != 0) return DropReason::FragmentMalformed;
+  }
   packet.l3_length = total;
   packet.protocol = l3[9];
   packet.l4 = static_cast<uint16_t>(packet.l3 + header);
@@ -212,6 +227,9 @@ DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
   const uint16_t visible = available < total ? available : static_cast<uint16_t>(total);
   if (const DropReason reason = walk_extensions(l3, visible, extensions); reason != DropReason::None) return reason;
   packet.fragment = extensions.fragment;
+  packet.more_fragments = extensions.more_fragments;
+  packet.fragment_offset = extensions.fragment_offset;
+  packet.datagram = extensions.datagram;
   // RFC 8200 section 4.5: no reassembled payload is longer than 65 535 bytes.
   if (packet.fragment == FragmentKind::Later && extensions.fragment_offset + (total - ipv6_header_length - 8) > 65535) {
     return DropReason::FragmentMalformed;

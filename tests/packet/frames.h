@@ -87,6 +87,9 @@ struct VxlanOptions {
 // A packet cut so that the first fragment carries `first` bytes behind the IP header (a multiple of 8). `id` is the
 // identification of an IPv6 datagram; an IPv4 packet has one.
 [[nodiscard]] std::vector<Bytes> fragments(const Bytes& packet, size_t first, uint32_t id = 0x12345678);
+// Cut at each of these offsets.
+[[nodiscard]] std::vector<Bytes> fragments(const Bytes& packet, const std::vector<size_t>& cuts,
+                                           uint32_t id = 0x12345678);
 // The datagram again, of the IP packets of its two fragments.
 [[nodiscard]] Bytes reassembled(const Bytes& head, const Bytes& tail);
 // Writes the IPv4 header checksum again after somebody changed the header.

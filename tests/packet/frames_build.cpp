@@ -274,6 +274,10 @@ Bytes ipip(const Endpoint& src, const Endpoint& dst, const Bytes& inner, uint8_t
 }
 
 std::vector<Bytes> fragments(const Bytes& packet, size_t first, uint32_t id) {
+  return fragments(packet, std::vector<size_t>{first}, id);
+}
+
+std::vector<Bytes> fragments(const Bytes& packet, const std::vector<size_t>& cuts, uint32_t id) {
   const bool v4 = packet[0] >> 4 == 4;
   const size_t header_size = v4 ? net::ipv4_header_length : net::ipv6_header_length;
   const auto part = [&](size_t from, size_t to, bool more) {
@@ -294,8 +298,14 @@ std::vector<Bytes> fragments(const Bytes& packet, size_t first, uint32_t id) {
     out.insert(out.end(), body + static_cast<std::ptrdiff_t>(from), body + static_cast<std::ptrdiff_t>(to));
     return out;
   };
-  const size_t whole = packet.size() - header_size;
-  return {part(0, first, true), part(first, whole, false)};
+  std::vector<Bytes> parts;
+  size_t from = 0;
+  for (const size_t to : cuts) {
+    parts.push_back(part(from, to, true));
+    from = to;
+  }
+  parts.push_back(part(from, packet.size() - header_size, false));
+  return parts;
 }
 
 Bytes reassembled(const Bytes& head, const Bytes& tail) {

@@ -147,15 +147,6 @@ TEST_P(Nat, FRAG1_RepliesAndMasqueradedOnes) {
   EXPECT_EQ(rig().send("b", back[1]), "a/fe udp 192.0.2.1>198.51.100.9 ttl 63 frag 600 len 428");
 }
 
-TEST_P(Nat, FRAG2_WithoutTheFirstTheRestIsDropped) {
-  const auto parts = fragments(udp("10.246.1.5:1000", "10.96.0.10:53").with_payload(1000).bytes(), 600);
-  EXPECT_EQ(rig().send("b", parts[1]), "");
-  EXPECT_EQ(rig().drops(), "fragment_without_first 1");
-  (void)rig().send("b", parts[0]);
-  (void)rig().advance(31000);
-  EXPECT_EQ(rig().send("b", parts[1]), "") << "too old";
-}
-
 // ---- ICMP errors ---------------------------------------------------------------------------------------
 
 // A router between us and the endpoint complains about what it saw; the client must read about what it sent.

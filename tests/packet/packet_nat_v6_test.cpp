@@ -110,12 +110,6 @@ TEST_P(NatV6, FRAG1_DatagramsAreToldApartByTheWholeIdentification) {
   EXPECT_EQ(rig().send("b", other[1]), "a/fe udp 2001:db8:2::1>2001:db8:99::9 ttl 63 frag 600 len 456");
 }
 
-TEST_P(NatV6, FRAG2_WithoutTheFirstTheRestIsDropped) {
-  const auto parts = fragments(udp(pod(1000), vip).with_payload(1000).bytes(), 600);
-  EXPECT_EQ(rig().send("b", parts[1]), "");
-  EXPECT_EQ(rig().drops(), "fragment_without_first 1");
-}
-
 // FRAG-3, RFC 6946: a datagram in one fragment is processed by itself.
 TEST_P(NatV6, FRAG3_AtomicFragment) {
   Bytes atomic = udp(pod(1000), vip).with_payload(96).bytes();

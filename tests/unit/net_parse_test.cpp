@@ -120,7 +120,7 @@ TEST(ParseV4, Fragments) {
   EXPECT_EQ(first.packet.fragment, FragmentKind::First);
   EXPECT_TRUE(first.packet.has_ports);
   for (const uint16_t field : {uint16_t{3}, uint16_t{ipv4_more_fragments | 3}}) {
-    const Parsed4 later(ipv4({.fragment = field}, counting(3)));
+    const Parsed4 later(ipv4({.fragment = field}, counting(8)));
     EXPECT_EQ(later.reason, DropReason::None);
     EXPECT_EQ(later.packet.fragment, FragmentKind::Later);
     EXPECT_FALSE(later.packet.has_ports);
