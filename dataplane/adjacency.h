@@ -1,57 +1,81 @@
 // A finished way out: the Ethernet header, port and MTU of one neighbour, directly or at the end of one tunnel. What
-// plain packets need of interface, port, neighbour and tunnel stands in one cache line here.
+// plain packets need of next hop, interface, port, neighbour and tunnel stands in one cache line here.
 //
-// Each worker makes its own, when a packet first needs one, and keeps it in a small table without chains: a slot whose
-// neighbour word or snapshot is not the present one is made again. Nothing tells it of changes, it compares.
+// Each worker makes its own, when a packet first needs one, and keeps it in a small table without chains. Nothing
+// tells it of changes: it compares a slot with the tables once per turn of the loop, then believes it for that turn.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
+#include "dataplane/context.h"
 #include "dataplane/neighbor.h"
 #include "dataplane/net/headers.h"
-#include "dataplane/snapshot.h"
+#include "dataplane/next_hop.h"
 
 namespace sluice::dataplane {
 
-struct alignas(64) Adjacency {
-  uint64_t link = 0;                   // the neighbour's word it was made from; 0: an empty slot
-  uint32_t generation = 0;             // of the snapshot
-  NeighborRef neighbor = no_neighbor;  // with epoch
-  uint16_t tunnel = no_tunnel;
-  uint16_t interface = 0;
+// Frames for one port, collected until there are many.
+struct alignas(64) PortBuffer {
+  uint16_t count = 0;
   uint16_t port = 0;
-  uint16_t mtu = 0;            // largest IP packet, bytes (of the inner packet for a tunnel)
-  uint16_t header_length = 0;  // 14, or 18 with a VLAN tag
+  std::array<rte_mbuf*, net::burst_size> packets;
+};
+
+struct alignas(64) Adjacency {
+  uint64_t key = 0;              // what it was asked by; 0: an empty slot
+  uint64_t checked = 0;          // Context::tsc of the turn in which it was right
+  PortBuffer* buffer = nullptr;  // of the port
+  uint32_t generation = 0;       // of the snapshot it was made from
+  uint32_t neighbor = 0;         // index
+  uint16_t neighbor_state = 0;   // upper bits of the neighbour's word, the lower ones being the MAC in `header`
+  uint16_t interface = 0;
+  uint16_t tunnel = no_tunnel;
+  uint16_t mtu = 0;  // largest IP packet, bytes (of the inner packet for a tunnel)
+  // Where the IP packet begins in a frame whose two MAC addresses are all that has to change: 14, or `nowhere` if a
+  // tunnel or a tag has to be written.
+  uint16_t in_place = nowhere;
+  uint8_t header_length = 0;  // 14, or 18 with a VLAN tag
+  uint8_t room = 0;           // bytes free before the IP packet: what is written, and what a copy overruns
+  bool by_hash = false;       // a tunnel that shows the underlay a packet's flow (VXL-2)
   // Addresses and tag; the EtherType, which the packet decides, follows.
   std::array<uint8_t, net::ethernet_header_length + net::vlan_tag_length - 2> header{};
+
+  static constexpr uint16_t nowhere = 0xffff;
 };
 static_assert(sizeof(Adjacency) == 64);
 
 class AdjacencyCache {
  public:
-  // nullptr if the neighbour has no known MAC address, is not the one `neighbor` was, or its interface is not usable
-  // from this worker: the general path (Output) knows what to do.
-  [[nodiscard]] const Adjacency* find(NeighborRef neighbor, uint16_t tunnel, NeighborTable& neighbors,
-                                      const Snapshot& snapshot, uint16_t worker) {
-    Adjacency& slot = slots_[(neighbor ^ tunnel * 37U) % slots_.size()];
-    Neighbor& entry = neighbors[neighbor_index(neighbor)];
-    const uint64_t link = entry.link.load(std::memory_order_relaxed);
-    const bool same = slot.link == link && slot.neighbor == neighbor && slot.tunnel == tunnel &&
-                      slot.generation == snapshot.generation;
-    if (!same && !make(slot, neighbor, tunnel, entry, snapshot, worker)) [[unlikely]] {
-      return nullptr;
-    }
-    entry.mark_used();
-    return &slot;
+  // `buffers`: one per DPDK port.
+  AdjacencyCache(Context& context, PortBuffer* buffers) : context_(context), buffers_(buffers) {}
+
+  // By what a flow remembers. nullptr if the neighbour has no known MAC address, is not the one `neighbor` was, or its
+  // interface is not usable from this worker: the general path (Output) knows what to do.
+  [[nodiscard]] const Adjacency* find(NeighborRef neighbor, uint16_t tunnel) {
+    return find(by_neighbor | uint64_t{tunnel} << 32 | neighbor, neighbor ^ tunnel * 37U);
   }
+  // By a route's next hop. nullptr also if that is neither a gateway nor a tunnel.
+  [[nodiscard]] const Adjacency* find(NextHopId hop) { return find(by_hop | hop, hop + slots / 2); }
 
  private:
-  // False, and an empty slot, if there is no such way.
-  [[gnu::noinline]] static bool make(Adjacency& slot, NeighborRef neighbor, uint16_t tunnel, const Neighbor& entry,
-                                     const Snapshot& snapshot, uint16_t worker);
+  static constexpr size_t slots = 256;
+  static constexpr uint64_t by_neighbor = uint64_t{1} << 62;
+  static constexpr uint64_t by_hop = uint64_t{2} << 62;
 
-  std::array<Adjacency, 256> slots_{};
+  [[nodiscard]] const Adjacency* find(uint64_t key, size_t place) {
+    Adjacency& slot = slots_[place % slots];
+    if (slot.key == key && slot.checked == context_.tsc) [[likely]]
+      return &slot;
+    return renew(slot, key);
+  }
+  [[gnu::noinline]] const Adjacency* renew(Adjacency& slot, uint64_t key);
+  // False, and an empty slot, if there is no such way.
+  bool make(Adjacency& slot, uint64_t key) const;
+
+  Context& context_;
+  PortBuffer* buffers_;
+  std::array<Adjacency, slots> slots_{};
 };
 
 }  // namespace sluice::dataplane

@@ -4,7 +4,7 @@
 
 #include <rte_errno.h>
 #include <rte_fib.h>
-#include <rte_fib6.h>
+#include <rte_lpm6.h>
 #include <rte_memory.h>
 
 #include "dataplane/net/burst.h"
@@ -29,15 +29,10 @@ net::Result<std::unique_ptr<Fib>> Fib::create(const FibSizing& sizing) {
     return net::Error{std::string("the IPv4 forwarding table (about 40 MiB) could not be allocated: ") +
                       rte_strerror(rte_errno) + "; give the router more memory with --memory"};
   }
-  rte_fib6_conf v6{};
-  v6.type = RTE_FIB6_TRIE;
-  v6.default_nh = hop::no_route;
-  v6.max_routes = static_cast<int>(sizing.max_routes_v6);
-  v6.trie.nh_sz = RTE_FIB6_TRIE_2B;
-  v6.trie.num_tbl8 = sizing.groups_v6;
-  fib->v6_ = rte_fib6_create("sluice_fib6", SOCKET_ID_ANY, &v6);
+  const rte_lpm6_config v6{.max_rules = sizing.max_routes_v6, .number_tbl8s = sizing.groups_v6, .flags = 0};
+  fib->v6_ = rte_lpm6_create("sluice_lpm6", SOCKET_ID_ANY, &v6);
   if (fib->v6_ == nullptr) {
-    return net::Error{std::string("the IPv6 forwarding table (about 40 MiB) could not be allocated: ") +
+    return net::Error{std::string("the IPv6 forwarding table (about 100 MiB) could not be allocated: ") +
                       rte_strerror(rte_errno) + "; give the router more memory with --memory"};
   }
   return fib;
@@ -45,7 +40,7 @@ net::Result<std::unique_ptr<Fib>> Fib::create(const FibSizing& sizing) {
 
 Fib::~Fib() {
   if (v4_ != nullptr) rte_fib_free(v4_);
-  if (v6_ != nullptr) rte_fib6_free(v6_);
+  if (v6_ != nullptr) rte_lpm6_free(v6_);
 }
 
 void Fib::lookup(const net::Ipv4Addr* addrs, NextHopId* next_hops, unsigned count) const {
@@ -53,6 +48,13 @@ void Fib::lookup(const net::Ipv4Addr* addrs, NextHopId* next_hops, unsigned coun
   uint64_t found[net::burst_size];
   for (unsigned i = 0; i < count; ++i) hosts[i] = addrs[i].host();
   rte_fib_lookup_bulk(v4_, hosts, found, static_cast<int>(count));
+  unsigned again = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    next_hops[i] = static_cast<NextHopId>(found[i]);
+    again |= next_hops[i] == hop::retry ? 1U : 0U;
+  }
+  if (again == 0) [[likely]]
+    return;
   for (unsigned i = 0; i < count; ++i) {
     for (unsigned tries = 0; found[i] == hop::retry && tries < max_retries; ++tries) {
       rte_fib_lookup_bulk(v4_, &hosts[i], &found[i], 1);
@@ -62,21 +64,23 @@ void Fib::lookup(const net::Ipv4Addr* addrs, NextHopId* next_hops, unsigned coun
 }
 
 void Fib::lookup(const net::Ipv6Addr* addrs, NextHopId* next_hops, unsigned count) const {
-  uint8_t bytes[net::burst_size][RTE_FIB6_IPV6_ADDR_SIZE];
-  uint64_t found[net::burst_size];
+  uint8_t bytes[net::burst_size][RTE_LPM6_IPV6_ADDR_SIZE];
+  int32_t found[net::burst_size];
   for (unsigned i = 0; i < count; ++i) std::memcpy(bytes[i], addrs[i].bytes.data(), sizeof bytes[i]);
-  rte_fib6_lookup_bulk(v6_, bytes, found, static_cast<int>(count));
-  for (unsigned i = 0; i < count; ++i) {
-    for (unsigned tries = 0; found[i] == hop::retry && tries < max_retries; ++tries) {
-      rte_fib6_lookup_bulk(v6_, &bytes[i], &found[i], 1);
-    }
-    next_hops[i] = found[i] == hop::retry ? hop::no_route : static_cast<NextHopId>(found[i]);
-  }
+  rte_lpm6_lookup_bulk_func(v6_, bytes, found, count);
+  const NextHopId otherwise = default_v6_.load(std::memory_order_relaxed);
+  for (unsigned i = 0; i < count; ++i) next_hops[i] = found[i] < 0 ? otherwise : static_cast<NextHopId>(found[i]);
 }
 
 net::Status<> Fib::add(const net::Prefix& prefix, NextHopId next_hop) {
-  const int error = prefix.addr.is_v4() ? rte_fib_add(v4_, prefix.addr.v4().host(), prefix.length, next_hop)
-                                        : rte_fib6_add(v6_, prefix.addr.v6().bytes.data(), prefix.length, next_hop);
+  int error = 0;
+  if (prefix.addr.is_v4()) {
+    error = rte_fib_add(v4_, prefix.addr.v4().host(), prefix.length, next_hop);
+  } else if (prefix.length == 0) {
+    default_v6_.store(next_hop, std::memory_order_relaxed);
+  } else {
+    error = rte_lpm6_add(v6_, prefix.addr.v6().bytes.data(), prefix.length, next_hop);
+  }
   if (error == 0) return net::Done{};
   return net::Error{"route " + net::to_string(prefix) + " could not be added: " + rte_strerror(-error) +
                     (error == -ENOSPC ? " (too many prefixes longer than /24 or too many routes)" : "")};
@@ -85,8 +89,10 @@ net::Status<> Fib::add(const net::Prefix& prefix, NextHopId next_hop) {
 void Fib::remove(const net::Prefix& prefix) {
   if (prefix.addr.is_v4()) {
     rte_fib_delete(v4_, prefix.addr.v4().host(), prefix.length);
+  } else if (prefix.length == 0) {
+    default_v6_.store(hop::no_route, std::memory_order_relaxed);
   } else {
-    rte_fib6_delete(v6_, prefix.addr.v6().bytes.data(), prefix.length);
+    rte_lpm6_delete(v6_, prefix.addr.v6().bytes.data(), prefix.length);
   }
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -31,8 +32,9 @@ enum class HandoffKind : uint8_t {
 // Travels in the mbuf. Not larger: the drivers that note the time of arrival need room there too.
 struct HandoffNote {
   HandoffKind kind = HandoffKind::Flow;
-  uint8_t decapsulations : 7 = 0;
+  uint8_t decapsulations : 6 = 0;
   bool ports_known : 1 = false;  // a later fragment, whose ports are these
+  bool plain : 1 = false;        // Packet::plain
   uint16_t l3 = 0;               // offset of the IP header
   uint16_t where = 0;            // interface it came in by; Resolve: interface it leaves by; Transmit: port
   uint16_t tunnel_source = 0;
@@ -89,6 +91,16 @@ class HandoffRings {
   // How many messages `from` can send to `to` now.
   [[nodiscard]] unsigned message_room(uint16_t from, uint16_t to) const;
 
+  // Flow and OwnerByStub: FlowPacket::hash, where the port's hash of the frame was.
+  static void set_hash(rte_mbuf* mbuf, uint64_t hash) {
+    static_assert(sizeof mbuf->hash == sizeof hash);
+    std::memcpy(&mbuf->hash, &hash, sizeof hash);
+  }
+  [[nodiscard]] static uint64_t hash(const rte_mbuf* mbuf) {
+    uint64_t hash = 0;
+    std::memcpy(&hash, &mbuf->hash, sizeof hash);
+    return hash;
+  }
   [[nodiscard]] HandoffNote& note(rte_mbuf* mbuf) const { return *RTE_MBUF_DYNFIELD(mbuf, note_offset_, HandoffNote*); }
 
  private:

@@ -40,6 +40,8 @@ struct alignas(64) NextHop {
   uint32_t neighbor = no_neighbor;                    // Gateway, Tunnel
   std::array<NextHopId, max_group_members> group{};   // Group: members, never groups themselves
 
+  // Of a group: the member that this flow takes.
+  [[nodiscard]] NextHopId member(uint64_t flow_hash) const { return group[(flow_hash >> 32) * group_size >> 32]; }
   friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 
@@ -69,7 +71,7 @@ class NextHopTable {
   // What stands there; of a group the member that this flow takes.
   [[nodiscard]] const NextHop& at(NextHopId id, uint64_t flow_hash) const {
     const NextHop& hop = hops_[id];
-    return hop.kind == HopKind::Group ? hops_[hop.group[(flow_hash >> 32) * hop.group_size >> 32]] : hop;
+    return hop.kind == HopKind::Group ? hops_[hop.member(flow_hash)] : hop;
   }
 
   // Control thread only. The id of a new entry, 0 (retry) when the table is full.

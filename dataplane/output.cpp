@@ -1,6 +1,7 @@
 #include "dataplane/output.h"
 
 #include <algorithm>
+#include <bit>
 
 #include <rte_ethdev.h>
 
@@ -14,8 +15,10 @@ using net::DropReason;
 Output::Output(Context& context)
     : context_(context),
       ports_(std::make_unique<PortBuffer[]>(RTE_MAX_ETHPORTS)),
-      rings_(std::make_unique<RingBuffer[]>(context.tables.workers)) {
-  pending_ports_.reserve(RTE_MAX_ETHPORTS);
+      rings_(std::make_unique<RingBuffer[]>(context.tables.workers)),
+      adjacencies_(context, ports_.get()) {
+  static_assert(RTE_MAX_ETHPORTS <= 64);
+  for (uint16_t port = 0; port < RTE_MAX_ETHPORTS; ++port) ports_[port].port = port;
 }
 
 template <class F>
@@ -129,12 +132,12 @@ void Output::transmit(rte_mbuf* mbuf, uint16_t port) {
     note.where = port;
     return hand_over(mbuf, static_cast<uint16_t>(context_.worker % queues), note);
   }
-  put(mbuf, port);
+  put(mbuf, ports_[port]);
 }
 
-void Output::flush_port(uint16_t port) {
-  PortBuffer& buffer = ports_[port];
+void Output::flush_port(PortBuffer& buffer) {
   if (buffer.count == 0) return;
+  const uint16_t port = buffer.port;
   uint16_t sent = rte_eth_tx_burst(port, context_.worker, buffer.packets.data(), buffer.count);
   // A software device's queue may be full for a moment only.
   if (sent < buffer.count) {
@@ -166,8 +169,8 @@ void Output::flush_ring(uint16_t worker) {
 }
 
 void Output::flush() {
-  for (const uint16_t port : pending_ports_) flush_port(port);
-  pending_ports_.clear();
+  for (; pending_ports_ != 0; pending_ports_ &= pending_ports_ - 1)
+    flush_port(ports_[std::countr_zero(pending_ports_)]);
   for (uint16_t worker = 0; worker < context_.tables.workers; ++worker) flush_ring(worker);
   context_.free_dropped();
 }

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "dataplane/adjacency.h"
 #include "dataplane/context.h"
@@ -59,9 +58,10 @@ class Output {
   void send(net::Packet& packet, const Egress& egress, uint64_t flow_hash);
   // The short way of plain packets: what stands in one cache line instead of an Egress; nullptr if that will not do.
   [[nodiscard]] const Adjacency* adjacency(NeighborRef neighbor, uint16_t tunnel) {
-    return adjacencies_.find(neighbor, tunnel, *context_.tables.neighbors, *context_.snapshot, context_.worker);
+    return adjacencies_.find(neighbor, tunnel);
   }
-  // As send(); the packet fits way.mtu.
+  [[nodiscard]] const Adjacency* adjacency(NextHopId hop) { return adjacencies_.find(hop); }
+  // As send(); the packet fits way.mtu, and if it comes in an untagged frame that has its family's EtherType.
   template <class F>
   void send_plain(net::FlowPacket<F>& packet, const Adjacency& way);
   // Cuts an IPv4 packet into fragments of at most egress.mtu and sends them (MTU-2). Takes ownership.
@@ -77,24 +77,20 @@ class Output {
   void flush();
 
  private:
-  struct PortBuffer {
-    uint16_t count = 0;
-    std::array<rte_mbuf*, net::burst_size> packets;
-  };
   struct RingBuffer {
     uint16_t count = 0;
     std::array<rte_mbuf*, net::burst_size> packets;
   };
 
-  void put(rte_mbuf* mbuf, uint16_t port);
-  void flush_port(uint16_t port);
+  void put(rte_mbuf* mbuf, PortBuffer& buffer);
+  void flush_port(PortBuffer& buffer);
   void flush_ring(uint16_t worker);
   void resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original);
 
   Context& context_;
   Resolver* resolver_ = nullptr;
   std::unique_ptr<PortBuffer[]> ports_;
-  std::vector<uint16_t> pending_ports_;  // with a non-empty buffer; capacity for all, never grows
+  uint64_t pending_ports_ = 0;  // a bit for each port with a non-empty buffer
   std::unique_ptr<RingBuffer[]> rings_;
   AdjacencyCache adjacencies_;
 };
@@ -140,38 +136,52 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
 template <class F>
 [[gnu::always_inline]] inline void Output::send_plain(net::FlowPacket<F>& packet, const Adjacency& way) {
   rte_mbuf* const mbuf = packet.mbuf;
-  uint16_t l3 = packet.l3;
+  InterfaceCounters& counters = context_.counters.interfaces[way.interface];
+  ++counters.tx_packets;
+  if (packet.l3 == way.in_place) [[likely]] {
+    std::memcpy(packet.l3_header() - net::ethernet_header_length, way.header.data(), 12);
+    counters.tx_bytes += uint32_t{packet.l3_length} + net::ethernet_header_length;
+    return put(mbuf, *way.buffer);
+  }
+  // The header of a tunnel, if there is one, and the Ethernet header go where they belong before `inner`.
+  int start = mbuf->data_off + packet.l3;
+  auto* const inner = static_cast<uint8_t*>(mbuf->buf_addr) + start;
+  start -= way.room;
+  if (start < 0) [[unlikely]] {
+    --counters.tx_packets;
+    return context_.drop(mbuf, net::DropReason::NoBuffer);
+  }
+  uint32_t l3_length = packet.l3_length;
   uint16_t ether_type = F::is_v4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
   if (way.tunnel != no_tunnel) {
-    const Tunnel& tunnel = context_.snapshot->tunnels[way.tunnel];
-    if (!tunnel.header.apply<F>(mbuf, l3, packet.l3_length, packet.hash, context_.ip_id++)) [[unlikely]] {
-      return context_.drop(mbuf, net::DropReason::NoBuffer);
-    }
-    l3 = 0;
+    const encap::HeaderTemplate& header = context_.snapshot->tunnels[way.tunnel].header;
+    l3_length += header.write<F>(inner, packet.l3_length, packet.hash, context_.ip_id++);
     ether_type = net::ether_type_ipv4;
     context_.counters.add(Event::Encapsulated);
   }
-  if (l3 != way.header_length && !move_start(mbuf, l3 - way.header_length)) [[unlikely]] {
-    return context_.drop(mbuf, net::DropReason::NoBuffer);
-  }
-  auto* const frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
+  uint8_t* const frame = inner + packet.l3_length - l3_length - way.header_length;
   std::memcpy(frame, way.header.data(), 12);
   if (way.header_length != net::ethernet_header_length) [[unlikely]] {
     std::memcpy(frame + 12, way.header.data() + 12, net::vlan_tag_length);
   }
   net::store_be16(frame + way.header_length - 2, ether_type);
-  InterfaceCounters& counters = context_.counters.interfaces[way.interface];
-  ++counters.tx_packets;
-  counters.tx_bytes += mbuf->pkt_len;
-  put(mbuf, way.port);
+  const uint32_t length = l3_length + way.header_length;
+  mbuf->data_off = static_cast<uint16_t>(frame - static_cast<uint8_t*>(mbuf->buf_addr));
+  mbuf->data_len = static_cast<uint16_t>(length);
+  mbuf->pkt_len = length;
+  counters.tx_bytes += length;
+  put(mbuf, *way.buffer);
 }
 
 // This worker has a queue of the port.
-inline void Output::put(rte_mbuf* mbuf, uint16_t port) {
-  PortBuffer& buffer = ports_[port];
-  if (buffer.count == 0) pending_ports_.push_back(port);
-  buffer.packets[buffer.count++] = mbuf;
-  if (buffer.count == buffer.packets.size()) flush_port(port);
+inline void Output::put(rte_mbuf* mbuf, PortBuffer& buffer) {
+  const uint16_t count = buffer.count;
+  if (count == 0) [[unlikely]]
+    pending_ports_ |= uint64_t{1} << buffer.port;
+  buffer.packets[count] = mbuf;
+  buffer.count = static_cast<uint16_t>(count + 1);
+  if (buffer.count == net::burst_size) [[unlikely]]
+    flush_port(buffer);
 }
 
 inline void Output::send_to(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, const net::MacAddr& destination) {

@@ -34,6 +34,7 @@ using net::V6;
 namespace {
 
 constexpr unsigned prefetch_ahead = 3;
+constexpr uint16_t least_plain = net::ethernet_header_length + net::ipv4_header_length + net::udp_header_length;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
 bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
@@ -64,17 +65,21 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   burst_v6_.clear();
   // Then there is nothing to look up, and nobody to hand over to: hashes wait until somebody needs one.
   without_flows_ = context_.tables.workers == 1 && connections_.v4->empty() && connections_.v6->empty();
+  only_plain_ = true;
+  vxlan_port_ = net::be16::from_host(context_.snapshot->terminator.udp_port);
   Arrival arrival;
   arrival.interface = context_.snapshot->ports[port].interfaces.untagged;
   if (arrival.interface != net::no_interface) {
     const Interface& interface = context_.interface(arrival.interface);
     std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
     arrival.any_source = interface.any_source();
+    plain_transit_ = interface.rpf == ReversePathFilter::Off;
   }
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (unsigned i = 0; i < count; ++i) {
     if (i + prefetch_ahead < count) rte_prefetch0(rte_pktmbuf_mtod(frames[i + prefetch_ahead], void*));
-    if (!enter_plain(frames[i], arrival)) classify(frames[i], port);
+    if (!enter_plain(frames[i], arrival)) [[unlikely]]
+      classify(frames[i], port);
   }
   if (arrival.packets != 0) {
     InterfaceCounters& counters = context_.counters.interfaces[arrival.interface];
@@ -88,7 +93,8 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
 // The short cut of pass 1: a plain packet in an untagged frame to us. False: nothing has happened.
 inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
   const auto* const frame = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-  if (mbuf->data_len < net::ethernet_header_length || !arrival.any_source) return false;
+  // Shorter than the headers of UDP over IPv4 is no plain packet.
+  if (mbuf->data_len < least_plain || !arrival.any_source) return false;
   constexpr uint64_t address_bits = 0xffffffffffff;
   if (((net::load<uint64_t>(frame) ^ arrival.mac) & address_bits) != 0) return false;
   const auto ether_type = net::load<uint16_t>(frame + 12);
@@ -113,36 +119,74 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
   packet.l3 = net::ethernet_header_length;
   packet.ingress = interface;
   packet.tunnel_source = net::no_tunnel_source;
-  packet.handed_over = false;
   packet.decapsulations = 0;
+  packet.handed_over = false;
   const bool known_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
-  if (!net::parse_plain(packet, known_good)) [[unlikely]] {
+  bool plain = false;
+  if constexpr (F::is_v4) {
+    const uint8_t protocol = packet.l3_header()[9];
+    if (protocol == net::protocol::ipip || protocol == net::protocol::ipv6) {
+      if (leave_plain_tunnel(packet, known_good)) return true;
+    } else {
+      plain = net::parse_plain(packet, known_good);
+      if (plain && may_be_vxlan(packet)) {
+        if (leave_plain_tunnel(packet, true)) return true;
+        plain = false;
+      }
+    }
+  } else {
+    plain = net::parse_plain(packet, known_good);
+  }
+  if (!plain) [[unlikely]] {
     burst<F>().pop();
     return false;
-  }
-  if constexpr (F::is_v4) {
-    if (may_be_vxlan(packet)) {
-      FlowPacket<V4> outer = packet;
-      burst_v4_.pop();
-      if (!leave_tunnel(outer)) settle_plain(burst_v4_.push(outer));
-      return true;
-    }
   }
   settle_plain(packet);
   return true;
 }
 
-inline bool Pipeline::to_tunnel_endpoint(const FlowPacket<V4>& packet) const {
+// The short cut of leaving a tunnel. `packet` is the last of its burst and becomes what was inside.
+inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_known_good) {
+  rte_mbuf* const mbuf = packet.mbuf;
+  const uint8_t* const l3 = packet.l3_header();
+  if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint(net::IpHeader<V4>::destination(l3))) return false;
+  const uint32_t total = net::plain_length<V4>(l3, checksum_known_good);
+  if (total == 0 || total > mbuf->data_len - uint32_t{packet.l3} || mbuf->nb_segs != 1) return false;
+  const encap::PlainInner inner = encap::find_plain_inner(l3, total, context_.snapshot->terminator);
+  if (inner.offset == 0) return false;
+  context_.counters.add(Event::Decapsulated);
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + packet.l3 + inner.offset);
+  mbuf->data_len = static_cast<uint16_t>(total - inner.offset);
+  mbuf->pkt_len = total - inner.offset;
+  mbuf->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);  // they spoke of the outer packet
+  packet.l3 = 0;
+  packet.tunnel_source = inner.source;
+  packet.decapsulations = 1;
+  if (inner.family == net::Family::V4 && net::parse_plain(packet, false) && !may_be_vxlan(packet)) [[likely]] {
+    settle_plain(packet);
+    return true;
+  }
+  const net::Packet outer = packet;
+  burst_v4_.pop();
+  if (inner.family == net::Family::V4) {
+    enter_inner<V4>(outer);
+  } else {
+    enter_inner<V6>(outer);
+  }
+  return true;
+}
+
+inline bool Pipeline::is_tunnel_endpoint(net::Ipv4Addr addr) const {
   for (const net::Ipv4Addr endpoint : context_.snapshot->tunnel_endpoints) {
-    if (packet.key.dst == endpoint) return context_.snapshot->terminates_tunnels;
+    if (addr == endpoint) return true;
   }
   return false;
 }
 
 // Of plain packets only these can be a tunnel's.
 inline bool Pipeline::may_be_vxlan(const FlowPacket<V4>& packet) const {
-  return packet.protocol == net::protocol::udp &&
-         packet.key.dst_port.host() == context_.snapshot->terminator.udp_port && to_tunnel_endpoint(packet);
+  return packet.key.dst_port == vxlan_port_ && packet.protocol == net::protocol::udp &&
+         context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst);
 }
 
 // The end of pass 1 for a plain packet, the last of its burst.
@@ -223,7 +267,8 @@ void Pipeline::enter_v4(FlowPacket<V4>& packet, bool checksum_known_good) {
   }
   const bool maybe_tunnel = packet.protocol == net::protocol::udp || packet.protocol == net::protocol::ipip ||
                             packet.protocol == net::protocol::ipv6;
-  if (maybe_tunnel && to_tunnel_endpoint(packet) && packet.decapsulations < most_decapsulations) {
+  if (maybe_tunnel && context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst) &&
+      packet.decapsulations < most_decapsulations) {
     // A pod is no end of a tunnel, whatever address it writes.
     if (packet.tunnel_source == net::no_tunnel_source &&
         !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
@@ -257,7 +302,7 @@ template <class F>
 void Pipeline::enter_inner(const net::Packet& outer) {
   FlowPacket<F>& packet = burst<F>().next();
   static_cast<net::Packet&>(packet) = outer;
-  if (net::parse_plain(packet, false)) {
+  if (net::parse_plain(packet, false)) [[likely]] {
     bool nested = false;
     if constexpr (F::is_v4) nested = may_be_vxlan(packet);
     if (!nested) return settle_plain(packet);
@@ -325,6 +370,7 @@ void Pipeline::enter(FlowPacket<F>& packet) {
     if (owner != context_.worker) return hand_over(packet, owner, HandoffKind::Flow);
   }
   connections_.of<F>().prefetch(packet.hash);
+  only_plain_ = false;
   burst<F>().push(packet);
 }
 
@@ -374,16 +420,19 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
   note.l3 = packet.l3;
   note.where = packet.ingress;
   note.tunnel_source = packet.tunnel_source;
-  note.decapsulations = packet.decapsulations & 0x7f;
+  note.decapsulations = packet.decapsulations & 0x3f;
+  note.plain = packet.plain;
   note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
   note.src_port = packet.key.src_port;
   note.dst_port = packet.key.dst_port;
+  HandoffRings::set_hash(packet.mbuf, packet.hash);
   output_.hand_over(packet.mbuf, worker, note);
 }
 
 void Pipeline::process_handed_over(rte_mbuf** packets, uint16_t count) {
   context_.counters.add(Event::ReceivedOver, count);
-  without_flows_ = false;
+  without_flows_ = only_plain_ = false;
+  plain_transit_ = true;
   burst_v4_.clear();
   burst_v6_.clear();
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(packets[i], void*));
@@ -410,36 +459,49 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
     default:
       break;
   }
-  const auto take = [&](auto packet) {
-    using F = std::conditional_t<std::is_same_v<decltype(packet), FlowPacket<V4>>, V4, V6>;
-    packet.mbuf = mbuf;
-    packet.l3 = note.l3;
-    packet.ingress = note.where;
-    packet.tunnel_source = note.tunnel_source;
-    packet.decapsulations = note.decapsulations;
-    packet.handed_over = true;
-    // It was checked where it came in.
-    if (!net::parse_plain(packet, true)) {
-      if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
-        return context_.drop(mbuf, reason);
-      }
+  if (v4) {
+    take_flow<V4>(mbuf, note);
+  } else {
+    take_flow<V6>(mbuf, note);
+  }
+}
+
+template <class F>
+void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
+  FlowPacket<F>& packet = burst<F>().next();
+  if (!note.plain) [[unlikely]]
+    packet = {};
+  packet.mbuf = mbuf;
+  packet.original = nullptr;
+  packet.l3 = note.l3;
+  packet.ingress = note.where;
+  packet.tunnel_source = note.tunnel_source;
+  packet.decapsulations = note.decapsulations;
+  packet.handed_over = true;
+  // It was checked where it came in.
+  if (note.plain) [[likely]] {
+    net::reread_plain(packet);
+  } else {
+    if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
+      burst<F>().pop();
+      return context_.drop(mbuf, reason);
     }
-    if (note.kind == HandoffKind::Fragment) return enter(packet);
     if (note.ports_known) {
       packet.key.src_port = note.src_port;
       packet.key.dst_port = note.dst_port;
     }
-    FlowKey<F> quoted;
-    const bool by_quote = packet.icmp_error && quoted_key(packet, quoted);
-    packet.hash = context_.tables.hasher(by_quote ? quoted : packet.key);
-    connections_.of<F>().prefetch(packet.hash);
-    burst<F>().push(packet);
-  };
-  if (v4) {
-    take(FlowPacket<V4>{});
-  } else {
-    take(FlowPacket<V6>{});
+    if (note.kind == HandoffKind::Fragment) {
+      FlowPacket<F> fragment = packet;
+      burst<F>().pop();
+      return enter(fragment);
+    }
   }
+  // Without a flow, one that was sent here by a stub is not ours.
+  if (note.kind != HandoffKind::Flow || context_.interface(note.where).rpf != ReversePathFilter::Off) {
+    plain_transit_ = false;
+  }
+  packet.hash = HandoffRings::hash(mbuf);
+  connections_.of<F>().prefetch(packet.hash);
 }
 
 // ---- pass 2: find flows ------------------------------------------------------------------------------
@@ -447,6 +509,11 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
 template <class F>
 void Pipeline::run(FlowBurst<F>& burst) {
   if (burst.empty()) return;
+  net::Burst<uint8_t> misses;
+  if (without_flows_ && only_plain_) {
+    for (size_t i = 0; i < burst.size(); ++i) misses.push(static_cast<uint8_t>(i));
+    return forward_misses(burst, misses);
+  }
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId ids[net::burst_size];
   if (without_flows_) {
@@ -455,7 +522,6 @@ void Pipeline::run(FlowBurst<F>& burst) {
     table.find_bulk(burst.data(), burst.size(), ids);
   }
   const uint64_t removed = table.counters().removed;
-  net::Burst<uint8_t> misses;
   uint64_t hits = 0;
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
@@ -488,12 +554,12 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool transit_only = tables.endpoints->empty();
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
-    if (!tables.any_nat_outgoing && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) {
+    if (may_be_transit && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) [[likely]]
       continue;
-    }
     ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {
       // Another packet of this burst may have opened this flow.
@@ -528,19 +594,24 @@ inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
 // A packet without a flow that needs none: to a gateway or into a tunnel, between addresses that are nobody's service.
 template <class F>
 inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
+  if (!packet.plain) return false;
+  const Adjacency* way = output_.adjacency(id);
+  if (way == nullptr || way->by_hash) [[unlikely]] {
+    ensure_hash(packet);
+    if (way == nullptr) way = group_member(id, packet.hash);
+  }
   uint8_t* const l3 = packet.l3_header();
-  const NextHopTable& hops = *context_.tables.next_hops;
-  if (hops[id].kind != HopKind::Gateway) ensure_hash(packet);
-  const NextHop& hop = hops.at(id, packet.hash);
-  if (!packet.plain || packet.handed_over || (hop.kind != HopKind::Gateway && hop.kind != HopKind::Tunnel))
-    return false;
-  if (context_.interface(packet.ingress).rpf != ReversePathFilter::Off) return false;
-  const Adjacency* const way = output_.adjacency(context_.tables.neighbors->ref(hop.neighbor), hop.tunnel);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   context_.counters.add(Event::Transit);
   decrement_ttl<F>(l3);
   output_.send_plain<F>(packet, *way);
   return true;
+}
+
+// The way of this flow if the next hop is a group. The router's own kinds and unreachable neighbours have none.
+const Adjacency* Pipeline::group_member(NextHopId id, uint64_t hash) {
+  const NextHop& hop = (*context_.tables.next_hops)[id];
+  return hop.kind == HopKind::Group ? output_.adjacency(hop.member(hash)) : nullptr;
 }
 
 template void Pipeline::enter<V4>(FlowPacket<V4>&);

@@ -96,8 +96,9 @@ class Pipeline {
   void ensure_hash(net::FlowPacket<F>& packet) const {
     if (packet.hash == 0) packet.hash = context_.tables.hasher(packet.key);
   }
-  [[nodiscard]] bool to_tunnel_endpoint(const net::FlowPacket<net::V4>& packet) const;
+  [[nodiscard]] bool is_tunnel_endpoint(net::Ipv4Addr addr) const;
   [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<net::V4>& packet) const;
+  [[nodiscard]] bool leave_plain_tunnel(net::FlowPacket<net::V4>& outer, bool checksum_known_good);
   [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
   template <class F>
   void enter_inner(const net::Packet& outer);
@@ -111,6 +112,8 @@ class Pipeline {
   template <class F>
   void hand_over(const net::FlowPacket<F>& packet, uint16_t worker, HandoffKind kind);
   void take_handed_over(rte_mbuf* mbuf);
+  template <class F>
+  void take_flow(rte_mbuf* mbuf, const HandoffNote& note);
   template <class F>
   [[nodiscard]] bool quoted_key(const net::FlowPacket<F>& packet, net::FlowKey<F>& key) const;
 
@@ -126,6 +129,7 @@ class Pipeline {
   [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, nat::Flow<F>& flow);
   template <class F>
   [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, NextHopId id);
+  [[nodiscard]] const Adjacency* group_member(NextHopId id, uint64_t hash);
   template <class F>
   void forward_miss(net::FlowPacket<F>& packet, NextHopId hop);
   // Checks TTL and size, translates if `flow` is given, sends.
@@ -183,7 +187,11 @@ class Pipeline {
   FragmentTable<net::V6> fragments_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
-  bool without_flows_ = false;  // nothing is in the connection tables at the beginning of this burst
+  // Of the present burst:
+  bool without_flows_ = false;  // nothing was in the connection tables at its beginning
+  bool only_plain_ = false;     // all of it came by the short cut
+  bool plain_transit_ = false;  // plain packets without a flow need nothing but their route
+  net::be16 vxlan_port_;        // of the tunnels that end here
 };
 
 }  // namespace sluice::dataplane

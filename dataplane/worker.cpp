@@ -189,14 +189,14 @@ bool Worker::poll_workers() {
 
 // After packets were taken and before they are processed (Pipeline::place_stub says why).
 void Worker::read_messages() {
-  StubMessage messages[16];
+  constexpr auto most = static_cast<unsigned>(std::tuple_size_v<decltype(messages_)>);
   for (uint16_t from = 0; from < context_.tables.workers; ++from) {
     if (from == context_.worker) continue;
     unsigned count = 0;
     do {
-      count = context_.tables.rings->receive(from, context_.worker, messages, 16);
-      for (unsigned i = 0; i < count; ++i) pipeline_.on_message(messages[i], from);
-    } while (count == 16);
+      count = context_.tables.rings->receive(from, context_.worker, messages_.data(), most);
+      for (unsigned i = 0; i < count; ++i) pipeline_.on_message(messages_[i], from);
+    } while (count == most);
   }
 }
 

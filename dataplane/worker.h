@@ -1,6 +1,7 @@
 // A poll-mode worker: one core, one loop, its own connections and counters.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -64,6 +65,7 @@ class Worker {
   IcmpResponder icmp_;
   std::unique_ptr<Resolver> resolver_;  // worker 0
   Pipeline pipeline_;
+  std::array<StubMessage, 16> messages_;  // those being read
   rte_ring* commands_ = nullptr;
   Command* command_ = nullptr;  // in work
   uint64_t cycles_per_millisecond_ = 1;

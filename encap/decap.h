@@ -11,11 +11,15 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
+#include "dataplane/net/headers.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/net/verdict.h"
+#include "encap/ecn.h"
 #include "encap/known_sources.h"
 #include "encap/tunnel.h"
+#include "encap/vxlan.h"
 
 namespace sluice::encap {
 
@@ -50,5 +54,62 @@ struct DecapResult {
 // A later fragment of a UDP datagram shows no port and is NotTunnel; reassemble before, or let it wait for its first
 // fragment, which is dropped here (VXL-8).
 [[nodiscard]] DecapResult decapsulate(net::FlowPacket<net::V4>& outer, const Terminator& terminator);
+
+// The short cut for tunnel packets in which there is nothing to decide.
+struct PlainInner {
+  uint16_t offset = 0;  // of the inner IP header, from the outer one's begin; 0: not plain, ask decapsulate()
+  uint16_t source = net::no_tunnel_source;  // index of the node that sent it
+  net::Family family = net::Family::V4;
+};
+// `l3`: an outer header that net::plain_length called plain, to one of our tunnel endpoints, with all its `total` bytes
+// in one piece; the packet has not been in a tunnel before. Says yes to nothing that decapsulate() drops, counts as
+// odd, trims or changes.
+[[nodiscard]] inline PlainInner find_plain_inner(const uint8_t* l3, uint32_t total, const Terminator& terminator) {
+  PlainInner inner;
+  uint32_t offset = net::ipv4_header_length;
+  const uint8_t* const l4 = l3 + offset;
+  switch (l3[9]) {
+    case net::protocol::udp: {
+      offset += vxlan_length;
+      const uint8_t* const vxlan = l4 + net::udp_header_length;
+      const uint8_t* const ethernet = vxlan + net::vxlan_header_length;
+      if (!terminator.accept_vxlan || total < offset + net::ipv4_header_length) return {};
+      if (net::load_be16(l4 + 2) != terminator.udp_port) return {};
+      // The datagram fills its packet and has no checksum; the VXLAN header is the one that we would write.
+      if (net::load_be16(l4 + 4) != total - net::ipv4_header_length || net::load<uint16_t>(l4 + 6) != 0) return {};
+      if (net::load_be32(vxlan) != uint32_t{vxlan_flag_vni} << 24) return {};
+      if (net::load_be32(vxlan + 4) != terminator.vni << 8) return {};
+      if (std::memcmp(ethernet, terminator.vtep_mac.bytes.data(), 6) != 0) return {};
+      const uint16_t type = net::load_be16(ethernet + 12);
+      if (type != net::ether_type_ipv4) {
+        if (type != net::ether_type_ipv6) return {};
+        inner.family = net::Family::V6;
+      }
+      break;
+    }
+    case net::protocol::ipv6:
+      inner.family = net::Family::V6;
+      [[fallthrough]];
+    case net::protocol::ipip:
+      if (!terminator.accept_ipip || total < offset + net::ipv4_header_length) return {};
+      break;
+    default:
+      return {};
+  }
+  const uint8_t* const header = l3 + offset;
+  const bool v4 = inner.family == net::Family::V4;
+  if (net::ip_version(header) != static_cast<uint8_t>(inner.family)) return {};
+  if (!v4 && total < offset + net::ipv6_header_length) return {};
+  // Source and destination at once: RFC 2003 section 3.2.
+  if (v4 && net::load<uint64_t>(header + 12) == net::load<uint64_t>(l3 + 12)) return {};
+  // RFC 6040 figure 4: without a mark outside, or with the same, the inner field stays.
+  const uint8_t mark = net::IpHeader<net::V4>::traffic_class(l3) & ecn_mask;
+  const uint8_t inside =
+      v4 ? net::IpHeader<net::V4>::traffic_class(header) : net::IpHeader<net::V6>::traffic_class(header);
+  if (mark != 0 && mark != (inside & ecn_mask)) return {};
+  inner.source = terminator.sources.find(net::IpHeader<net::V4>::source(l3));
+  if (inner.source != net::no_tunnel_source) inner.offset = static_cast<uint16_t>(offset);
+  return inner;
+}
 
 }  // namespace sluice::encap

@@ -48,6 +48,10 @@ class alignas(64) HeaderTemplate {
   template <class F>
   [[nodiscard]] bool apply(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l3_length, uint64_t flow_hash,
                            uint16_t ip_id) const;
+  // The bytes alone: writes the outer header before the inner IP header at `inner`, and up to 14 bytes more before it,
+  // and returns its length. Precondition: that much room and link_headroom. Otherwise as apply().
+  template <class F>
+  uint16_t write(uint8_t* inner, uint16_t l3_length, uint64_t flow_hash, uint16_t ip_id) const;
 
  private:
   static constexpr size_t longest = overhead(Kind::Vxlan);
@@ -57,7 +61,7 @@ class alignas(64) HeaderTemplate {
     std::memcpy(inner - Size, reinterpret_cast<const uint8_t*>(this) + sizeof(HeaderTemplate) - Size, Size);
   }
   template <class F, Kind K>
-  bool put(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l3_length, uint64_t flow_hash, uint16_t ip_id) const;
+  uint16_t write(uint8_t* inner, uint16_t l3_length, uint64_t flow_hash, uint16_t ip_id) const;
 
   uint16_t ip_sum_ = 0;  // of the outer header's words that never change, host byte order
   uint16_t port_first_ = 0;
@@ -83,18 +87,26 @@ static_assert(RTE_PKTMBUF_HEADROOM >= overhead(Kind::Vxlan) + HeaderTemplate::li
 template <class F>
 inline bool HeaderTemplate::apply(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l3_length, uint64_t flow_hash,
                                   uint16_t ip_id) const {
-  if (kind_ == Kind::Vxlan) return put<F, Kind::Vxlan>(mbuf, l3_offset, l3_length, flow_hash, ip_id);
-  return put<F, Kind::Ipip>(mbuf, l3_offset, l3_length, flow_hash, ip_id);
+  if (mbuf->data_off + l3_offset < overhead(kind_) + link_headroom) [[unlikely]] {
+    return false;
+  }
+  const int growth =
+      write<F>(rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3_offset), l3_length, flow_hash, ip_id) - l3_offset;
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
+  mbuf->data_len = static_cast<uint16_t>(mbuf->data_len + growth);
+  mbuf->pkt_len += static_cast<uint32_t>(growth);
+  return true;
+}
+
+template <class F>
+inline uint16_t HeaderTemplate::write(uint8_t* inner, uint16_t l3_length, uint64_t flow_hash, uint16_t ip_id) const {
+  if (kind_ == Kind::Vxlan) return write<F, Kind::Vxlan>(inner, l3_length, flow_hash, ip_id);
+  return write<F, Kind::Ipip>(inner, l3_length, flow_hash, ip_id);
 }
 
 template <class F, Kind K>
-inline bool HeaderTemplate::put(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l3_length, uint64_t flow_hash,
-                                uint16_t ip_id) const {
+inline uint16_t HeaderTemplate::write(uint8_t* inner, uint16_t l3_length, uint64_t flow_hash, uint16_t ip_id) const {
   constexpr uint16_t prepended = overhead(K);
-  if (mbuf->data_off + l3_offset < prepended + link_headroom) [[unlikely]] {
-    return false;
-  }
-  uint8_t* const inner = rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3_offset);
   uint8_t* const outer = inner - prepended;
   const uint32_t tos = (net::IpHeader<F>::traffic_class(inner) & tos_copied_) | tos_fixed_;
   const uint32_t total = uint32_t{l3_length} + prepended;
@@ -122,12 +134,7 @@ inline bool HeaderTemplate::put(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l3_
   net::store_be16(outer + 2, static_cast<uint16_t>(total));
   net::store_be16(outer + 4, ip_id);
   net::store_be16(outer + 10, static_cast<uint16_t>(~sum));
-
-  const int32_t growth = prepended - l3_offset;
-  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
-  mbuf->data_len = static_cast<uint16_t>(mbuf->data_len + growth);
-  mbuf->pkt_len += static_cast<uint32_t>(growth);
-  return true;
+  return prepended;
 }
 
 }  // namespace sluice::encap

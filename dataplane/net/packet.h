@@ -25,13 +25,13 @@ struct Packet {
   uint16_t l3_length = 0;                     // bytes of the IP packet, header included
   uint16_t ingress = no_interface;            // index of the interface it came in by
   uint16_t tunnel_source = no_tunnel_source;  // index of the tunnel node it was decapsulated from
-  uint8_t protocol = 0;                       // of layer 4
-  FragmentKind fragment = FragmentKind::Whole;
+  uint8_t decapsulations = 0;
+  bool handed_over = false;  // came over the ring from another worker
   bool has_ports = false;    // the key's ports were read from this packet
   bool icmp_error = false;   // an ICMP(v6) error message: belongs to the quoted flow
   bool plain = false;        // ordinary: plain.h
-  bool handed_over = false;  // came over the ring from another worker
-  uint8_t decapsulations = 0;
+  FragmentKind fragment = FragmentKind::Whole;
+  uint8_t protocol = 0;  // of layer 4
 
   [[nodiscard]] uint8_t* data() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
   [[nodiscard]] uint8_t* l3_header() const { return data() + l3; }

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
+#include <cstddef>
+#include <cstring>
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/packet.h"
@@ -18,6 +21,58 @@ inline constexpr auto plain_v4_octet = [] {
   return table;
 }();
 
+// Whether the 20 bytes of an IPv4 header add up (RFC 1071).
+[[nodiscard]] inline bool plain_v4_checksum(const uint8_t* l3) {
+  uint64_t sum = checksum_sum(l3, ipv4_header_length);
+  // The halves added to each other with end-around carry: the upper half of the sum with the halves changed over.
+  sum += std::rotr(sum, 32);
+  auto half = static_cast<uint32_t>(sum >> 32);
+  half += std::rotr(half, 16);
+  return half >> 16 == 0xffff;
+}
+
+// The length in bytes of the IP packet whose header is at `l3` if that header is plain, otherwise 0. Precondition: the
+// header is in one piece. That the packet is all there is not checked.
+template <class F>
+[[nodiscard, gnu::always_inline]] inline uint32_t plain_length(const uint8_t* l3, bool checksum_known_good) {
+  if constexpr (F::is_v4) {
+    // Version 4 and 20 bytes; neither an offset nor more fragments.
+    if (l3[0] != 0x45 || (load<uint16_t>(l3 + 6) & be16::from_host(ipv4_more_fragments | ipv4_offset_mask).wire()) != 0)
+      return 0;
+    if ((plain_v4_octet[l3[12]] & plain_v4_octet[l3[16]]) == 0) return 0;
+    if (!checksum_known_good && !plain_v4_checksum(l3)) return 0;
+    return load_be16(l3 + 2);
+  } else {
+    // First octets 0x01 to 0xfd: neither unspecified, loopback, IPv4-mapped, link-local nor multicast.
+    if (ip_version(l3) != 6 || static_cast<uint8_t>(l3[8] - 1) > 0xfc || static_cast<uint8_t>(l3[24] - 1) > 0xfc)
+      return 0;
+    return uint32_t{ipv6_header_length} + load_be16(l3 + 4);
+  }
+}
+
+// Fills in what is known of a plain packet of `total` bytes at packet.l3.
+template <class F>
+[[gnu::always_inline]] inline void describe_plain(FlowPacket<F>& packet, uint32_t total, uint8_t proto) {
+  constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
+  const uint8_t* const l4 = packet.l3_header() + header;
+  // Without options the addresses and ports lie in the packet as they do in the key.
+  using Key = FlowKey<F>;
+  constexpr size_t addresses = 2 * sizeof(typename F::Addr);
+  static_assert(offsetof(Key, src) == 0 && offsetof(Key, src_port) == addresses);
+  static_assert(offsetof(Key, dst_port) == addresses + 2 && sizeof(Key) == addresses + 8);
+  auto* const key = reinterpret_cast<uint8_t*>(&packet.key);
+  std::memcpy(key, l4 - addresses, addresses);
+  store(key + addresses, load<uint32_t>(l4));
+  store(key + addresses + 4, be32::from_host(uint32_t{proto} << 24).wire());
+  packet.l4 = static_cast<uint16_t>(packet.l3 + header);
+  packet.l3_length = static_cast<uint16_t>(total);
+  packet.has_ports = true;
+  packet.icmp_error = false;
+  packet.plain = true;
+  packet.fragment = FragmentKind::Whole;
+  packet.protocol = proto;
+}
+
 // True if the IP packet at packet.l3 is plain: then everything is as after parse_ip, and `packet.plain` is set. False:
 // nothing of the frame was changed, and of `packet` only what parse_ip writes again.
 template <class F>
@@ -29,24 +84,9 @@ template <class F>
   const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, const uint8_t*, l3_offset);
   constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
   if (mbuf->nb_segs != 1 || mbuf->data_len < l3_offset + header + udp_header_length) return false;
-  uint32_t total = 0;
-  uint8_t proto = 0;
-  if constexpr (F::is_v4) {
-    // Version 4 and 20 bytes; neither an offset nor more fragments.
-    if (l3[0] != 0x45 || (load<uint16_t>(l3 + 6) & be16::from_host(ipv4_more_fragments | ipv4_offset_mask).wire()) != 0)
-      return false;
-    if ((plain_v4_octet[l3[12]] & plain_v4_octet[l3[16]]) == 0) return false;
-    if (!checksum_known_good && checksum_fold(checksum_sum(l3, ipv4_header_length)) != 0xffff) return false;
-    total = load_be16(l3 + 2);
-    proto = l3[9];
-  } else {
-    // First octets 0x01 to 0xfd: neither unspecified, loopback, IPv4-mapped, link-local nor multicast.
-    if (ip_version(l3) != 6 || static_cast<uint8_t>(l3[8] - 1) > 0xfc || static_cast<uint8_t>(l3[24] - 1) > 0xfc)
-      return false;
-    total = header + load_be16(l3 + 4);
-    proto = l3[6];
-  }
+  const uint32_t total = plain_length<F>(l3, checksum_known_good);
   if (total > available) return false;
+  const uint8_t proto = l3[F::is_v4 ? 9 : 6];
   const uint8_t* const l4 = l3 + header;
   if (proto == protocol::tcp) {
     if (total < header + tcp_header_length) return false;
@@ -55,22 +95,19 @@ template <class F>
   } else if (proto != protocol::udp || total < header + udp_header_length) {
     return false;
   }
-  packet.key.src = IpHeader<F>::source(l3);
-  packet.key.dst = IpHeader<F>::destination(l3);
-  packet.key.src_port = be16::from_wire(load<uint16_t>(l4));
-  packet.key.dst_port = be16::from_wire(load<uint16_t>(l4 + 2));
-  packet.key.protocol = proto;
-  packet.l4 = static_cast<uint16_t>(l3_offset + header);
-  packet.l3_length = static_cast<uint16_t>(total);
-  packet.protocol = proto;
-  packet.fragment = FragmentKind::Whole;
-  packet.has_ports = true;
-  packet.icmp_error = false;
-  packet.plain = true;
+  describe_plain(packet, total, proto);
   // Padding is no part of the packet.
   mbuf->data_len = static_cast<uint16_t>(l3_offset + total);
   mbuf->pkt_len = l3_offset + total;
   return true;
+}
+
+// What parse_plain found, once more: `packet.mbuf` and `packet.l3` are those of a packet that is known to be plain, and
+// that nobody has changed since.
+template <class F>
+inline void reread_plain(FlowPacket<F>& packet) {
+  const uint8_t proto = packet.l3_header()[F::is_v4 ? 9 : 6];
+  describe_plain(packet, packet.mbuf->data_len - uint32_t{packet.l3}, proto);
 }
 
 }  // namespace sluice::net

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sched.h>
+#include <span>
 
 #include <rte_cycles.h>
 #include <rte_eth_ring.h>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr unsigned buffers = 512;
 constexpr unsigned ring_slots = 1024;
+constexpr uint16_t most_workers = 2;
 
 [[noreturn]] void fail(const std::string& what) {
   std::fprintf(stderr, "bench: %s\n", what.c_str());
@@ -27,7 +29,7 @@ constexpr unsigned ring_slots = 1024;
 
 struct Wires {
   rte_ring* receive[2];
-  rte_ring* transmit[2];
+  rte_ring* transmit[2][most_workers];
 };
 
 // DPDK's environment and the two ports, once per process.
@@ -50,10 +52,13 @@ const Wires& wires() {
       const std::string name(1, static_cast<char>('a' + side));
       wires.receive[side] =
           rte_ring_create(("bench_rx_" + name).c_str(), ring_slots, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-      wires.transmit[side] =
-          rte_ring_create(("bench_tx_" + name).c_str(), ring_slots, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-      if (wires.receive[side] == nullptr || wires.transmit[side] == nullptr) fail("no memory for rings");
-      if (rte_eth_from_rings(name.c_str(), &wires.receive[side], 1, &wires.transmit[side], 1, 0) < 0)
+      for (uint16_t queue = 0; queue < most_workers; ++queue) {
+        wires.transmit[side][queue] = rte_ring_create(("bench_tx_" + name + std::to_string(queue)).c_str(), ring_slots,
+                                                      SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        if (wires.transmit[side][queue] == nullptr) fail("no memory for rings");
+      }
+      if (wires.receive[side] == nullptr) fail("no memory for rings");
+      if (rte_eth_from_rings(name.c_str(), &wires.receive[side], 1, wires.transmit[side], most_workers, 0) < 0)
         fail("no ring ports");
     }
     return wires;
@@ -81,14 +86,14 @@ void Shape::write(rte_mbuf* mbuf, const Tuple& tuple) const {
 BenchRig::BenchRig(const Options& options) {
   (void)wires();
   dataplane::DataplaneOptions plane_options;
-  plane_options.workers = 1;
+  plane_options.workers = options.workers;
   plane_options.mbufs = 4 * buffers - 1;
   plane_options.connections = options.connections;
   plane_options.fib = {.max_routes_v4 = options.routes, .max_routes_v6 = 1024, .groups_v4 = 1024, .groups_v6 = 2048};
   auto plane = dataplane::Dataplane::create(plane_options);
   if (!plane) fail(plane.error().message);
   plane_ = std::move(*plane);
-  plane_->publisher().online(0);
+  for (uint16_t worker = 0; worker < options.workers; ++worker) plane_->publisher().online(worker);
   deployment_ = std::make_unique<control::Deployment>(*plane_);
   for (unsigned i = 0; i < buffers; ++i) {
     stock_.push_back(rte_pktmbuf_alloc(plane_->pool()));
@@ -99,7 +104,7 @@ BenchRig::BenchRig(const Options& options) {
 BenchRig::~BenchRig() {
   give_back();
   for (rte_mbuf* mbuf : stock_) rte_pktmbuf_free(mbuf);
-  plane_->publisher().offline(0);
+  for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker) plane_->publisher().offline(worker);
   deployment_.reset();
   plane_.reset();
 }
@@ -141,15 +146,14 @@ void BenchRig::offer(Side side, rte_mbuf* const* frames, unsigned count) {
 }
 
 uint64_t BenchRig::turn() {
-  dataplane::Worker& worker = plane_->worker(0);
   const uint64_t begin = rte_rdtsc();
-  (void)worker.run_once();
+  for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker) (void)plane_->worker(worker).run_once();
   return rte_rdtsc() - begin;
 }
 
 const std::vector<rte_mbuf*>& BenchRig::collect() {
   void* items[128];
-  for (rte_ring* ring : wires().transmit) {
+  for (rte_ring* ring : std::span(&wires().transmit[0][0], 2 * most_workers)) {
     while (const unsigned count = rte_ring_sc_dequeue_burst(ring, items, 128, nullptr)) {
       for (unsigned i = 0; i < count; ++i) out_.push_back(static_cast<rte_mbuf*>(items[i]));
     }
@@ -163,12 +167,16 @@ size_t BenchRig::discard_output() {
   return count;
 }
 
-void BenchRig::advance_clock(nat::Millis milliseconds) { plane_->worker(0).advance_clock(milliseconds); }
+void BenchRig::advance_clock(nat::Millis milliseconds) {
+  for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker)
+    plane_->worker(worker).advance_clock(milliseconds);
+}
 
 std::string BenchRig::drops() const {
   std::string out;
   for (size_t reason = 0; reason < net::drop_reason_count; ++reason) {
-    const uint64_t count = counters().drops[reason];
+    uint64_t count = 0;
+    for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker) count += counters(worker).drops[reason];
     if (count == 0) continue;
     out += (out.empty() ? "" : ", ") + std::string(net::name(static_cast<net::DropReason>(reason))) + " " +
            std::to_string(count);

@@ -1,6 +1,6 @@
-// One worker of the real data plane without NICs: ports are rings, the benchmark turns the worker itself and times
-// each turn by the TSC. What a turn costs is the whole router without drivers: receive ring, pipeline, timers, flush.
-// Making the frames before and taking them away after is not timed.
+// The real data plane without NICs: ports are rings, the benchmark turns its worker, or its workers one after the
+// other, and times each turn by the TSC. What a turn costs is the whole router without drivers: receive ring, pipeline,
+// timers, flush. Making the frames before and taking them away after is not timed.
 #pragma once
 
 #include <algorithm>
@@ -48,6 +48,7 @@ class BenchRig {
   struct Options {
     uint32_t connections = 65536;
     uint32_t routes = 4096;
+    uint16_t workers = 1;  // at most 2; the first receives everything
   };
   // Starts the EAL at the first call. Ends the program with a sentence if anything fails.
   explicit BenchRig(const Options& options);
@@ -60,7 +61,7 @@ class BenchRig {
   // A buffer to fill; at most one burst at a time.
   rte_mbuf* take();
   void offer(Side side, rte_mbuf* const* frames, unsigned count);
-  // One turn of the worker; TSC cycles.
+  // One turn of every worker; TSC cycles of all.
   uint64_t turn();
   // What came out since the last call, good until the next take().
   const std::vector<rte_mbuf*>& collect();
@@ -68,7 +69,9 @@ class BenchRig {
   size_t discard_output();
   void advance_clock(nat::Millis milliseconds);
 
-  [[nodiscard]] const dataplane::WorkerCounters& counters() const { return plane_->worker(0).counters(); }
+  [[nodiscard]] const dataplane::WorkerCounters& counters(uint16_t worker = 0) const {
+    return plane_->worker(worker).counters();
+  }
   // "no_route 5": what was dropped since the start; empty if nothing was.
   [[nodiscard]] std::string drops() const;
 

@@ -133,6 +133,22 @@ class Bench {
     return reply;
   }
 
+  // Those of the flows that the second of two workers owns, or the first.
+  Traffic owned_by(uint16_t worker, const Traffic& traffic, uint32_t flows) {
+    auto owned = std::make_shared<std::vector<uint32_t>>();
+    const auto received = [this] {
+      return rig_.counters(1).events[static_cast<size_t>(dataplane::Event::ReceivedOver)];
+    };
+    for (uint32_t flow = 0; flow < flows; ++flow) {
+      const uint64_t before = received();
+      (void)burst(traffic, 1, [=](unsigned) { return flow; });
+      if ((received() != before) == (worker == 1)) owned->push_back(flow);
+    }
+    Traffic chosen = traffic;
+    chosen.tuple = [owned, tuple = traffic.tuple](uint32_t flow) { return tuple((*owned)[flow % owned->size()]); };
+    return chosen;
+  }
+
   // Random flows, the streams in turns.
   void measure(const std::vector<Traffic>& streams, uint32_t flows, unsigned count) {
     Distribution cycles;
@@ -252,6 +268,28 @@ void established(benchmark::State& state, const std::string& document, const Tra
     bench.all(original, flows);
   }
   bench.measure({original, reply}, flows, static_cast<unsigned>(state.range(1)));
+}
+
+// Two workers, one receive queue: every packet is handed over to the second, or none is. Cycles of both together.
+void hand_over(benchmark::State& state, bool with_service) {
+  const std::string document = with_service ? endpoints_document("10.246.1", "node3", 32, "UDP 80 8080", 1)
+                                            : docs::list({gateway(), docs::cluster()});
+  Bench bench(state, {.workers = 2}, document);
+  Traffic all{
+      Side::A, plain_a(small_udp()), [](uint32_t flow) {
+        return Tuple{wire(ip(10, 247, 0, 0) + flow), wire(ip(10, 246, 1, 1) + flow % 60), wire16(1024), wire16(53)};
+      }};
+  if (with_service) all.tuple = cluster_clients(ip(10, 96, 0, 1), 80);
+  const Traffic chosen = bench.owned_by(static_cast<uint16_t>(state.range(1)), all, 1000);
+  if (with_service) {
+    const Traffic reply = bench.answers(chosen, 400);
+    for (int round = 0; round < 2; ++round) {
+      bench.rig().advance_clock(2500);
+      bench.all(reply, 400);
+      bench.all(chosen, 400);
+    }
+  }
+  bench.measure({chosen}, 400, static_cast<unsigned>(state.range(0)));
 }
 
 void service(benchmark::State& state) {
@@ -403,6 +441,12 @@ void register_all() {
   add("services", services)
       ->ArgNames({"flows", "burst", "services"})
       ->ArgsProduct({{100000}, {64}, {10, 1000, 10000, 100000}});
+  for (const bool with_service : {false, true}) {
+    add(with_service ? "two_workers/service" : "two_workers/forward",
+        [=](benchmark::State& state) { hand_over(state, with_service); })
+        ->ArgNames({"burst", "handed_over"})
+        ->ArgsProduct({{64}, {0, 1}});
+  }
   add("new/udp", new_flows)->ArgName("table")->Arg(65536)->Arg(1048576);
   add("new/tcp", connections);
 }

@@ -11,6 +11,7 @@
 #include "dataplane/net/parse.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
+#include "tests/unit/encap_plain_check.h"
 #include "tests/unit/fake_mbuf.h"
 #include "tests/unit/net_plain_check.h"
 
@@ -109,6 +110,9 @@ bool parse(net::FlowPacket<F>& packet, bool checksum_known_good) {
 void terminate(net::FlowPacket<V4>& packet, const FakeMbuf& mbuf, bool checksum_known_good) {
   const std::vector<uint8_t> before = mbuf.bytes();
   const uint8_t earlier = packet.decapsulations;
+  if (earlier == 0 && packet.mbuf->nb_segs == 1) {
+    check(test::wrong_about_plain_inner(before, packet.l3, checksum_known_good, terminator()) == nullptr);
+  }
   const encap::DecapResult result = encap::decapsulate(packet, terminator());
   check((result.what == encap::Decap::Dropped) == (result.reason != DropReason::None));
   check_segments(*packet.mbuf);

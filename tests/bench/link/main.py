@@ -25,7 +25,7 @@ from linux import Linux  # noqa: E402
 from netns import Lab, delete_namespace, end_recorded, namespaces_named, raise_on_signals  # noqa: E402
 from ovs import OpenVSwitch  # noqa: E402
 from router import BUILD, SLUICED  # noqa: E402
-from runner import Plan, Run, Runner  # noqa: E402
+from runner import HUGEPAGES_MIB, Plan, Run, Runner  # noqa: E402
 from scenario import Scenario  # noqa: E402
 from sluice import Sluice  # noqa: E402
 from system import Bench, System  # noqa: E402
@@ -142,6 +142,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
     with machine.KernelSettings() as settings, Lab(PREFIX, DIRECTORY) as lab:
         bench = Bench(lab, machine.assign_cpus(), settings)
         bench.tsc_hz = machine.tsc_hz()
+        if quick:
+            bench.hugepages = hugepages_or_not()
         facts = machine.describe(PROJECT) | {"time stamp counter": f"{bench.tsc_hz / 1e9:.3f} GHz"}
         record = results.Record(folder, facts, ["scripts/bench", *sys.argv[1:]])
         systems = {name: SYSTEMS[name](bench) for name in names}
@@ -162,6 +164,16 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
         if arguments.document and not arguments.only and not arguments.systems:
             document.refresh(PROJECT, results.load(folder))
     return verdict(runs)
+
+
+def hugepages_or_not() -> bool:
+    """What is only to be right can do without."""
+    try:
+        machine.reserve_hugepages(HUGEPAGES_MIB)
+    except (RuntimeError, OSError) as reason:
+        say(f"without hugepages: {reason}")
+        return False
+    return True
 
 
 def verdict(runs: list[Run]) -> int:

@@ -92,7 +92,8 @@ class Runner:
                 system.forget_flows()
             else:
                 running.add(system.name)
-                reserve_hugepages(HUGEPAGES_MIB)  # others on the machine may have taken some meanwhile
+                if self.bench.hugepages:
+                    reserve_hugepages(HUGEPAGES_MIB)  # others on the machine may have taken some meanwhile
                 system.start(scenario)
             if scenario.measure == "latency":
                 self.measure_latency(scenario, system, run)
@@ -114,7 +115,7 @@ class Runner:
 
     def measure(self, scenario: Scenario, system: System, run: Run) -> None:
         traffic = scenario.traffic
-        warmup, duration = self.warmup(scenario), traffic.duration * self.plan.speed
+        warmup, duration = self.warmup(scenario, system), traffic.duration * self.plan.speed
         before = system.counters()
         memory_before = system.memory()
         generator = Generator(self.bench, scenario, system, warmup, duration)
@@ -137,8 +138,9 @@ class Runner:
             run.bytes_per_flow = (memory_after - memory_before) / open_flows if open_flows else None
         run.error = complaint(measured)
 
-    def warmup(self, scenario: Scenario) -> float:
-        return scenario.traffic.fill + scenario.traffic.warmup * self.plan.speed
+    def warmup(self, scenario: Scenario, system: System) -> float:
+        fill = 0.0 if system.forwards_only else scenario.traffic.fill
+        return fill + scenario.traffic.warmup * self.plan.speed
 
     def wait_for_traffic(self, generator: Generator, system: System, before: Counters) -> None:
         limit = time.monotonic() + 30
@@ -153,8 +155,10 @@ class Runner:
     def measure_latency(self, scenario: Scenario, system: System, run: Run) -> None:
         """The loss-free rate by binary search, then what packets wait at half and at nine tenths of it."""
         duration = scenario.traffic.duration * self.plan.speed
+        if scenario.traffic.fill and not system.forwards_only:
+            Generator(self.bench, scenario, system, scenario.traffic.fill, 0.1).result(scenario.traffic.fill + 30)
         search = ("--search", "loss-free", "--tolerance", str(self.plan.tolerance_ppm), "--resolution", "3")
-        warmup = self.warmup(scenario)
+        warmup = scenario.traffic.warmup * self.plan.speed
         found = Generator(self.bench, scenario, system, warmup, min(duration, 1.0), search).result(180)
         rate = (found.get("search") or {}).get("rate", 0.0)
         if not rate:

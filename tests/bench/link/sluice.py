@@ -37,7 +37,8 @@ class Sluice(System):
         self.process = self.bench.lab.start(
             [str(SLUICED), "--config", str(path), "--socket", str(self.api), "--state-dir", "",
              "--workers", str(len(workers)), "--worker-cpus", ",".join(map(str, workers)),
-             "--control-cpu", str(cpus.control), "--memory", "512", "--hugepages", "require", "--poll", "busy"], "sluiced")
+             "--control-cpu", str(cpus.control), "--memory", "512", "--hugepages",
+             "require" if self.bench.hugepages else "never", "--poll", "busy"], "sluiced")
 
         def ready() -> bool:
             if not self.process.running():

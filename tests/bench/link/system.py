@@ -33,6 +33,7 @@ class Bench:
     cpus: Cpus
     settings: KernelSettings
     tsc_hz: float = 0.0  # known after the first run of the generator
+    hugepages: bool = True  # False: everything goes without, which is slow and just as right
 
     @property
     def directory(self) -> Path:

@@ -23,7 +23,8 @@ class Testpmd(System):
         cpus = self.bench.cpus
         # Its answers come with the command that asks for them, not when a buffer is full.
         command = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{cpus.control},1@{cpus.system}",
-                   "--in-memory", "--no-pci", "--no-telemetry", "--log-level=*:error", "-m", "256"]
+                   "--no-pci", "--no-telemetry", "--log-level=*:error", "-m", "256",
+                   *(["--in-memory"] if self.bench.hugepages else ["--no-huge", "--no-shconf"])]
         for link in LINKS:
             command += ["--vdev", self.device(link)]
         command += ["--", "--interactive", "--auto-start", f"--forward-mode={self.mode}", "--nb-cores=1",

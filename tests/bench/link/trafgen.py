@@ -69,7 +69,7 @@ class Generator:
         cpus: Cpus = bench.cpus
         command = [str(PROGRAM), "--profile", str(profile_path), "--warmup", f"{warmup:g}", "--duration",
                    f"{duration:g}", "--lcores", str(cpus.generator), "--json", str(self.result_path), "--no-live",
-                   "--huge", "--memory", "256", "--file-prefix", f"sluice-bench-{os.getpid()}", *extra]
+                   "--huge" if bench.hugepages else "--no-huge", "--memory", "256", "--file-prefix", f"sluice-bench-{os.getpid()}", *extra]
         if system.generator_namespace():
             command = ["ip", "netns", "exec", system.generator_namespace(), *command]
         self.process: Process = bench.lab.start(command, "trafgen")
