@@ -79,9 +79,15 @@ class Planner {
   [[nodiscard]] std::vector<PlannedHop> hops_to(const IpAddr& address) const;
   [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind);
   [[nodiscard]] encap::TunnelSpec overlay_spec(encap::Kind kind) const;
-  [[nodiscard]] bool is_local(const std::string& node) const {
-    return std::find(gateway_.local_node_names.begin(), gateway_.local_node_names.end(), node) !=
-           gateway_.local_node_names.end();
+  // The router itself. localNodeNames is about endpoints of services (SVC-65); whoever else it names is reached as
+  // ever.
+  [[nodiscard]] bool is_own(const config::Node& node) const {
+    const auto underlay = node.underlay(net::Family::V4);
+    return node.name == gateway_.node_name || (underlay && owns(*underlay));
+  }
+  [[nodiscard]] bool owns(const IpAddr& address) const {
+    const auto route = plan_.routes.find(Prefix::host(address));
+    return route != plan_.routes.end() && route->second.hops.front().kind == HopKind::Local;
   }
   [[nodiscard]] const config::IpPool* pool_of(const Prefix& block) const;
 
@@ -289,7 +295,7 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind) {
 
 // One block of one node: blackhole if it is ours (IPAM-5), else by the mode of its pool (ENC-1, ENC-2).
 void Planner::add_block(const Prefix& block, const config::Node& node) {
-  if (is_local(node.name)) {
+  if (is_own(node)) {
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
@@ -332,7 +338,7 @@ void Planner::add_blocks() {
     const auto node = config_.nodes.find(block.node);
     if (node != config_.nodes.end()) {
       add_block(block.cidr, node->second);
-    } else if (is_local(block.node)) {
+    } else if (block.node == gateway_.node_name) {
       add_block(block.cidr, config::Node{.name = block.node});
     } else {
       plan_.warnings.push_back(
@@ -456,7 +462,7 @@ void Planner::make_terminator() {
   }
   for (const auto& [name, node] : config_.nodes) {
     const auto underlay = node.underlay(net::Family::V4);
-    if (!is_local(name) && underlay) sources.push_back({underlay->v4(), index++});
+    if (!is_own(node) && underlay) sources.push_back({underlay->v4(), index++});
   }
   std::set<Ipv4Addr> endpoints;
   for (const auto& [name, tunnel] : plan_.tunnels) {

@@ -145,6 +145,29 @@ TEST_P(Frontends, SVC14_RejectOrDrop) {
   }
 }
 
+// A gateway that stands in front of nodes may count some of them as this one; the way to their pods stays as it is.
+TEST_P(Frontends, SVC65_NodesThatCountAsThisOne) {
+  ServiceSpec spec = web;
+  spec.load_balancer_ip = "198.51.100.80";
+  spec.more = R"("externalTrafficPolicy":"Local")";
+  spec.endpoints = {"10.246.1.20 node3", "10.244.34.5 node1"};
+  load({service(spec)});
+  EXPECT_EQ(ask(outside, "198.51.100.80:80"), "no_local_endpoint 1");
+  load({service(spec)}, R"("localNodeNames":["gw","node3"])");
+  EXPECT_EQ(rig().send("a", tcp("203.0.113.2:1000", "198.51.100.80:80", "S")),
+            "b/13 tcp S 203.0.113.2:1000>10.246.1.20:8080 ttl 63");
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", "203.0.113.2:1000", "SA")),
+            "a/fe tcp SA 198.51.100.80:80>203.0.113.2:1000 ttl 63");
+  load({service(spec)}, R"("localNodeNames":["node1"])");
+  EXPECT_EQ(rig().send("a", tcp("203.0.113.2:1001", "198.51.100.80:80", "S")),
+            "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | tcp S 203.0.113.2:1001>10.244.34.5:8080 ttl 63");
+  VxlanOptions options;
+  options.inner_destination = rig().snapshot().terminator.vtep_mac;
+  const Bytes answer = tcp("10.244.34.5:8080", "203.0.113.2:1001", "SA").bytes();
+  EXPECT_EQ(rig().send("b", vxlan("192.168.0.11", "192.168.0.1", answer, options)),
+            "a/fe tcp SA 198.51.100.80:80>203.0.113.2:1001 ttl 63");
+}
+
 // ---- node ports ----------------------------------------------------------------------------------------
 
 TEST_P(Frontends, SVC50_TheRangeIsConfigured) {

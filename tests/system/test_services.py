@@ -229,15 +229,16 @@ def test_SVC80_SVC81_SVC83_health_check_node_port(cluster: Cluster) -> None:
 @pytest.mark.changes_config
 def test_SVC80_a_port_in_use_is_told_of(cluster: Cluster) -> None:
     document = lab.changed(cluster.gateway_document)
-    lab.gateway_configuration(document)["spec"]["proxy"]["healthzPort"] = 10256
+    lab.gateway_configuration(document)["spec"]["proxy"]["healthzPort"] = 10257
     with cluster.gw.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.bind(("", 10256))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", 10257))
         sock.listen()
         cluster.gateway.apply(document)
-        assert any("cannot listen on any address port 10256" in warning
+        assert any("cannot listen on any address port 10257" in warning
                    for warning in cluster.gateway.status()["warnings"])
     wait_until(lambda: not cluster.gateway.status()["warnings"], 15, "the port to be tried again")
-    assert health(cluster, 10256, "/livez")[0] == 200
+    assert health(cluster, 10257, "/livez")[0] == 200
 
 
 def read_all(sock: socket.socket) -> bytes:
