@@ -394,9 +394,8 @@ bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
     case FragmentVerdict::Forward:
       break;
     case FragmentVerdict::Hold:
-      table.hold(packet, datagram, context_.now, [this](const FlowPacket<F>& oldest) {
-        context_.drop(oldest.mbuf, DropReason::FragmentWithoutFirst);
-      });
+      table.hold(packet, datagram, context_.now,
+                 [this](const FlowPacket<F>& oldest) { context_.drop(oldest.mbuf, DropReason::FragmentWithoutFirst); });
       return false;
     case FragmentVerdict::Duplicate:
       context_.drop(packet.mbuf, DropReason::FragmentDuplicate);

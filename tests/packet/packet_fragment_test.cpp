@@ -11,10 +11,8 @@
 namespace sluice::packet_test {
 namespace {
 
-const ServiceSpec dns4{.name = "dns4",
-                       .cluster_ips = {"10.96.0.10"},
-                       .ports = {"UDP 53 5353 30053"},
-                       .endpoints = {"10.246.1.20 node3"}};
+const ServiceSpec dns4{
+    .name = "dns4", .cluster_ips = {"10.96.0.10"}, .ports = {"UDP 53 5353 30053"}, .endpoints = {"10.246.1.20 node3"}};
 const ServiceSpec dns6{.name = "dns6",
                        .cluster_ips = {"fd00:10:96::10"},
                        .ports = {"UDP 53 5353 30054"},

@@ -111,10 +111,12 @@ TEST(Decapsulate, UnknownSource) {
 // VXL-8.
 TEST(Decapsulate, Fragments) {
   const Bytes payload = udp(50000, 4789, vxlan_payload(inner4));
-  EXPECT_EQ(reason(ipv4({.src = node, .dst = self, .fragment = net::ipv4_more_fragments}, payload)),
+  const auto beginning = [](const Bytes& whole) { return test::take(whole, whole.size() / 8 * 8); };
+  EXPECT_EQ(reason(ipv4({.src = node, .dst = self, .fragment = net::ipv4_more_fragments}, beginning(payload))),
             DropReason::TunnelFragment);
-  EXPECT_EQ(reason(ipv4({.src = node, .dst = self, .protocol = 4, .fragment = net::ipv4_more_fragments}, inner4)),
-            DropReason::TunnelFragment);
+  EXPECT_EQ(
+      reason(ipv4({.src = node, .dst = self, .protocol = 4, .fragment = net::ipv4_more_fragments}, beginning(inner4))),
+      DropReason::TunnelFragment);
   EXPECT_EQ(reason(ipv4({.src = node, .dst = self, .protocol = 4, .fragment = 3}, inner4)), DropReason::TunnelFragment);
   // Without ports nobody can say what a later UDP fragment belongs to.
   EXPECT_EQ(what(ipv4({.src = node, .dst = self, .fragment = 3}, payload)), Decap::NotTunnel);

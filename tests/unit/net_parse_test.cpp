@@ -127,6 +127,9 @@ TEST(ParseV4, Fragments) {
     EXPECT_EQ(later.packet.key.src_port, be16{});
     EXPECT_EQ(later.packet.key.protocol, protocol::udp);
   }
+  // RFC 791 section 3.1: all but the last carry a multiple of 8 bytes.
+  EXPECT_EQ(reason4(ipv4({.fragment = ipv4_more_fragments | 3}, counting(9))), DropReason::FragmentMalformed);
+  EXPECT_EQ(reason4(ipv4({.fragment = 3}, counting(9))), DropReason::None);
   // A first fragment too small for its header hides the ports from every filter (RFC 1858 section 3).
   EXPECT_EQ(reason4(ipv4({.protocol = protocol::tcp, .fragment = ipv4_more_fragments}, counting(16))),
             DropReason::L4Truncated);

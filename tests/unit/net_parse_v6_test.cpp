@@ -107,7 +107,7 @@ TEST(ParseV6, ExtensionHeadersThatAreRefused) {
 // However the chain is cut, with the length field saying so or not, nothing behind the end is read.
 TEST(ParseV6, CutExtensionHeadersAreNoticedAtEveryByte) {
   const Bytes payload = extension(protocol::routing, 1) + extension(protocol::fragment, 2) +
-                        fragment_header(protocol::destination_options, 0, true) + extension(protocol::tcp, 0) +
+                        fragment_header(protocol::destination_options, 0, false) + extension(protocol::tcp, 0) +
                         tcp(1, 2, 0, {});
   ASSERT_EQ(reason6(ipv6({.next = protocol::hop_by_hop}, payload)), DropReason::None);
   for (size_t length = 0; length < payload.size(); ++length) {
@@ -139,6 +139,11 @@ TEST(ParseV6, Fragments) {
   // What follows a later fragment's header is data, whatever it looks like.
   EXPECT_EQ(reason6(ipv6({.next = protocol::fragment}, fragment_header(protocol::routing, 8, false))),
             DropReason::None);
+  // RFC 8200 section 4.5: all but the last carry a multiple of 8 bytes.
+  for (const uint16_t offset : {0, 24}) {
+    const Bytes odd = fragment_header(protocol::udp, offset, true) + udp(1, 2, counting(13));
+    EXPECT_EQ(reason6(ipv6({.next = protocol::fragment}, odd)), DropReason::FragmentMalformed);
+  }
   // RFC 7112: the first fragment has all headers.
   EXPECT_EQ(reason6(ipv6({.next = protocol::fragment}, fragment_header(protocol::tcp, 0, true) + counting(16))),
             DropReason::L4Truncated);

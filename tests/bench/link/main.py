@@ -145,7 +145,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
         if quick:
             bench.hugepages = hugepages_or_not()
         facts = machine.describe(PROJECT) | {"time stamp counter": f"{bench.tsc_hz / 1e9:.3f} GHz"}
-        record = results.Record(folder, facts, ["scripts/bench", *sys.argv[1:]])
+        command = ["scripts/bench", *(word.replace(f"{PROJECT}/", "") for word in sys.argv[1:])]
+        record = results.Record(folder, facts, command)
         systems = {name: SYSTEMS[name](bench) for name in names}
         runner = Runner(bench, systems, plan, say, record.add)
         try:
