@@ -30,23 +30,23 @@ nat::TcpSegment segment_of(const net::Packet& packet) {
   return {tcp[13], net::load_be32(tcp + 4), net::load_be32(tcp + 8), carried > header ? carried - header : 0};
 }
 
-// Whether the endpoint that this original direction leads to still serves the address it came to (SVC-94).
+// The service that this original direction came to, if its address is still one.
 template <class F>
-bool still_serves(const nat::Frontend<F>* frontend, const nat::Flow<F>& original) {
-  if (frontend == nullptr) return false;
-  for (const nat::Backend<F>& backend : frontend->service->serving) {
-    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
-  }
-  return false;
+const nat::Frontend<F>* frontend_of(const nat::Flow<F>& original, const Snapshot& now) {
+  return now.family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
 }
 
-// Of a connection to a service: whether its endpoint is gone.
+// Of a connection to a service: whether its endpoint no longer serves the address it came to (SVC-92, SVC-94).
 template <class F>
 bool lost_endpoint(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
   if (table.connection(id).service == nat::no_service) return false;
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
-  return !still_serves(now.family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol),
-                       original);
+  const nat::Frontend<F>* const frontend = frontend_of(original, now);
+  if (frontend == nullptr) return true;
+  for (const nat::Backend<F>& backend : frontend->service->serving) {
+    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return false;
+  }
+  return true;
 }
 
 // The client is told, whoever sent the packet: in answer to its own, or instead of what the endpoint sent.
@@ -146,13 +146,11 @@ Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
 template <class F>
 bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
-  const nat::Connection& connection = table.connection(nat::connection_of(id));
+  const nat::ConnectionId owner = nat::connection_of(id);
+  const nat::Connection& connection = table.connection(owner);
   if (connection.protocol != net::protocol::udp) return true;
-  const nat::Flow<F>& original = table.flow(nat::flow_id(nat::connection_of(id), nat::Direction::Original));
-  const nat::Frontend<F>* frontend =
-      context_.snapshot->family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
-  if (connection.service == nat::no_service) return frontend == nullptr;
-  return still_serves(frontend, original);
+  if (connection.service != nat::no_service) return !lost_endpoint(table, owner, *context_.snapshot);
+  return frontend_of(table.flow(nat::flow_id(owner, nat::Direction::Original)), *context_.snapshot) == nullptr;
 }
 
 template <class F>

@@ -5,6 +5,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/output.h"
+#include "dataplane/own_packet.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -13,7 +14,6 @@ using net::DropReason;
 
 constexpr uint16_t quote_limit_v4 = 576 - net::ipv4_header_length - net::icmp_header_length;   // RFC 1812 4.3.2.3
 constexpr uint16_t quote_limit_v6 = 1280 - net::ipv6_header_length - net::icmp_header_length;  // RFC 4443 2.4 (c)
-constexpr uint8_t default_ttl = 64;                                                            // TTL-4
 // RFC 1812 section 4.3.2.5: errors travel with precedence 6, internetwork control.
 constexpr uint8_t error_tos = 0xc0;
 
@@ -35,30 +35,8 @@ TypeAndCode type_of(IcmpError error, uint8_t code) {
   }
 }
 
-void write_header(uint8_t* l3, net::Ipv4Addr src, net::Ipv4Addr dst, uint16_t payload, uint16_t id) {
-  std::memset(l3, 0, net::ipv4_header_length);
-  l3[0] = 0x45;
-  l3[1] = error_tos;
-  net::store_be16(l3 + 2, static_cast<uint16_t>(payload + net::ipv4_header_length));
-  net::store_be16(l3 + 4, id);
-  l3[8] = default_ttl;
-  l3[9] = net::protocol::icmp;
-  net::store(l3 + 12, src.wire());
-  net::store(l3 + 16, dst.wire());
-  net::store(l3 + 10, net::checksum(l3, net::ipv4_header_length));
-}
-
-void write_header(uint8_t* l3, const net::Ipv6Addr& src, const net::Ipv6Addr& dst, uint16_t payload, uint16_t) {
-  net::store_be32(l3, 0x60000000U | static_cast<uint32_t>(error_tos) << 20);
-  net::store_be16(l3 + 4, payload);
-  l3[6] = net::protocol::icmpv6;
-  l3[7] = default_ttl;
-  net::store(l3 + 8, src);
-  net::store(l3 + 24, dst);
-}
-
 template <class F>
-constexpr uint16_t header_length = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
+constexpr uint8_t icmp_protocol = F::is_v4 ? net::protocol::icmp : net::protocol::icmpv6;
 
 // ICMPv6 covers a pseudo header (RFC 4443 section 2.3), ICMPv4 does not.
 template <class F>
@@ -66,8 +44,7 @@ uint64_t pseudo_sum(const uint8_t* l3, uint16_t payload) {
   if constexpr (F::is_v4) {
     return 0;
   } else {
-    return net::checksum_sum(l3 + 8, 32) + net::be16::from_host(payload).wire() +
-           net::be16::from_host(net::protocol::icmpv6).wire();
+    return pseudo_header_sum<F>(l3, icmp_protocol<F>, payload);
   }
 }
 
@@ -153,8 +130,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   const uint16_t limit = F::is_v4 ? quote_limit_v4 : quote_limit_v6;
   const uint16_t quoted = std::min({packet.l3_length, limit, static_cast<uint16_t>(packet.mbuf->pkt_len - packet.l3)});
   const uint16_t payload = static_cast<uint16_t>(net::icmp_header_length + quoted);
-  auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, header_length<F> + payload));
-  uint8_t* const icmp = l3 + header_length<F>;
+  auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, own_header_length<F> + payload));
+  uint8_t* const icmp = l3 + own_header_length<F>;
 
   typename F::Addr from{};
   if (source != nullptr) {
@@ -170,7 +147,7 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
     // 169.254.1.1 of a pod's port is nobody's address elsewhere (ICMP-8).
     if (from == typename F::Addr{} || from.is_link_local()) from = context_.snapshot->template router_address<F>();
   }
-  write_header(l3, from, packet.key.src, payload, context_.ip_id++);
+  write_own_header(l3, from, packet.key.src, icmp_protocol<F>, error_tos, payload, context_.ip_id++);
   const auto [type, wire_code] = type_of<F>(error, code);
   std::memset(icmp, 0, net::icmp_header_length);
   icmp[0] = type;
@@ -227,14 +204,14 @@ void IcmpResponder::answer_echo(net::FlowPacket<F>& packet) {
   if constexpr (F::is_v4) {
     net::store(l3 + 12, own.wire());
     net::store(l3 + 16, client.wire());
-    l3[8] = default_ttl;
+    l3[8] = own_ttl;
     net::store_be16(l3 + 4, context_.ip_id++);
     net::store(l3 + 10, uint16_t{0});
     net::store(l3 + 10, net::checksum(l3, net::ipv4_header_length));
   } else {
     net::store(l3 + 8, own);
     net::store(l3 + 24, client);
-    l3[7] = default_ttl;
+    l3[7] = own_ttl;
   }
   Egress egress;
   if (client.is_link_local() && !F::is_v4) {
