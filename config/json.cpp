@@ -7,9 +7,9 @@
 #include <utility>
 
 #include <boost/json/monotonic_resource.hpp>
-#include <boost/json/parser.hpp>
 #include <fmt/format.h>
 
+#include "config/json_reader.h"
 #include "config/reader.h"
 
 namespace sluice::config {
@@ -48,15 +48,14 @@ class TextParser {
  public:
   TextParser(std::string_view document, const Options& options)
       : document_(document),
-        storage_(json::make_shared_resource<json::monotonic_resource>(std::max<size_t>(document.size(), 1024))),
-        parser_(storage_, parse_options(options)) {}
+        reader_(json::make_shared_resource<json::monotonic_resource>(std::max<size_t>(document.size(), 1024)),
+                parse_options(options)) {}
 
   // `text` is a part of the document.
   Result<json::value, SyntaxError> parse(std::string_view text) {
     const auto start = static_cast<size_t>(text.data() - document_.data());
     json::error_code error;
-    parser_.reset(storage_);
-    const size_t end = parser_.write_some(text, error);
+    const size_t end = reader_.read(text, error);
     if (error) return syntax_error(document_, start + end, error.message());
     const std::string_view rest = text.substr(end);
     const auto* next = std::find_if_not(rest.begin(), rest.end(), [](char c) { return is_blank(c); });
@@ -64,7 +63,7 @@ class TextParser {
       const auto offset = static_cast<size_t>(next - document_.data());
       return syntax_error(document_, offset, "there is more after the end of the document");
     }
-    return parser_.release();
+    return reader_.release();
   }
 
  private:
@@ -75,8 +74,7 @@ class TextParser {
   }
 
   std::string_view document_;
-  json::storage_ptr storage_;
-  json::parser parser_;
+  JsonReader reader_;
 };
 
 // An object comes alone or in a list, which nests it two levels deeper; what comes alone must fit in a list.

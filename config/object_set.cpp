@@ -1,13 +1,13 @@
 #include "config/object_set.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <utility>
 
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
+
+#include "config/json_reader.h"
 
 namespace sluice::config {
 namespace {
@@ -20,14 +20,6 @@ struct Overloaded : Functions... {
 };
 template <class... Functions>
 Overloaded(Functions...) -> Overloaded<Functions...>;
-
-// What we wrote ourselves, so nothing is wrong with it.
-json::value parse_canonical(std::string_view text) {
-  json::parse_options options;
-  options.max_depth = std::numeric_limits<size_t>::max();
-  json::error_code error;
-  return json::parse(text, error, {}, options);
-}
 
 // The object without the notes of API servers and clients, a Secret also without its secrets.
 std::string canonical_text(RawObject&& raw) {
@@ -57,12 +49,12 @@ void use_short_form(const std::string& text, Fault& fault) {
   static constexpr std::string_view first_hop = "/nextHops/0";
   static constexpr std::string_view first_hop_dotted = ".nextHops[0]";
   if (fault.kind == "Service" && fault.pointer == first_cluster_ip) {
-    if (exists(parse_canonical(text), "/spec/clusterIPs")) return;
+    if (exists(read_canonical(text), "/spec/clusterIPs")) return;
     fault.pointer = "/spec/clusterIP";
     fault.path = "spec.clusterIP";
   } else if (const size_t hop = fault.pointer.find(first_hop);
              fault.kind == "GatewayConfiguration" && hop != std::string::npos) {
-    if (exists(parse_canonical(text), fault.pointer.substr(0, hop) + "/nextHops")) return;
+    if (exists(read_canonical(text), fault.pointer.substr(0, hop) + "/nextHops")) return;
     fault.pointer.erase(hop, first_hop.size());
     const size_t dotted = fault.path.find(first_hop_dotted);
     if (dotted != std::string::npos) fault.path.erase(dotted, first_hop_dotted.size());
@@ -215,7 +207,7 @@ void ObjectSet::revert(Change&& change) {
       erase(touched.key);
       continue;
     }
-    json::value value = parse_canonical(touched.before);
+    json::value value = read_canonical(touched.before);
     const json::value* version = value.is_object() ? value.get_object().if_contains("apiVersion") : nullptr;
     const json::string* text = version == nullptr ? nullptr : version->if_string();
     const Kind* kind = text == nullptr ? nullptr : find_kind(touched.key.kind, std::string_view(*text));
@@ -352,7 +344,7 @@ std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> gen
 }
 
 json::value ObjectSet::to_json(const Filter& filter, std::optional<uint64_t> generation) const {
-  return parse_canonical(to_text(filter, generation));
+  return read_canonical(to_text(filter, generation));
 }
 
 const std::string* ObjectSet::text_of(const ObjectKey& key) const {

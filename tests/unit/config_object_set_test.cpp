@@ -69,6 +69,25 @@ TEST(ConfigDelta, UpsertsAndDeletes) {
             valid_set(list_with_gateway({service("a", "10.96.0.9"), service("c", "10.96.0.3")})).config());
 }
 
+// Numbers that a parser which misses the nearest double turns into others, some of them at every turn.
+TEST(ConfigDelta, UndoingItKeepsNumbersExactly) {
+  const auto pod = [](const std::string& number) {
+    return R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "status": {"load": )" + number + "}}";
+  };
+  for (const char* number : {"1.8330823803049299E183", "-1.772497822403298E307", "1.3927926388013963E-143", "5E-324",
+                             "2.2250738585072014E-308", "1.7976931348623157E308", "1E-1", "1E23"}) {
+    SCOPED_TRACE(number);
+    ObjectSet objects = valid_set(list_with_gateway({pod(number)}));
+    const std::string text = objects.to_text({});
+    EXPECT_THAT(text, HasSubstr(std::string(R"({"load":)") + number + "}"));
+    EXPECT_EQ(valid_set(text).to_text({}), text);
+    auto change = objects.apply(delta("\"upsert\": [" + pod("0") + "]"));
+    ASSERT_TRUE(change);
+    objects.revert(std::move(*change));
+    EXPECT_EQ(objects.to_text({}), text);
+  }
+}
+
 TEST(ConfigDelta, NothingNewIsNoChange) {
   ObjectSet objects = valid_set(list_with_gateway({service("a", "10.96.0.1")}));
   const auto same = objects.apply(delta("\"upsert\": [" + service("a", "10.96.0.1") + "]"));

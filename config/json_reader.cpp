@@ -1,0 +1,90 @@
+#include "config/json_reader.h"
+
+#include <charconv>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include <boost/json/array.hpp>
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/string.hpp>
+#include <boost/json/value_stack.hpp>
+
+namespace sluice::config {
+namespace {
+
+namespace json = boost::json;
+
+// Builds a value from what the parser reports.
+struct Handler {
+  static constexpr size_t max_object_size = json::object::max_size();
+  static constexpr size_t max_array_size = json::array::max_size();
+  static constexpr size_t max_key_size = json::string::max_size();
+  static constexpr size_t max_string_size = json::string::max_size();
+
+  using Text = json::string_view;
+  using Error = json::error_code;
+
+  static bool on_document_begin(Error&) { return true; }
+  static bool on_document_end(Error&) { return true; }
+  static bool on_object_begin(Error&) { return true; }
+  static bool on_array_begin(Error&) { return true; }
+  static bool on_comment_part(Text, Error&) { return true; }
+  static bool on_comment(Text, Error&) { return true; }
+
+  bool on_object_end(size_t count, Error&) { return stack.push_object(count), true; }
+  bool on_array_end(size_t count, Error&) { return stack.push_array(count), true; }
+  bool on_key_part(Text text, size_t, Error&) { return stack.push_chars(text), true; }
+  bool on_key(Text text, size_t, Error&) { return stack.push_key(text), true; }
+  bool on_string_part(Text text, size_t, Error&) { return stack.push_chars(text), true; }
+  bool on_string(Text text, size_t, Error&) { return stack.push_string(text), true; }
+  bool on_bool(bool value, Error&) { return stack.push_bool(value), true; }
+  bool on_null(Error&) { return stack.push_null(), true; }
+
+  bool on_number_part(Text text, Error&) { return number.append(text.data(), text.size()), true; }
+  bool on_int64(int64_t value, Text, Error&) { return number.clear(), stack.push_int64(value), true; }
+  bool on_uint64(uint64_t value, Text, Error&) { return number.clear(), stack.push_uint64(value), true; }
+  // What from_chars cannot represent stays as the parser understood it: zero or infinite.
+  bool on_double(double value, Text text, Error& error) {
+    on_number_part(text, error);
+    std::from_chars(number.data(), number.data() + number.size(), value);
+    number.clear();
+    stack.push_double(value);
+    return true;
+  }
+
+  json::value_stack stack;
+  std::string number;  // the parts of one
+};
+
+}  // namespace
+
+struct JsonReader::Parser : json::basic_parser<Handler> {
+  using basic_parser::basic_parser;
+};
+
+JsonReader::JsonReader(json::storage_ptr storage, const json::parse_options& options)
+    : storage_(std::move(storage)), parser_(std::make_unique<Parser>(options)) {}
+
+JsonReader::~JsonReader() = default;
+
+size_t JsonReader::read(std::string_view text, json::error_code& error) {
+  parser_->reset();
+  parser_->handler().stack.reset(storage_);
+  parser_->handler().number.clear();
+  return parser_->write_some(false, text.data(), text.size(), error);
+}
+
+json::value JsonReader::release() { return parser_->handler().stack.release(); }
+
+json::value read_canonical(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = std::numeric_limits<size_t>::max();
+  JsonReader reader({}, options);
+  json::error_code error;
+  (void)reader.read(text, error);
+  return error ? json::value() : reader.release();
+}
+
+}  // namespace sluice::config

@@ -1,0 +1,41 @@
+// Boost.JSON's parser, but with exact numbers.
+//
+// Up to Boost 1.84 its own parser may miss the nearest double by a few units, so a number that was written and read
+// again is another one, and an object that did not change would seem to have. Here fractions and powers of ten are
+// read by std::from_chars, for which writing (the shortest text that means the number) and reading are inverse.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include <boost/json/error.hpp>
+#include <boost/json/parse_options.hpp>
+#include <boost/json/storage_ptr.hpp>
+#include <boost/json/value.hpp>
+
+namespace sluice::config {
+
+class JsonReader {
+ public:
+  // Values are built in `storage`.
+  JsonReader(boost::json::storage_ptr storage, const boost::json::parse_options& options);
+  ~JsonReader();
+  JsonReader(const JsonReader&) = delete;
+  JsonReader& operator=(const JsonReader&) = delete;
+
+  // Reads one value from the beginning of `text` and returns how many bytes it took; with an error, how far it came.
+  [[nodiscard]] size_t read(std::string_view text, boost::json::error_code& error);
+  // What the last read() found; once, and only if it succeeded.
+  [[nodiscard]] boost::json::value release();
+
+ private:
+  struct Parser;
+  boost::json::storage_ptr storage_;
+  std::unique_ptr<Parser> parser_;
+};
+
+// What this program wrote itself: nothing is wrong with it, and it may be nested to any depth.
+[[nodiscard]] boost::json::value read_canonical(std::string_view text);
+
+}  // namespace sluice::config
