@@ -161,6 +161,7 @@ void read_conntrack(Reader& spec, Conntrack& conntrack) {
   timeouts.duration("tcpLastAck", out.tcp_last_ack);
   timeouts.duration("tcpTimeWait", out.tcp_time_wait);
   timeouts.duration("tcpClose", out.tcp_close);
+  timeouts.duration("tcpUnacknowledged", out.tcp_unacknowledged);
   timeouts.duration("udp", out.udp);
   timeouts.duration("udpStream", out.udp_stream);
   timeouts.duration("icmp", out.icmp);

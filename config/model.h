@@ -284,6 +284,7 @@ struct ConntrackTimeouts {
   Seconds tcp_last_ack{30};
   Seconds tcp_time_wait{120};
   Seconds tcp_close{10};
+  Seconds tcp_unacknowledged{300};
   Seconds udp{30};
   Seconds udp_stream{120};
   Seconds icmp{30};

@@ -147,6 +147,7 @@ class SettingRules {
     check_timeout("tcpLastAck", timeouts.tcp_last_ack);
     check_timeout("tcpTimeWait", timeouts.tcp_time_wait);
     check_timeout("tcpClose", timeouts.tcp_close);
+    check_timeout("tcpUnacknowledged", timeouts.tcp_unacknowledged);
     check_timeout("udp", timeouts.udp);
     check_timeout("udpStream", timeouts.udp_stream);
     check_timeout("icmp", timeouts.icmp);

@@ -28,6 +28,7 @@ nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   timeouts.set(nat::TcpState::LastAck, milliseconds(configured.tcp_last_ack));
   timeouts.set(nat::TcpState::TimeWait, milliseconds(configured.tcp_time_wait));
   timeouts.set(nat::TcpState::Close, milliseconds(configured.tcp_close));
+  timeouts.tcp_unacknowledged = milliseconds(configured.tcp_unacknowledged);
   timeouts.udp = milliseconds(configured.udp);
   timeouts.udp_stream = milliseconds(configured.udp_stream);
   timeouts.icmp = milliseconds(configured.icmp);
@@ -365,6 +366,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
                      .reset_removed = proxy.on_backend_removed == config::BackendRemoval::Reset};
   snapshot->timeouts = timeouts_of(gateway.conntrack.timeouts);
   snapshot->tcp_loose = gateway.conntrack.tcp_loose;
+  snapshot->tcp_be_liberal = gateway.conntrack.tcp_be_liberal;
   snapshot->pinned_neighbors = next_pinned_;
   snapshot->snat_first = gateway.snat.port_range.first;
   snapshot->snat_last = gateway.snat.port_range.last;

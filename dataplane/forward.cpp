@@ -27,7 +27,17 @@ nat::TcpSegment segment_of(const net::Packet& packet) {
   const uint8_t* const tcp = packet.l4_header();
   const auto header = static_cast<uint32_t>(tcp[12] >> 4) * 4;
   const uint32_t carried = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
-  return {tcp[13], net::load_be32(tcp + 4), net::load_be32(tcp + 8), carried > header ? carried - header : 0};
+  nat::TcpSegment segment;
+  segment.flags = tcp[13];
+  segment.seq = net::load_be32(tcp + 4);
+  segment.ack = net::load_be32(tcp + 8);
+  segment.length = carried > header ? carried - header : 0;
+  segment.window = net::load_be16(tcp + 14);
+  if (header > net::tcp_header_length && packet.contiguous(packet.l4) >= header) {
+    segment.options = tcp + net::tcp_header_length;
+    segment.options_length = static_cast<uint8_t>(header - net::tcp_header_length);
+  }
+  return segment;
 }
 
 // The service that this original direction came to, if its address is still one.
@@ -74,7 +84,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
   bool close_after = false;
-  if (!nat::is_quiet(flow, tcp_flags)) [[unlikely]] {
+  if (tcp || !nat::is_quiet(flow, tcp_flags)) {
     // SVC-92: who begins anew is not sent to an endpoint that is gone.
     if (tcp && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn && nat::direction_of(id) == nat::Direction::Original &&
         lost_endpoint(table, nat::connection_of(id), *context_.snapshot)) {
@@ -83,7 +93,9 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
     }
     const nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
     if (tcp || packet.protocol != net::protocol::tcp) {
-      switch (table.track(id, segment, context_.snapshot->timeouts, context_.now)) {
+      // How long a segment in fragments is nobody knows yet.
+      if (tcp && packet.fragment == FragmentKind::First) table.be_liberal(nat::connection_of(id));
+      switch (table.track(id, segment, context_.snapshot->timeouts, context_.now, context_.snapshot->tcp_be_liberal)) {
         case nat::TrackAction::Pass:
           break;
         case nat::TrackAction::Invalid:

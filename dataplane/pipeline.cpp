@@ -43,6 +43,12 @@ bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   return type >= net::icmpv6::router_solicitation && type <= net::icmpv6::redirect;
 }
 
+// Not the first of its connection.
+bool continues_connection(const net::Packet& packet) {
+  return packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
+         nat::tcp_event(packet.l4_header()[13]) != nat::TcpEvent::Syn;
+}
+
 }  // namespace
 
 Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections)
@@ -556,7 +562,9 @@ void Pipeline::run(FlowBurst<F>& burst) {
   net::Burst<uint8_t> misses;
   if (without_flows_ && only_plain_) {
     for (size_t i = 0; i < burst.size(); ++i) misses.push(static_cast<uint8_t>(i));
-    return forward_misses(burst, misses);
+    forward_misses(burst, misses);
+    if (!openings<F>().empty()) open_waiting<F>();
+    return;
   }
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId ids[net::burst_size];
@@ -581,11 +589,12 @@ void Pipeline::run(FlowBurst<F>& burst) {
       hand_over(packet, table.flow(ids[i]).route, HandoffKind::OwnerByStub);
     } else {
       ++hits;
-      if (!forward_plain(packet, table.flow(ids[i]))) forward_flow(packet, ids[i]);
+      if (!forward_plain_flow(packet, ids[i])) forward_flow(packet, ids[i]);
     }
   }
   context_.counters.add(Event::FlowHits, hits);
   if (!misses.empty()) forward_misses(burst, misses);
+  if (!openings<F>().empty()) open_waiting<F>();
 }
 
 template <class F>
@@ -595,8 +604,6 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   NextHopId hops[net::burst_size];
   for (size_t i = 0; i < misses.size(); ++i) destinations[i] = burst[misses[i]].key.dst;
   context_.tables.fib->lookup(destinations, hops, static_cast<unsigned>(misses.size()));
-  const nat::Conntrack<F>& table = connections_.of<F>();
-  const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool transit_only = tables.endpoints->empty();
@@ -605,10 +612,11 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
     if (may_be_transit && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) [[likely]]
       continue;
     ensure_hash(packet);
-    if (table.counters().inserted != inserted) [[unlikely]] {
-      // Another packet of this burst may have opened this flow.
-      const nat::FlowId id = table.find(packet.key, packet.hash);
-      if (id != nat::no_flow && !table.is_stub(id)) {
+    if (!openings<F>().empty() && continues_connection(packet)) [[unlikely]] {
+      // The flow it is looking for may be among those that wait.
+      open_waiting<F>();
+      const nat::FlowId id = connections_.of<F>().find(packet.key, packet.hash);
+      if (id != nat::no_flow && !connections_.of<F>().is_stub(id)) {
         forward_flow(packet, id);
         continue;
       }
@@ -621,13 +629,21 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
 
 // A packet that changes nothing about its flow, whose route and neighbour are the ones of last time.
 template <class F>
-inline bool Pipeline::forward_plain(FlowPacket<F>& packet, nat::Flow<F>& flow) {
+inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) {
   if (!packet.plain) return false;
+  nat::Conntrack<F>& table = connections_.of<F>();
+  nat::Flow<F>& flow = table.flow(id);
   uint8_t* const l3 = packet.l3_header();
   const uint8_t tcp_flags = packet.l4_header()[13];
   if (!nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
+  if (packet.protocol == net::protocol::tcp) {
+    const auto l4_length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
+    if (!nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), packet.l4_header(),
+                             l4_length))
+      return false;
+  }
   nat::account(flow, packet.l3_length, context_.now);
   if ((flow.flags & nat::flow_flag::translated) != 0) nat::apply(flow.rewrite, l3, packet.l4_header(), packet.protocol);
   decrement_ttl<F>(l3);

@@ -81,6 +81,7 @@ struct Snapshot {
   nat::ProxySettings proxy;
   nat::Timeouts timeouts;
   bool tcp_loose = true;
+  bool tcp_be_liberal = false;
   uint32_t pinned_neighbors = 0;  // NeighborTable indices below this may be live
   uint16_t snat_first = 32768;    // host byte order
   uint16_t snat_last = 65535;

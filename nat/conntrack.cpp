@@ -86,7 +86,8 @@ std::unique_ptr<Conntrack<F>> Conntrack<F>::create(const Sizing& sizing, Millis 
   constexpr uint32_t limit = uint32_t{1} << 30;
   if (sizing.connections == 0 || sizing.connections > limit || sizing.stubs > limit) return nullptr;
   std::unique_ptr<Conntrack> table(new (std::nothrow) Conntrack(sizing, now, memory));
-  if (table == nullptr || table->buckets_ == nullptr || table->flows_ == nullptr || table->connections_ == nullptr) {
+  if (table == nullptr || table->buckets_ == nullptr || table->flows_ == nullptr || table->connections_ == nullptr ||
+      table->windows_ == nullptr) {
     return nullptr;
   }
   return table;
@@ -101,6 +102,7 @@ Conntrack<F>::Conntrack(const Sizing& sizing, Millis now, const Memory& memory)
       flows_(allocate<Flow<F>>(uint64_t{2} * sizing.connections + sizing.stubs)),
       first_stub_(2 * sizing.connections),
       connections_(allocate<Connection>(sizing.connections)),
+      windows_(allocate<TcpWindows>(sizing.connections)),
       used_buckets_(static_cast<uint32_t>(primary_buckets(sizing))),
       used_flows_(first_stub_),
       wheel_(connections_, now) {}
@@ -110,6 +112,7 @@ Conntrack<F>::~Conntrack() {
   release(buckets_, primary_buckets(sizing_) + overflow_buckets(sizing_));
   release(flows_, uint64_t{2} * sizing_.connections + sizing_.stubs);
   release(connections_, sizing_.connections);
+  release(windows_, sizing_.connections);
 }
 
 template <class F>
@@ -201,6 +204,7 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
   connection.created = now;
   connection.hash_low[0] = static_cast<uint32_t>(original_hash);
   connection.hash_low[1] = static_cast<uint32_t>(reply_hash);
+  if (connection.protocol == net::protocol::tcp) windows_[id] = TcpWindows{};
   link(id, Standing::Unassured);
   wheel_.arm(id, now + first_look);
 
@@ -211,13 +215,56 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
   return {OpenStatus::Ok, first};
 }
 
+// The window check of section 5.3 and what CT-14 says of RSTs, around the change of state.
 template <class F>
-TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now) {
+TrackAction Conntrack<F>::track_tcp(FlowId id, const TcpSegment& segment, bool liberal) {
+  Connection& connection = connections_[connection_of(id)];
+  TcpWindows& windows = windows_[connection_of(id)];
+  const Direction direction = direction_of(id);
+  const TcpEvent event = tcp_event(segment.flags);
+  const TcpState old = connection.tcp_state;
+  const TcpCell cell = tcp_transition(direction, event, old);
+  const bool is_reset = event == TcpEvent::Rst;
+  if (cell == TcpCell::Invalid) return TrackAction::Invalid;
+  if (cell != TcpCell::NewFlow && cell != TcpCell::Ignore &&
+      !(is_reset && answers_ignored_segment(connection, segment))) {
+    // A connection that is closed already has nothing left to end.
+    const bool can_end = is_reset && old != TcpState::Close;
+    const bool opening =
+        old == TcpState::None || old == TcpState::SynSent || old == TcpState::SynRecv || old == TcpState::SynSent2;
+    if (can_end && !(opening && segment.seq == 0) && is_stale_reset(windows, direction, segment.seq)) {
+      return TrackAction::Invalid;
+    }
+    liberal = liberal || (connection.flags & connection_flag::liberal) != 0;
+    const bool exact = is_exact_reset(windows, direction, segment.seq);
+    const WindowVerdict verdict = check_window(windows, direction, segment, opening);
+    if (verdict == WindowVerdict::Invalid && (is_reset || !liberal)) return TrackAction::Invalid;
+    if (verdict == WindowVerdict::Outside && !liberal) return TrackAction::Pass;
+    if (can_end && old == TcpState::Established && !exact) {
+      connection.flags |= connection_flag::doubtful;
+      return TrackAction::Pass;
+    }
+  }
+  const TcpStep done = step(connection, direction, segment);
+  if (done.action == TrackAction::Invalid || done.action == TrackAction::Reopen) return done.action;
+  connection.flags &= static_cast<uint8_t>(~connection_flag::doubtful);
+  if (old == TcpState::None && done.next == TcpState::Established) connection.flags |= connection_flag::liberal;
+  // The ends agreed on a younger connection (CT-5), of which the client's SYN was not kept.
+  if (cell == TcpCell::Ignore && done.next != old) {
+    windows = {};
+    connection.flags |= connection_flag::liberal;
+  }
+  return done.action;
+}
+
+template <class F>
+TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now,
+                                bool liberal) {
   const ConnectionId connection_id = connection_of(id);
   Connection& connection = connections_[connection_id];
   TrackAction action = TrackAction::Pass;
   if (connection.protocol == net::protocol::tcp) {
-    action = step(connection, direction_of(id), segment).action;
+    action = track_tcp(id, segment, liberal);
     if (action == TrackAction::Invalid || action == TrackAction::Reopen) return action;
   } else {
     track_stateless(connection, direction_of(id), now);
@@ -233,7 +280,7 @@ TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Time
 
 template <class F>
 void Conntrack<F>::refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now) {
-  const Millis deadline = now + std::min(timeout_of(connections_[id], timeouts), max_timeout);
+  const Millis deadline = now + std::min(timeout(id, timeouts), next_look(id, timeouts));
   if (millis_between(deadline, connections_[id].deadline) > 0) wheel_.arm(id, deadline);
 }
 
@@ -246,7 +293,9 @@ void Conntrack<F>::settle(ConnectionId id) {
   bool reply = false;
   bool original = false;
   if (connection.protocol == net::protocol::tcp) {
-    reply = original = assured && connection.tcp_state == TcpState::Established && !has_ignored_segment(connection);
+    const bool doubtful = (connection.flags & connection_flag::doubtful) != 0;
+    reply = original =
+        assured && connection.tcp_state == TcpState::Established && !doubtful && !has_ignored_segment(connection);
   } else {
     reply = assured || (replied && is_echo(connection.protocol));
     original = reply || !replied;

@@ -125,8 +125,14 @@ class Conntrack {
                             Millis now);
 
   // What a packet that is not quiet (tcp_state.h) does to its connection: state, replied, assured, timers and
-  // `settled`. `segment` is read for TCP only. Call account() afterwards unless the answer is Invalid or Reopen.
-  [[nodiscard]] TrackAction track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now);
+  // `settled`. `segment` is read for TCP only; with `liberal` only its RSTs must lie within the window (CT-13). Call
+  // account() afterwards unless the answer is Invalid or Reopen.
+  [[nodiscard]] TrackAction track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now,
+                                  bool liberal = false);
+  // From now on numbers outside the window pass: part of what this connection sends is not seen, or cannot be read.
+  void be_liberal(ConnectionId id) { connections_[id].flags |= connection_flag::liberal; }
+  // What track() looks at before it lets a segment pass; for advance_window.
+  [[nodiscard]] TcpWindows& windows(ConnectionId id) { return windows_[id]; }
 
   // Brings the timer forward if the timeouts are shorter than when it was set (CT-2).
   void refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now);
@@ -204,6 +210,8 @@ class Conntrack {
   [[nodiscard]] static SlotMask match(const Bucket& bucket, uint16_t tag);
   [[nodiscard]] static bool same_key(const Key& a, const Key& b);
   void prefetch_flow(FlowId id) const;
+  // Everything closing it touches, and the one behind it in its standing. Reads the Connection.
+  void prefetch_record(ConnectionId id) const;
 
   void insert(FlowId id, uint16_t tag, uint32_t hash_low);
   void erase(FlowId id, uint32_t hash_low);
@@ -214,8 +222,15 @@ class Conntrack {
   void unlink(const Connection& connection);
   void settle(ConnectionId id);
 
+  [[nodiscard]] TrackAction track_tcp(FlowId id, const TcpSegment& segment, bool liberal);
+
   // Since the later of the two directions' last packets.
   [[nodiscard]] uint32_t idle_time(ConnectionId id, Millis now) const;
+  // After how much of it the connection is forgotten.
+  [[nodiscard]] uint32_t timeout(ConnectionId id, const Timeouts& timeouts) const;
+  // In at most how much time to look again: segments of established connections come and go without a word, so what
+  // is unacknowledged is found by looking.
+  [[nodiscard]] uint32_t next_look(ConnectionId id, const Timeouts& timeouts) const;
 
   Sizing sizing_;
   Memory memory_;
@@ -224,6 +239,7 @@ class Conntrack {
   Flow<F>* flows_;   // two per connection, then stubs
   FlowId first_stub_;
   Connection* connections_;
+  TcpWindows* windows_;  // by connection
 
   // Records below these numbers were in use at least once; the free ones among them form the free lists.
   ConnectionId used_connections_ = 0;
@@ -292,6 +308,15 @@ template <class F>
 }
 
 template <class F>
+inline void Conntrack<F>::prefetch_record(ConnectionId id) const {
+  const Connection& connection = connections_[id];
+  for (const uint32_t hash : connection.hash_low) prefetch(hash);
+  prefetch_flow(flow_id(id, Direction::Original));
+  prefetch_flow(flow_id(id, Direction::Reply));
+  if (connection.standing_next != no_connection) _mm_prefetch(&connections_[connection.standing_next], _MM_HINT_T0);
+}
+
+template <class F>
 inline FlowId Conntrack<F>::find(const Key& key, uint64_t hash) const {
   const uint16_t tag = tag_of(key, hash);
   for (const Bucket* bucket = &buckets_[hash & bucket_mask_];; bucket = &buckets_[bucket->next]) {
@@ -316,6 +341,7 @@ void Conntrack<F>::find_bulk(const P* packets, size_t count, FlowId* out) const 
     if (slots != 0) [[likely]] {
       const FlowId id = bucket.flows[first_slot(slots)];
       prefetch_flow(id);
+      if (packets[i].key.protocol == net::protocol::tcp) _mm_prefetch(&windows_[connection_of(id)], _MM_HINT_T0);
       out[i] = id;
     } else if (bucket.next == 0) {
       out[i] = no_flow;
@@ -345,20 +371,48 @@ inline uint32_t Conntrack<F>::idle_time(ConnectionId id, Millis now) const {
 }
 
 template <class F>
+inline uint32_t Conntrack<F>::timeout(ConnectionId id, const Timeouts& timeouts) const {
+  const Connection& connection = connections_[id];
+  const uint32_t keep = std::min(timeout_of(connection, timeouts), max_timeout);
+  const bool waits = connection.tcp_state == TcpState::Established && keep > timeouts.tcp_unacknowledged &&
+                     windows_[id].has_unacknowledged();
+  return waits ? timeouts.tcp_unacknowledged : keep;
+}
+
+template <class F>
+inline uint32_t Conntrack<F>::next_look(ConnectionId id, const Timeouts& timeouts) const {
+  return connections_[id].tcp_state == TcpState::Established ? std::min(timeouts.tcp_unacknowledged, max_timeout)
+                                                             : max_timeout;
+}
+
+template <class F>
 template <class Fn>
 unsigned Conntrack<F>::expire(Millis now, const Timeouts& timeouts, unsigned budget, Fn&& before_close) {
   unsigned closed = 0;
-  wheel_.advance(now, budget, [&](ConnectionId id) {
-    const uint32_t timeout = std::min(timeout_of(connections_[id], timeouts), max_timeout);
-    const uint32_t idle = idle_time(id, now);
-    if (idle < timeout) {
-      wheel_.arm(id, now + (timeout - idle));
-      return;
+  // The wheel gives a batch of names first, so that their lines come from memory side by side.
+  ConnectionId due[32];
+  unsigned count = 0;
+  const auto look = [&] {
+    for (unsigned i = 0; i < count; ++i) {
+      const ConnectionId id = due[i];
+      const uint32_t keep = timeout(id, timeouts);
+      const uint32_t idle = idle_time(id, now);
+      if (idle < keep) {
+        wheel_.arm(id, now + std::min(keep - idle, next_look(id, timeouts)));
+        continue;
+      }
+      before_close(id);
+      close(id);
+      ++closed;
     }
-    before_close(id);
-    close(id);
-    ++closed;
+    count = 0;
+  };
+  wheel_.advance(now, budget, [&](ConnectionId id) {
+    prefetch_record(id);
+    due[count++] = id;
+    if (count == std::size(due)) look();
   });
+  look();
   return closed;
 }
 
@@ -370,6 +424,8 @@ bool Conntrack<F>::evict(Fn&& before_close) {
   before_close(victim);
   close(victim);
   ++counters_.early_drop;
+  // Who evicts once will do it again.
+  if (const ConnectionId next = find_victim(); next != no_connection) prefetch_record(next);
   return true;
 }
 

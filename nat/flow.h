@@ -102,6 +102,8 @@ namespace connection_flag {
 inline constexpr uint8_t assured = 1;      // CT-9; set by tracking only
 inline constexpr uint8_t replied = 2;      // a packet of the reply direction was seen
 inline constexpr uint8_t masqueraded = 4;  // the original direction's source was translated
+inline constexpr uint8_t liberal = 8;      // TCP numbers outside the window pass: its beginning was not seen whole
+inline constexpr uint8_t doubtful = 16;    // the last segment was a RST that may not be of this connection (CT-14)
 inline constexpr uint8_t live = 0x80;      // between open and close; set by Conntrack only
 }  // namespace connection_flag
 

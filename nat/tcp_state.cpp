@@ -109,6 +109,10 @@ TcpCell tcp_transition(Direction direction, TcpEvent event, TcpState state) {
 
 bool has_ignored_segment(const Connection& connection) { return (connection.last_tcp_event & ignored_mask) != 0; }
 
+bool answers_ignored_segment(const Connection& connection, const TcpSegment& reset) {
+  return (connection.last_tcp_event & ignored_mask) == ignored_other && reset.seq == connection.ignored_seq;
+}
+
 TcpStep step(Connection& connection, Direction direction, const TcpSegment& segment) {
   const TcpEvent event = tcp_event(segment.flags);
   const TcpState old = connection.tcp_state;

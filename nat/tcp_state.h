@@ -10,8 +10,8 @@
 //   NewFlow  the connection is over and its key is being used again: forget it, then treat the segment as the
 //            first of a new flow, with a new choice of endpoint (CT-4). The two states with such cells are
 //            reached only by FINs or a RST, which is CT-4's condition.
-// Sequence numbers are looked at only for CT-5; the window check of section 5.3 is a step of its own, in front
-// of this one.
+// Sequence numbers are looked at only for CT-5 and for RSTs; the window check of section 5.3 is a step of its own
+// (tcp_window.h), in front of the change of state: Conntrack::track does both.
 //
 // On the way: `replied` with the first segment of the reply direction, unless it is a RST, which ends the
 // connection at once (CT-8); `assured` when the handshake's ACK arrives or a connection picked up in the middle
@@ -22,6 +22,7 @@
 
 #include "dataplane/net/headers.h"
 #include "nat/flow.h"
+#include "nat/tcp_window.h"
 
 namespace sluice::nat {
 
@@ -50,14 +51,6 @@ enum class TcpCell : uint8_t {
 [[nodiscard]] TcpEvent tcp_event(uint8_t tcp_flags);
 [[nodiscard]] TcpCell tcp_transition(Direction direction, TcpEvent event, TcpState state);
 
-// What tracking reads of a segment. Host byte order.
-struct TcpSegment {
-  uint8_t flags = 0;  // net::tcp_flag
-  uint32_t seq = 0;
-  uint32_t ack = 0;
-  uint32_t length = 0;  // bytes of payload
-};
-
 enum class TrackAction : uint8_t {
   Pass,
   Invalid,  // drop; nothing was changed
@@ -83,6 +76,8 @@ struct TcpStep {
 
 // An ignored segment that later ones are compared with is being remembered.
 [[nodiscard]] bool has_ignored_segment(const Connection& connection);
+// The RST is the answer to an ACK of the other end that was let through (CT-5, RFC 5961): wherever its number lies.
+[[nodiscard]] bool answers_ignored_segment(const Connection& connection, const TcpSegment& reset);
 
 // Data or an acknowledgement: ACK, with or without PSH, ECE, CWR.
 [[nodiscard]] constexpr bool is_plain_ack(uint8_t tcp_flags) {

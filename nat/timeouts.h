@@ -16,7 +16,8 @@ struct Timeouts {
   // By TcpState. None: a TCP connection before its first packet was tracked.
   std::array<uint32_t, tcp_state_count> tcp{120'000,   120'000, 60'000,  86'400'000, 120'000,
                                             3'600'000, 30'000,  120'000, 10'000,     120'000};
-  uint32_t tcp_unreplied = 300'000;  // cap for an established connection without a reply (CT-7)
+  uint32_t tcp_unreplied = 300'000;       // cap for an established connection without a reply (CT-7)
+  uint32_t tcp_unacknowledged = 300'000;  // cap for one in which something sent was not acknowledged
   uint32_t udp = 30'000;
   uint32_t udp_stream = 120'000;  // reply seen and older than 2 s
   uint32_t icmp = 30'000;         // ICMP and ICMPv6 queries
@@ -52,6 +53,7 @@ inline constexpr uint32_t stream_age = 2'000;
   switch (connection.protocol) {
     case net::protocol::tcp: {
       const uint32_t by_state = timeouts.of(connection.tcp_state);
+      if ((connection.flags & connection_flag::doubtful) != 0) return std::min(by_state, timeouts.of(TcpState::Close));
       const bool replied = (connection.flags & connection_flag::replied) != 0;
       return connection.tcp_state == TcpState::Established && !replied ? std::min(by_state, timeouts.tcp_unreplied)
                                                                        : by_state;

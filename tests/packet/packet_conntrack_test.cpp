@@ -1,6 +1,7 @@
 // Connections over time: states of TCP, timeouts, a full table, changes of configuration under way.
 #include <gtest/gtest.h>
 
+#include "encap/vxlan.h"
 #include "tests/packet/documents.h"
 #include "tests/packet/rig.h"
 
@@ -303,6 +304,26 @@ TEST_P(Connections, UPDATE_TwoHundredChangesUnderTraffic) {
     }
   }
   EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Connections, CT21_WhatThePortFoundDamagedOpensNothing) {
+  rig().set_receive_flags(RTE_MBUF_F_RX_L4_CKSUM_BAD);
+  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "S")), "");
+  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "");
+  EXPECT_EQ(rig().drops(), "l4_bad_checksum 2");
+  EXPECT_EQ(rig().flows(), 0u);
+  rig().set_receive_flags(0);
+  EXPECT_EQ(connect(a_client), "10.246.1.20:8080");
+}
+
+// Only the inner packet has a connection.
+TEST_P(Connections, CT33_OuterPacketsOfTunnelsAreNotTracked) {
+  VxlanOptions to_us;
+  to_us.inner_destination = encap::vtep_mac("gw");
+  const Bytes inner = udp("10.244.34.5:1000", "10.96.0.10:53").bytes();
+  EXPECT_NE(rig().send("b", vxlan("192.168.0.11", "192.168.0.1", inner, to_us)), "");
+  EXPECT_NE(rig().send("b", ipip("192.168.0.12", "192.168.0.1", udp("10.245.40.5:1000", "10.96.0.10:53").bytes())), "");
+  EXPECT_EQ(rig().flows(), 2u);
 }
 
 SLUICE_WITH_WORKERS(Connections);

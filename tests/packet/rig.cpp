@@ -185,6 +185,7 @@ rte_mbuf* Rig::make_frame(const Bytes& frame, const std::vector<size_t>& cuts) {
     if (first == nullptr) first = mbuf;
     at = end;
   }
+  if (first != nullptr) first->ol_flags |= receive_flags_;
   return first;
 }
 

@@ -53,6 +53,8 @@ class Rig {
   std::string send_frame(const std::string& port, const Bytes& frame);
   std::string send_frames(const std::string& port, const std::vector<Bytes>& frames);
   std::string run();
+  // What the port's driver says of the frames that come now: RTE_MBUF_F_RX_... flags.
+  void set_receive_flags(uint64_t flags) { receive_flags_ = flags; }
   // Moves the clock, then runs; long times in steps, as timers are many small turns.
   std::string advance(nat::Millis milliseconds);
 
@@ -79,6 +81,7 @@ class Rig {
   control::ServiceCompiler services_;
   std::unique_ptr<control::Deployment> deployment_;
   std::function<void()> between_;
+  uint64_t receive_flags_ = 0;
   std::vector<View> out_;
   std::string announcements_;
   std::array<uint64_t, net::drop_reason_count> seen_drops_{};

@@ -67,7 +67,7 @@ TEST(ConfigGateway, EveryField) {
                 "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c"},
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
-      "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
+      "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "tcpUnacknowledged": "13s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
       "generic": "12s"}},
     "icmp": {"errorRatePerSecond": 5, "errorSource": "original"}})");
   Gateway expected;
@@ -134,7 +134,7 @@ TEST(ConfigGateway, EveryField) {
                       EcnMode::Compatibility,
                       {prefix("192.168.9.0/24")},
                       mac("02:00:00:00:00:0c")};
-  expected.conntrack = {4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 9s, 10s, 11s, 12s}};
+  expected.conntrack = {4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s}};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
 }

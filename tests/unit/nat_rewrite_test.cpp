@@ -265,7 +265,7 @@ TEST_P(RewriteOf, FRAG1_LaterFragmentsChangeOnlyInTheIpHeader) {
   EXPECT_EQ(net::IpHeader<V4>::destination(packet.l3()), rewrite.dst);
 }
 
-TEST(Rewrite, CSUM2_UdpWithoutChecksumStaysWithout) {
+TEST(Rewrite, CT36_CSUM2_UdpWithoutChecksumStaysWithout) {
   Source source(1);
   Bytes<V4> packet = source.packet<V4>(protocol::udp, 0, 33);
   store<uint16_t>(packet.l4() + 6, 0);

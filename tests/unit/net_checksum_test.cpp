@@ -135,7 +135,7 @@ TEST(ChecksumDelta, ThereAndBackIsTheSameChecksum) {
 }
 
 // CSUM-2.
-TEST(UdpChecksum, ZeroMeansNoneAndStaysZero) {
+TEST(UdpChecksum, CT36_CSUM2_ZeroMeansNoneAndStaysZero) {
   EXPECT_EQ(apply_udp(ChecksumDelta{}.replace16(wire(0x5555), wire(0x3285)), 0), 0);
 }
 

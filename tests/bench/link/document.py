@@ -55,7 +55,7 @@ def write_plots(folder: Path, results: Results) -> dict[str, str]:
 def head(results: Results) -> str:
     rounds = max((run.round for run in results.runs), default=-1) + 1
     facts = {**results.machine, "measured": results.started, "rounds": str(rounds),
-             "command": f"`{shlex.join(results.command)}`"}
+             "command": f"`{shlex.join(results.command)}`".replace(" ';' ", "`, `")}
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items() if fact)])
 
 

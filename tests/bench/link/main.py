@@ -61,7 +61,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--systems", default="")
     parser.add_argument("--repeat", type=int)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, action="append", default=[])
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--no-document", dest="document", action="store_false")
     parser.add_argument("--no-inprocess", dest="inprocess", action="store_false")
@@ -98,9 +98,9 @@ def main(words: list[str]) -> int:
         for scenario in catalogue():
             say(f"{scenario.name:24} {scenario.title}" + ("  (quick)" if scenario.quick else ""))
         return 0
-    folder = arguments.json or BUILD / "bench-results"
+    folders = arguments.json or [BUILD / "bench-results"]
     if arguments.what == "report":
-        document.refresh(PROJECT, results.load(folder))
+        document.refresh(PROJECT, results.load(*folders))
         return 0
     scenarios = chosen_scenarios(arguments)
     require_everything(scenarios)
@@ -112,7 +112,7 @@ def main(words: list[str]) -> int:
             raise Refusal("another benchmark is running on this machine: wait for its end") from None
         clean()
         try:
-            return measure(arguments, scenarios, folder)
+            return measure(arguments, scenarios, folders[-1])
         finally:
             clean()
 

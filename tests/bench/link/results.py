@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import time
@@ -103,5 +104,21 @@ class Results:
         return bool(runs) and 2 * sum(bool(run.figures["generator_limited"]) for run in runs) > len(runs)
 
 
-def load(folder: Path) -> Results:
-    return Results(json.loads((folder / FILE).read_text()))
+def load(*folders: Path) -> Results:
+    """Of several runs, each scenario is taken from the last one that measured it; what the runs do not share is told."""
+    contents = [json.loads((folder / FILE).read_text()) for folder in folders]
+    return Results(functools.reduce(joined, contents))
+
+
+def joined(older: Json, newer: Json) -> Json:
+    measured_again = {run["scenario"] for run in newer["runs"]}
+
+    def both(key: str) -> str:
+        one, other = older["machine"].get(key, ""), newer["machine"].get(key, "")
+        return one if one == other else "; ".join(filter(None, (one, other)))
+    return {"machine": {key: both(key) for key in older["machine"] | newer["machine"]},
+            "command": [*older["command"], ";", *newer["command"]],
+            "started": f"{older['started']}; {newer['started']}",
+            "unsupported": older["unsupported"] | newer["unsupported"],
+            "inprocess": newer.get("inprocess") or older.get("inprocess"),
+            "runs": [run for run in older["runs"] if run["scenario"] not in measured_again] + newer["runs"]}

@@ -1,0 +1,106 @@
+// The TCP window check (specification section 5.3) on the way through the router: a connection to a service, both ways.
+#include <gtest/gtest.h>
+
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+class Window : public RigTest {
+ protected:
+  void load(const std::string& more = "") {
+    ServiceSpec spec{.name = "web", .cluster_ips = {"10.96.0.10", "fd00:10:96::10"}, .ports = {"TCP 80 8080"}};
+    spec.endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"};
+    rig().load(list({gateway(more), cluster(), service(spec)}));
+  }
+  struct Side {
+    std::string client;
+    std::string frontend;
+    std::string backend;
+  };
+  Side v4() const { return {"10.246.1.5:1000", "10.96.0.10:80", "10.246.1.20:8080"}; }
+  Side v6() const { return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "[fd00:10:246::20]:8080"}; }
+
+  // Numbers of the client begin at 101, of the server at 501.
+  void connect(const Side& side) {
+    ASSERT_NE(rig().send("b", tcp(side.client, side.frontend, "S").with_seq(100, 0)), "");
+    ASSERT_NE(rig().send("b", tcp(side.backend, side.client, "SA").with_seq(500, 101)), "");
+    ASSERT_NE(rig().send("b", tcp(side.client, side.frontend, "A").with_seq(101, 501)), "");
+  }
+  bool passes(const Ip& packet) {
+    const bool passed = !rig().send("b", packet).empty();
+    if (!passed) {
+      EXPECT_EQ(rig().drops(), "conntrack_invalid 1");
+    }
+    return passed;
+  }
+  Ip request(const Side& side, const char* flags, uint32_t seq, uint32_t ack, size_t size = 0) {
+    return tcp(side.client, side.frontend, flags).with_seq(seq, ack).with_payload(size);
+  }
+  Ip answer(const Side& side, const char* flags, uint32_t seq, uint32_t ack, size_t size = 0) {
+    return tcp(side.backend, side.client, flags).with_seq(seq, ack).with_payload(size);
+  }
+};
+
+TEST_P(Window, CT10_CT20_SegmentsOutsideTheWindowAreDropped) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_TRUE(passes(request(side, "PA", 101, 501, 100)));
+    EXPECT_TRUE(passes(answer(side, "A", 501, 201)));
+    EXPECT_FALSE(passes(request(side, "PA", 201 + 70'000, 501, 100))) << "behind the window";
+    EXPECT_FALSE(passes(request(side, "A", 201, 502))) << "acknowledges what was not sent";
+    EXPECT_FALSE(passes(answer(side, "A", 501, 202)));
+    EXPECT_TRUE(passes(answer(side, "PA", 501, 201, 1000)));
+    EXPECT_TRUE(passes(request(side, "A", 201, 1501)));
+  }
+}
+
+TEST_P(Window, CT14_ResetsThatDoNotFit) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_TRUE(passes(answer(side, "PA", 501, 101, 1000)));
+    EXPECT_TRUE(passes(request(side, "A", 101, 1501)));
+    for (const uint32_t seq : {0U, 542U, 1'000'000U}) EXPECT_FALSE(passes(answer(side, "R", seq, 0))) << seq;
+    EXPECT_TRUE(passes(request(side, "PA", 101, 1501, 10))) << "still established";
+    EXPECT_TRUE(passes(answer(side, "R", 1501, 0)));
+    EXPECT_TRUE(passes(request(side, "S", 9000, 0))) << "CT-4: over, so this opens a new one";
+  }
+}
+
+TEST_P(Window, CT16_WhatWasAcknowledgedAlreadyPasses) {
+  load();
+  connect(v4());
+  for (uint32_t at = 101; at < 100'000; at += 1000) {
+    ASSERT_TRUE(passes(request(v4(), "A", at, 501, 1000)));
+    ASSERT_TRUE(passes(answer(v4(), "A", 501, at + 1000)));
+  }
+  EXPECT_TRUE(passes(request(v4(), "A", 101, 501, 1000)));
+  EXPECT_TRUE(passes(answer(v4(), "A", 501, 5000))) << "overtaken";
+}
+
+TEST_P(Window, CT13_Liberal) {
+  load(R"("conntrack":{"tcpBeLiberal":true})");
+  connect(v4());
+  EXPECT_TRUE(passes(request(v4(), "PA", 101 + 900'000, 501, 100)));
+  EXPECT_TRUE(passes(request(v4(), "A", 101, 77'000)));
+  EXPECT_FALSE(passes(request(v4(), "R", 101 + 900'000, 0)));
+}
+
+// Only the first fragment has numbers, and of how much data nobody knows.
+TEST_P(Window, CT32_SegmentsInFragments) {
+  load();
+  connect(v4());
+  const Bytes whole = request(v4(), "PA", 101, 501, 3000).with_id(7).bytes();
+  for (const Bytes& part : fragments(whole, 1480)) EXPECT_NE(rig().send("b", part), "");
+  EXPECT_TRUE(passes(answer(v4(), "A", 501, 3101))) << "more than the first fragment carried";
+}
+
+SLUICE_WITH_WORKERS(Window);
+
+}  // namespace
+}  // namespace sluice::packet_test
