@@ -17,6 +17,15 @@ constexpr const char* routes = R"("routes":[
   {"destination":"2001:db8:beef::/64","type":"prohibit"},
   {"destination":"198.18.0.0/16","nextHops":[{"via":"192.168.0.11"},{"via":"192.168.0.12"}]}])";
 
+class Unconfigured : public RigTest {};
+
+TEST_P(Unconfigured, PIPE4_ForwardsNothing) {
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5000", "192.168.0.13:53")), "");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5000", "10.96.0.10:53")), "");
+  rig().load(list({gateway(routes), cluster()}));
+  EXPECT_NE(rig().send("a", udp("192.0.2.10:5000", "192.168.0.13:53")), "");
+}
+
 class Forwarding : public RigTest {
  protected:
   void SetUp() override {
@@ -312,6 +321,7 @@ TEST_P(Forwarding, LOCAL_WhatIsSentToTheRouter) {
   EXPECT_EQ(rig().drops(), "icmp_bad_checksum 1");
 }
 
+SLUICE_WITH_WORKERS(Unconfigured);
 SLUICE_WITH_WORKERS(Forwarding);
 SLUICE_WITH_WORKERS(ForwardingMtu);
 
