@@ -11,7 +11,8 @@ Every neighbour is static: address resolution is no part of the model.
 
 import copy
 
-from tables import Net, vtep_mac
+from routing import Net
+from tables import vtep_mac
 from wire import addr
 
 GATEWAY = ("GatewayConfiguration", "", "default")

@@ -8,6 +8,7 @@ from collections import deque
 import cluster
 import play
 import traffic
+import world as places
 
 TIME_STEP = 10_000  # all timeouts (cluster.py) end in the middle between two
 CONVERSATIONS = 60
@@ -21,7 +22,7 @@ class Failure(Exception):
 def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
     """One run; what happened how often. Raises Failure."""
     chance = random.Random(seed)
-    world = traffic.World(chance, cluster.Cluster(chance), workers)
+    world = places.World(chance, cluster.Cluster(chance), workers)
     game = play.Play(router, world.cluster.objects, workers, seed + 1)
     world.pool_nets = game.tables.pool_nets
     before = dict(game.objects)  # configuration before the steps in `history`
@@ -97,7 +98,7 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
         ports = {port for key in game.unsure for port in (key[2], key[4])}
         game.unsure.clear()
         for each in world.live:
-            each.done = each.done or (ports and getattr(each, "port", None) in ports)
+            each.done = each.done or getattr(each, "port", None) in ports
         world.live = [each for each in world.live if not each.done]
         if chance.random() < 1 / 4:
             step(("time", TIME_STEP * chance.choice([1, 1, 1, 1, 2, 3, 7])))

@@ -9,7 +9,8 @@ import pytest
 import compare
 import wire
 from cluster import Cluster, key_of
-from reference import Arrived, Model
+from ingress import Arrived
+from reference import Model
 from router import Router
 from tables import Tables
 
