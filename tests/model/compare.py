@@ -7,6 +7,7 @@ from collections import deque
 
 import cluster
 import play
+import strays
 import traffic
 import world as places
 
@@ -82,11 +83,15 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
             conversation.name = names
             world.live.append(conversation)
         chosen = chance.sample(world.live, CONVERSATIONS // 2)
+        # Errors are not in one burst with what they may be about: workers would be free to take either first.
+        errors = [each for each in chosen if isinstance(each, strays.ErrorMessage)]
+        others = [each for each in chosen if not isinstance(each, strays.ErrorMessage)]
         rounds = []
-        while chosen:
-            size = chance.choice([1, 1, 2, 4, 8])
-            rounds.append([(each, each.next()) for each in chosen[:size]])
-            chosen = chosen[size:]
+        for rest in (others, errors):
+            while rest:
+                size = chance.choice([1, 1, 2, 4, 8])
+                rounds.append([(each, each.next()) for each in rest[:size]])
+                rest = rest[size:]
         bursts = [[(each.name, port, frame) for each, own in sent for port, frame in own] for sent in rounds]
         for sent, deliveries in zip(rounds, several(bursts), strict=True):
             at = 0

@@ -6,6 +6,7 @@ is read back is verified: lengths, versions, checksums. Checksums are taken modu
 complement arithmetic is, so nothing here resembles the router's way to do it.
 """
 
+import functools
 import ipaddress
 import struct
 
@@ -22,6 +23,7 @@ def addr(text):
     return ipaddress.ip_address(text).packed
 
 
+@functools.lru_cache(maxsize=4096)
 def text(address):
     return str(ipaddress.ip_address(address))
 
