@@ -11,7 +11,6 @@ Every neighbour is static: address resolution is no part of the model.
 
 import copy
 
-from routing import Net
 from tables import vtep_mac
 from wire import addr
 
@@ -47,9 +46,10 @@ ROUTES = [
     {"destination": "198.51.100.0/29", "nextHops": [{"via": "192.0.2.10"}, {"via": "192.0.2.254"}]},
 ]
 TUNNELS = [
-    {"name": "one", "type": "vxlan", "remote": "192.168.0.21", "local": "192.168.0.1", "remoteMAC": "02:00:00:00:0a:01"},
+    {"name": "one", "type": "vxlan", "remote": "192.168.0.21", "local": "192.168.0.1",
+     "remoteMAC": "02:00:00:00:0a:01"},
     {"name": "two", "type": "ipip", "remote": "192.168.0.22", "local": "192.168.0.1", "mtu": 1400},
-]
+]  # fmt: skip
 
 
 def neighbor(interface, address, last):
@@ -80,7 +80,8 @@ def gateway():
         # Windows are not the model's business.
         "conntrack": {"tcpBeLiberal": True, "max": 65536, "timeouts": TIMEOUTS},
     }  # fmt: skip
-    return {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"}, "spec": spec}
+    head = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"}}
+    return {**head, "spec": spec}
 
 
 def node(name, addresses, **annotations):
@@ -92,7 +93,8 @@ def node(name, addresses, **annotations):
 
 
 def pool(name, cidr, **spec):
-    return {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": name}, "spec": {"cidr": cidr, **spec}}
+    return {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": name},
+            "spec": {"cidr": cidr, **spec}}  # fmt: skip
 
 
 def block(owner, cidr):
@@ -193,7 +195,8 @@ class Cluster:
         elif what == 3:
             self.set_ranges(spec)
         else:
-            spec["externalIPs"] = [] if spec.get("externalIPs") else self.external_ips(int(o["metadata"]["name"][3:]), spec)
+            number = int(o["metadata"]["name"][3:])
+            spec["externalIPs"] = [] if spec.get("externalIPs") else self.external_ips(number, spec)
         if spec["type"] == "ClusterIP" and not spec.get("externalIPs"):
             spec.pop("externalTrafficPolicy", None)
         return [o], []
@@ -209,9 +212,15 @@ class Cluster:
                 "externalPolicyLocalScope": ["Node", "Cluster"],
                 "nodePortAddresses": [["primary"], ["192.168.0.0/16"], ["0.0.0.0/0", "::/0"], []],
             },
-            "overlay": {"outerDF": ["Inherit", "Set", "Clear"], "dscp": ["Copy", 46], "ecn": ["Normal", "Compatibility"],
-                        "strictVxlanFlags": [False, True], "mtu": ["auto", 1400], "externalNodesCIDRs": [[], ["192.168.0.32/28"]]},
-            "snat": {"portRange": ["32768-65535", "40000-49999"], "natOutgoingExclusions": ["IPPoolsOnly", "IPPoolsAndHostIPs"]},
+            "overlay": {
+                "outerDF": ["Inherit", "Set", "Clear"], "dscp": ["Copy", 46], "ecn": ["Normal", "Compatibility"],
+                "strictVxlanFlags": [False, True], "mtu": ["auto", 1400],
+                "externalNodesCIDRs": [[], ["192.168.0.32/28"]],
+            },
+            "snat": {
+                "portRange": ["32768-65535", "40000-49999"],
+                "natOutgoingExclusions": ["IPPoolsOnly", "IPPoolsAndHostIPs"],
+            },
             "icmp": {"errorSource": ["vip", "original"]},
             "conntrack": {"tcpLoose": [True, False]},
             "": {"localNodeNames": [["gw"], ["gw", "node3"], ["gw", "node1"]]},
@@ -303,7 +312,8 @@ class Cluster:
             spec["internalTrafficPolicy"] = "Local"
         if random.random() < 0.4 and (kind != "ClusterIP" or spec.get("externalIPs")):
             spec["externalTrafficPolicy"] = "Local"
-        o = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name, "labels": {}}, "spec": spec}
+        metadata = {"namespace": "default", "name": name, "labels": {}}
+        o = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
         if random.random() < 0.03:
             o["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = "other"
         if kind == "LoadBalancer":
@@ -341,15 +351,15 @@ class Cluster:
                 e["hints"] = random.choice([{"forZones": [{"name": "a"}]}, {"forZones": [{"name": "b"}]},
                                             {"forNodes": [{"name": "gw"}], "forZones": [{"name": "a"}]}])  # fmt: skip
             endpoints.append(e)
-        ports = [{"name": p["name"], "protocol": p["protocol"], "port": p["targetPort"] + shift} for p in service["spec"]["ports"]]
+        ports = [
+            {"name": p["name"], "protocol": p["protocol"], "port": p["targetPort"] + shift}
+            for p in service["spec"]["ports"]
+        ]  # fmt: skip
         return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
                 "metadata": {"namespace": "default", "name": f"{name}-{family.lower()}-{part}",
                              "labels": {"kubernetes.io/service-name": name}},
                 "ports": ports, "endpoints": endpoints}  # fmt: skip
 
 
-POD_NETS = {owner: [Net(cidr)] for owner, cidr in
-            {"node1": "10.244.34.0/26", "node2": "10.245.40.0/26", "node3": "10.246.1.0/26", "node4": "10.244.99.0/26"}.items()}  # fmt: skip
-POD_NETS["node3"].append(Net("fd00:10:246::/122"))
 HOME = {addr(address): owner for pods in (PODS, PODS6) for owner, addresses in pods.items() for address in addresses}
 OWN_VTEP = vtep_mac("gw")

@@ -113,7 +113,8 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
             world.pool_nets = game.tables.pool_nets
         if time.monotonic() - told > 30:
             told = time.monotonic()
-            tell(f"  {game.counts['packets']} packets, {game.counts['changes']} changes, {len(game.model.flows) // 2} flows")
+            counts, flows = game.counts, len(game.model.flows) // 2
+            tell(f"  {counts['packets']} packets, {counts['changes']} changes, {flows} flows")
     return game.counts
 
 

@@ -62,7 +62,10 @@ class Flow:
     """A connection. Keys are (protocol, source, port, destination, port), `original` as its first packet came and
     `reply` as the answer comes; between the two lies the translation."""
 
-    __slots__ = ("original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge", "serial")
+    __slots__ = (
+        "original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge",
+        "serial",
+    )  # fmt: skip
 
     def __init__(self, original, reply, frontend, now):
         self.original, self.reply, self.frontend = original, reply, frontend

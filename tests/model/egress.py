@@ -1,5 +1,5 @@
-"""The choices that are the router's, and the last steps of a packet's way (specification, section 2): TTL, MTU, next hop,
-and the errors that are sent instead."""
+"""The choices that are the router's, and the last steps of a packet's way (specification, section 2): TTL, MTU, next
+hop, and the errors that are sent instead."""
 
 import struct
 

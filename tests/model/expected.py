@@ -85,7 +85,8 @@ def claim_fragments(hop, p, ident, frames, ports_seen):
     at, data = p.offset, b""
     for frame in pieces:
         q = frame.packet
-        if q.offset != at or q.size > hop.mtu or (q.ttl, q.tos, q.df, q.ident) != (p.ttl, p.tos, False, pieces[0].packet.ident):
+        same = (q.ttl, q.tos, q.df, q.ident) == (p.ttl, p.tos, False, pieces[0].packet.ident)
+        if q.offset != at or q.size > hop.mtu or not same:
             return f"fragment {q}"
         fault = way_fault(frame, hop, q, ports_seen)
         if fault:
@@ -200,7 +201,8 @@ class Reset:
         self.flags, self.seq, self.ack = flags, seq, ack
 
     def __str__(self):
-        return f"port {'abc'[self.hops[0].interface.port]}: a reset from {text(self.src)} to {text(self.dst)} seq {self.seq}"
+        way = f"port {'abc'[self.hops[0].interface.port]}"
+        return f"{way}: a reset from {text(self.src)} to {text(self.dst)} seq {self.seq}"
 
     def claim(self, frames, ports_seen):
         for frame in frames:

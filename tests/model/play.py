@@ -86,8 +86,8 @@ class Play:
                     if isinstance(expected, Forward):
                         delivered.append(expected.packet)
                 elif not expected.optional:
-                    kind = f"{type(expected).__name__}: {fault if not any(map(str.isdigit, fault)) else fault.split()[0]}"
-                    raise Disagreement(kind, self.report(log, seen, drops))
+                    sort = fault if not any(map(str.isdigit, fault)) else fault.split()[0]
+                    raise Disagreement(f"{type(expected).__name__}: {sort}", self.report(log, seen, drops))
             deliveries.append(delivered)
         self.counts["packets"] += len(frames)
         self.unsure |= model.unsure
@@ -99,7 +99,8 @@ class Play:
             p = frame.packet
             if frame.used or p is None or (p.proto == 58 and 133 <= p.l4[0] <= 137):
                 continue  # its own address resolution is no part of the model
-            raise Disagreement("not expected" + (": ICMP error" if is_icmp_error(p) else ""), self.report(log, seen, drops))
+            kind = "not expected" + (": ICMP error" if is_icmp_error(p) else "")
+            raise Disagreement(kind, self.report(log, seen, drops))
         left = Counter(drops)
         for names in sorted(self.model.drops, key=len):
             name = next((name for name in sorted(names) if left[name] > 0), None)

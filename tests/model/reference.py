@@ -1,8 +1,8 @@
 """The router as the specification describes it, one packet at a time, without a thought for speed.
 
-`receive` (ingress.py) says what has to come out for a packet. Where the specification leaves a choice (the endpoint, the
-translated port, the next hop of several), it looks at what the router sent, takes over the choice if it is one of the
-right ones (egress.py), and holds the router to it for the life of the flow. Everything else is decided here alone.
+`receive` (ingress.py) says what has to come out for a packet. Where the specification leaves a choice (the endpoint,
+the translated port, the next hop of several), it looks at what the router sent, takes over the choice if it is one of
+the right ones (egress.py), and holds the router to it for the life of the flow. Everything else is decided here alone.
 """
 
 import struct
@@ -11,8 +11,8 @@ from conntrack import Flow, tcp_event
 from egress import Egress
 from expected import Answer, Reset
 from ingress import Ingress, ports_of
-from wire import (ACK, ICMP, ICMP6, RST, TCP, UDP, Malformed, checksums_right, icmp, is_echo, is_icmp_error, l4_checksum,
-                  ones_sum, read_ip, text, translated)  # fmt: skip
+from wire import (ACK, ICMP, ICMP6, RST, TCP, UDP, Malformed, checksums_right, icmp, is_echo, is_icmp_error,
+                  l4_checksum, ones_sum, read_ip, text, translated)  # fmt: skip
 
 
 class Model(Ingress, Egress):
@@ -100,7 +100,8 @@ class Model(Ingress, Egress):
         segment = a.segment
         event = tcp_event(segment[0]) if segment else None
         lost = self.lost_endpoint(flow)
-        self.say(f"{'reply of' if direction else 'of'} a flow to {text(flow.reply[1])}:{flow.reply[2]}, state {flow.state}")
+        which = "reply of" if direction else "of"
+        self.say(f"{which} a flow to {text(flow.reply[1])}:{flow.reply[2]}, state {flow.state}")
         if event == "SYN" and direction == 0 and lost:
             self.close(flow)
             return self.without_flow(a)

@@ -40,7 +40,7 @@ class Router:
         self.refused(self.ask(b"C" + json.dumps(document).encode()))
 
     def change(self, upsert, delete):
-        names = [{"kind": kind, "namespace": ns, "name": name} if ns else {"kind": kind, "name": name} for kind, ns, name in delete]
+        names = [{"kind": kind, "name": name, **({"namespace": ns} if ns else {})} for kind, ns, name in delete]
         self.refused(self.ask(b"D" + json.dumps({"kind": "Delta", "upsert": upsert, "delete": names}).encode()))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Services: which addresses they are reached at and which endpoints their clients may have (specification, section 3)."""
+"""Services: which addresses they are reached at and which endpoints their clients may have (specification, 3)."""
 
 from routing import Net
 from wire import TCP, UDP, addr
@@ -54,7 +54,9 @@ class Services:
                             if len(address) == family:
                                 self.frontends.setdefault((address, proto, port["nodePort"]), Frontend("node", service))
         self.serving = {
-            (address, service.proto, port) for service in self.service_ports.values() for address, port in service.serving
+            (address, service.proto, port)
+            for service in self.service_ports.values()
+            for address, port in service.serving
         }
 
     def _node_port_addresses(self):
@@ -121,7 +123,8 @@ def frontend_addresses(o):
         for entry in o.get("status", {}).get("loadBalancer", {}).get("ingress", []):
             if entry.get("ipMode", "VIP") == "VIP":
                 balancer.append(addr(entry["ip"]))
-    return [addr(a) for a in o["spec"].get("clusterIPs", [])], [addr(a) for a in o["spec"].get("externalIPs", [])], balancer
+    cluster = [addr(a) for a in o["spec"].get("clusterIPs", [])]
+    return cluster, [addr(a) for a in o["spec"].get("externalIPs", [])], balancer
 
 
 def service_addresses(o):

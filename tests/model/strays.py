@@ -32,7 +32,9 @@ class ErrorMessage:
         kinds = [(3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (11, 0), (11, 1)] if v4 else [(1, 0), (1, 4), (2, 0), (3, 0)]
         kind, code = random.choice(kinds)
         rest = struct.pack(">I", 1400 if (kind, code) in ((3, 4), (2, 0)) else 0)
-        target = packet.src if random.random() < 0.97 else random.choice([a for a in CLIENTS if len(a) == len(packet.src)])
+        target = packet.src
+        if random.random() < 0.03:
+            target = random.choice([a for a in CLIENTS if len(a) == len(target)])
         error = wire.icmp(sender, target, kind, code, rest, quote, **{**world.header(), "df": False})
         if random.random() < 0.04:
             error.l4 = error.l4[:2] + random.randbytes(2) + error.l4[4:]
@@ -52,9 +54,10 @@ class Stray:
         world, random = self.world, self.world.random
         client = random.choice(CLIENTS)
         dst, port = world.destination(client, UDP)
-        packet = wire.udp(client, dst, world.fresh_port(client), port, world.contents(), **{**world.header(), "ttl": 64})
-        kind = random.choice([self.bad_header, self.bad_link, self.bad_tunnel, self.bad_tunnel, self.other_protocol, self.bad_source])
-        return [kind(packet)]
+        header = {**world.header(), "ttl": 64}
+        packet = wire.udp(client, dst, world.fresh_port(client), port, world.contents(), **header)
+        kinds = [self.bad_header, self.bad_link, self.bad_tunnel, self.bad_tunnel, self.other_protocol, self.bad_source]
+        return [random.choice(kinds)(packet)]
 
     def bad_header(self, packet):
         """One byte or length of the IP header is not what it should be."""
@@ -74,7 +77,8 @@ class Stray:
             whole = packet.but(src=addr(random.choice(["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"])))
             data = whole.bytes()
         else:
-            data = packet.but(dst=addr(random.choice(["127.0.0.1", "224.0.0.5", "0.1.2.3"])) if packet.v4 else addr("ff0e::1")).bytes()
+            nowhere = random.choice(["127.0.0.1", "224.0.0.5", "0.1.2.3"]) if packet.v4 else "ff0e::1"
+            data = packet.but(dst=addr(nowhere)).bytes()
         kind = b"\x08\x00" if packet.v4 else b"\x86\xdd"
         return port, frame[:12] + kind + bytes(data)
 
@@ -92,9 +96,9 @@ class Stray:
 
     def bad_tunnel(self, packet):
         world, random = self.world, self.world.random
-        what = random.randrange(8)
+        what, either = random.randrange(8), random.choice(["vxlan", "ipip"])
         if what == 0:
-            return world.tunnelled(packet, random.choice(["192.168.0.99", "192.168.0.35", "203.0.113.9"]), random.choice(["vxlan", "ipip"]))
+            return world.tunnelled(packet, random.choice(["192.168.0.99", "192.168.0.35", "203.0.113.9"]), either)
         if what == 1:
             return world.tunnelled(packet, "192.168.0.11", "vxlan", vni=random.choice([4097, 0, 1]))
         if what == 2:
@@ -107,11 +111,12 @@ class Stray:
             return port, wire.ethernet(frame[:6], PEER, wire.fragments(whole, [64])[random.randrange(2)].bytes())
         if what == 5:
             _, inner = world.tunnelled(packet, "192.168.0.12", random.choice(["ipip", "vxlan"]))
-            return world.tunnelled(wire.read_ip(inner[14:]), "192.168.0.12", random.choice(["ipip", "vxlan"]))
+            return world.tunnelled(wire.read_ip(inner[14:]), "192.168.0.12", either)
         if what == 6:
-            return world.tunnelled(packet, "192.168.0.12", random.choice(["ipip", "vxlan"]), dst=addr(random.choice(["192.0.2.1", "10.245.0.0"])))
+            dst = addr(random.choice(["192.0.2.1", "10.245.0.0"]))
+            return world.tunnelled(packet, "192.168.0.12", either, dst=dst)
         ecn = packet.but(tos=packet.tos & ~3 | random.randrange(4))
-        return world.tunnelled(ecn, "192.168.0.12", random.choice(["ipip", "vxlan"]))
+        return world.tunnelled(ecn, "192.168.0.12", either)
 
     def other_protocol(self, packet):
         """Neither TCP nor UDP; and ICMP that is no error and no echo."""

@@ -117,7 +117,8 @@ class Tables(Services):
                 self._add(host_net(self.own_tunnel_address(kind)), Route("local"))
         for spec in self.spec.get("tunnels", []):
             inner = bytes.fromhex(spec["remoteMAC"].replace(":", "")) if "remoteMAC" in spec else None
-            tunnel = Tunnel(spec["name"], spec["type"], addr(spec["remote"]), {**spec, "inner_dst": inner}, self.overlay)
+            fields = {**spec, "inner_dst": inner}
+            tunnel = Tunnel(spec["name"], spec["type"], addr(spec["remote"]), fields, self.overlay)
             tunnel.local = addr(spec["local"])
             self.tunnels[tunnel.name] = tunnel
         for spec in self.spec.get("routes", []):
@@ -249,8 +250,9 @@ class Tables(Services):
 
     def nat_outgoing(self, source, destination):
         """MASQ-8."""
-        leaves = any(leaves and source in net for net, leaves in self.pool_nets)
-        return leaves and not any(destination in net for net, _ in self.pool_nets) and destination not in self.host_addresses
+        if not any(leaves and source in net for net, leaves in self.pool_nets):
+            return False
+        return not any(destination in net for net, _ in self.pool_nets) and destination not in self.host_addresses
 
 
 def vtep_mac(node):

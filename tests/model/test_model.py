@@ -14,7 +14,7 @@ from reference import Model
 from router import Router
 from tables import Tables
 
-DRIVE = os.environ.get("SLUICE_DRIVE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/tests/model/drive"))
+DRIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/tests/model/drive")
 
 # --- the truth table (specification 3.16) -------------------------------------------------------------------
 
@@ -53,7 +53,8 @@ def rows():
 
 
 def model_with(external, internal):
-    objects = {key: o for key, o in Cluster(random.Random(1)).objects.items() if key[0] not in ("Service", "EndpointSlice")}
+    everything = Cluster(random.Random(1)).objects
+    objects = {key: o for key, o in everything.items() if key[0] not in ("Service", "EndpointSlice")}
     service = {
         "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "svc0"},
         "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ipFamilies": ["IPv4"],

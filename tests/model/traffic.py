@@ -28,7 +28,6 @@ class Conversation:
                 self.port = random.choice(others).port  # MASQ-7
         if random.random() < 0.02:
             self.client = ROUTER if len(self.client) == 4 else self.client  # as the node itself would
-            self.vip, self.vport = (self.vip, self.vport) if len(self.client) == len(self.vip) else world.destination(self.client, proto)
         self.view = None  # source, port, destination, port, as the server saw it
 
     def seen_by_server(self, delivered):
@@ -163,7 +162,8 @@ class UdpConversation(Conversation):
         self.length -= 1
         self.done = self.length <= 0
         self.side = 1 if self.view is not None and random.random() < 0.45 else 0
-        src, sport, dst, dport = (self.client, self.port, self.vip, self.vport) if self.side == 0 else reversed_view(self.view)
+        asked = self.client, self.port, self.vip, self.vport
+        src, sport, dst, dport = asked if self.side == 0 else reversed_view(self.view)
         header = world.header()
         if self.view is None:
             header["ttl"] = 64
@@ -171,7 +171,8 @@ class UdpConversation(Conversation):
         if large:
             header["df"] = False
         zero = len(src) == 4 and random.random() < 0.1
-        packet = wire.udp(src, dst, sport, dport, world.contents(random.randrange(200, 1800) if large else 0), zero, **header)
+        contents = world.contents(random.randrange(200, 1800) if large else 0)
+        packet = wire.udp(src, dst, sport, dport, contents, zero, **header)
         if self.view is None and not large:
             packet.df = False
         self.packets = [packet]
@@ -185,7 +186,8 @@ class UdpConversation(Conversation):
         packet.ident = self.world.ident if packet.v4 else random.randrange(1 << 32)
         packet.ttl = 64
         most = len(packet.l4) // 8
-        cuts = sorted({8 * random.randrange(1, most) for _ in range(random.choice([1, 1, 2, 4]))} | ({1200} if most > 160 else set()))
+        cuts = {8 * random.randrange(1, most) for _ in range(random.choice([1, 1, 2, 4]))}
+        cuts = sorted(cuts | ({1200} if most > 160 else set()))
         pieces = wire.fragments(packet, cuts)
         odd = random.random()
         if odd < 0.3:

@@ -81,14 +81,16 @@ class Packet:
     def bytes(self):
         if len(self.src) == 4:
             flags = (0x4000 if self.df else 0) | (0x2000 if self.mf else 0) | self.offset >> 3
-            head = struct.pack(">BBHHHBBH", 0x45, self.tos, 20 + len(self.l4), self.ident, flags, self.ttl, self.proto, 0)
+            total = 20 + len(self.l4)
+            head = struct.pack(">BBHHHBBH", 0x45, self.tos, total, self.ident, flags, self.ttl, self.proto, 0)
             head += self.src + self.dst
             return head[:10] + struct.pack(">H", checksum_of(ones_sum(head))) + head[12:] + self.l4
         proto, rest = self.proto, self.l4
         if self.frag:
             rest = struct.pack(">BBHI", proto, 0, self.offset | int(self.mf), self.ident) + rest
             proto = FRAGMENT
-        return struct.pack(">IHBB", 6 << 28 | self.tos << 20 | self.label, len(rest), proto, self.ttl) + self.src + self.dst + rest
+        head = struct.pack(">IHBB", 6 << 28 | self.tos << 20 | self.label, len(rest), proto, self.ttl)
+        return head + self.src + self.dst + rest
 
     def __str__(self):
         out = f"{text(self.src)} > {text(self.dst)} ttl {self.ttl} tos {self.tos} len {self.size}"
@@ -311,5 +313,6 @@ class Seen:
         out = f"port {'abc'[self.port]} to {self.dst.hex(':')}: "
         if self.outer is not None:
             name = "ipip" if self.vxlan is None else f"vxlan vni {int.from_bytes(self.vxlan[12:15], 'big')}"
-            out += f"{name} {text(self.outer.src)} > {text(self.outer.dst)} tos {self.outer.tos} ttl {self.outer.ttl} | "
+            outer = self.outer
+            out += f"{name} {text(outer.src)} > {text(outer.dst)} tos {outer.tos} ttl {outer.ttl} | "
         return out + (str(self.packet) if self.packet is not None else "ARP")

@@ -14,6 +14,11 @@ ROUTER = addr("192.168.0.1")
 PODS_ALL = [addr(a) for pods in (PODS, PODS6) for addresses in pods.values() for a in addresses]
 CLIENTS = [addr(a) for a in OUTSIDE + OUTSIDE6] + [a for a in PODS_ALL for _ in (0, 1)] + [addr("192.168.0.13")]
 OUTSIDERS = [addr(a) for a in OUTSIDE + OUTSIDE6]
+ODD = [  # addresses of the router, of nobody, and of routes that lead nowhere
+    "10.96.0.77", "10.96.0.3", "10.246.0.9", "10.247.1.1", "10.244.0.0", "192.168.0.1", "192.0.2.1", "10.245.0.0",
+    "192.168.0.255", "169.254.1.1", "198.18.1.99", "10.244.200.1", "203.0.113.66", "198.51.100.129", "203.0.113.200",
+]  # fmt: skip
+ODD6 = ["fd00:10:96::77", "fd00:10:246:1::9", "2001:db8:2::1", "fd00:10:246:ff::1", "2001:db8:ff:1::5"]
 STATIC = {addr(a): i for i, a in enumerate(BEHIND_STATIC)}
 
 
@@ -47,7 +52,8 @@ class World:
         self.ident = (self.ident + 1) & 0xFFFF
         random = self.random
         tos = 0 if random.random() < 0.7 else random.randrange(256)
-        return {"ttl": random.choices([64, 2, 1], [96, 2, 2])[0], "tos": tos, "df": random.random() < 0.4, "ident": self.ident}
+        ttl = random.choices([64, 2, 1], [96, 2, 2])[0]
+        return {"ttl": ttl, "tos": tos, "df": random.random() < 0.4, "ident": self.ident}
 
     # --- where hosts are ----------------------------------------------------------------------------------
 
@@ -80,8 +86,9 @@ class World:
             whole = wire.ipip(addr(outer), dst, packet, **header)
         else:
             options = {"vni": 4096, "inner_dst": OWN_VTEP, "inner_src": mac(0xAA), **fields}
-            whole = wire.vxlan(addr(outer), dst, packet, 49152 + zlib.crc32(packet.src + packet.dst) % 16384, checksum=random.random() < 0.1,
-                               **options, **header)  # fmt: skip
+            sport = 49152 + zlib.crc32(packet.src + packet.dst) % 16384
+            header["checksum"] = random.random() < 0.1
+            whole = wire.vxlan(addr(outer), dst, packet, sport, **options, **header)
         return 1, wire.ethernet(ROUTER_MACS[1], PEER, whole.bytes())
 
     # --- whom to talk to ----------------------------------------------------------------------------------
@@ -127,9 +134,7 @@ class World:
         elif what == "static" and family == 4:
             place = random.choice(list(STATIC)), 7
         elif what == "odd":
-            odd = (["10.96.0.77", "10.96.0.3", "10.246.0.9", "10.247.1.1", "10.244.0.0", "192.168.0.1", "192.0.2.1", "10.245.0.0",
-                    "192.168.0.255", "169.254.1.1", "198.18.1.99", "10.244.200.1", "203.0.113.66", "198.51.100.129", "203.0.113.200"]
-                   if family == 4 else ["fd00:10:96::77", "fd00:10:246:1::9", "2001:db8:2::1", "fd00:10:246:ff::1", "2001:db8:ff:1::5"])  # fmt: skip
+            odd = ODD if family == 4 else ODD6
             place = addr(random.choice(odd)), random.choice([80, 53, 9999, 30001])
         if place is None:
             hosts = [a for a in (OUTSIDERS if what == "outside" else PODS_ALL) if len(a) == family and a != client]
