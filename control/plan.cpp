@@ -390,6 +390,11 @@ void Planner::add_pools() {
 // The way of the outer packet, the own end and the MTU of every tunnel.
 void Planner::resolve_tunnels() {
   std::map<std::string, PlannedHop> outer;
+  // MTU-1: one value for all tunnels, whichever uplink the outer packets take now.
+  uint16_t uplink_mtu = UINT16_MAX;
+  for (const config::Interface& interface : gateway_.interfaces) {
+    if (interface.role == config::InterfaceRole::Uplink) uplink_mtu = std::min(uplink_mtu, interface.mtu);
+  }
   for (auto& [name, tunnel] : plan_.tunnels) {
     const std::vector<PlannedHop> hops = hops_to(tunnel.spec.remote);
     if (hops.empty()) {
@@ -410,7 +415,7 @@ void Planner::resolve_tunnels() {
     }
     if (tunnel.masquerade.is_unspecified()) tunnel.masquerade = tunnel.spec.local;
     const auto configured = tunnel_mtu_.contains(name) ? tunnel_mtu_[name] : std::nullopt;
-    const auto automatic = static_cast<uint16_t>(interface->mtu - encap::overhead(tunnel.spec.kind));
+    const auto automatic = static_cast<uint16_t>(uplink_mtu - encap::overhead(tunnel.spec.kind));
     tunnel.spec.mtu = configured ? *configured : gateway_.overlay.mtu.value_or(automatic);
   }
   for (auto& [prefix, route] : plan_.routes) {

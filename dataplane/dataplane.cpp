@@ -13,10 +13,18 @@ namespace {
 
 constexpr unsigned pool_cache = 256;
 
-uint64_t random_number() {
+// `seed` as in DataplaneOptions; moved on (splitmix64), so that every call gives another number. Never 0.
+uint64_t random_number(uint64_t& seed) {
   uint64_t value = 0;
-  if (getrandom(&value, sizeof value, 0) != sizeof value || value == 0) value = 0x9e3779b97f4a7c15;
-  return value;
+  if (seed == 0) {
+    if (getrandom(&value, sizeof value, 0) != sizeof value) value = 0;
+  } else {
+    seed += 0x9e3779b97f4a7c15;
+    value = (seed ^ seed >> 30) * 0xbf58476d1ce4e5b9;
+    value = (value ^ value >> 27) * 0x94d049bb133111eb;
+    value ^= value >> 31;
+  }
+  return value != 0 ? value : 0x9e3779b97f4a7c15;
 }
 
 }  // namespace
@@ -48,12 +56,14 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   tables.neighbors = plane->neighbors_.get();
   tables.rings = plane->rings_.get();
   tables.pool = plane->pool_;
-  tables.hasher = {random_number(), random_number()};
+  uint64_t seed = options.seed;
+  const uint64_t key = random_number(seed);
+  tables.hasher = {key, random_number(seed)};
   tables.workers = options.workers;
   for (uint16_t i = 0; i < options.workers; ++i) {
     WorkerOptions worker_options;
     worker_options.connections = std::max<uint32_t>(options.connections / options.workers, 64);
-    worker_options.seed = random_number();
+    worker_options.seed = random_number(seed);
     worker_options.idle_sleep_microseconds = options.idle_sleep_microseconds;
     auto worker = Worker::create(i, tables, *plane->publisher_, worker_options);
     if (!worker) return worker.error();

@@ -18,6 +18,9 @@ struct DataplaneOptions {
   uint32_t mbufs = 16384;
   uint32_t connections = 65536;  // per family, over all workers
   uint32_t idle_sleep_microseconds = 0;
+  // Of hashes and translated ports. 0: the kernel's random numbers; another value makes every run alike (tests), and
+  // the hashes no secret.
+  uint64_t seed = 0;
   FibSizing fib;
 };
 

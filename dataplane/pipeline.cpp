@@ -251,6 +251,11 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
     packet.mbuf = mbuf;
     packet.l3 = l3;
     packet.ingress = index;
+    // The same for IPv6, where a multicast address is the only one that belongs into such a frame (RFC 2464 section 7).
+    constexpr uint16_t destination = 24;
+    if (group && mbuf->data_len > l3 + destination && frame[l3 + destination] != 0xff) {
+      return context_.drop(mbuf, DropReason::IpBroadcast);
+    }
     return enter_v6(packet);
   }
   if (ether_type != net::ether_type_arp) return context_.drop(mbuf, DropReason::UnknownEtherType);

@@ -38,6 +38,8 @@ class Worker {
   bool run_once();
   // One turn with the clock set forward, so that tests need not wait for timeouts.
   void advance_clock(nat::Millis milliseconds) { clock_offset_ += milliseconds; }
+  // From now on only advance_clock() moves it, so that a run can be repeated exactly (tests).
+  void stop_clock() { cycles_per_millisecond_ = UINT64_MAX; }
 
   // Control thread. False if the ring is full.
   [[nodiscard]] bool submit(Command* command);

@@ -24,7 +24,12 @@ std::string deploy(const std::string& document_text, control::Deployment& deploy
   if (!document) return text(document.error());
   auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
   if (!objects) return text(objects.error());
-  control::Plan plan = control::make_plan(objects->config());
+  return deploy(objects->config(), deployment, services, wait_for, between);
+}
+
+std::string deploy(const config::Config& config, control::Deployment& deployment, control::ServiceCompiler& services,
+                   const std::function<bool(uint64_t)>& wait_for, const std::function<void()>& between) {
+  control::Plan plan = control::make_plan(config);
   if (auto opened = deployment.open_ports(plan); !opened) return opened.error().message;
   if (deployment.changes_routing(plan)) {
     if (!wait_for(deployment.announce(plan))) return "no grace period after announce";
@@ -35,7 +40,7 @@ std::string deploy(const std::string& document_text, control::Deployment& deploy
       return installed.error().message;
     }
   }
-  if (!wait_for(deployment.publish(objects->config(), std::move(plan), services))) return "no grace period";
+  if (!wait_for(deployment.publish(config, std::move(plan), services))) return "no grace period";
   deployment.finish();
   return {};
 }

@@ -16,5 +16,9 @@ namespace sluice::packet_test {
 [[nodiscard]] std::string deploy(const std::string& document, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
                                  const std::function<void()>& between = nullptr);
+// The same of a configuration that was parsed and validated before.
+[[nodiscard]] std::string deploy(const config::Config& config, control::Deployment& deployment,
+                                 control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
+                                 const std::function<void()>& between = nullptr);
 
 }  // namespace sluice::packet_test

@@ -129,6 +129,10 @@ TEST_P(Forwarding, FWD_Layer2Checks) {
   EXPECT_EQ(rig().drops(), "not_our_mac 1");
   EXPECT_EQ(rig().send_frame("a", ethernet(net::MacAddr::broadcast(), mac(0x10), packet)), "");
   EXPECT_EQ(rig().drops(), "ip_broadcast 1");
+  const Bytes v6 = udp("[2001:db8:2::10]:5000", "[2001:db8:a::13]:53").bytes();
+  EXPECT_EQ(rig().send_frame("a", ethernet(net::MacAddr::broadcast(), mac(0x10), v6)), "");
+  EXPECT_EQ(rig().send_frame("a", ethernet({{0x33, 0x33, 0, 0, 0, 1}}, mac(0x10), v6)), "");
+  EXPECT_EQ(rig().drops(), "ip_broadcast 2");
   EXPECT_EQ(rig().send("a", packet, 77), "");
   EXPECT_EQ(rig().drops(), "unknown_vlan 1");
   Bytes other = ethernet(mac(0x0a), mac(0x10), packet);

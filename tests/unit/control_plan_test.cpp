@@ -248,7 +248,7 @@ TEST(Plan, PodCidrsStandInForBlocks) {
   EXPECT_EQ(way(make_plan(config), "10.244.1.6"), "Drop") << "BlockAffinities replace podCIDRs";
 }
 
-TEST(Plan, TunnelsTakeTheirWayOwnEndAndMtuFromTheRouteToTheRemote) {
+TEST(Plan, TunnelsTakeTheirWayAndOwnEndFromTheRouteToTheRemote) {
   config::Config config = base();
   add_node(config, "gw", "192.168.0.1");
   config.nodes["gw"].vxlan_tunnel_ipv4 = ip("10.244.0.0").v4();
@@ -261,9 +261,22 @@ TEST(Plan, TunnelsTakeTheirWayOwnEndAndMtuFromTheRouteToTheRemote) {
   const PlannedTunnel& tunnel = plan.tunnels.at("vxlan@far");
   EXPECT_EQ(tunnel.spec.remote, ip("203.0.113.5").v4());
   EXPECT_EQ(tunnel.spec.local, ip("192.168.0.1").v4()) << "the node's address, though another interface is used";
-  EXPECT_EQ(tunnel.spec.mtu, 1350) << "MTU-1";
   EXPECT_EQ(tunnel.masquerade, ip("10.244.0.0").v4()) << "MASQ-5";
   EXPECT_EQ(way(plan, "10.244.0.0"), "Local");
+}
+
+TEST(Plan, MTU1_AutomaticTunnelMtuIsThatOfTheSmallestUplink) {
+  config::Config config = base();
+  add_node(config, "far", "203.0.113.5");
+  add_node(config, "near", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_pool(config, "10.245.0.0/16", TunnelMode::Never, TunnelMode::Always);
+  add_block(config, "far", "10.244.2.0/26");
+  add_block(config, "near", "10.245.2.0/26");
+  config.gateway.interfaces[0].mtu = 1400;
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(plan.tunnels.at("vxlan@far").spec.mtu, 1350);
+  EXPECT_EQ(plan.tunnels.at("ipip@near").spec.mtu, 1380) << "although its packets leave by the other uplink";
   config.gateway.overlay.mtu = 1300;
   EXPECT_EQ(make_plan(config).tunnels.at("vxlan@far").spec.mtu, 1300);
 }

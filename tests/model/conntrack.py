@@ -1,0 +1,127 @@
+"""Connections as the specification of connection tracking tells them: the state tables as text, timeouts by state."""
+
+import itertools
+
+from wire import ACK, FIN, RST, SYN, TCP, UDP, URG
+
+ORIGINAL, REPLY = 0, 1
+STATES = "none SYN_SENT SYN_RECV EST FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE SYN_SENT2".split()
+
+# Linux nf_conntrack: a cell is the next state, same, ignore (passes, nothing changes), invalid (is dropped), or
+# new-flow (the connection is over and the segment is the first of another one).
+ORIGINAL_TABLE = """
+SYN    SYN_SENT same     ignore   ignore   ignore     ignore   ignore    new-flow new-flow same
+SYNACK invalid  invalid  same     invalid  invalid    invalid  invalid   invalid  invalid  SYN_RECV
+FIN    invalid  invalid  FIN_WAIT FIN_WAIT LAST_ACK   LAST_ACK same      same     same     invalid
+ACK    EST      invalid  EST      same     CLOSE_WAIT same     TIME_WAIT same     same     invalid
+RST    invalid  CLOSE    CLOSE    CLOSE    CLOSE      CLOSE    CLOSE     CLOSE    CLOSE    CLOSE
+"""
+REPLY_TABLE = """
+SYN    invalid SYN_SENT2 invalid  invalid  invalid    invalid  invalid   new-flow invalid  same
+SYNACK invalid SYN_RECV  ignore   ignore   ignore     ignore   ignore    ignore   ignore   SYN_RECV
+FIN    invalid invalid   FIN_WAIT FIN_WAIT LAST_ACK   LAST_ACK same      same     same     invalid
+ACK    invalid ignore    same     same     CLOSE_WAIT same     TIME_WAIT same     same     ignore
+RST    invalid CLOSE     CLOSE    CLOSE    CLOSE      CLOSE    CLOSE     CLOSE    CLOSE    CLOSE
+"""
+
+
+def read_table(text):
+    return {
+        (row[0], state): cell
+        for row in (line.split() for line in text.split("\n") if line)
+        for state, cell in zip(STATES, row[1:])
+    }
+
+
+TABLES = {ORIGINAL: read_table(ORIGINAL_TABLE), REPLY: read_table(REPLY_TABLE)}
+
+# CT-3, by the flags that count.
+EVENTS = {
+    SYN: "SYN", SYN | URG: "SYN", SYN | ACK: "SYNACK", FIN | ACK: "FIN", FIN | ACK | URG: "FIN",
+    ACK: "ACK", ACK | URG: "ACK", RST: "RST", RST | ACK: "RST",
+}  # fmt: skip
+
+TIMEOUT_NAMES = {
+    "none": "tcpSynSent", "SYN_SENT": "tcpSynSent", "SYN_RECV": "tcpSynRecv", "EST": "tcpEstablished",
+    "FIN_WAIT": "tcpFinWait", "CLOSE_WAIT": "tcpCloseWait", "LAST_ACK": "tcpLastAck", "TIME_WAIT": "tcpTimeWait",
+    "CLOSE": "tcpClose", "SYN_SENT2": "tcpSynSent",
+}  # fmt: skip
+UNREPLIED = 300_000  # CT-7
+STREAM_AGE = 2_000  # CT-9
+
+
+def tcp_event(flags):
+    """None: a combination that no stack sends."""
+    return EVENTS.get(flags & (FIN | SYN | RST | ACK | URG))
+
+
+serials = itertools.count(1)
+
+
+class Flow:
+    """A connection. Keys are (protocol, source, port, destination, port), `original` as its first packet came and
+    `reply` as the answer comes; between the two lies the translation."""
+
+    __slots__ = (
+        "original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge",
+        "serial",
+    )  # fmt: skip
+
+    def __init__(self, original, reply, frontend, now):
+        self.original, self.reply, self.frontend = original, reply, frontend
+        self.state, self.created, self.last = "none", now, now
+        self.replied = self.assured = self.challenge = False
+        self.serial = next(serials)
+        self.ignored_syn = None  # the acknowledgement that would answer it
+
+    def rewrite(self, direction):
+        """What a packet of this direction carries afterwards: source, port, destination, port."""
+        _, src, sport, dst, dport = self.reply if direction == ORIGINAL else self.original
+        return dst, dport, src, sport
+
+    def timeout(self, timeouts):
+        proto = self.original[0]
+        if proto == TCP:
+            by_state = timeouts[TIMEOUT_NAMES[self.state]]
+            return min(by_state, UNREPLIED) if self.state == "EST" and not self.replied else by_state
+        if proto == UDP:
+            return timeouts["udpStream" if self.assured else "udp"]
+        return timeouts["icmp" if proto in (1, 58) else "generic"]
+
+    def track(self, direction, segment, now):
+        """pass, invalid, new-flow or close (after this packet). `segment`: flags, seq, ack, payload length."""
+        if segment is None:
+            if direction == REPLY:
+                self.replied = True
+            self.assured = self.assured or (self.replied and now - self.created > STREAM_AGE)
+            return "pass"
+        flags, seq, ack, length = segment
+        event = tcp_event(flags)
+        if event is None:
+            return "invalid"
+        old = self.state
+        cell = TABLES[direction][event, old]
+        if cell in ("invalid", "new-flow"):
+            return cell
+        if cell == "ignore":
+            if direction == REPLY:
+                self.replied = True
+            if direction == REPLY and event == "SYNACK" and self.ignored_syn == ack:
+                cell = "SYN_RECV"  # CT-5: both ends agree on a younger connection
+            else:
+                self.ignored_syn = (seq + length + 1) & 0xFFFFFFFF if event == "SYN" else None
+                self.challenge = event == "SYN" and old == "LAST_ACK"
+                return "pass"
+        if old == "LAST_ACK" and direction == REPLY and event == "ACK" and self.challenge:
+            self.ignored_syn, self.challenge = None, False
+            return "pass"
+        self.ignored_syn, self.challenge = None, False
+        if cell != "same":
+            self.state = cell
+        if direction == REPLY and not self.replied:
+            if event == "RST":
+                return "close"  # CT-8
+            self.replied = True
+        if self.state == "EST" and old in ("SYN_RECV", "EST") and self.replied:
+            self.assured = True
+        return "pass"

@@ -1,0 +1,208 @@
+"""Tests of the model: that it says what the specification's table says, and that a router which errs is found out."""
+
+import os
+import random
+import struct
+
+import pytest
+
+import compare
+import wire
+from cluster import Cluster, key_of
+from ingress import Arrived
+from reference import Model
+from router import Router
+from tables import Tables
+
+DRIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/tests/model/drive")
+
+# --- the truth table (specification 3.16) -------------------------------------------------------------------
+
+LOCAL, REMOTE = "10.246.0.5", "10.246.1.3"  # endpoints
+CLIENTS = {"pod": "10.246.1.7", "node": "192.168.0.1", "outside": "203.0.113.1"}
+ADDRESSES = {"ClusterIP": ("10.96.0.1", 80), "NodePort": ("192.0.2.1", 30000), "LB IP": ("198.18.1.1", 80)}
+# external policy, internal policy, client: then per kind of address who serves, and "m" if the source is replaced
+TRUTH = """
+Cluster Cluster pod      LR   LR m  LR m
+Cluster Cluster node     LR m LR m  LR m
+Cluster Cluster outside  LR m LR m  LR m
+Local   Cluster pod      LR   LR    LR
+Local   Cluster node     LR m LR m  LR m
+Local   Cluster outside  LR m L     L
+Cluster Local   pod      L    LR m  LR m
+Cluster Local   node     L m  LR m  LR m
+Cluster Local   outside  L m  LR m  LR m
+Local   Local   pod      L    LR    LR
+Local   Local   node     L m  LR m  LR m
+Local   Local   outside  L m  L     L
+"""
+
+
+def rows():
+    for line in TRUTH.split("\n"):
+        if line:
+            external, internal, client, *rest = line.split()
+            cells = []
+            for word in rest:
+                if word == "m":
+                    cells[-1] = cells[-1][0], True
+                else:
+                    cells.append((word, False))
+            for frontend, (serving, masquerade) in zip(ADDRESSES, cells, strict=True):
+                yield external, internal, client, frontend, serving, masquerade
+
+
+def model_with(external, internal):
+    everything = Cluster(random.Random(1)).objects
+    objects = {key: o for key, o in everything.items() if key[0] not in ("Service", "EndpointSlice")}
+    service = {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "svc0"},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ipFamilies": ["IPv4"],
+                 "externalTrafficPolicy": external, "internalTrafficPolicy": internal,
+                 "ports": [{"name": "http", "protocol": "TCP", "port": 80, "nodePort": 30000}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "198.18.1.1"}]}},
+    }  # fmt: skip
+    endpoints = [{"addresses": [LOCAL], "nodeName": "gw"}, {"addresses": [REMOTE], "nodeName": "node3"}]
+    slices = {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"namespace": "default", "name": "svc0-a", "labels": {"kubernetes.io/service-name": "svc0"}},
+        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}], "endpoints": endpoints,
+    }  # fmt: skip
+    for o in (service, slices):
+        objects[key_of(o)] = o
+    tables = Tables(objects)
+    tables.proxy["allowExternalClusterIP"] = True
+    return Model(tables, 1)
+
+
+@pytest.mark.parametrize("external, internal, client, frontend, serving, masquerade", rows())
+def test_SVC60_SVC64_TruthTable(external, internal, client, frontend, serving, masquerade):
+    model = model_with(external, internal)
+    address, port = ADDRESSES[frontend]
+    packet = wire.tcp(wire.addr(CLIENTS[client]), wire.addr(address), 5000, port, wire.SYN, 1, 0)
+    a = Arrived(packet, model.tables.interfaces[0], None)
+    usable, replaced = model.endpoints_for(a, model.tables.frontends[wire.addr(address), wire.TCP, port])
+    names = {(wire.addr(LOCAL), 8080): "L", (wire.addr(REMOTE), 8080): "R"}
+    assert "".join(sorted(names[endpoint] for endpoint in usable)) == serving
+    assert replaced == masquerade
+
+
+# --- a router that errs -------------------------------------------------------------------------------------
+
+ERRORS = {}  # by name: what to do to a frame that came out; None: nothing this time
+
+
+def error(change):
+    ERRORS[change.__name__] = change
+    return change
+
+
+def with_packet(frame, change):
+    """The frame with its innermost IPv4 packet changed, its header checksum right; None if `change` says so."""
+    if frame[12:14] != b"\x08\x00" or frame[23] in (4, 41) or frame[14:15] != b"\x45":
+        return None
+    packet = wire.read_ip(frame[14:])
+    if packet.proto == wire.UDP and packet.l4[2:4] == b"\x12\xb5":
+        return None
+    changed = change(packet)
+    return None if changed is None else frame[:14] + changed.bytes()
+
+
+@error
+def ttl_stays(frame):
+    return with_packet(frame, lambda p: p.but(ttl=p.ttl + 1))
+
+
+@error
+def lost(frame):
+    return b"" if frame[12:14] != b"\x08\x06" and len(frame) > 60 and frame[14] == 0x45 else None
+
+
+@error
+def other_neighbor(frame):
+    return b"\x02\0\0\0\0\x99" + frame[6:] if frame[14] == 0x45 else None
+
+
+@error
+def ecn_marked(frame):
+    return with_packet(frame, lambda p: p.but(tos=p.tos ^ 3))
+
+
+@error
+def payload_damaged(frame):
+    return frame[:-1] + bytes([frame[-1] ^ 1]) if frame[14] == 0x45 and len(frame) > 60 else None
+
+
+@error
+def checksum_of_udp_forgotten(frame):
+    def change(p):
+        if p.proto != wire.UDP or p.offset or p.l4[6:8] == b"\0\0":
+            return None
+        return p.but(l4=p.l4[:6] + struct.pack(">H", int.from_bytes(p.l4[6:8], "big") ^ 1) + p.l4[8:])
+
+    return with_packet(frame, change)
+
+
+@error
+def quoted_packet_cut(frame):
+    return with_packet(frame, lambda p: p.but(l4=p.l4[:-4]) if wire.is_icmp_error(p) and len(p.l4) > 44 else None)
+
+
+@error
+def source_port_of_reply_wrong(frame):
+    def change(p):
+        if p.proto != wire.TCP or p.offset or int.from_bytes(p.l4[:2], "big") != 80:
+            return None
+        return p.but(l4=wire.l4_checksum(p.src, p.dst, p.proto, b"\x1f\x90" + p.l4[2:], 16))
+
+    return with_packet(frame, change)
+
+
+@error
+def vni_wrong(frame):
+    vxlan = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x12\xb5"
+    return frame[:48] + b"\x01" + frame[49:] if vxlan else None
+
+
+class ErringRouter(Router):
+    """Errs once, at the first frame of the kind after a while."""
+
+    def __init__(self, program, change):
+        super().__init__(program)
+        self.change, self.left = change, 400
+
+    def received(self, frame):
+        self.left -= 1
+        changed = self.change(frame) if self.left < 0 else None
+        if changed is None:
+            return frame
+        self.left = 1 << 30
+        return changed
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_ARouterThatErrsIsFoundOut(name):
+    router = ErringRouter(DRIVE, ERRORS[name])
+    try:
+        with pytest.raises(compare.Failure):
+            compare.compare(router, 1, 1, 20000, 20, shrink=False)
+    finally:
+        router.close()
+
+
+def test_WhatIsFoundIsShrunk():
+    """A router that never sends fragments: the report is down to the packet that would have been one."""
+
+    class NoFragments(Router):
+        def received(self, frame):
+            return b"" if frame[14] == 0x45 and frame[20] & 0x3F else frame
+
+    router = NoFragments(DRIVE)
+    try:
+        with pytest.raises(compare.Failure) as failure:
+            compare.compare(router, 1, 1, 20000, 20)
+    finally:
+        router.close()
+    report = str(failure.value)
+    assert "steps lead there" in report
+    assert report.count("packet: port") < 10, report

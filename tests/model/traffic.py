@@ -1,0 +1,248 @@
+"""Random traffic: conversations between hosts that answer what reaches them, and strays that nobody should send.
+
+A conversation gives a few packets of one direction at a time and learns what was delivered, as its ends would: a server
+answers the source that it saw. Where a host is decides how its packets reach the router: by which port, and whether in
+a tunnel of its node's.
+"""
+
+import struct
+
+import wire
+from strays import ErrorMessage, Stray
+from wire import ACK, FIN, PSH, RST, SYN, TCP, UDP
+from world import CLIENTS, ROUTER
+
+
+class Conversation:
+    """Frames for a burst by `next`; afterwards `learn` has, for each of them, the packets that were delivered."""
+
+    def __init__(self, world, proto):
+        self.world, self.done, self.patience = world, False, 6
+        random = world.random
+        self.client = random.choice(CLIENTS)
+        self.vip, self.vport = world.destination(self.client, proto)
+        self.port = world.fresh_port(self.client)
+        if world.workers == 1 and random.random() < 0.04:
+            others = [c for c in world.live if getattr(c, "client", None) == self.client]
+            if others:
+                self.port = random.choice(others).port  # MASQ-7
+        if random.random() < 0.02:
+            self.client = ROUTER if len(self.client) == 4 else self.client  # as the node itself would
+        self.view = None  # source, port, destination, port, as the server saw it
+
+    def seen_by_server(self, delivered):
+        for packet in delivered:
+            if packet.offset == 0:
+                sport, dport = struct.unpack_from(">HH", packet.l4)
+                self.view = packet.src, sport, packet.dst, dport
+                return True
+        return False
+
+
+class TcpConversation(Conversation):
+    def __init__(self, world):
+        super().__init__(world, TCP)
+        self.phase = "begin"
+        self.closed = [False, False]
+        self.begin()
+
+    def begin(self):
+        random = self.world.random
+        self.next_seq = [random.randrange(1 << 32), random.randrange(1 << 32)]
+        self.closed = [False, False]
+        self.phase = "begin"
+        self.sent = []
+
+    def segment(self, side, flags, payload=b"", **more):
+        """`side`: 0 client, 1 server."""
+        if side == 0:
+            src, sport, dst, dport = self.client, self.port, self.vip, self.vport
+        else:
+            dst, dport, src, sport = self.view
+        seq = more.pop("seq", self.next_seq[side])
+        ack = self.next_seq[1 - side] if flags & ACK else 0
+        header = {**self.world.header(), **more}
+        if flags & SYN:
+            header["ttl"] = 64
+        return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, **header)
+
+    def next(self):
+        random, phase = self.world.random, self.phase
+        if phase == "begin":
+            if random.random() < 0.05:
+                self.phase, phase = "midstream", "midstream"
+            else:
+                self.side, packets = 0, [self.segment(0, SYN)]
+        if phase == "midstream":
+            flags = random.choices([ACK, ACK | PSH, RST, FIN | ACK, SYN | ACK], [60, 30, 4, 4, 2])[0]
+            self.side, packets = 0, [self.segment(0, flags, ttl=64)]
+        if phase == "answer":
+            refused = random.random() < 0.05
+            self.side, packets = 1, [self.segment(1, RST | ACK if refused else SYN | ACK)]
+        if phase == "acknowledge":
+            self.side, packets = 0, [self.segment(0, ACK)]
+        if phase == "open":
+            self.side = random.randrange(2)
+            packets = self.talk(self.side)
+        self.sent = packets
+        return [self.world.frame(p) for p in packets]
+
+    def talk(self, side):
+        random = self.world.random
+        odd = random.random()
+        if odd < 0.05:
+            return [self.segment(side, random.choice([0, SYN | FIN, FIN, SYN | RST, PSH, ACK | RST | FIN]), ttl=64)]
+        if odd < 0.07 and side == 0:
+            return [self.segment(0, SYN | ACK, ttl=64)]
+        if odd < 0.085 and side == 0:
+            return [self.segment(0, SYN)]
+        if odd < 0.12:
+            return [self.segment(side, RST | (ACK if random.random() < 0.5 else 0), ttl=64)]
+        if self.closed[side] or odd < 0.3:
+            return [self.segment(side, ACK)]
+        if odd < 0.42:
+            return [self.segment(side, FIN | ACK, ttl=64)]
+        packets = []
+        seq = self.next_seq[side]
+        for _ in range(random.choice([1, 1, 2, 3])):
+            payload = self.world.contents()
+            packets.append(self.segment(side, ACK | PSH, payload, seq=seq))
+            seq = seq + len(payload) & 0xFFFFFFFF
+        return packets
+
+    def learn(self, deliveries):
+        random = self.world.random
+        arrived = 0
+        for packet, delivered in zip(self.sent, deliveries):
+            if not delivered:
+                break
+            arrived += 1
+            flags = packet.l4[13]
+            length = len(packet.l4) - (packet.l4[12] >> 4) * 4
+            seq = struct.unpack_from(">I", packet.l4, 4)[0]
+            if seq != self.next_seq[self.side]:
+                break
+            if self.phase in ("begin", "answer", "open", "midstream"):
+                stray_syn = self.phase == "open" and flags & SYN
+                step = length + (1 if flags & FIN and flags & ACK else 0) + (1 if flags & SYN and not stray_syn else 0)
+                self.next_seq[self.side] = seq + step & 0xFFFFFFFF
+            if flags & FIN and flags & ACK:
+                self.closed[self.side] = True
+            if flags & RST:
+                self.phase = "over"
+        if arrived == 0:
+            self.patience -= 1
+            self.done = self.patience <= 0
+            return
+        if self.side == 0 and not self.seen_by_server(deliveries[0]):
+            self.done = True
+            return
+        if self.side == 0 and self.phase in ("begin", "midstream"):
+            self.phase = "answer" if self.phase == "begin" else "open"
+        elif self.phase == "answer":
+            self.phase = "acknowledge"
+        elif self.phase == "acknowledge":
+            self.phase = "open"
+        elif self.phase == "over" or (all(self.closed) and random.random() < 0.4):
+            if random.random() < 0.4:
+                self.begin()  # the same ports again (CT-4)
+            else:
+                self.done = True
+        if random.random() < 0.03:
+            self.done = True
+
+
+class UdpConversation(Conversation):
+    def __init__(self, world):
+        super().__init__(world, UDP)
+        self.length = world.random.choice([1, 2, 4, 8, 16])
+
+    def next(self):
+        world, random = self.world, self.world.random
+        self.length -= 1
+        self.done = self.length <= 0
+        self.side = 1 if self.view is not None and random.random() < 0.45 else 0
+        asked = self.client, self.port, self.vip, self.vport
+        src, sport, dst, dport = asked if self.side == 0 else reversed_view(self.view)
+        header = world.header()
+        if self.view is None:
+            header["ttl"] = 64
+        large = random.random() < 0.2
+        if large:
+            header["df"] = False
+        zero = len(src) == 4 and random.random() < 0.1
+        contents = world.contents(random.randrange(200, 1800) if large else 0)
+        packet = wire.udp(src, dst, sport, dport, contents, zero, **header)
+        if self.view is None and not large:
+            packet.df = False
+        self.packets = [packet]
+        if large or packet.size > 1500:
+            self.packets = self.cut(packet)
+        return [world.frame(p) for p in self.packets]
+
+    def cut(self, packet):
+        """Fragments, sometimes out of order, twice or over each other."""
+        random = self.world.random
+        packet.ident = self.world.ident if packet.v4 else random.randrange(1 << 32)
+        packet.ttl = 64
+        most = len(packet.l4) // 8
+        cuts = {8 * random.randrange(1, most) for _ in range(random.choice([1, 1, 2, 4]))}
+        cuts = sorted(cuts | ({1200} if most > 160 else set()))
+        pieces = wire.fragments(packet, cuts)
+        odd = random.random()
+        if odd < 0.3:
+            random.shuffle(pieces)
+        elif odd < 0.35:
+            pieces.insert(random.randrange(len(pieces)), random.choice(pieces))
+        elif odd < 0.4:
+            pieces.append(packet.but(l4=packet.l4[cuts[0] - 8 : cuts[0] + 8], offset=cuts[0] - 8, mf=True, frag=True))
+        elif odd < 0.45:
+            pieces.pop(random.randrange(len(pieces)))
+        return pieces
+
+    def learn(self, deliveries):
+        if self.side == 0:
+            for delivered in deliveries:
+                if self.seen_by_server(delivered):
+                    break
+
+
+def reversed_view(view):
+    src, sport, dst, dport = view
+    return dst, dport, src, sport
+
+
+class EchoConversation(Conversation):
+    def __init__(self, world):
+        super().__init__(world, UDP)
+        self.length = world.random.choice([1, 2, 5])
+        self.port = world.random.randrange(65536)
+
+    def next(self):
+        world, random = self.world, self.world.random
+        self.length -= 1
+        self.done = self.length <= 0
+        self.side = 1 if self.view is not None and random.random() < 0.5 else 0
+        header = world.header()
+        if self.view is None:
+            header["ttl"] = 64
+        payload = world.contents()
+        if self.side == 0:
+            packet = wire.echo(self.client, self.vip, self.port, payload, **header)
+        else:
+            src, ident, dst = self.view
+            packet = wire.echo(dst, src, ident, payload, reply=True, **header)
+        if random.random() < 0.02:
+            packet.l4 = packet.l4[:2] + b"\x12\x34" + packet.l4[4:]
+        return [world.frame(packet)]
+
+    def learn(self, deliveries):
+        for delivered in deliveries:
+            for packet in delivered:
+                if self.side == 0 and wire.is_echo(packet) and not packet.is_fragment:
+                    self.view = packet.src, struct.unpack_from(">H", packet.l4, 4)[0], packet.dst
+
+
+def new_conversation(world):
+    kinds = [TcpConversation, UdpConversation, EchoConversation, ErrorMessage, Stray]
+    return world.random.choices(kinds, [40, 30, 6, 16, 8])[0](world)
