@@ -71,7 +71,7 @@ def gateway():
     neighbors += [neighbor("un", f"192.168.0.{last}", last) for last in ("11", "12", "13", "21", "22")]
     neighbors.append(neighbor("un", "192.168.0.254", "fd"))
     spec = {
-        "nodeName": "gw", "interfaces": interfaces, "neighbors": neighbors,
+        "nodeName": "gw", "localNodeNames": ["gw", "node3"], "interfaces": interfaces, "neighbors": neighbors,
         "cluster": {"clusterCIDRs": ["10.244.0.0/14", "fd00:10:246::/48"],
                     "serviceCIDRs": ["10.96.0.0/16", "fd00:10:96::/112"]},
         "routes": [{"destination": "198.18.0.0/24", "via": "192.168.0.254"}, *ROUTES[5:7]],
@@ -330,7 +330,7 @@ class Cluster:
             pods = PODS if family == "IPv4" else PODS6
             hosts = [(owner, address) for owner, addresses in pods.items() for address in addresses]
             for part in range(self.random.choice([1, 1, 1, 2])):
-                chosen = self.random.sample(hosts, min(len(hosts), self.random.choice([0, 1, 2, 3, 5])))
+                chosen = self.random.sample(hosts, min(len(hosts), self.random.choice([0, 1, 2, 2, 3, 3, 5, 7])))
                 out.append(self.slice(name, service, family, part, chosen))
         return out
 
@@ -340,7 +340,7 @@ class Cluster:
         shift = 100 * random.randrange(2)  # of a rollout that changes target ports
         endpoints = []
         for owner, address in chosen:
-            state = random.choices(["ready", "absent", "unready", "terminating", "gone"], [60, 10, 12, 12, 6])[0]
+            state = random.choices(["ready", "absent", "unready", "terminating", "gone"], [70, 10, 7, 9, 4])[0]
             conditions = {
                 "ready": {"ready": True}, "absent": {}, "unready": {"ready": False},
                 "terminating": {"ready": False, "serving": True, "terminating": True},

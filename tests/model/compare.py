@@ -25,7 +25,7 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
     chance = random.Random(seed)
     world = places.World(chance, cluster.Cluster(chance), workers)
     game = play.Play(router, world.cluster.objects, workers, seed + 1)
-    world.pool_nets = game.tables.pool_nets
+    world.game = game
     before = dict(game.objects)  # configuration before the steps in `history`
     history = deque()
     number = 0
@@ -98,7 +98,7 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
             for each, own in sent:
                 delivered = deliveries[at : at + len(own)]
                 at += len(own)
-                world.delivered = (world.delivered + [p for some in delivered for p in some])[-40:]
+                world.delivered = game.tracked + [p for some in delivered for p in some]
                 each.learn(delivered)
         ports = {port for key in game.unsure for port in (key[2], key[4])}
         game.unsure.clear()
@@ -110,7 +110,6 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
         if game.counts["packets"] >= next_change:
             next_change += packets / (changes + 1)
             step(("change", *world.cluster.change()))
-            world.pool_nets = game.tables.pool_nets
         if time.monotonic() - told > 30:
             told = time.monotonic()
             counts, flows = game.counts, len(game.model.flows) // 2

@@ -28,6 +28,7 @@ class Play:
         self.ports_seen = {}
         self.counts = Counter()
         self.unsure = set()
+        self.tracked = []  # packets of flows that were delivered last
 
     def step(self, step):
         """What was delivered, for each frame of a burst."""
@@ -85,6 +86,8 @@ class Play:
                     self.counts[type(expected).__name__] += 1
                     if isinstance(expected, Forward):
                         delivered.append(expected.packet)
+                        if expected.flow is not None:
+                            self.tracked = [expected.packet, *self.tracked[:30]]
                 elif not expected.optional:
                     sort = fault if not any(map(str.isdigit, fault)) else fault.split()[0]
                     raise Disagreement(f"{type(expected).__name__}: {sort}", self.report(log, seen, drops))

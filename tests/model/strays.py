@@ -35,7 +35,7 @@ class ErrorMessage:
         target = packet.src
         if random.random() < 0.03:
             target = random.choice([a for a in CLIENTS if len(a) == len(target)])
-        error = wire.icmp(sender, target, kind, code, rest, quote, **{**world.header(), "df": False})
+        error = wire.icmp(sender, target, kind, code, rest, quote, **{**world.header(passes=False), "df": False})
         if random.random() < 0.04:
             error.l4 = error.l4[:2] + random.randbytes(2) + error.l4[4:]
         return [world.frame(error, packet.dst)]
@@ -54,7 +54,7 @@ class Stray:
         world, random = self.world, self.world.random
         client = random.choice(CLIENTS)
         dst, port = world.destination(client, UDP)
-        header = {**world.header(), "ttl": 64}
+        header = world.header()
         packet = wire.udp(client, dst, world.fresh_port(client), port, world.contents(), **header)
         kinds = [self.bad_header, self.bad_link, self.bad_tunnel, self.bad_tunnel, self.other_protocol, self.bad_source]
         return [random.choice(kinds)(packet)]
@@ -123,12 +123,12 @@ class Stray:
         random = self.world.random
         if random.random() < 0.5:
             packet = packet.but(proto=random.choice([47, 50, 89]))
-            if any(packet.src in net for net, leaves in self.world.pool_nets if leaves):
+            if any(packet.src in net for net, leaves in self.world.game.tables.pool_nets if leaves):
                 packet = packet.but(src=random.choice([a for a in OUTSIDERS if len(a) == len(packet.src)]))
         else:
             kind = random.choice([13, 17, 9]) if packet.v4 else random.choice([130, 144])
             packet = wire.icmp(packet.src, packet.dst, kind, 0, b"\0\0\0\0", packet.l4[8:])
-            if any(packet.src in net for net, leaves in self.world.pool_nets if leaves):
+            if any(packet.src in net for net, leaves in self.world.game.tables.pool_nets if leaves):
                 packet = packet.but(src=random.choice([a for a in OUTSIDERS if len(a) == len(packet.src)]))
         return self.world.frame(packet)
 

@@ -17,9 +17,9 @@ class Conversation:
     """Frames for a burst by `next`; afterwards `learn` has, for each of them, the packets that were delivered."""
 
     def __init__(self, world, proto):
-        self.world, self.done, self.patience = world, False, 6
+        self.world, self.done, self.patience = world, False, 3
         random = world.random
-        self.client = random.choice(CLIENTS)
+        self.client = random.choice(CLIENTS if random.random() < 0.6 else world.regulars)
         self.vip, self.vport = world.destination(self.client, proto)
         self.port = world.fresh_port(self.client)
         if world.workers == 1 and random.random() < 0.04:
@@ -53,17 +53,15 @@ class TcpConversation(Conversation):
         self.phase = "begin"
         self.sent = []
 
+    def ends(self, side):
+        """Source, port, destination and port of what a side sends: 0 client, 1 server."""
+        return (self.client, self.port, self.vip, self.vport) if side == 0 else reversed_view(self.view)
+
     def segment(self, side, flags, payload=b"", **more):
-        """`side`: 0 client, 1 server."""
-        if side == 0:
-            src, sport, dst, dport = self.client, self.port, self.vip, self.vport
-        else:
-            dst, dport, src, sport = self.view
+        src, sport, dst, dport = self.ends(side)
         seq = more.pop("seq", self.next_seq[side])
         ack = self.next_seq[1 - side] if flags & ACK else 0
-        header = {**self.world.header(), **more}
-        if flags & SYN:
-            header["ttl"] = 64
+        header = {**self.world.header(self.world.may_open(TCP, src, sport, dst, dport)), **more}
         return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, **header)
 
     def next(self):
@@ -104,8 +102,9 @@ class TcpConversation(Conversation):
             return [self.segment(side, FIN | ACK, ttl=64)]
         packets = []
         seq = self.next_seq[side]
+        passes = self.world.may_open(TCP, *self.ends(side))
         for _ in range(random.choice([1, 1, 2, 3])):
-            payload = self.world.contents()
+            payload = self.world.contents(passes)
             packets.append(self.segment(side, ACK | PSH, payload, seq=seq))
             seq = seq + len(payload) & 0xFFFFFFFF
         return packets
@@ -164,17 +163,16 @@ class UdpConversation(Conversation):
         self.side = 1 if self.view is not None and random.random() < 0.45 else 0
         asked = self.client, self.port, self.vip, self.vport
         src, sport, dst, dport = asked if self.side == 0 else reversed_view(self.view)
-        header = world.header()
-        if self.view is None:
-            header["ttl"] = 64
+        passes = world.may_open(UDP, src, sport, dst, dport)
+        header = world.header(passes)
         large = random.random() < 0.2
         if large:
             header["df"] = False
         zero = len(src) == 4 and random.random() < 0.1
-        contents = world.contents(random.randrange(200, 1800) if large else 0)
+        contents = world.contents(passes or large)
+        if large:
+            contents += bytes(random.randrange(200, 1800))
         packet = wire.udp(src, dst, sport, dport, contents, zero, **header)
-        if self.view is None and not large:
-            packet.df = False
         self.packets = [packet]
         if large or packet.size > 1500:
             self.packets = self.cut(packet)
@@ -183,11 +181,13 @@ class UdpConversation(Conversation):
     def cut(self, packet):
         """Fragments, sometimes out of order, twice or over each other."""
         random = self.world.random
+        packet.df = False
         packet.ident = self.world.ident if packet.v4 else random.randrange(1 << 32)
         packet.ttl = 64
         most = len(packet.l4) // 8
         cuts = {8 * random.randrange(1, most) for _ in range(random.choice([1, 1, 2, 4]))}
-        cuts = sorted(cuts | ({1200} if most > 160 else set()))
+        longest = 1440 if packet.v4 and random.random() < 0.3 else 1200  # 1440 has to be cut again for some links
+        cuts = sorted(cuts | ({longest} if 8 * most > longest else set()))
         pieces = wire.fragments(packet, cuts)
         odd = random.random()
         if odd < 0.3:
@@ -223,15 +223,14 @@ class EchoConversation(Conversation):
         self.length -= 1
         self.done = self.length <= 0
         self.side = 1 if self.view is not None and random.random() < 0.5 else 0
-        header = world.header()
-        if self.view is None:
-            header["ttl"] = 64
-        payload = world.contents()
         if self.side == 0:
-            packet = wire.echo(self.client, self.vip, self.port, payload, **header)
+            src, dst, query = self.client, self.vip, self.port
+            key = src, query, dst, 0
         else:
-            src, ident, dst = self.view
-            packet = wire.echo(dst, src, ident, payload, reply=True, **header)
+            dst, query, src = self.view
+            key = src, 0, dst, query
+        passes = world.may_open(wire.ICMP if len(src) == 4 else wire.ICMP6, *key)
+        packet = wire.echo(src, dst, query, world.contents(passes), reply=self.side == 1, **world.header(passes))
         if random.random() < 0.02:
             packet.l4 = packet.l4[:2] + b"\x12\x34" + packet.l4[4:]
         return [world.frame(packet)]

@@ -27,10 +27,12 @@ class World:
 
     def __init__(self, random, cluster, workers):
         self.random, self.cluster, self.workers = random, cluster, workers
+        self.game = None  # the comparison that all this is for
         self.ports = {}
         self.serial = 0
         self.ident = 0
         self.live = []
+        self.regulars = random.sample(CLIENTS, 8)  # who comes again and again (affinity)
         self.delivered = []  # packets that reached somebody: what ICMP errors can be about
 
     def fresh_port(self, client):
@@ -40,20 +42,32 @@ class World:
         self.ports[client, low] = first if port == last else port + 1
         return port
 
-    def contents(self, least=0):
-        """A payload that no other packet has."""
+    def contents(self, passes=True):
+        """A payload that no other packet has; `passes`: see header."""
         self.serial += 1
-        size = self.random.choices([0, self.random.randrange(120), self.random.randrange(1300, 1460)], [20, 70, 10])[0]
-        size = max(size, least, 16)
+        sizes = [16, self.random.randrange(16, 120), self.random.randrange(1300, 1460)]
+        size = self.random.choices(sizes, [20, 70, 0 if passes else 10])[0]
         return struct.pack(">Q", self.serial) + self.random.randbytes(8) + bytes(size - 16)
 
-    def header(self):
-        """Fields of an IP header that are anybody's business."""
+    def header(self, passes=True):
+        """Fields of an IP header that are anybody's business. `passes`: the packet must not end here for its TTL or
+        size."""
         self.ident = (self.ident + 1) & 0xFFFF
         random = self.random
         tos = 0 if random.random() < 0.7 else random.randrange(256)
-        ttl = random.choices([64, 2, 1], [96, 2, 2])[0]
+        ttl = random.choices([64, 2, 1], [96, 2, 0 if passes else 2])[0]
         return {"ttl": ttl, "tos": tos, "df": random.random() < 0.4, "ident": self.ident}
+
+    def may_open(self, proto, src, sport, dst, dport):
+        """Whether this packet would open a flow. One that does and yet goes no further shows nobody what was chosen for
+        it, so such packets are sent to known flows and in transit only."""
+        model = self.game.model
+        if (proto, src, sport, dst, dport) in model.flows:
+            return False
+        tables = model.tables
+        if tables.route(dst).kind != "hops" or (dst, proto, dport) in tables.serving:
+            return True
+        return tables.nat_outgoing(src, dst) or tables.nat_outgoing(dst, src)
 
     # --- where hosts are ----------------------------------------------------------------------------------
 
@@ -93,9 +107,9 @@ class World:
 
     # --- whom to talk to ----------------------------------------------------------------------------------
 
-    def service_address(self, proto, family):
-        """A frontend of a configured service, or one that may have been."""
-        random = self.random
+    def service_address(self, client, proto):
+        """A frontend of a configured service of the client's family."""
+        random, family = self.random, len(client)
         services = [o for key, o in sorted(self.cluster.objects.items()) if key[0] == "Service"]
         random.shuffle(services)
         for o in services:
@@ -103,10 +117,13 @@ class World:
             if not ports or not is_proxied(o):
                 continue
             port = random.choice(ports)
-            places = [(a, port["port"]) for addresses in frontend_addresses(o) for a in addresses if len(a) == family]
+            cluster, external, balancer = frontend_addresses(o)
+            if client in OUTSIDERS and random.random() < 0.8:
+                cluster = []  # mostly closed to them
+            places = [(a, port["port"]) for a in cluster + external + balancer if len(a) == family]
             if port.get("nodePort"):
-                own = [addr(a) for a in OWN] if family == 4 else [addr("2001:db8:2::1")]
-                places += [(random.choice(own), port["nodePort"])] * 2
+                own = random.choice(OWN if random.random() < 0.2 else OWN[:1]) if family == 4 else "2001:db8:2::1"
+                places += [(addr(own), port["nodePort"])] * 2
             if places:
                 return random.choice(places)
         return None
@@ -125,10 +142,10 @@ class World:
     def destination(self, client, proto):
         """Address and port, of the client's family."""
         random, family = self.random, len(client)
-        what = random.choices(["service", "endpoint", "host", "outside", "static", "odd"], [55, 10, 15, 12, 4, 4])[0]
+        what = random.choices(["service", "endpoint", "host", "outside", "static", "odd"], [70, 8, 7, 8, 3, 4])[0]
         place = None
         if what == "service":
-            place = self.service_address(proto, family)
+            place = self.service_address(client, proto)
         elif what == "endpoint":
             place = self.endpoint(proto, family)
         elif what == "static" and family == 4:
