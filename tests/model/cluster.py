@@ -78,7 +78,7 @@ def gateway():
         "tunnels": TUNNELS, "proxy": {}, "overlay": {}, "snat": {},
         "icmp": {"errorRatePerSecond": 1000000},
         # Windows are not the model's business.
-        "conntrack": {"tcpBeLiberal": True, "max": 65536, "timeouts": TIMEOUTS},
+        "conntrack": {"max": 65536, "timeouts": TIMEOUTS},
     }  # fmt: skip
     head = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"}}
     return {**head, "spec": spec}
@@ -222,7 +222,7 @@ class Cluster:
                 "natOutgoingExclusions": ["IPPoolsOnly", "IPPoolsAndHostIPs"],
             },
             "icmp": {"errorSource": ["vip", "original"]},
-            "conntrack": {"tcpLoose": [True, False]},
+            "conntrack": {"tcpLoose": [True, False], "tcpBeLiberal": [False, True]},
             "": {"localNodeNames": [["gw"], ["gw", "node3"], ["gw", "node1"]]},
         }  # fmt: skip
         section = self.random.choices(list(choices), [10, 6, 2, 1, 1, 3])[0]

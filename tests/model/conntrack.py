@@ -2,6 +2,7 @@
 
 import itertools
 
+from window import INVALID, OUTSIDE, Windows
 from wire import ACK, FIN, RST, SYN, TCP, UDP, URG
 
 ORIGINAL, REPLY = 0, 1
@@ -47,6 +48,8 @@ TIMEOUT_NAMES = {
     "CLOSE": "tcpClose", "SYN_SENT2": "tcpSynSent",
 }  # fmt: skip
 UNREPLIED = 300_000  # CT-7
+UNACKNOWLEDGED = 300_000
+OPENING = ("none", "SYN_SENT", "SYN_RECV", "SYN_SENT2")
 STREAM_AGE = 2_000  # CT-9
 
 
@@ -64,7 +67,7 @@ class Flow:
 
     __slots__ = (
         "original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge",
-        "serial",
+        "serial", "windows", "liberal", "doubtful", "ignored_ack",
     )  # fmt: skip
 
     def __init__(self, original, reply, frontend, now):
@@ -73,6 +76,9 @@ class Flow:
         self.replied = self.assured = self.challenge = False
         self.serial = next(serials)
         self.ignored_syn = None  # the acknowledgement that would answer it
+        self.ignored_ack = None  # of another segment that was ignored
+        self.windows = Windows()
+        self.liberal = self.doubtful = False
 
     def rewrite(self, direction):
         """What a packet of this direction carries afterwards: source, port, destination, port."""
@@ -83,39 +89,72 @@ class Flow:
         proto = self.original[0]
         if proto == TCP:
             by_state = timeouts[TIMEOUT_NAMES[self.state]]
-            return min(by_state, UNREPLIED) if self.state == "EST" and not self.replied else by_state
+            if self.doubtful:
+                by_state = min(by_state, timeouts["tcpClose"])
+            elif self.state == "EST" and not self.replied:
+                by_state = min(by_state, UNREPLIED)
+            return min(by_state, UNACKNOWLEDGED) if self.state == "EST" and self.windows.unacknowledged() else by_state
         if proto == UDP:
             return timeouts["udpStream" if self.assured else "udp"]
         return timeouts["icmp" if proto in (1, 58) else "generic"]
 
-    def track(self, direction, segment, now):
-        """pass, invalid, new-flow or close (after this packet). `segment`: flags, seq, ack, payload length."""
+    def fits(self, direction, event, segment, liberal):
+        """CT-10 to CT-16. Otherwise: what becomes of the segment, whose connection stays as it is."""
+        if event == "RST" and segment.seq == self.ignored_ack:
+            return None  # CT-5: the answer to a challenge
+        opening = self.state in OPENING
+        ends = event == "RST" and self.state != "CLOSE"
+        if ends and not (opening and segment.seq == 0) and self.windows.stale_reset(direction, segment.seq):
+            return "invalid"
+        exact = self.windows.exact_reset(direction, segment.seq)
+        verdict = self.windows.check(direction, segment, opening)
+        if verdict == INVALID and (event == "RST" or not liberal):
+            return "invalid"
+        if verdict == OUTSIDE and not liberal:
+            return "pass"
+        if ends and self.state == "EST" and not exact:
+            self.doubtful = True  # CT-14
+            return "pass"
+        return None
+
+    def track(self, direction, segment, now, liberal):
+        """pass, invalid, new-flow or close (after this packet)."""
         if segment is None:
             if direction == REPLY:
                 self.replied = True
             self.assured = self.assured or (self.replied and now - self.created > STREAM_AGE)
             return "pass"
-        flags, seq, ack, length = segment
-        event = tcp_event(flags)
+        seq, ack, length = segment.seq, segment.ack, segment.length
+        event = tcp_event(segment.flags)
+        self.liberal = self.liberal or segment.cut
         if event is None:
             return "invalid"
         old = self.state
         cell = TABLES[direction][event, old]
         if cell in ("invalid", "new-flow"):
             return cell
+        if cell != "ignore":
+            otherwise = self.fits(direction, event, segment, liberal or self.liberal)
+            if otherwise:
+                return otherwise
+        self.doubtful = False
         if cell == "ignore":
             if direction == REPLY:
                 self.replied = True
             if direction == REPLY and event == "SYNACK" and self.ignored_syn == ack:
                 cell = "SYN_RECV"  # CT-5: both ends agree on a younger connection
+                self.windows, self.liberal = Windows(), True
             else:
                 self.ignored_syn = (seq + length + 1) & 0xFFFFFFFF if event == "SYN" else None
+                self.ignored_ack = ack if event != "SYN" else None
                 self.challenge = event == "SYN" and old == "LAST_ACK"
                 return "pass"
         if old == "LAST_ACK" and direction == REPLY and event == "ACK" and self.challenge:
-            self.ignored_syn, self.challenge = None, False
+            self.ignored_syn, self.ignored_ack, self.challenge = None, None, False
             return "pass"
-        self.ignored_syn, self.challenge = None, False
+        self.ignored_syn, self.ignored_ack, self.challenge = None, None, False
+        if old == "none" and cell == "EST":
+            self.liberal = True  # picked up in the middle: nobody told its scale
         if cell != "same":
             self.state = cell
         if direction == REPLY and not self.replied:

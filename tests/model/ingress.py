@@ -2,6 +2,7 @@
 
 import struct
 
+from window import Segment
 from wire import (ICMP, ICMP6, IP6IN4, IPIP, TCP, UDP, VXLAN_PORT, Malformed, adjusted, checksums_right, is_echo,
                   is_icmp_error, ones_sum, read_ip, text)  # fmt: skip
 
@@ -35,12 +36,12 @@ class Arrived:
 
     @property
     def segment(self):
-        """Of TCP: flags, seq, ack, payload length."""
         if self.proto != TCP or self.later:
             return None
         l4 = self.packet.l4
-        seq, ack, offset, flags = struct.unpack_from(">IIBB", l4, 4)
-        return flags, seq, ack, len(l4) - (offset >> 4) * 4
+        seq, ack, offset, flags, window = struct.unpack_from(">IIBBH", l4, 4)
+        header = (offset >> 4) * 4
+        return Segment(flags, seq, ack, len(l4) - header, window, l4[20:header], self.packet.is_fragment)
 
 
 def ports_of(packet):

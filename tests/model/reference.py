@@ -21,6 +21,7 @@ class Model(Ingress, Egress):
         self.now = 1000
         self.flows = {}  # by both keys: flow, direction
         self.datagrams = {}
+        self.burst = 0
         self.affinity = {}  # by client, service port and the time since which that has affinity
         self.affinity_since = {}
         self.told = {}  # ICMP errors by destination since the clock moved
@@ -56,6 +57,7 @@ class Model(Ingress, Egress):
 
     def begin(self, seen, dropped):
         """A burst begins; what the router made of it: frames, and how many it dropped for which reason."""
+        self.burst += 1
         self.seen, self.dropped = seen, dropped
         self.drops = []
         self.out = []
@@ -98,14 +100,14 @@ class Model(Ingress, Egress):
 
     def of_flow(self, a, flow, direction):
         segment = a.segment
-        event = tcp_event(segment[0]) if segment else None
+        event = tcp_event(segment.flags) if segment else None
         lost = self.lost_endpoint(flow)
         which = "reply of" if direction else "of"
         self.say(f"{which} a flow to {text(flow.reply[1])}:{flow.reply[2]}, state {flow.state}")
         if event == "SYN" and direction == 0 and lost:
             self.close(flow)
             return self.without_flow(a)
-        action = flow.track(direction, segment, self.now) if a.proto != TCP or segment else "pass"
+        action = flow.track(direction, segment, self.now, self.tables.liberal) if a.proto != TCP or segment else "pass"
         if action == "invalid":
             return self.drop("conntrack_invalid")
         if action == "new-flow":
@@ -117,7 +119,7 @@ class Model(Ingress, Egress):
                 self.say("which a change of services has ended")
                 self.close(flow)
                 return self.without_flow(a)
-        if lost and segment and self.tables.proxy["onBackendRemoved"] == "Reset" and not segment[0] & RST:
+        if lost and segment and self.tables.proxy["onBackendRemoved"] == "Reset" and not segment.flags & RST:
             return self.reset(a, flow, direction, segment)
         flow.last = self.now
         new = flow.rewrite(direction)
@@ -138,7 +140,7 @@ class Model(Ingress, Egress):
         return a.packet.src, a.sport, a.packet.dst, a.dport
 
     def reset(self, a, flow, direction, segment):
-        flags, seq, ack, _ = segment
+        flags, seq, ack = segment.flags, segment.seq, segment.ack
         _, client, port, vip, vip_port = flow.original
         if direction == 0:
             answer = RST, ack if flags & ACK else 0, None
@@ -179,7 +181,7 @@ class Model(Ingress, Egress):
         return self.forward(a, a.packet, hop)
 
     def opens(self, a):
-        event = tcp_event(a.segment[0])
+        event = tcp_event(a.segment.flags)
         return event == "SYN" or (event == "ACK" and self.tables.loose)  # CT-7
 
     def endpoints_for(self, a, frontend):
@@ -222,8 +224,9 @@ class Model(Ingress, Egress):
         t, service, client = self.tables, frontend.service, a.packet.src
         memory = (client, service.name, self.affinity_since.get(service.name))
         if service.affinity is not None:
-            kept, since = self.affinity.get(memory, (None, 0))
-            if kept in usable and self.now - since < service.affinity:
+            kept, since, burst = self.affinity.get(memory, (None, 0, 0))
+            # Workers tell each other of it when their burst is through.
+            if kept in usable and self.now - since < service.affinity and (self.workers == 1 or burst != self.burst):
                 self.say(f"keeps the endpoint {text(kept[0])}:{kept[1]} (SVC-41)")
                 usable = {kept}
         endpoint = self.choose_endpoint(a, usable)
@@ -237,7 +240,9 @@ class Model(Ingress, Egress):
         hop = self.choose_hop(a, route, endpoint[0])
         sure = self.open(a, hop, *endpoint, masquerade, (a.packet.dst, a.proto, a.dport))
         if service.affinity is not None:
-            self.affinity[memory] = (endpoint if sure or len(usable) == 1 else None, self.now)  # SVC-43
+            before, _, burst = self.affinity.get(memory, (None, 0, 0))
+            sure = (sure or len(usable) == 1) and (self.workers == 1 or burst != self.burst or before == endpoint)
+            self.affinity[memory] = (endpoint if sure else None, self.now, self.burst)  # SVC-43
         return None
 
     def open(self, a, hop, destination, port, masquerade, frontend):
@@ -262,7 +267,7 @@ class Model(Ingress, Egress):
             sport = None  # wrong, whatever it is
             reply = (a.proto, destination, port, source, sport)
         flow = Flow(a.key, reply, frontend, self.now)
-        flow.track(0, a.segment, self.now)
+        flow.track(0, a.segment, self.now, self.tables.liberal)
         packet = a.packet
         if (source, sport, destination, port) != self.addresses(a):
             packet = translated(packet, source, destination, sport if sport is not None else 0, port)

@@ -32,6 +32,7 @@ class Tables(Services):
         self.error_source_vip = icmp.get("errorSource", "vip") == "vip"
         self.timeouts = {name: int(text[:-1]) * 1000 for name, text in self.spec["conntrack"]["timeouts"].items()}
         self.loose = self.spec["conntrack"].get("tcpLoose", True)
+        self.liberal = self.spec["conntrack"].get("tcpBeLiberal", False)
         overlay = {
             "vxlanVNI": 4096, "vxlanSrcPortRange": "49152-65535", "mtu": "auto", "outerDF": "Inherit", "dscp": "Copy",
             "ecn": "Normal", "strictVxlanFlags": False, "externalNodesCIDRs": [], **self.spec.get("overlay", {}),
