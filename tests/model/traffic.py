@@ -61,7 +61,8 @@ class TcpConversation(Conversation):
         src, sport, dst, dport = self.ends(side)
         seq = more.pop("seq", self.next_seq[side])
         ack = self.next_seq[1 - side] if flags & ACK else 0
-        header = {**self.world.header(self.world.may_open(TCP, src, sport, dst, dport)), **more}
+        passes = flags & SYN or self.world.may_open(TCP, src, sport, dst, dport)
+        header = {**self.world.header(passes), **more}
         return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, **header)
 
     def next(self):
