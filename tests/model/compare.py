@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 
 import cluster
 import play
@@ -83,13 +83,15 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
             conversation.name = names
             world.live.append(conversation)
         chosen = chance.sample(world.live, CONVERSATIONS // 2)
-        # Errors are not in one burst with what they may be about: workers would be free to take either first.
+        # What may have to do with each other is not in one burst: the router would be free to take either first.
+        ports = Counter(getattr(each, "port", None) for each in chosen)
         errors = [each for each in chosen if isinstance(each, strays.ErrorMessage)]
-        others = [each for each in chosen if not isinstance(each, strays.ErrorMessage)]
+        alone = [each for each in chosen if ports[getattr(each, "port", None)] > 1 and each not in errors]
+        others = [each for each in chosen if each not in errors and each not in alone]
         rounds = []
-        for rest in (others, errors):
+        for rest, sizes in ((others, [1, 1, 2, 4, 8]), (errors, [1, 2, 4]), (alone, [1])):
             while rest:
-                size = chance.choice([1, 1, 2, 4, 8])
+                size = chance.choice(sizes)
                 rounds.append([(each, each.next()) for each in rest[:size]])
                 rest = rest[size:]
         bursts = [[(each.name, port, frame) for each, own in sent for port, frame in own] for sent in rounds]

@@ -13,14 +13,13 @@
 //   what came out  frames, then u8 count, then each: u8 drop reason, u16 packets
 //
 // The program ends with its input. Exit code 1 and a sentence on stderr if it cannot go on.
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #include "config/json.h"

@@ -31,8 +31,9 @@ class Egress:
     def choose_endpoint(self, a, usable):
         for frame in self.candidates(a):
             q = frame.packet
-            if (q.dst, ports_of(q)[1]) in usable:
-                return q.dst, ports_of(q)[1]
+            for endpoint in sorted(usable):  # a later fragment shows no port
+                if q.dst == endpoint[0] and (a.later or ports_of(q)[1] == endpoint[1]):
+                    return endpoint
         # It sent nothing there: right only if the chosen one cannot be reached, or not by this packet.
         told = self.error_about(a)
         fates = {endpoint: self.fate(a, endpoint[0]) for endpoint in sorted(usable)}
@@ -75,6 +76,8 @@ class Egress:
             first = max(first, 1024)
         if a.proto not in (TCP, UDP, ICMP, ICMP6):
             return 0
+        if a.later:
+            return a.sport
         for frame in self.candidates(a):
             q = frame.packet
             sport, dport = ports_of(q)

@@ -98,6 +98,11 @@ class Model(Ingress, Egress):
         frontend = self.tables.frontends.get(flow.frontend)
         return frontend is None or (flow.reply[1], flow.reply[2]) not in frontend.service.serving
 
+    def has_ended(self, flow):
+        """SVC-94, and SVC-95: of UDP, whether the services of now let it go on."""
+        proto, _, _, dst, dport = flow.original
+        return self.lost_endpoint(flow) or (flow.frontend is None and (dst, proto, dport) in self.tables.frontends)
+
     def of_flow(self, a, flow, direction):
         segment = a.segment
         event = tcp_event(segment.flags) if segment else None
@@ -113,12 +118,10 @@ class Model(Ingress, Egress):
         if action == "new-flow":
             self.close(flow)
             return self.without_flow(a)
-        if a.proto == UDP:
-            _, _, _, dst, dport = flow.original
-            if lost or (flow.frontend is None and (dst, UDP, dport) in self.tables.frontends):
-                self.say("which a change of services has ended")
-                self.close(flow)
-                return self.without_flow(a)
+        if a.proto == UDP and self.has_ended(flow):
+            self.say("which a change of services has ended")
+            self.close(flow)
+            return self.without_flow(a)
         if lost and segment and self.tables.proxy["onBackendRemoved"] == "Reset" and not segment.flags & RST:
             return self.reset(a, flow, direction, segment)
         flow.last = self.now

@@ -22,13 +22,19 @@ class Conversation:
         self.client = random.choice(CLIENTS if random.random() < 0.6 else world.regulars)
         self.vip, self.vport = world.destination(self.client, proto)
         self.port = world.fresh_port(self.client)
-        if world.workers == 1 and random.random() < 0.04:
-            others = [c for c in world.live if getattr(c, "client", None) == self.client]
-            if others:
-                self.port = random.choice(others).port  # MASQ-7
+        if world.workers == 1 and random.random() < 0.05:
+            self.meet_another()
         if random.random() < 0.02:
             self.client = ROUTER if len(self.client) == 4 else self.client  # as the node itself would
         self.view = None  # source, port, destination, port, as the server saw it
+
+    def meet_another(self):
+        """The same port of a client to an endpoint directly that it has reached through a service (MASQ-7). With several
+        workers the second connection may be given up, which is documented."""
+        others = [c for c in self.world.live if type(c) is type(self) and c.view is not None and c.view[2] != c.vip]
+        if others:
+            other = self.world.random.choice(others)
+            self.client, self.port, self.vip, self.vport = other.client, other.port, *other.view[2:]
 
     def seen_by_server(self, delivered):
         for packet in delivered:
@@ -61,7 +67,8 @@ class TcpConversation(Conversation):
         src, sport, dst, dport = self.ends(side)
         seq = more.pop("seq", self.next_seq[side])
         ack = self.next_seq[1 - side] if flags & ACK else 0
-        header = {**self.world.header(self.world.may_open(TCP, src, sport, dst, dport)), **more}
+        passes = flags & SYN or self.world.may_open(TCP, src, sport, dst, dport)
+        header = {**self.world.header(passes), **more}
         return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, **header)
 
     def next(self):

@@ -62,8 +62,9 @@ class World:
         """Whether this packet would open a flow. One that does and yet goes no further shows nobody what was chosen for
         it, so such packets are sent to known flows and in transit only."""
         model = self.game.model
-        if (proto, src, sport, dst, dport) in model.flows:
-            return False
+        found = model.flows.get((proto, src, sport, dst, dport))
+        if found is not None:
+            return model.has_ended(found[0])
         tables = model.tables
         if tables.route(dst).kind != "hops" or (dst, proto, dport) in tables.serving:
             return True
