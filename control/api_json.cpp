@@ -97,7 +97,8 @@ json::value endpoint(const ServiceEntry::Endpoint& endpoint) {
                       {"local", endpoint.local},
                       {"ready", endpoint.ready},
                       {"serving", endpoint.serving},
-                      {"terminating", endpoint.terminating}};
+                      {"terminating", endpoint.terminating},
+                      {"weight", endpoint.weight}};
 }
 
 json::value tuple(const FlowEntry::Tuple& tuple) {

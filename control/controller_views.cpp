@@ -255,7 +255,8 @@ std::vector<ServiceEntry> Controller::services() const {
         for (const config::Endpoint& endpoint : slice.endpoints) {
           const bool local = std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
           entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
-                                             endpoint.ready, endpoint.serving, endpoint.terminating});
+                                             endpoint.ready, endpoint.serving, endpoint.terminating,
+                                             service->second.weights.of(slice, endpoint)});
         }
       }
     }

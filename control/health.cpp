@@ -42,9 +42,11 @@ Endpoints ready_endpoints(const config::Config& config) {
   const bool all = config.gateway.proxy.external_policy_local_scope == config::LocalScope::Cluster;
   Endpoints out;
   for (const auto& [name, slice] : config.slices) {
-    if (slice.service.empty() || slice.fqdn) continue;
+    const auto service = config.services.find({name.ns, slice.service});
+    if (service == config.services.end() || service->second.health_check_node_port == 0 || slice.fqdn) continue;
     for (const config::Endpoint& endpoint : slice.endpoints) {
-      if (!endpoint.ready) continue;  // SVC-81
+      // SVC-81. One that gets nothing new is as good as one that terminates.
+      if (!endpoint.ready || service->second.weights.of(slice, endpoint) == 0) continue;
       if (all || std::find(local.begin(), local.end(), endpoint.node_name) != local.end()) {
         out[{name.ns, slice.service}].insert(endpoint.address);
       }

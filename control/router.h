@@ -127,6 +127,7 @@ struct ServiceEntry {
     std::string node;
     bool local = false;
     bool ready = false, serving = false, terminating = false;
+    uint8_t weight = 100;  // of new flows
   };
   std::vector<Endpoint> endpoints;
   std::string internal_policy, external_policy;

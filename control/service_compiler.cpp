@@ -16,6 +16,7 @@ bool reachable_from_outside(const Service& service, const config::ServicePort& p
 }
 
 constexpr const char* zone_label = "topology.kubernetes.io/zone";
+static_assert(config::EndpointWeights::full == nat::full_weight);
 
 template <class F>
 struct Candidate {
@@ -134,9 +135,11 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
       for (const config::Endpoint& endpoint : slice->endpoints) {
         const nat::Backend<F> backend{
             F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
-            std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end()};
-        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating, &endpoint});
+            std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end(),
+            service.weights.of(*slice, endpoint)};
         if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
+        if (backend.weight == 0) continue;  // what it has goes on, nothing new comes
+        candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating, &endpoint});
       }
     }
   }

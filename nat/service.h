@@ -39,7 +39,8 @@ template <class F>
 struct Backend {
   typename F::Addr addr;
   be16 port;
-  bool local = false;  // on one of the nodes that count as this one (SVC-65)
+  bool local = false;            // on one of the nodes that count as this one (SVC-65)
+  uint8_t weight = full_weight;  // its share of new flows, 1 to full_weight; 0 only in ServicePort::serving
 
   friend bool operator==(const Backend&, const Backend&) = default;
 };
@@ -48,7 +49,7 @@ struct Backend {
 template <class F>
 [[nodiscard]] uint64_t identity(const Backend<F>& backend);
 
-// Endpoints with equal weight and the Maglev table over them. An empty set chooses nothing.
+// Endpoints that new flows may get and the Maglev table over them, by weight. An empty set chooses nothing.
 template <class F>
 struct BackendSet {
   std::vector<Backend<F>> backends;
@@ -62,7 +63,8 @@ struct BackendSet {
   [[nodiscard]] const Backend<F>* find(const typename F::Addr& addr, be16 port) const;
 };
 
-// Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is).
+// Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is, the smallest
+// weight). No weight is 0.
 // `table_size` as in Maglev: 0 derives it from the number of backends.
 template <class F>
 [[nodiscard]] BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_size = 0);

@@ -265,6 +265,9 @@ std::string services_text(const json::value& answer, bool wide) {
       addresses += endpoint_text(text(endpoint, "address"), number<uint16_t>(endpoint, "port"));
       if (flag(endpoint, "local")) addresses += "(local)";
       if (!is_ready) addresses += flag(endpoint, "terminating") ? "(terminating)" : "(not ready)";
+      if (field(endpoint, "weight").is_number() && number<unsigned>(endpoint, "weight") != 100) {
+        addresses += fmt::format("(weight {})", count(endpoint, "weight"));
+      }
     }
     std::string policy = text(service, "externalTrafficPolicy");
     if (const std::string inner = text(service, "internalTrafficPolicy"); inner != policy) {
