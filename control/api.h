@@ -46,6 +46,7 @@ struct Response {
 // `router` outlives the call.
 [[nodiscard]] Awaitable<Response> handle(Router& router, Request request);
 
+[[nodiscard]] Response json_response(const boost::json::value& value, unsigned status = 200);
 [[nodiscard]] Response error_response(unsigned status, std::string_view message);
 // "Not Found" (RFC 9110 section 15).
 [[nodiscard]] std::string_view reason_phrase(unsigned status);

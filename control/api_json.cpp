@@ -98,7 +98,14 @@ json::value endpoint(const ServiceEntry::Endpoint& endpoint) {
                       {"ready", endpoint.ready},
                       {"serving", endpoint.serving},
                       {"terminating", endpoint.terminating},
-                      {"weight", endpoint.weight}};
+                      {"weight", endpoint.weight},
+                      {"drained", endpoint.drained}};
+}
+
+json::object drain(const DrainEntry& drain) {
+  return json::object{{"endpoint", drain.endpoint},
+                      {"hard", drain.hard},
+                      {"services", list(drain.services, [](const std::string& name) { return json::value(name); })}};
 }
 
 json::value tuple(const FlowEntry::Tuple& tuple) {
@@ -273,6 +280,15 @@ json::value to_json(const std::vector<FlowEntry>& flows) {
                         {"original", tuple(flow.original)},
                         {"reply", tuple(flow.reply)}};
   });
+}
+
+json::value to_json(const std::vector<DrainEntry>& drains) { return list(drains, drain); }
+
+json::value to_json(const DrainReply& reply) {
+  json::object out = drain(reply.drain);
+  out["changed"] = reply.changed;
+  out["warnings"] = list(reply.warnings, [](const std::string& text) { return json::value(text); });
+  return out;
 }
 
 json::value to_json(const std::vector<config::Fault>& faults) { return list(faults, finding); }

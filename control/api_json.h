@@ -26,6 +26,8 @@ using FieldList = std::vector<std::pair<std::string, std::string>>;
 [[nodiscard]] boost::json::value to_json(const std::vector<RouteEntry>& routes);
 [[nodiscard]] boost::json::value to_json(const std::vector<ServiceEntry>& services);
 [[nodiscard]] boost::json::value to_json(const std::vector<FlowEntry>& flows);
+[[nodiscard]] boost::json::value to_json(const std::vector<DrainEntry>& drains);
+[[nodiscard]] boost::json::value to_json(const DrainReply& reply);
 [[nodiscard]] boost::json::value to_json(const std::vector<config::Fault>& faults);
 
 // One line of JSON and a line feed.

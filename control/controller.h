@@ -46,6 +46,9 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
+  [[nodiscard]] std::vector<DrainEntry> drains() const override;
+  Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
+  Awaitable<DrainReply> undrain(DrainTarget target) override;
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) override;
   Awaitable<uint64_t> delete_flows(FlowFilter filter) override;
 
@@ -64,6 +67,10 @@ class Controller final : public Router {
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
+  void load_drains();
+  // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
+  // into the reply's warnings.
+  [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
   [[nodiscard]] RouterHealth health() const;
   [[nodiscard]] FlowEntry entry_of(const dataplane::FlowRecord& record) const;
 
@@ -71,8 +78,11 @@ class Controller final : public Router {
   dataplane::Dataplane& plane_;
   ControllerOptions options_;
   StateFile state_;
+  StateFile drain_state_;
   AsyncMutex changes_;
   config::ObjectSet objects_;
+  DrainList drains_;
+  std::string drain_problem_;  // why the file of drained endpoints could not be used
   ServiceCompiler services_;
   Deployment deployment_;
   uint64_t generation_ = 0;  // of the configuration, as users count it

@@ -117,6 +117,7 @@ Status Controller::status() const {
   status.last_apply_milliseconds = last_apply_milliseconds_;
   status.warnings = warnings_;
   for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
+  if (!drain_problem_.empty()) status.warnings.push_back(drain_problem_);
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;
@@ -256,7 +257,9 @@ std::vector<ServiceEntry> Controller::services() const {
           const bool local = std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
           entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
                                              endpoint.ready, endpoint.serving, endpoint.terminating,
-                                             service->second.weights.of(slice, endpoint)});
+                                             service->second.weights.of(slice, endpoint),
+                                             drains_.of({slice_name.ns, endpoint.pod}, endpoint.address,
+                                                        slice_port.port) != Drain::None});
         }
       }
     }
@@ -268,7 +271,8 @@ std::vector<ServiceEntry> Controller::services() const {
       entry->second.external_policy = policy_name(config::TrafficPolicy::Local);
       entry->second.internal_policy = policy_name(config::TrafficPolicy::Cluster);
       for (const net::IpAddr& address : pod.addresses) {
-        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false});
+        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false, 100,
+                                           drains_.of(name, address, port.container_port) != Drain::None});
       }
     }
   }

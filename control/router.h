@@ -16,6 +16,7 @@
 #include <boost/json/value.hpp>
 
 #include "config/json.h"
+#include "control/drains.h"
 #include "dataplane/net/addr.h"
 
 namespace sluice::control {
@@ -128,9 +129,23 @@ struct ServiceEntry {
     bool local = false;
     bool ready = false, serving = false, terminating = false;
     uint8_t weight = 100;  // of new flows
+    bool drained = false;  // by hand
   };
   std::vector<Endpoint> endpoints;
   std::string internal_policy, external_policy;
+};
+
+struct DrainEntry {
+  std::string endpoint;  // DrainTarget::text()
+  bool hard = false;
+  std::vector<std::string> services;  // service ports that have it now, "default/web:http"
+};
+
+// The answer to drain and undrain.
+struct DrainReply {
+  bool changed = false;  // false: it was so before
+  DrainEntry drain;
+  std::vector<std::string> warnings;
 };
 
 struct FlowEntry {
@@ -176,6 +191,10 @@ class Router {
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
+  // Endpoints taken out of service by hand.
+  [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
+  virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;
+  virtual Awaitable<DrainReply> undrain(DrainTarget target) = 0;
   virtual Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) = 0;
   // Number of connections removed.
   virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;

@@ -75,6 +75,7 @@ ServiceTable<F>::ServiceTable(std::vector<Frontend<F>> frontends) : frontends_(s
   mask_ = slots_.size() - 1;
   for (uint32_t i = 0; i < frontends_.size(); ++i) {
     const Frontend<F>& frontend = frontends_[i];
+    cuts_off_ = cuts_off_ || !frontend.service->cut_off.empty();
     // In the order of the list, so of two duplicates the probe meets the first.
     insert(hash(frontend.addr, frontend.port, frontend.protocol), i);
     if (is_cluster(frontend) && !is_cluster_ip(frontend.addr)) insert(hash(frontend.addr, {}, 0), i);

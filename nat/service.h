@@ -90,6 +90,7 @@ struct ServicePort {
   using Range = Cidr<F>;
   std::vector<Range> source_ranges;
   std::vector<Backend<F>> serving;  // every serving endpoint, whatever policy or topology (SVC-94)
+  std::vector<Backend<F>> cut_off;  // taken out by hand, whose connections end: TCP with a reset. Not in `serving`
 };
 
 template <class F>
@@ -123,6 +124,8 @@ class ServiceTable {
            }) != nullptr;
   }
   [[nodiscard]] const std::vector<Frontend<F>>& frontends() const { return frontends_; }
+  // Whether any service has endpoints whose connections end (ServicePort::cut_off).
+  [[nodiscard]] bool cuts_off() const { return cuts_off_; }
 
  private:
   struct Slot {
@@ -155,6 +158,7 @@ class ServiceTable {
   // A slot per frontend under its triple, and one per ClusterIP address under (address, 0, 0). Power of two.
   std::vector<Slot> slots_;
   uint64_t mask_ = 0;
+  bool cuts_off_ = false;
 };
 
 extern template struct BackendSet<net::V4>;

@@ -19,7 +19,7 @@ std::string text(const config::ParseFailure& failure) {
 
 std::string deploy(const std::string& document_text, control::Deployment& deployment,
                    control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                   const std::function<void()>& between) {
+                   const std::function<void()>& between, const control::DrainList& drains) {
   auto document = config::parse_document(document_text);
   if (!document) return text(document.error());
   auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
@@ -35,7 +35,7 @@ std::string deploy(const std::string& document_text, control::Deployment& deploy
       return installed.error().message;
     }
   }
-  if (!wait_for(deployment.publish(objects->config(), std::move(plan), services))) return "no grace period";
+  if (!wait_for(deployment.publish(objects->config(), std::move(plan), services, drains))) return "no grace period";
   deployment.finish();
   return {};
 }

@@ -77,6 +77,15 @@ class FakeRouter : public Router {
              "Cluster",
              "Local"}};
   }
+  std::vector<DrainEntry> drains() const override { return {{"prod/web-0", true, {"prod/web:http"}}}; }
+  Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {
+    call = std::string(hard ? "drain hard " : "drain ") + target.text();
+    co_return DrainReply{true, {target.text(), hard, {"prod/web:http"}}, {"prod/web:http has no endpoint left"}};
+  }
+  Awaitable<DrainReply> undrain(DrainTarget target) override {
+    call = "undrain " + target.text();
+    co_return DrainReply{target.port != 1, {target.text(), false, {}}, {}};
+  }
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter asked) override {
     filter = asked;
     FlowEntry flow{"tcp", "ESTABLISHED", true, true, 1, {}, {}, "default/web:http", 86399};
@@ -354,6 +363,42 @@ TEST_F(Api, DeletingFlowsWantsToKnowWhich) {
   EXPECT_EQ(ask("DELETE", "/v1/conntrack?dport=53&proto=17").body, "{\"deleted\":2}\n");
   EXPECT_EQ(router.filter.protocol, 17);
   EXPECT_GT(router.filter.limit, 1'000'000'000);
+}
+
+TEST_F(Api, DrainedEndpoints) {
+  EXPECT_EQ(ask("GET", "/v1/drains").body,
+            R"({"drains":[{"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"]}]})"
+            "\n");
+  const std::map<std::string, std::string> targets{{"prod/web-0", "prod/web-0"},
+                                                   {"web-0", "default/web-0"},
+                                                   {"10.0.0.1", "10.0.0.1"},
+                                                   {"10.0.0.1:8080", "10.0.0.1:8080"},
+                                                   {"fd00::0:1", "fd00::1"},
+                                                   {"[fd00::1]:80", "[fd00::1]:80"}};
+  for (const auto& [word, target] : targets) {
+    EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=" + word).status, 200);
+    EXPECT_EQ(router.call, "drain " + target);
+    EXPECT_EQ(ask("DELETE", "/v1/drains?endpoint=" + word).status, 200);
+    EXPECT_EQ(router.call, "undrain " + target);
+  }
+  EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=prod/web-0&hard=true").body,
+            R"({"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"],"changed":true,)"
+            R"("warnings":["prod/web:http has no endpoint left"]})"
+            "\n");
+  EXPECT_EQ(router.call, "drain hard prod/web-0");
+  EXPECT_EQ(message(ask("DELETE", "/v1/drains?endpoint=10.0.0.1:1")), "10.0.0.1:1 is not drained");
+}
+
+TEST_F(Api, WhatIsNoEndpointIsNotDrained) {
+  for (const char* wrong : {"", "a/b/c", "Web", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:", "10.0.0.1/24", "/web", "a/",
+                            "[10.0.0.1]:80", "10.0.0.256"}) {
+    EXPECT_EQ(ask("PUT", fmt::format("/v1/drains?endpoint={}", wrong)).status, 400U) << wrong;
+  }
+  EXPECT_EQ(router.call, "");
+  EXPECT_EQ(message(ask("PUT", "/v1/drains")),
+            "parameter endpoint: \"\" is no endpoint: expected NAMESPACE/POD, an address, or ADDRESS:PORT");
+  EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=a&hard=yes").status, 400);
+  EXPECT_EQ(ask("DELETE", "/v1/drains?endpoint=a&hard=true").status, 400);
 }
 
 TEST_F(Api, Probes) {

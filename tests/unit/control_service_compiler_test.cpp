@@ -308,6 +308,32 @@ TEST_F(Compiler, SVC22_AChangeOfWeightBuildsAgain) {
   EXPECT_NEAR(first, after->cluster.maglev.size() / 3.0, 1);
 }
 
+TEST_F(Compiler, SVC91_DrainedByPodAddressAndPort) {
+  config::EndpointSlice& made = slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")});
+  made.endpoints[0].pod = "web-0";
+  const auto usable = [&](const char* drained, bool hard = false) {
+    DrainList drains;
+    (void)drains.add(*DrainTarget::parse(drained), hard);
+    config_.services[web_.name] = web_;
+    tables_ = compiler_.compile(config_, own_, drains);
+    return tables_.v4->find(ip("10.96.0.1").v4(), net::be16::from_host(80), tcp)->service;
+  };
+  const std::string all = "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080";
+  EXPECT_EQ(text(usable("default/web-0")->cluster.backends), "10.0.0.2:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("default/web-0")->serving), all) << "what it has goes on";
+  EXPECT_EQ(text(usable("other/web-0")->cluster.backends), all);
+  EXPECT_EQ(text(usable("10.0.0.2")->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("10.0.0.2:8080")->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("10.0.0.2:8081")->cluster.backends), all);
+  const auto hard = usable("10.0.0.2", true);
+  EXPECT_EQ(text(hard->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(hard->serving), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(hard->cut_off), "10.0.0.2:8080");
+  EXPECT_TRUE(tables_.v4->cuts_off());
+  EXPECT_TRUE(tables_.endpoints_v4->contains(ip("10.0.0.2").v4(), net::be16::from_host(8080), tcp)) << "MASQ-7";
+  EXPECT_FALSE(compile().v4->cuts_off());
+}
+
 TEST_F(Compiler, SVC51_NodePortAddresses) {
   web_.ports[0].node_port = 30080;
   EXPECT_NE(find("192.0.2.1", 30080), nullptr) << "primary";

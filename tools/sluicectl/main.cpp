@@ -20,7 +20,8 @@ constexpr const char* exit_codes =
     "  sluicectl patch -f service.json          add or change the objects in the file\n"
     "  sluicectl delete service default/web\n"
     "  sluicectl get flows --service default/web --proto tcp\n"
-    "  sluicectl get routes --to 10.244.34.5    the route that a packet would take";
+    "  sluicectl get routes --to 10.244.34.5    the route that a packet would take\n"
+    "  sluicectl drain default/web-0            no new connections to this pod";
 
 struct Arguments {
   Server server;
@@ -35,6 +36,8 @@ struct Arguments {
   std::string to;
   std::string src, dst, sport, dport, proto, service, limit;
   bool all_flows = false;
+  std::string endpoint;
+  bool hard = false;
   std::function<ExitCode()> run;
 };
 
@@ -125,6 +128,7 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
             "table, wide (each endpoint) or json")
       ->alias("svc");
+  add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
   CLI::App* counters = add_thing(*command, arguments, Thing::Counters, "counters", "Drops by reason, other events");
   counters->add_flag("--all", arguments.get.all, "zeros too");
 
@@ -171,6 +175,24 @@ void add_delete(CLI::App& app, Arguments& arguments) {
   flows->callback([&] { arguments.run = [&] { return delete_flows(arguments.server, flow_parameters(arguments)); }; });
 }
 
+void add_drain(CLI::App& app, Arguments& arguments) {
+  constexpr const char* forms = "NAMESPACE/POD, ADDRESS or ADDRESS:PORT";
+  CLI::App* command = app.add_subcommand(
+      "drain", "Take an endpoint out of all services: nothing new comes to it. Without ENDPOINT: those that are drained");
+  command->add_option("ENDPOINT", arguments.endpoint, forms);
+  command->add_flag("--hard", arguments.hard, "its connections end, too: TCP with a reset at the next packet");
+  command->callback([&] {
+    arguments.get.thing = Thing::Drains;
+    arguments.run = [&] {
+      return arguments.endpoint.empty() ? get(arguments.server, arguments.get)
+                                        : drain(arguments.server, arguments.endpoint, arguments.hard);
+    };
+  });
+  CLI::App* back = app.add_subcommand("undrain", "Put a drained endpoint back");
+  back->add_option("ENDPOINT", arguments.endpoint, forms)->required();
+  back->callback([&] { arguments.run = [&] { return undrain(arguments.server, arguments.endpoint); }; });
+}
+
 // Empty when the server's address is complete.
 std::string complete_server(Arguments& arguments) {
   arguments.server.timeout = std::chrono::seconds(arguments.timeout_seconds);
@@ -199,6 +221,7 @@ ExitCode run(int argc, char** argv) {
   add_documents(app, arguments);
   add_delete(app, arguments);
   add_get(app, arguments);
+  add_drain(app, arguments);
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });

@@ -268,6 +268,7 @@ std::string services_text(const json::value& answer, bool wide) {
       if (field(endpoint, "weight").is_number() && number<unsigned>(endpoint, "weight") != 100) {
         addresses += fmt::format("(weight {})", count(endpoint, "weight"));
       }
+      if (flag(endpoint, "drained")) addresses += "(drained)";
     }
     std::string policy = text(service, "externalTrafficPolicy");
     if (const std::string inner = text(service, "internalTrafficPolicy"); inner != policy) {
@@ -301,6 +302,14 @@ std::string flows_text(const json::value& answer) {
   std::string out = table_or(table, "No connections.");
   if (flag(answer, "truncated")) out += "There are more: --limit shows them, filters choose among them.\n";
   return out;
+}
+
+std::string drains_text(const json::value& answer) {
+  Table table({"ENDPOINT", "CONNECTIONS", "SERVICES"});
+  for (const json::value& drain : list(answer, "drains")) {
+    table.add({text(drain, "endpoint"), flag(drain, "hard") ? "end" : "go on", join(list(drain, "services"), ",")});
+  }
+  return table_or(table, "No endpoint is drained.");
 }
 
 std::string finding_text(const json::value& finding) {

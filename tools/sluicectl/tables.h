@@ -41,6 +41,7 @@ class Table {
 [[nodiscard]] std::string routes_text(const boost::json::value& answer);
 [[nodiscard]] std::string services_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string flows_text(const boost::json::value& answer);
+[[nodiscard]] std::string drains_text(const boost::json::value& answer);
 
 // "Service default/web  spec.ports[1].nodePort: message".
 [[nodiscard]] std::string finding_text(const boost::json::value& finding);
