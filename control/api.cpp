@@ -229,8 +229,12 @@ struct Action {
 
 constexpr std::string_view no_parameters = " ";
 constexpr std::string_view change_words = " dryRun ignoreUnknown ";
-constexpr std::string_view flow_words = " src dst sport dport proto service limit ";
-constexpr std::string_view flow_delete_words = " src dst sport dport proto service limit all ";
+constexpr std::string_view flow_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto state service limit ";
+constexpr std::string_view flow_watch_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto service event ";
+constexpr std::string_view flow_delete_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto state service limit all ";
 
 constexpr std::array actions{
     Action{"/v1/config", "GET", " kind namespace ", Body::None, get_config},
@@ -247,6 +251,7 @@ constexpr std::array actions{
     Action{"/v1/services", "GET", no_parameters, Body::None, get_services},
     Action{"/v1/conntrack", "GET", flow_words, Body::None, get_conntrack},
     Action{"/v1/conntrack", "DELETE", flow_delete_words, Body::None, delete_conntrack},
+    Action{"/v1/conntrack/events", "GET", flow_watch_words, Body::None, watch_conntrack},
     Action{"/v1/drains", "GET", no_parameters, Body::None, get_drains},
     Action{"/v1/drains", "PUT", " endpoint hard ", Body::None, put_drain},
     Action{"/v1/drains", "DELETE", " endpoint ", Body::None, delete_drain},

@@ -8,6 +8,7 @@ namespace sluice::control {
 
 Awaitable<Response> get_conntrack(Router& router, Request request);
 Awaitable<Response> delete_conntrack(Router& router, Request request);
+Awaitable<Response> watch_conntrack(Router& router, Request request);
 
 Awaitable<Response> get_drains(Router& router, Request request);
 Awaitable<Response> put_drain(Router& router, Request request);

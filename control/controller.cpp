@@ -48,7 +48,8 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       state_(options_.state_folder),
       drain_state_(options_.state_folder, "drains.json"),
       deployment_(plane),
-      health_server_(io, [this] { return health(); }) {
+      health_server_(io, [this] { return health(); }),
+      flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }) {
   load_drains();
 }
 

@@ -16,6 +16,7 @@
 #include "config/object_set.h"
 #include "control/async_mutex.h"
 #include "control/deployment.h"
+#include "control/flow_events.h"
 #include "control/health_server.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
@@ -51,6 +52,9 @@ class Controller final : public Router {
   Awaitable<DrainReply> undrain(DrainTarget target) override;
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) override;
   Awaitable<uint64_t> delete_flows(FlowFilter filter) override;
+  [[nodiscard]] std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) override {
+    return flow_events_.watch(filter);
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -61,9 +65,10 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> deployment_retreat();
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
   [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);
-  // Runs one command per worker to its end.
-  [[nodiscard]] Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> ask_workers(dataplane::Command::Kind kind,
-                                                                                        const FlowFilter& filter);
+  // Runs a command to its end.
+  [[nodiscard]] Awaitable<std::unique_ptr<dataplane::Command>> ask_worker(uint16_t worker,
+                                                                          dataplane::Command::Kind kind,
+                                                                          const FlowFilter& filter, size_t limit);
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
@@ -72,7 +77,6 @@ class Controller final : public Router {
   // into the reply's warnings.
   [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
   [[nodiscard]] RouterHealth health() const;
-  [[nodiscard]] FlowEntry entry_of(const dataplane::FlowRecord& record) const;
 
   boost::asio::io_context& io_;
   dataplane::Dataplane& plane_;
@@ -95,6 +99,7 @@ class Controller final : public Router {
   std::optional<uint64_t> awaited_token_;
   std::chrono::system_clock::time_point updated_;
   HealthServer health_server_;
+  FlowEvents flow_events_;
 };
 
 }  // namespace sluice::control

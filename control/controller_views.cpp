@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "control/controller.h"
-#include "nat/tcp_state.h"
+#include "control/flow_entry.h"
 
 namespace sluice::control {
 namespace {
@@ -25,31 +25,6 @@ std::string_view state_name(dataplane::NeighborState state) {
       return "permanent";
   }
   return "unknown";
-}
-
-// As conntrack(8) prints them.
-std::string_view state_name(nat::TcpState state) {
-  static constexpr std::string_view names[nat::tcp_state_count] = {"NONE",     "SYN_SENT",   "SYN_RECV", "ESTABLISHED",
-                                                                   "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT",
-                                                                   "CLOSE",    "SYN_SENT2"};
-  return names[static_cast<size_t>(state)];
-}
-
-std::string protocol_name(uint8_t protocol) {
-  switch (protocol) {
-    case net::protocol::tcp:
-      return "tcp";
-    case net::protocol::udp:
-      return "udp";
-    case net::protocol::sctp:
-      return "sctp";
-    case net::protocol::icmp:
-      return "icmp";
-    case net::protocol::icmpv6:
-      return "icmpv6";
-    default:
-      return std::to_string(protocol);
-  }
 }
 
 std::string_view type_of(const PlannedHop& hop) {
@@ -281,63 +256,42 @@ std::vector<ServiceEntry> Controller::services() const {
   return out;
 }
 
-FlowEntry Controller::entry_of(const dataplane::FlowRecord& record) const {
-  FlowEntry entry;
-  entry.protocol = protocol_name(record.protocol);
-  if (record.protocol == net::protocol::tcp) entry.state = state_name(record.tcp_state);
-  entry.assured = (record.flags & nat::connection_flag::assured) != 0;
-  entry.replied = (record.flags & nat::connection_flag::replied) != 0;
-  entry.worker = record.worker;
-  entry.original = {record.src, record.dst, record.src_port, record.dst_port, record.packets, record.bytes};
-  entry.reply = {record.reply_src,      record.reply_dst,     record.reply_src_port,
-                 record.reply_dst_port, record.reply_packets, record.reply_bytes};
-  entry.service = services_.name_of(record.service);
-  entry.expires_seconds = record.expires_in / 1000.0;
-  return entry;
-}
-
-Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> Controller::ask_workers(dataplane::Command::Kind kind,
-                                                                                    const FlowFilter& filter) {
-  // A command's memory must outlive the worker's interest in it, so this waits until all have answered.
-  std::vector<std::unique_ptr<dataplane::Command>> commands;
-  for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
-    auto command = std::make_unique<dataplane::Command>();
-    command->kind = kind;
-    command->query.src = filter.src;
-    command->query.dst = filter.dst;
-    command->query.src_port = filter.src_port;
-    command->query.dst_port = filter.dst_port;
-    command->query.protocol = filter.protocol;
-    if (!filter.service.empty()) {
-      command->query.by_service = true;
-      command->query.services = services_.ids_of(filter.service);
-    }
-    if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(filter.limit);
-    while (!plane_.worker(i).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
-    commands.push_back(std::move(command));
+Awaitable<std::unique_ptr<dataplane::Command>> Controller::ask_worker(uint16_t worker, dataplane::Command::Kind kind,
+                                                                      const FlowFilter& filter, size_t limit) {
+  auto command = std::make_unique<dataplane::Command>();
+  command->kind = kind;
+  command->query = query_of(filter);
+  if (!filter.service.empty()) {
+    command->query.by_service = true;
+    command->query.services = services_.ids_of(filter.service);
   }
-  for (const auto& command : commands) {
-    while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
-  }
-  co_return commands;
+  command->limit = limit;
+  if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(limit);
+  while (!plane_.worker(worker).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
+  // A command's memory must outlive the worker's interest in it.
+  while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
+  co_return command;
 }
 
 Awaitable<std::vector<FlowEntry>> Controller::flows(FlowFilter filter) {
-  const auto commands = co_await ask_workers(dataplane::Command::Kind::ListFlows, filter);
   std::vector<FlowEntry> entries;
-  for (const auto& command : commands) {
+  for (uint16_t i = 0; i < plane_.worker_count() && entries.size() < filter.limit; ++i) {
+    const auto command =
+        co_await ask_worker(i, dataplane::Command::Kind::ListFlows, filter, filter.limit - entries.size());
     for (const dataplane::FlowRecord& record : command->records) {
-      if (entries.size() == filter.limit) co_return entries;
-      entries.push_back(entry_of(record));
+      entries.push_back(entry_of(record, services_.name_of(record.service)));
     }
   }
   co_return entries;
 }
 
 Awaitable<uint64_t> Controller::delete_flows(FlowFilter filter) {
-  const auto commands = co_await ask_workers(dataplane::Command::Kind::DeleteFlows, filter);
   uint64_t removed = 0;
-  for (const auto& command : commands) removed += command->matched;
+  for (uint16_t i = 0; i < plane_.worker_count() && removed < filter.limit; ++i) {
+    const auto command =
+        co_await ask_worker(i, dataplane::Command::Kind::DeleteFlows, filter, filter.limit - removed);
+    removed += command->matched;
+  }
   co_return removed;
 }
 

@@ -5,8 +5,10 @@
 // period, an answer on the command ring) without blocking that thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +20,7 @@
 #include "config/json.h"
 #include "control/drains.h"
 #include "dataplane/net/addr.h"
+#include "nat/flow.h"
 
 namespace sluice::control {
 
@@ -163,13 +166,45 @@ struct FlowEntry {
   double expires_seconds = 0;
 };
 
+enum class FlowStanding : uint8_t { Unreplied, Replied, Assured };
+
 // Empty fields match everything.
 struct FlowFilter {
   std::optional<net::Prefix> src, dst;  // of the original direction
   std::optional<uint16_t> src_port, dst_port;
+  std::optional<net::Prefix> reply_src, reply_dst;  // of the reply direction
+  std::optional<uint16_t> reply_src_port, reply_dst_port;
   std::optional<uint8_t> protocol;
+  std::optional<nat::TcpState> tcp_state;
+  std::optional<FlowStanding> standing;
   std::string service;
   size_t limit = 1000;
+
+  // Whether anything is said about which.
+  [[nodiscard]] bool narrow() const {
+    return src || dst || src_port || dst_port || reply_src || reply_dst || reply_src_port || reply_dst_port ||
+           protocol || tcp_state || standing || !service.empty();
+  }
+};
+
+// A connection that was opened, or that has ended with the state and counts that it had.
+struct FlowEventEntry {
+  bool closed = false;
+  double time_seconds = 0;  // since 1970, to some milliseconds
+  FlowEntry flow;
+};
+
+struct FlowBatch {
+  std::vector<FlowEventEntry> events;
+  uint64_t lost = 0;  // events after these that there was no room for, whether they were asked for or not
+};
+
+// The news of connections that one client wants. It gets them as long as it is held.
+class FlowWatch {
+ public:
+  virtual ~FlowWatch() = default;
+  // Empty if nothing came for `patience`. One call at a time.
+  virtual Awaitable<FlowBatch> next(std::chrono::milliseconds patience) = 0;
 };
 
 class Router {
@@ -198,6 +233,8 @@ class Router {
   virtual Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) = 0;
   // Number of connections removed.
   virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;
+  // The filter's limit and state mean nothing. nullptr: too many watch already.
+  [[nodiscard]] virtual std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) = 0;
 };
 
 }  // namespace sluice::control

@@ -214,6 +214,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     context_.counters.add(Event::Masqueraded);
   }
   context_.counters.add(Event::FlowsOpened);
+  note<F>(FlowEvent::Kind::Opened, id);
   if (workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
@@ -309,6 +310,7 @@ void Pipeline::forget(nat::ConnectionId id) {
   const nat::Connection& connection = table.connection(id);
   const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
   context_.counters.add(Event::FlowsClosed);
+  note<F>(FlowEvent::Kind::Closed, id);
   if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
     ports_.release(nat::snat_destination(reply.key, context_.tables.hasher), reply.key.dst_port);
   }

@@ -6,6 +6,7 @@
 
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
+#include "dataplane/flow_events.h"
 #include "dataplane/fragment.h"
 #include "dataplane/icmp.h"
 #include "dataplane/output.h"
@@ -194,6 +195,12 @@ class Pipeline {
   void reject_exhausted(net::FlowPacket<F>& packet, bool to_service);
   template <class F>
   void forget(nat::ConnectionId id);
+  // Tells those who watch of a connection that opens or ends.
+  template <class F>
+  void note(FlowEvent::Kind kind, nat::ConnectionId id) {
+    if (context_.flow_events != nullptr) [[unlikely]]
+      context_.flow_events->put({kind, record_of(connections_.of<F>(), id, context_)});
+  }
   template <class F>
   [[nodiscard]] bool send_stub(StubMessage::Kind kind, nat::ConnectionId id, const net::FlowKey<F>& reply,
                                uint16_t worker);

@@ -44,6 +44,8 @@ struct GetOptions {
 
 // traffic.cpp
 [[nodiscard]] ExitCode delete_flows(const Server& server, const Parameters& parameters);
+// Prints connections as they open and end, until the server or the user ends it.
+[[nodiscard]] ExitCode watch_flows(const Server& server, const Parameters& parameters, bool as_json);
 // `hard`: its connections end, too.
 [[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
 [[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
