@@ -42,7 +42,7 @@ struct Response {
   unsigned status = 200;
   std::string content_type = "application/json";
   std::string body;
-  FieldList headers;  // besides Content-Type, Content-Length and those about the connection
+  FieldList headers;                    // besides Content-Type, Content-Length and those about the connection
   std::shared_ptr<Stream> stream = {};  // if there is one, it comes behind `body`
 };
 

@@ -51,7 +51,11 @@ json::value worker(const WorkerStatus& worker) {
                       {"flowsV4", worker.flows_v4},
                       {"flowsV6", worker.flows_v6},
                       {"flowsOpened", worker.flows_opened},
-                      {"flowsClosed", worker.flows_closed}};
+                      {"flowsClosed", worker.flows_closed},
+                      {"snatAllocated", worker.snat_allocated},
+                      {"snatDraws", worker.snat_draws},
+                      {"snatExhausted", worker.snat_exhausted},
+                      {"snatGaveUp", worker.snat_gave_up}};
 }
 
 json::value interface(const InterfaceStatus& interface) {
@@ -392,9 +396,7 @@ std::string_view Query::kind(std::string_view name) {
 
 void Query::state(FlowFilter& filter) {
   static constexpr std::array<std::pair<std::string_view, FlowStanding>, 3> standings{
-      {{"UNREPLIED", FlowStanding::Unreplied},
-       {"REPLIED", FlowStanding::Replied},
-       {"ASSURED", FlowStanding::Assured}}};
+      {{"UNREPLIED", FlowStanding::Unreplied}, {"REPLIED", FlowStanding::Replied}, {"ASSURED", FlowStanding::Assured}}};
   const auto word = find("state");
   if (!word) return;
   std::string wanted(*word);

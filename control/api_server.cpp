@@ -39,9 +39,9 @@ using Socket = asio::generic::stream_protocol::socket;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr size_t read_size = 64 << 10;
-constexpr size_t large_answer = 1 << 20;                       // smaller ones are given however much memory is held
+constexpr size_t large_answer = 1 << 20;                          // smaller ones are given however much memory is held
 constexpr auto stream_patience = std::chrono::milliseconds(250);  // how soon a stream learns that all is over
-constexpr auto accept_pause = std::chrono::milliseconds(100);  // after an error like EMFILE
+constexpr auto accept_pause = std::chrono::milliseconds(100);     // after an error like EMFILE
 
 // Takes as long for a wrong token as for the right one.
 bool same_token(std::string_view given, std::string_view token) {

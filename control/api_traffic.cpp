@@ -32,7 +32,8 @@ Awaitable<Response> delete_conntrack(Router& router, Request request) {
   FlowFilter filter = query.flow_filter(std::numeric_limits<size_t>::max());
   const bool all = query.flag("all");
   if (!query.complaint().empty()) co_return error_response(400, query.complaint());
-  if (!filter.narrow() && !all) co_return error_response(400, "this would end every connection: say which, or all=true");
+  if (!filter.narrow() && !all)
+    co_return error_response(400, "this would end every connection: say which, or all=true");
   const uint64_t deleted = co_await router.delete_flows(std::move(filter));
   co_return json_response(json::object{{"deleted", deleted}});
 }

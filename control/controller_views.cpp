@@ -114,6 +114,11 @@ Status Controller::status() const {
     worker.flows_v6 = counters.live_flows_v6;
     worker.flows_opened = event(dataplane::Event::FlowsOpened);
     worker.flows_closed = event(dataplane::Event::FlowsClosed);
+    const nat::SnatCounters& snat = plane_.worker(i).snat_counters();
+    worker.snat_allocated = snat.allocated;
+    worker.snat_draws = snat.draws;
+    worker.snat_exhausted = snat.exhausted;
+    worker.snat_gave_up = snat.gave_up;
     status.workers.push_back(worker);
   }
   const dataplane::Snapshot* snapshot = deployment_.snapshot();
@@ -230,11 +235,10 @@ std::vector<ServiceEntry> Controller::services() const {
         if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
         for (const config::Endpoint& endpoint : slice.endpoints) {
           const bool local = std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
-          entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
-                                             endpoint.ready, endpoint.serving, endpoint.terminating,
-                                             service->second.weights.of(slice, endpoint),
-                                             drains_.of({slice_name.ns, endpoint.pod}, endpoint.address,
-                                                        slice_port.port) != Drain::None});
+          entry->second.endpoints.push_back(
+              {endpoint.address, slice_port.port, endpoint.node_name, local, endpoint.ready, endpoint.serving,
+               endpoint.terminating, service->second.weights.of(slice, endpoint),
+               drains_.of({slice_name.ns, endpoint.pod}, endpoint.address, slice_port.port) != Drain::None});
         }
       }
     }
@@ -288,8 +292,7 @@ Awaitable<std::vector<FlowEntry>> Controller::flows(FlowFilter filter) {
 Awaitable<uint64_t> Controller::delete_flows(FlowFilter filter) {
   uint64_t removed = 0;
   for (uint16_t i = 0; i < plane_.worker_count() && removed < filter.limit; ++i) {
-    const auto command =
-        co_await ask_worker(i, dataplane::Command::Kind::DeleteFlows, filter, filter.limit - removed);
+    const auto command = co_await ask_worker(i, dataplane::Command::Kind::DeleteFlows, filter, filter.limit - removed);
     removed += command->matched;
   }
   co_return removed;

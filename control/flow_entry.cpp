@@ -9,8 +9,8 @@ namespace sluice::control {
 namespace {
 
 constexpr std::array<std::string_view, nat::tcp_state_count> tcp_states{
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
-    "SYN_SENT2"};
+    "NONE",       "SYN_SENT", "SYN_RECV",  "ESTABLISHED", "FIN_WAIT",
+    "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",       "SYN_SENT2"};
 
 }  // namespace
 

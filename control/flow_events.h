@@ -1,8 +1,8 @@
 // News of connections for the clients of the API: takes what the workers noted and gives each client what it asked for.
 //
-// The workers note nothing while there is no client. Rings are emptied every few milliseconds; a client's events wait in
-// a queue of its own until its connection takes them. Both are bounded: what does not fit is counted, and the client is
-// told how much it missed.
+// The workers note nothing while there is no client. Rings are emptied every few milliseconds; a client's events wait
+// in a queue of its own until its connection takes them. Both are bounded: what does not fit is counted, and the client
+// is told how much it missed.
 #pragma once
 
 #include <functional>

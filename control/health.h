@@ -24,7 +24,8 @@ namespace sluice::control {
 
 struct ServiceHealth {
   config::ObjectName service;
-  uint32_t local_endpoints = 0;  // ready, with a weight, not drained, by address; of a dual-stack service in the family that has more
+  uint32_t local_endpoints =
+      0;  // ready, with a weight, not drained, by address; of a dual-stack service in the family that has more
 };
 
 struct HealthPlan {

@@ -68,6 +68,8 @@ struct WorkerStatus {
   uint64_t received_over = 0;           // taken from other workers
   uint64_t flows_v4 = 0, flows_v6 = 0;  // live connections
   uint64_t flows_opened = 0, flows_closed = 0;
+  // Source ports: given, asked for, and refused because none was free, or none among those a packet may ask for.
+  uint64_t snat_allocated = 0, snat_draws = 0, snat_exhausted = 0, snat_gave_up = 0;
 };
 
 struct Status {

@@ -1,7 +1,7 @@
 // Config → service tables: which endpoints each service port may use (SVC-10 to SVC-16), how new flows are shared out
-// among them (the annotation sluice.dev/weights), and all its frontends (3.1); pods with host ports are services of one endpoint. Keeps what it built: a service port whose inputs did not
-// change is shared with the previous snapshot, Maglev table included, so one endpoint's change builds one service
-// (SCALE-5).
+// among them (the annotation sluice.dev/weights), and all its frontends (3.1); pods with host ports are services of one
+// endpoint. Keeps what it built: a service port whose inputs did not change is shared with the previous snapshot,
+// Maglev table included, so one endpoint's change builds one service (SCALE-5).
 #pragma once
 
 #include <map>

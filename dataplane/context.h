@@ -41,7 +41,7 @@ struct Context {
   uint64_t random = 1;  // xorshift state
   WorkerCounters counters;
   FlowEventRing* flow_events = nullptr;  // of this loop; nullptr: nobody watches
-  net::Burst<rte_mbuf*, 256> dropped;  // freed together at the end of the loop
+  net::Burst<rte_mbuf*, 256> dropped;    // freed together at the end of the loop
 
   [[nodiscard]] const Interface& interface(uint16_t index) const { return snapshot->interfaces[index]; }
 

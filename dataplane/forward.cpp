@@ -124,8 +124,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
-    if (tcp && (tcp_flags & net::tcp_flag::rst) == 0 &&
-        is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
+    if (tcp && (tcp_flags & net::tcp_flag::rst) == 0 && is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
       reset_client(context_, output_, packet, flow, nat::direction_of(id));
       close_connection<F>(nat::connection_of(id));
       return context_.drop(packet.mbuf, DropReason::EndpointGone);

@@ -60,6 +60,7 @@ class Pipeline {
   // Whether every other worker can be told of the ends of `connections` connections of either family. One that is not
   // told keeps the stub for good: whoever can wait with closing connections asks first.
   [[nodiscard]] bool has_room_for_ends(unsigned connections) const;
+  [[nodiscard]] const nat::SnatCounters& snat_counters() const { return ports_.counters(); }
   // Removes a connection with all that hangs on it.
   template <class F>
   void close_connection(nat::ConnectionId id);

@@ -46,6 +46,7 @@ class Worker {
   void watch_flows(bool watched) { watched_.store(watched, std::memory_order_relaxed); }
   [[nodiscard]] FlowEventRing& flow_events() { return flow_events_; }
   [[nodiscard]] const WorkerCounters& counters() const { return context_.counters; }
+  [[nodiscard]] const nat::SnatCounters& snat_counters() const { return pipeline_.snat_counters(); }
 
  private:
   Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options);

@@ -47,7 +47,8 @@ class SlotSet {
   std::vector<uint64_t> words_;
 };
 
-// The paper's pseudocode 1, with turns as often as the weights say. The bitmap, not the table, says which slots are taken: it stays in the L1 cache.
+// The paper's pseudocode 1, with turns as often as the weights say. The bitmap, not the table, says which slots are
+// taken: it stays in the L1 cache.
 template <class Entry>
 void populate(std::vector<Entry>& table, std::vector<Turn>& turns) {
   const auto size = static_cast<uint32_t>(table.size());

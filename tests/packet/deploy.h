@@ -15,7 +15,6 @@ namespace sluice::packet_test {
 // ones. Empty, or what went wrong; then everything is as before.
 [[nodiscard]] std::string deploy(const std::string& document, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                                 const std::function<void()>& between = nullptr,
-                                 const control::DrainList& drains = {});
+                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {});
 
 }  // namespace sluice::packet_test

@@ -114,9 +114,9 @@ std::string service(const ServiceSpec& spec) {
       R"({{"apiVersion":"v1","kind":"Service","metadata":{{"namespace":"default","name":"{}",
     "annotations":{{"sluice.dev/weights":"{}"}}}},"spec":{{"type":"{}",
     "clusterIP":"{}","clusterIPs":{},"ipFamilies":[{}],"ports":[{}]{}{}{}}})",
-      spec.name, escaped(spec.weights), type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips), family_names, ports,
-      spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]", spec.more.empty() ? "" : ",",
-      spec.more);
+      spec.name, escaped(spec.weights), type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips), family_names,
+      ports, spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]",
+      spec.more.empty() ? "" : ",", spec.more);
   if (!spec.load_balancer_ip.empty()) {
     out += fmt::format(R"(,"status":{{"loadBalancer":{{"ingress":[{{"ip":"{}"}}]}}}})", spec.load_balancer_ip);
   }

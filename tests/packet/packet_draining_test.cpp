@@ -370,8 +370,7 @@ TEST_P(ByHand, SVC92_OthersAreNotReset) {
 }
 
 TEST_P(ByHand, SVC94_DrainedHardUdpGetsAnotherEndpoint) {
-  ASSERT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")),
-            "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  ASSERT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
   drain("10.246.1.20");
   EXPECT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
   drain("10.246.1.20", true);

@@ -112,7 +112,8 @@ TEST_P(Watch, CT34_DeletedByTheEndpointsAddressTheyBeginAnew) {
   open_four();
   EXPECT_EQ(remove({.reply_src = prefix("10.246.1.20"), .protocol = net::protocol::udp}), 2u);
   EXPECT_EQ(ports({}), (Ports{1000, 1003}));
-  EXPECT_EQ(rig().send("b", udp("10.246.1.6:1001", "10.96.0.10:53")), "b/13 udp 10.246.1.6:1001>10.246.1.20:5353 ttl 63");
+  EXPECT_EQ(rig().send("b", udp("10.246.1.6:1001", "10.96.0.10:53")),
+            "b/13 udp 10.246.1.6:1001>10.246.1.20:5353 ttl 63");
   EXPECT_EQ(rig().flows(), 3u);
 }
 

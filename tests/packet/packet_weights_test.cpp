@@ -1,4 +1,5 @@
-// The annotation sluice.dev/weights through the whole router: how new connections are shared out, and how weight 0 drains.
+// The annotation sluice.dev/weights through the whole router: how new connections are shared out, and how weight 0
+// drains.
 #include <map>
 #include <set>
 

@@ -183,8 +183,8 @@ std::string weights_annotation(std::string text) {
 constexpr const char* one_port = R"("spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]})";
 
 TEST(ConfigService, Svc22Weights) {
-  const Service web = service_of(one_port, weights_annotation(R"({"10.244.34.5": 0, "fd00::0:5": 100, "web-0.a": 50,
-      "track=canary": 10, "sluice.dev/empty=": 1})"));
+  const Service web = service_of(one_port, weights_annotation(R"({"10.244.34.5": 0, "fd00::0:5": 100, "web-0.a": 50, )"
+                                                              R"("track=canary": 10, "sluice.dev/empty=": 1})"));
   EXPECT_EQ(web.weights.addresses, (std::map<IpAddr, uint8_t>{{ip("10.244.34.5"), 0}, {ip("fd00::5"), 100}}));
   EXPECT_EQ(web.weights.pods, (std::map<std::string, uint8_t>{{"web-0.a", 50}}));
   EXPECT_EQ(web.weights.labels, (std::map<std::pair<std::string, std::string>, uint8_t>{

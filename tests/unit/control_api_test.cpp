@@ -370,8 +370,9 @@ TEST_F(Api, FlowFiltersAreRead) {
 }
 
 TEST_F(Api, FlowFiltersOfRepliesAndStates) {
-  EXPECT_EQ(ask("GET", "/v1/conntrack?reply-src=10.244.0.0/16&reply-dst=192.168.0.2&reply-sport=8080&reply-dport=4711"
-                       "&state=time_wait")
+  EXPECT_EQ(ask("GET",
+                "/v1/conntrack?reply-src=10.244.0.0/16&reply-dst=192.168.0.2&reply-sport=8080&reply-dport=4711"
+                "&state=time_wait")
                 .status,
             200);
   EXPECT_EQ(router.filter.reply_src, prefix("10.244.0.0/16"));
@@ -384,8 +385,9 @@ TEST_F(Api, FlowFiltersOfRepliesAndStates) {
   EXPECT_FALSE(router.filter.tcp_state);
   EXPECT_EQ(ask("DELETE", "/v1/conntrack?reply-sport=8080&limit=7").status, 200);
   EXPECT_EQ(router.filter.limit, 7u);
-  EXPECT_EQ(message(ask("GET", "/v1/conntrack?state=OPEN")),
-            "parameter state: expected a state of TCP like ESTABLISHED, or UNREPLIED, REPLIED, ASSURED, found \"OPEN\"");
+  EXPECT_EQ(
+      message(ask("GET", "/v1/conntrack?state=OPEN")),
+      "parameter state: expected a state of TCP like ESTABLISHED, or UNREPLIED, REPLIED, ASSURED, found \"OPEN\"");
   for (const char* wrong : {"reply-src=x", "reply-sport=65536", "replysrc=10.0.0.1", "state="}) {
     EXPECT_EQ(ask("GET", fmt::format("/v1/conntrack?{}", wrong)).status, 400) << wrong;
   }
@@ -484,12 +486,9 @@ TEST_F(Api, DrainedEndpoints) {
   EXPECT_EQ(ask("GET", "/v1/drains").body,
             R"({"drains":[{"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"]}]})"
             "\n");
-  const std::map<std::string, std::string> targets{{"prod/web-0", "prod/web-0"},
-                                                   {"web-0", "default/web-0"},
-                                                   {"10.0.0.1", "10.0.0.1"},
-                                                   {"10.0.0.1:8080", "10.0.0.1:8080"},
-                                                   {"fd00::0:1", "fd00::1"},
-                                                   {"[fd00::1]:80", "[fd00::1]:80"}};
+  const std::map<std::string, std::string> targets{{"prod/web-0", "prod/web-0"}, {"web-0", "default/web-0"},
+                                                   {"10.0.0.1", "10.0.0.1"},     {"10.0.0.1:8080", "10.0.0.1:8080"},
+                                                   {"fd00::0:1", "fd00::1"},     {"[fd00::1]:80", "[fd00::1]:80"}};
   for (const auto& [word, target] : targets) {
     EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=" + word).status, 200);
     EXPECT_EQ(router.call, "drain " + target);
@@ -505,8 +504,8 @@ TEST_F(Api, DrainedEndpoints) {
 }
 
 TEST_F(Api, WhatIsNoEndpointIsNotDrained) {
-  for (const char* wrong : {"", "a/b/c", "Web", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:", "10.0.0.1/24", "/web", "a/",
-                            "[10.0.0.1]:80", "10.0.0.256"}) {
+  for (const char* wrong : {"", "a/b/c", "Web", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:", "10.0.0.1/24", "/web",
+                            "a/", "[10.0.0.1]:80", "10.0.0.256"}) {
     EXPECT_EQ(ask("PUT", fmt::format("/v1/drains?endpoint={}", wrong)).status, 400U) << wrong;
   }
   EXPECT_EQ(router.call, "");

@@ -46,8 +46,9 @@ TEST(Drains, TheFileHoldsWhatTheListHolds) {
 }
 
 TEST(Drains, AFileThatIsNone) {
-  for (const char* text : {"", "[]", "{}", R"({"drains":{}})", R"({"drains":[1]})", R"({"drains":[{"endpoint":"a/b"}]})",
-                           R"({"drains":[{"endpoint":"a/b/c","hard":true}]})", R"({"drains":[]})x)"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"drains":{}})", R"({"drains":[1]})", R"({"drains":[{"endpoint":"a/b"}]})",
+        R"({"drains":[{"endpoint":"a/b/c","hard":true}]})", R"({"drains":[]})x)"}) {
     EXPECT_FALSE(DrainList::from_text(text)) << text;
   }
 }

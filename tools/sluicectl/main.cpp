@@ -208,7 +208,8 @@ void add_conntrack(CLI::App& app, Arguments& arguments) {
       app.add_subcommand("conntrack", "Connections, with the options of conntrack(8): list, delete, watch");
   CLI::Option_group* what = command->add_option_group("What to do");
   const auto add = [&](const char* names, const char* description, std::function<ExitCode()> run) {
-    what->add_flag_callback(names, [&arguments, run = std::move(run)] { arguments.run = run; }, description);
+    what->add_flag_callback(
+        names, [&arguments, run = std::move(run)] { arguments.run = run; }, description);
   };
   add("-L,--dump", "list them (get flows)", [&] {
     arguments.get.thing = Thing::Flows;
@@ -218,9 +219,8 @@ void add_conntrack(CLI::App& app, Arguments& arguments) {
   add("-D,--delete", "end those that match all filters (delete flows)",
       [&] { return delete_flows(arguments.server, flow_parameters(arguments)); });
   add("-F,--flush", "end all", [&] { return delete_flows(arguments.server, {{"all", "true"}}); });
-  add("-E,--event", "print connections as they open and end", [&] {
-    return watch_flows(arguments.server, flow_parameters(arguments), arguments.get.output == "json");
-  });
+  add("-E,--event", "print connections as they open and end",
+      [&] { return watch_flows(arguments.server, flow_parameters(arguments), arguments.get.output == "json"); });
   what->require_option(1);
   add_flow_filters(*command, arguments);
   command->add_option("--limit", arguments.limit, "with -L and -D: at most so many")->type_name("NUMBER");
@@ -233,7 +233,8 @@ void add_conntrack(CLI::App& app, Arguments& arguments) {
 void add_drain(CLI::App& app, Arguments& arguments) {
   constexpr const char* forms = "NAMESPACE/POD, ADDRESS or ADDRESS:PORT";
   CLI::App* command = app.add_subcommand(
-      "drain", "Take an endpoint out of all services: nothing new comes to it. Without ENDPOINT: those that are drained");
+      "drain",
+      "Take an endpoint out of all services: nothing new comes to it. Without ENDPOINT: those that are drained");
   command->add_option("ENDPOINT", arguments.endpoint, forms);
   command->add_flag("--hard", arguments.hard, "its connections end, too: TCP with a reset at the next packet");
   command->callback([&] {
