@@ -70,7 +70,7 @@ TEST_P(Masquerade, MASQ13_MappingsAreSymmetric) {
     const Endpoint mapped = rig().only().ip.src;
     ++ports[mapped.port];
     EXPECT_EQ(rig().send("a", udp(peer + ":53", mapped.text())), "b/13 udp " + peer + ":53>10.246.1.5:5000 ttl 63");
-    for (const std::string other : {peer + ":54", std::string("198.51.100.99:53")}) {
+    for (const std::string& other : {peer + ":54", std::string("198.51.100.99:53")}) {
       EXPECT_TRUE(like(rig().send("a", udp(other, mapped.text())), "a/fe icmp 3/3 192.0.2.1>*")) << other;
     }
     (void)rig().advance(100);  // the rate limit of errors

@@ -2,8 +2,11 @@
 // that open and end (CT-34).
 #include <set>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
 
+#include "control/flow_events.h"
 #include "dataplane/command.h"
 #include "tests/packet/documents.h"
 #include "tests/packet/rig.h"
@@ -191,7 +194,7 @@ TEST_P(WatchEvents, CT34_OpenedAndClosedWithWhatTheyWere) {
   EXPECT_EQ(events[0].kind, FlowEvent::Kind::Closed);
   EXPECT_EQ(events[0].record.packets, 2u);
   EXPECT_EQ(events[0].record.reply_packets, 1u);
-  EXPECT_EQ(events[0].record.bytes, 2 * 28u);
+  EXPECT_EQ(events[0].record.bytes, 2 * 48u);
   EXPECT_EQ(events[0].record.reply_bytes, 128u);
 }
 
@@ -237,6 +240,135 @@ TEST_P(WatchEvents, CT34_WhatDoesNotFitIsCountedAndTheRestIsInOrder) {
   EXPECT_EQ(lost(), more);
 }
 
+// ---- clients -------------------------------------------------------------------------------------------
+
+class WatchClients : public Watch {
+ protected:
+  void SetUp() override {
+    Watch::SetUp();
+    news_.emplace(io_, rig().plane(), [](uint32_t service) {
+      return service == nat::no_service ? std::string() : "default/web:p" + std::to_string(service);
+    });
+  }
+  void TearDown() override {
+    news_.reset();
+    Watch::TearDown();
+  }
+  // What a worker notes, without packets: the client port tells events apart.
+  void note(uint16_t port, uint32_t service = nat::no_service, uint8_t protocol = net::protocol::udp) {
+    FlowEvent event;
+    event.record.src_port = port;
+    event.record.service = service;
+    event.record.protocol = protocol;
+    rig().plane().worker(0).flow_events().put(event);
+  }
+  control::FlowBatch next(control::FlowWatch& watch, int milliseconds = 30) {
+    control::FlowBatch out;
+    boost::asio::co_spawn(io_, watch.next(std::chrono::milliseconds(milliseconds)),
+                          [&](const std::exception_ptr& error, control::FlowBatch batch) {
+                            EXPECT_FALSE(error);
+                            out = std::move(batch);
+                            io_.stop();
+                          });
+    io_.restart();
+    io_.run();
+    return out;
+  }
+  std::vector<int> ports_of(const control::FlowBatch& batch) {
+    std::vector<int> out;
+    for (const control::FlowEventEntry& event : batch.events) out.push_back(event.flow.original.src_port);
+    return out;
+  }
+  // Lets the rings be emptied.
+  void poll() {
+    io_.restart();
+    io_.run_for(std::chrono::milliseconds(30));
+  }
+
+  boost::asio::io_context io_;
+  std::optional<control::FlowEvents> news_;
+};
+
+TEST_P(WatchClients, CT34_EachGetsWhatItAskedFor) {
+  const auto all = news_->watch({});
+  const auto tcp_only = news_->watch({.protocol = net::protocol::tcp});
+  const auto of_service = news_->watch({.service = "default/web"});
+  const auto of_port = news_->watch({.service = "default/web:p7"});
+  note(1, nat::no_service, net::protocol::tcp);
+  note(2, 7);
+  note(3, 71);
+  using Ports = std::vector<int>;
+  EXPECT_EQ(ports_of(next(*all)), (Ports{1, 2, 3}));
+  EXPECT_EQ(ports_of(next(*tcp_only)), Ports{1});
+  EXPECT_EQ(ports_of(next(*of_service)), (Ports{2, 3}));
+  EXPECT_EQ(ports_of(next(*of_port)), Ports{2});
+  EXPECT_EQ(ports_of(next(*all)), Ports{}) << "once";
+}
+
+TEST_P(WatchClients, CT34_AClientThatDoesNotReadIsBoundedAndTold) {
+  const auto slow = news_->watch({});
+  constexpr size_t more = 300;
+  for (size_t sent = 0; sent < control::FlowEvents::queue_limit + more; ++sent) {
+    note(static_cast<uint16_t>(sent));
+    if (sent % 1000 == 0) poll();
+  }
+  poll();
+  size_t got = 0;
+  control::FlowBatch batch = next(*slow);
+  while (batch.lost == 0 && !batch.events.empty()) {
+    EXPECT_EQ(batch.events.front().flow.original.src_port, static_cast<uint16_t>(got)) << "the oldest ones are kept";
+    got += batch.events.size();
+    batch = next(*slow);
+  }
+  got += batch.events.size();
+  EXPECT_EQ(got, control::FlowEvents::queue_limit);
+  EXPECT_EQ(batch.lost, more) << "after them";
+  note(7);
+  batch = next(*slow);
+  EXPECT_EQ(ports_of(batch), std::vector<int>{7});
+  EXPECT_EQ(batch.lost, 0u);
+}
+
+TEST_P(WatchClients, CT34_WhatTheRingLostIsToldToAll) {
+  const auto one = news_->watch({});
+  const auto other = news_->watch({.protocol = net::protocol::tcp});
+  for (uint32_t i = 0; i < dataplane::FlowEventRing::slots + 5; ++i) note(1);
+  poll();
+  EXPECT_EQ(next(*other).lost, 5u);
+  size_t got = 0;
+  control::FlowBatch batch;
+  do {
+    batch = next(*one);
+    got += batch.events.size() + batch.lost;
+  } while (!batch.events.empty() || batch.lost != 0);
+  EXPECT_EQ(got, dataplane::FlowEventRing::slots + 5u) << "told or counted";
+}
+
+TEST_P(WatchClients, CT34_NotedOnlyWhileSomebodyWatches) {
+  const auto open = [&](int port) {
+    (void)rig().send("b", udp("10.246.1.5:" + std::to_string(port), "10.96.0.10:53"));
+  };
+  auto watch = news_->watch({});
+  open(1000);
+  EXPECT_EQ(ports_of(next(*watch)), std::vector<int>{1000});
+  watch.reset();
+  poll();
+  open(1001);
+  watch = news_->watch({});
+  EXPECT_TRUE(next(*watch).events.empty()) << "of before";
+  open(1002);
+  EXPECT_EQ(ports_of(next(*watch)), std::vector<int>{1002});
+}
+
+TEST_P(WatchClients, CT34_SixteenAreEnough) {
+  std::vector<std::shared_ptr<control::FlowWatch>> watches;
+  for (size_t i = 0; i < control::FlowEvents::most_watches; ++i) watches.push_back(news_->watch({}));
+  EXPECT_EQ(news_->watch({}), nullptr);
+  watches.pop_back();
+  EXPECT_NE(news_->watch({}), nullptr);
+}
+
+SLUICE_WITH_WORKERS(WatchClients);
 SLUICE_WITH_WORKERS(Watch);
 SLUICE_WITH_WORKERS(WatchEvents);
 

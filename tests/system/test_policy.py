@@ -10,9 +10,10 @@ import pytest
 
 import cluster as lab
 from cluster import Cluster, changed, find_object
-from netns import Process, wait_until
+from netns import Lab, Process, wait_until
 from probes import connect_error, curl
 from router import SLUICECTL, Router
+from two_hosts import TwoHosts
 
 DRAINED = lab.PODS["web-1a"].address
 
@@ -31,6 +32,7 @@ def drained(router: Router, endpoint: str, *options: str):
         router.control("undrain", endpoint, check=False)
 
 
+@pytest.mark.changes_config
 def test_SVC91_drained_endpoint_gets_nothing_new(cluster: Cluster) -> None:
     router, others = cluster.gateway, set(lab.PODS) - {"web-1a"}
     generation = router.generation()
@@ -98,6 +100,26 @@ def test_SVC30_every_endpoint_drained(cluster: Cluster) -> None:
         assert "default/web:http has no endpoint left for new flows" in said, said
         assert connect_error(cluster.client, lab.LOAD_BALANCER, 80) == "refused"
     assert connect_error(cluster.client, lab.LOAD_BALANCER, 80) == "connected"
+
+
+def test_drains_are_kept_over_a_restart(lab: Lab) -> None:
+    router = TwoHosts(lab, ipv6=False).start().router
+    router.control("drain", "prod/web-0")
+    router.control("drain", "[fd00::5]:80", "--hard")
+    assert router.stop() == 0
+    router.start()
+    listed = [(item["endpoint"], item["hard"]) for item in router.get("/v1/drains")["drains"]]
+    assert listed == [("[fd00::5]:80", True), ("prod/web-0", False)]
+    router.control("undrain", "prod/web-0")
+    assert router.stop() == 0
+    router.start()
+    assert [item["endpoint"] for item in router.get("/v1/drains")["drains"]] == ["[fd00::5]:80"]
+    # A file that is damaged is told of, and stops nothing.
+    assert router.stop() == 0
+    (router.state / "drains.json").write_text("{")
+    router.start()
+    assert "drains.json" in " ".join(router.status()["warnings"])
+    assert router.get("/v1/drains")["drains"] == []
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------
