@@ -138,7 +138,9 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
             F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
             std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end(),
             service.weights.of(*slice, endpoint)};
-        const Drain drain = drains.of({slice->name.ns, endpoint.pod}, endpoint.address, slice_port.port);
+        const Drain drain = drains.empty()
+                                ? Drain::None  // without copies of names, for each of very many
+                                : drains.of({slice->name.ns, endpoint.pod}, endpoint.address, slice_port.port);
         if (drain == Drain::Hard) {
           inputs.cut_off.push_back(backend);
         } else if (endpoint.serving || endpoint.ready) {
