@@ -25,6 +25,8 @@ struct ServiceCidr {
 [[nodiscard]] EndpointSlice read_endpoint_slice(const ObjectKey& key, Reader& object);
 [[nodiscard]] Pod read_pod(const ObjectKey& key, Reader& object);
 [[nodiscard]] ServiceCidr read_service_cidr(const ObjectKey& key, Reader& object);
+// weights.cpp
+void read_weights(Reader& annotations, EndpointWeights& out);
 // calico.cpp
 [[nodiscard]] IpPool read_ip_pool(const ObjectKey& key, Reader& object);
 [[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);

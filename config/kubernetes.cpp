@@ -205,6 +205,12 @@ void read_endpoint(Reader& item, EndpointSlice& slice, Parse parse, std::string_
     conditions.flag("terminating", endpoint.terminating);
   }
   item.text("nodeName", endpoint.node_name);
+  {
+    Reader target = item.object("targetRef");
+    std::string kind;
+    target.text("kind", kind);
+    if (kind == "Pod") target.text("name", endpoint.pod);
+  }
   Reader hints = item.object("hints");
   read_hint_names(hints, "forZones", endpoint.zone_hints);
   read_hint_names(hints, "forNodes", endpoint.node_hints);
@@ -249,6 +255,8 @@ Service read_service(const ObjectKey& key, Reader& object) {
   {
     Reader metadata = object.object("metadata");
     metadata.labels("labels", labels);
+    Reader annotations = metadata.object("annotations");
+    read_weights(annotations, service.weights);
   }
   Reader spec = object.object("spec");
   object.require("spec");
@@ -277,8 +285,10 @@ EndpointSlice read_endpoint_slice(const ObjectKey& key, Reader& object) {
   slice.name = {key.ns, key.name};
   {
     Reader metadata = object.object("metadata");
-    Reader labels = metadata.object("labels");
-    labels.text("kubernetes.io/service-name", slice.service);
+    metadata.labels("labels", slice.labels);
+  }
+  if (const auto service = slice.labels.find("kubernetes.io/service-name"); service != slice.labels.end()) {
+    slice.service = service->second;
   }
   AddressType type = AddressType::Ipv4;
   object.require("addressType");

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/net/addr.h"
@@ -68,6 +69,23 @@ struct ServicePort {
   friend bool operator==(const ServicePort&, const ServicePort&) = default;
 };
 
+struct Endpoint;
+struct EndpointSlice;
+
+// Annotation sluice.dev/weights: shares of new flows, 0 to 100. What says most about an endpoint counts: its address,
+// then its pod, then the labels of its slice, of which the smallest.
+struct EndpointWeights {
+  static constexpr uint8_t full = 100;  // where nothing is said
+
+  std::map<IpAddr, uint8_t> addresses;
+  std::map<std::string, uint8_t> pods;  // by name, in the service's namespace
+  std::map<std::pair<std::string, std::string>, uint8_t> labels;
+
+  [[nodiscard]] bool empty() const { return addresses.empty() && pods.empty() && labels.empty(); }
+  [[nodiscard]] uint8_t of(const EndpointSlice& slice, const Endpoint& endpoint) const;
+  friend bool operator==(const EndpointWeights&, const EndpointWeights&) = default;
+};
+
 struct Service {
   ObjectName name;
   ServiceType type = ServiceType::ClusterIp;
@@ -81,6 +99,7 @@ struct Service {
   TrafficPolicy internal_policy = TrafficPolicy::Cluster;
   uint16_t health_check_node_port = 0;  // 0: none
   std::vector<Prefix> source_ranges;    // loadBalancerSourceRanges
+  EndpointWeights weights;
   friend bool operator==(const Service&, const Service&) = default;
 };
 
@@ -91,6 +110,7 @@ struct Endpoint {
   bool serving = true;
   bool terminating = false;
   std::string node_name;
+  std::string pod;  // targetRef of kind Pod: its name, in the slice's namespace
   std::vector<std::string> zone_hints;
   std::vector<std::string> node_hints;
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
@@ -105,6 +125,7 @@ struct EndpointPort {
 
 struct EndpointSlice {
   ObjectName name;
+  Labels labels;
   std::string service;  // label kubernetes.io/service-name, same namespace; empty: belongs to none
   net::Family family = net::Family::V4;
   bool fqdn = false;  // addressType FQDN: ignored by the dataplane

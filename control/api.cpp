@@ -2,23 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "control/api_traffic.h"
 #include "control/metrics.h"
 
 namespace sluice::control {
 namespace {
 
 namespace json = boost::json;
-
-constexpr size_t default_flow_limit = 1000;
-
-Response json_response(const json::value& value, unsigned status = 200) {
-  return {status, "application/json", to_text(value), {}};
-}
 
 Response text_response(unsigned status, std::string text) {
   return {status, "text/plain; charset=utf-8", std::move(text), {}};
@@ -210,29 +204,6 @@ Awaitable<Response> get_routes(Router& router, Request request) {
   co_return json_response(json::object{{"routes", to_json(routes)}});
 }
 
-Awaitable<Response> get_conntrack(Router& router, Request request) {
-  Query query(request.query);
-  FlowFilter filter = query.flow_filter(default_flow_limit);
-  if (!query.complaint().empty()) co_return error_response(400, query.complaint());
-  const size_t limit = filter.limit++;  // one more tells whether there are more
-  std::vector<FlowEntry> flows = co_await router.flows(std::move(filter));
-  const bool truncated = flows.size() > limit;
-  if (truncated) flows.resize(limit);
-  co_return json_response(json::object{{"truncated", truncated}, {"flows", to_json(flows)}});
-}
-
-Awaitable<Response> delete_conntrack(Router& router, Request request) {
-  Query query(request.query);
-  FlowFilter filter = query.flow_filter(std::numeric_limits<size_t>::max());
-  const bool all = query.flag("all");
-  if (!query.complaint().empty()) co_return error_response(400, query.complaint());
-  const bool narrow =
-      filter.src || filter.dst || filter.src_port || filter.dst_port || filter.protocol || !filter.service.empty();
-  if (!narrow && !all) co_return error_response(400, "this would end every connection: say which, or all=true");
-  const uint64_t deleted = co_await router.delete_flows(std::move(filter));
-  co_return json_response(json::object{{"deleted", deleted}});
-}
-
 Awaitable<Response> get_alive(Router&, Request) { co_return text_response(200, "ok\n"); }
 
 Awaitable<Response> get_ready(Router& router, Request) {
@@ -258,8 +229,12 @@ struct Action {
 
 constexpr std::string_view no_parameters = " ";
 constexpr std::string_view change_words = " dryRun ignoreUnknown ";
-constexpr std::string_view flow_words = " src dst sport dport proto service limit ";
-constexpr std::string_view flow_delete_words = " src dst sport dport proto service limit all ";
+constexpr std::string_view flow_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto state service limit ";
+constexpr std::string_view flow_watch_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto service event ";
+constexpr std::string_view flow_delete_words =
+    " src dst sport dport reply-src reply-dst reply-sport reply-dport proto state service limit all ";
 
 constexpr std::array actions{
     Action{"/v1/config", "GET", " kind namespace ", Body::None, get_config},
@@ -276,6 +251,10 @@ constexpr std::array actions{
     Action{"/v1/services", "GET", no_parameters, Body::None, get_services},
     Action{"/v1/conntrack", "GET", flow_words, Body::None, get_conntrack},
     Action{"/v1/conntrack", "DELETE", flow_delete_words, Body::None, delete_conntrack},
+    Action{"/v1/conntrack/events", "GET", flow_watch_words, Body::None, watch_conntrack},
+    Action{"/v1/drains", "GET", no_parameters, Body::None, get_drains},
+    Action{"/v1/drains", "PUT", " endpoint hard ", Body::None, put_drain},
+    Action{"/v1/drains", "DELETE", " endpoint ", Body::None, delete_drain},
     Action{"/v1/version", "GET", no_parameters, Body::None, get_version},
     Action{"/healthz", "GET", no_parameters, Body::None, get_alive},
     Action{"/livez", "GET", no_parameters, Body::None, get_alive},
@@ -399,6 +378,10 @@ Awaitable<Response> handle(Router& router, Request request) {
   Choice choice = choose(request);
   if (choice.refusal) co_return *std::move(choice.refusal);
   co_return co_await choice.action->run(router, std::move(request));
+}
+
+Response json_response(const json::value& value, unsigned status) {
+  return {status, "application/json", to_text(value), {}};
 }
 
 Response error_response(unsigned status, std::string_view message) {

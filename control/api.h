@@ -9,6 +9,8 @@
 // `handle`; the server turns it into a 500.
 #pragma once
 
+#include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,11 +30,20 @@ struct Request {
   std::string body;
 };
 
+// The body of an answer that goes on until one of the sides ends it.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // What is to be sent next; empty if there was nothing for `patience`. One call at a time.
+  virtual Awaitable<std::string> next(std::chrono::milliseconds patience) = 0;
+};
+
 struct Response {
   unsigned status = 200;
   std::string content_type = "application/json";
   std::string body;
-  FieldList headers;  // besides Content-Type, Content-Length and those about the connection
+  FieldList headers;                    // besides Content-Type, Content-Length and those about the connection
+  std::shared_ptr<Stream> stream = {};  // if there is one, it comes behind `body`
 };
 
 // Splits a request target ("/v1/config?kind=Service", or its absolute form) into path and query and undoes
@@ -46,6 +57,7 @@ struct Response {
 // `router` outlives the call.
 [[nodiscard]] Awaitable<Response> handle(Router& router, Request request);
 
+[[nodiscard]] Response json_response(const boost::json::value& value, unsigned status = 200);
 [[nodiscard]] Response error_response(unsigned status, std::string_view message);
 // "Not Found" (RFC 9110 section 15).
 [[nodiscard]] std::string_view reason_phrase(unsigned status);

@@ -9,6 +9,8 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "control/flow_entry.h"
+
 namespace sluice::control {
 namespace {
 
@@ -49,7 +51,11 @@ json::value worker(const WorkerStatus& worker) {
                       {"flowsV4", worker.flows_v4},
                       {"flowsV6", worker.flows_v6},
                       {"flowsOpened", worker.flows_opened},
-                      {"flowsClosed", worker.flows_closed}};
+                      {"flowsClosed", worker.flows_closed},
+                      {"snatAllocated", worker.snat_allocated},
+                      {"snatDraws", worker.snat_draws},
+                      {"snatExhausted", worker.snat_exhausted},
+                      {"snatGaveUp", worker.snat_gave_up}};
 }
 
 json::value interface(const InterfaceStatus& interface) {
@@ -97,12 +103,32 @@ json::value endpoint(const ServiceEntry::Endpoint& endpoint) {
                       {"local", endpoint.local},
                       {"ready", endpoint.ready},
                       {"serving", endpoint.serving},
-                      {"terminating", endpoint.terminating}};
+                      {"terminating", endpoint.terminating},
+                      {"weight", endpoint.weight},
+                      {"drained", endpoint.drained}};
+}
+
+json::object drain(const DrainEntry& drain) {
+  return json::object{{"endpoint", drain.endpoint},
+                      {"hard", drain.hard},
+                      {"services", list(drain.services, [](const std::string& name) { return json::value(name); })}};
 }
 
 json::value tuple(const FlowEntry::Tuple& tuple) {
   return json::object{{"src", net::to_string(tuple.src)}, {"dst", net::to_string(tuple.dst)}, {"sport", tuple.src_port},
                       {"dport", tuple.dst_port},          {"packets", tuple.packets},         {"bytes", tuple.bytes}};
+}
+
+json::object flow(const FlowEntry& flow) {
+  return json::object{{"protocol", flow.protocol},
+                      {"state", flow.state},
+                      {"assured", flow.assured},
+                      {"replied", flow.replied},
+                      {"worker", flow.worker},
+                      {"service", flow.service},
+                      {"expiresSeconds", flow.expires_seconds},
+                      {"original", tuple(flow.original)},
+                      {"reply", tuple(flow.reply)}};
 }
 
 // Boost.JSON 1.81 writes 12.5 as 1.25E1. That is JSON, but nobody wants to read it.
@@ -260,18 +286,22 @@ json::value to_json(const std::vector<ServiceEntry>& services) {
   });
 }
 
-json::value to_json(const std::vector<FlowEntry>& flows) {
-  return list(flows, [](const FlowEntry& flow) {
-    return json::object{{"protocol", flow.protocol},
-                        {"state", flow.state},
-                        {"assured", flow.assured},
-                        {"replied", flow.replied},
-                        {"worker", flow.worker},
-                        {"service", flow.service},
-                        {"expiresSeconds", flow.expires_seconds},
-                        {"original", tuple(flow.original)},
-                        {"reply", tuple(flow.reply)}};
-  });
+json::value to_json(const std::vector<FlowEntry>& flows) { return list(flows, flow); }
+
+json::value to_json(const FlowEventEntry& event) {
+  json::object out{{"timeSeconds", event.time_seconds}};
+  const json::object fields = flow(event.flow);
+  for (const auto& field : fields) out[field.key()] = field.value();
+  return out;
+}
+
+json::value to_json(const std::vector<DrainEntry>& drains) { return list(drains, drain); }
+
+json::value to_json(const DrainReply& reply) {
+  json::object out = drain(reply.drain);
+  out["changed"] = reply.changed;
+  out["warnings"] = list(reply.warnings, [](const std::string& text) { return json::value(text); });
+  return out;
 }
 
 json::value to_json(const std::vector<config::Fault>& faults) { return list(faults, finding); }
@@ -364,16 +394,38 @@ std::string_view Query::kind(std::string_view name) {
   return kind;
 }
 
+void Query::state(FlowFilter& filter) {
+  static constexpr std::array<std::pair<std::string_view, FlowStanding>, 3> standings{
+      {{"UNREPLIED", FlowStanding::Unreplied}, {"REPLIED", FlowStanding::Replied}, {"ASSURED", FlowStanding::Assured}}};
+  const auto word = find("state");
+  if (!word) return;
+  std::string wanted(*word);
+  for (char& c : wanted) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  filter.tcp_state = parse_tcp_state(wanted);
+  for (const auto& [text, standing] : standings) {
+    if (wanted == text) filter.standing = standing;
+  }
+  if (filter.tcp_state || filter.standing) return;
+  complain("state", "a state of TCP like ESTABLISHED, or UNREPLIED, REPLIED, ASSURED", *word);
+}
+
+std::optional<uint16_t> Query::port(std::string_view name) {
+  const auto port = number(name, 0, 65535);
+  return port ? std::optional(static_cast<uint16_t>(*port)) : std::nullopt;
+}
+
 FlowFilter Query::flow_filter(size_t default_limit) {
-  const auto port = [](std::optional<uint64_t> number) {
-    return number ? std::optional(static_cast<uint16_t>(*number)) : std::nullopt;
-  };
   FlowFilter filter;
   filter.src = prefix("src");
   filter.dst = prefix("dst");
-  filter.src_port = port(number("sport", 0, 65535));
-  filter.dst_port = port(number("dport", 0, 65535));
+  filter.src_port = port("sport");
+  filter.dst_port = port("dport");
+  filter.reply_src = prefix("reply-src");
+  filter.reply_dst = prefix("reply-dst");
+  filter.reply_src_port = port("reply-sport");
+  filter.reply_dst_port = port("reply-dport");
   filter.protocol = protocol("proto");
+  state(filter);
   filter.service = text("service");
   filter.limit = number("limit", 1, max_flow_limit).value_or(default_limit);
   return filter;

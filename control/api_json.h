@@ -26,6 +26,9 @@ using FieldList = std::vector<std::pair<std::string, std::string>>;
 [[nodiscard]] boost::json::value to_json(const std::vector<RouteEntry>& routes);
 [[nodiscard]] boost::json::value to_json(const std::vector<ServiceEntry>& services);
 [[nodiscard]] boost::json::value to_json(const std::vector<FlowEntry>& flows);
+[[nodiscard]] boost::json::value to_json(const FlowEventEntry& event);
+[[nodiscard]] boost::json::value to_json(const std::vector<DrainEntry>& drains);
+[[nodiscard]] boost::json::value to_json(const DrainReply& reply);
 [[nodiscard]] boost::json::value to_json(const std::vector<config::Fault>& faults);
 
 // One line of JSON and a line feed.
@@ -51,13 +54,16 @@ class Query {
   std::optional<uint8_t> protocol(std::string_view name);    // "tcp", "TCP" or "6"
   std::string_view kind(std::string_view name);              // as kind_of_word; "" without the parameter
 
-  // src, dst, sport, dport, proto, service, limit.
+  // src, dst, sport, dport, the same of replies (reply-src …), proto, state, service, limit.
   FlowFilter flow_filter(size_t default_limit);
 
   // What was wrong, for a person; "" if nothing was.
   [[nodiscard]] const std::string& complaint() const { return complaint_; }
 
  private:
+  // A state of TCP, or UNREPLIED, REPLIED, ASSURED; in upper or lower case.
+  void state(FlowFilter& filter);
+  std::optional<uint16_t> port(std::string_view name);
   // The parameter's text. A parameter without text is as wrong as one with a wrong text.
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const;
   void complain(std::string_view name, std::string_view expected, std::string_view found);

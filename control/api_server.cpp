@@ -39,8 +39,9 @@ using Socket = asio::generic::stream_protocol::socket;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr size_t read_size = 64 << 10;
-constexpr size_t large_answer = 1 << 20;                       // smaller ones are given however much memory is held
-constexpr auto accept_pause = std::chrono::milliseconds(100);  // after an error like EMFILE
+constexpr size_t large_answer = 1 << 20;                          // smaller ones are given however much memory is held
+constexpr auto stream_patience = std::chrono::milliseconds(250);  // how soon a stream learns that all is over
+constexpr auto accept_pause = std::chrono::milliseconds(100);     // after an error like EMFILE
 
 // Takes as long for a wrong token as for the right one.
 bool same_token(std::string_view given, std::string_view token) {
@@ -53,9 +54,10 @@ bool same_token(std::string_view given, std::string_view token) {
 }
 
 std::string head_of(const Response& response, bool keep_alive) {
-  std::string head =
-      fmt::format("HTTP/1.1 {} {}\r\nServer: sluice\r\nContent-Type: {}\r\nContent-Length: {}\r\n", response.status,
-                  reason_phrase(response.status), response.content_type, response.body.size());
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\nServer: sluice\r\nContent-Type: {}\r\n", response.status,
+                                 reason_phrase(response.status), response.content_type);
+  // A stream ends with its connection (RFC 9112 section 6.3).
+  if (response.stream == nullptr) head += fmt::format("Content-Length: {}\r\n", response.body.size());
   for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
   // An answer about now; a proxy or browser must not keep it.
   head += "Cache-Control: no-store\r\n";
@@ -170,6 +172,7 @@ class ApiServer::Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<bool> receive_body(Parser& parser);
   // Answers and, if that is the end of the conversation, sees it out.
   Awaitable<bool> answer(Response response, const Parser& parser);
+  Awaitable<void> answer_without_end(Response response);
   Awaitable<bool> answer_broken(unsigned status, std::string message);
   [[nodiscard]] std::optional<Response> refuse_head(const Parser& parser, Request& request) const;
   // Parses what has been received; `error` is need_more when that does not end the head or the body.
@@ -397,6 +400,10 @@ Awaitable<bool> ApiServer::Connection::serve_one() {
 }
 
 Awaitable<bool> ApiServer::Connection::answer(Response response, const Parser& parser) {
+  if (response.stream != nullptr) {
+    co_await answer_without_end(std::move(response));
+    co_return false;
+  }
   const bool keep_alive = parser.is_done() && parser.keep_alive() && !state_->stopping && !evicted_;
   hold(0);
   if (response.body.size() > large_answer && state_->held_bytes > state_->options.memory_limit) {
@@ -411,6 +418,20 @@ Awaitable<bool> ApiServer::Connection::answer(Response response, const Parser& p
   if (sent && !keep_alive && (!parser.is_done() || buffer_.size() > 0)) co_await drain();
   const bool goes_on = sent && keep_alive && !state_->stopping;
   co_return goes_on;
+}
+
+// A comment now and then finds out whether the client is still there.
+Awaitable<void> ApiServer::Connection::answer_without_end(Response response) {
+  std::string head = head_of(response, false);
+  bool goes_on = co_await send(std::move(head), std::move(response.body));
+  auto last_sent = Clock::now();
+  while (goes_on && !state_->stopping) {
+    std::string piece = co_await response.stream->next(stream_patience);
+    if (piece.empty() && Clock::now() - last_sent >= state_->options.stream_heartbeat) piece = ":\n\n";
+    if (piece.empty()) continue;
+    goes_on = co_await send(std::move(piece), "");
+    last_sent = Clock::now();
+  }
 }
 
 // The rest of what comes cannot be told apart from a next request.

@@ -10,7 +10,8 @@
 //   receiving   the body                  408 after body_idle_timeout without a byte or body_timeout in all; 413 as
 //                                         soon as Content-Length or what came exceeds body_limit; 503 when the
 //                                         bodies and answers of all exceed memory_limit
-//   answering   the router, the client    silence when the client takes nothing for write_timeout
+//   answering   the router, the client    silence when the client takes nothing for write_timeout; an answer without
+//                                         end (api.h: Stream) goes on until then, or until the server stops
 //
 // With max_connections open a further one takes the place of the one that has been `waiting` for longest, so that
 // idle connections lock nobody out; if none is waiting it gets a 503. After an answer that leaves a body unread the
@@ -54,6 +55,7 @@ struct ApiServerOptions {
   std::chrono::milliseconds body_timeout{120'000};
   std::chrono::milliseconds idle_timeout{60'000};
   std::chrono::milliseconds write_timeout{30'000};
+  std::chrono::milliseconds stream_heartbeat{5'000};  // of an answer without end, while there is nothing to say
   std::chrono::milliseconds linger_timeout{2'000};
   std::chrono::milliseconds stop_timeout{5'000};  // what running requests have after stop()
 };

@@ -46,8 +46,12 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       plane_(plane),
       options_(std::move(options)),
       state_(options_.state_folder),
+      drain_state_(options_.state_folder, "drains.json"),
       deployment_(plane),
-      health_server_(io, [this] { return health(); }) {}
+      health_server_(io, [this] { return health(); }),
+      flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }) {
+  load_drains();
+}
 
 Controller::~Controller() = default;
 
@@ -173,7 +177,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
       co_return fail(error);
     }
   }
-  const uint64_t token = deployment_.publish(config, std::move(plan), services_);
+  const uint64_t token = deployment_.publish(config, std::move(plan), services_, drains_);
   if (co_await wait_for(token)) {
     changing_since_.reset();
     awaited_token_.reset();
@@ -183,7 +187,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
   }
   deployment_.finish();
   updated_ = std::chrono::system_clock::now();
-  health_server_.update(make_health_plan(config));
+  health_server_.update(make_health_plan(config, drains_));
   generation_ = wanted_generation_;
   warnings_ = warnings;
   reply.code = ApplyReply::Code::Applied;

@@ -16,6 +16,7 @@
 #include "config/object_set.h"
 #include "control/async_mutex.h"
 #include "control/deployment.h"
+#include "control/flow_events.h"
 #include "control/health_server.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
@@ -46,8 +47,14 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
+  [[nodiscard]] std::vector<DrainEntry> drains() const override;
+  Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
+  Awaitable<DrainReply> undrain(DrainTarget target) override;
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) override;
   Awaitable<uint64_t> delete_flows(FlowFilter filter) override;
+  [[nodiscard]] std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) override {
+    return flow_events_.watch(filter);
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -58,21 +65,28 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> deployment_retreat();
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
   [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);
-  // Runs one command per worker to its end.
-  [[nodiscard]] Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> ask_workers(dataplane::Command::Kind kind,
-                                                                                        const FlowFilter& filter);
+  // Runs a command to its end.
+  [[nodiscard]] Awaitable<std::unique_ptr<dataplane::Command>> ask_worker(uint16_t worker,
+                                                                          dataplane::Command::Kind kind,
+                                                                          const FlowFilter& filter, size_t limit);
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
+  void load_drains();
+  // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
+  // into the reply's warnings.
+  [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
   [[nodiscard]] RouterHealth health() const;
-  [[nodiscard]] FlowEntry entry_of(const dataplane::FlowRecord& record) const;
 
   boost::asio::io_context& io_;
   dataplane::Dataplane& plane_;
   ControllerOptions options_;
   StateFile state_;
+  StateFile drain_state_;
   AsyncMutex changes_;
   config::ObjectSet objects_;
+  DrainList drains_;
+  std::string drain_problem_;  // why the file of drained endpoints could not be used
   ServiceCompiler services_;
   Deployment deployment_;
   uint64_t generation_ = 0;  // of the configuration, as users count it
@@ -85,6 +99,7 @@ class Controller final : public Router {
   std::optional<uint64_t> awaited_token_;
   std::chrono::system_clock::time_point updated_;
   HealthServer health_server_;
+  FlowEvents flow_events_;
 };
 
 }  // namespace sluice::control

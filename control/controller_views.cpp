@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "control/controller.h"
-#include "nat/tcp_state.h"
+#include "control/flow_entry.h"
 
 namespace sluice::control {
 namespace {
@@ -25,31 +25,6 @@ std::string_view state_name(dataplane::NeighborState state) {
       return "permanent";
   }
   return "unknown";
-}
-
-// As conntrack(8) prints them.
-std::string_view state_name(nat::TcpState state) {
-  static constexpr std::string_view names[nat::tcp_state_count] = {"NONE",     "SYN_SENT",   "SYN_RECV", "ESTABLISHED",
-                                                                   "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT",
-                                                                   "CLOSE",    "SYN_SENT2"};
-  return names[static_cast<size_t>(state)];
-}
-
-std::string protocol_name(uint8_t protocol) {
-  switch (protocol) {
-    case net::protocol::tcp:
-      return "tcp";
-    case net::protocol::udp:
-      return "udp";
-    case net::protocol::sctp:
-      return "sctp";
-    case net::protocol::icmp:
-      return "icmp";
-    case net::protocol::icmpv6:
-      return "icmpv6";
-    default:
-      return std::to_string(protocol);
-  }
 }
 
 std::string_view type_of(const PlannedHop& hop) {
@@ -117,6 +92,7 @@ Status Controller::status() const {
   status.last_apply_milliseconds = last_apply_milliseconds_;
   status.warnings = warnings_;
   for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
+  if (!drain_problem_.empty()) status.warnings.push_back(drain_problem_);
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;
@@ -138,6 +114,11 @@ Status Controller::status() const {
     worker.flows_v6 = counters.live_flows_v6;
     worker.flows_opened = event(dataplane::Event::FlowsOpened);
     worker.flows_closed = event(dataplane::Event::FlowsClosed);
+    const nat::SnatCounters& snat = plane_.worker(i).snat_counters();
+    worker.snat_allocated = snat.allocated;
+    worker.snat_draws = snat.draws;
+    worker.snat_exhausted = snat.exhausted;
+    worker.snat_gave_up = snat.gave_up;
     status.workers.push_back(worker);
   }
   const dataplane::Snapshot* snapshot = deployment_.snapshot();
@@ -254,8 +235,10 @@ std::vector<ServiceEntry> Controller::services() const {
         if (slice_port.name != port.name || slice_port.protocol != port.protocol) continue;
         for (const config::Endpoint& endpoint : slice.endpoints) {
           const bool local = std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end();
-          entry->second.endpoints.push_back({endpoint.address, slice_port.port, endpoint.node_name, local,
-                                             endpoint.ready, endpoint.serving, endpoint.terminating});
+          entry->second.endpoints.push_back(
+              {endpoint.address, slice_port.port, endpoint.node_name, local, endpoint.ready, endpoint.serving,
+               endpoint.terminating, service->second.weights.of(slice, endpoint),
+               drains_.of({slice_name.ns, endpoint.pod}, endpoint.address, slice_port.port) != Drain::None});
         }
       }
     }
@@ -267,7 +250,8 @@ std::vector<ServiceEntry> Controller::services() const {
       entry->second.external_policy = policy_name(config::TrafficPolicy::Local);
       entry->second.internal_policy = policy_name(config::TrafficPolicy::Cluster);
       for (const net::IpAddr& address : pod.addresses) {
-        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false});
+        entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false, 100,
+                                           drains_.of(name, address, port.container_port) != Drain::None});
       }
     }
   }
@@ -276,63 +260,41 @@ std::vector<ServiceEntry> Controller::services() const {
   return out;
 }
 
-FlowEntry Controller::entry_of(const dataplane::FlowRecord& record) const {
-  FlowEntry entry;
-  entry.protocol = protocol_name(record.protocol);
-  if (record.protocol == net::protocol::tcp) entry.state = state_name(record.tcp_state);
-  entry.assured = (record.flags & nat::connection_flag::assured) != 0;
-  entry.replied = (record.flags & nat::connection_flag::replied) != 0;
-  entry.worker = record.worker;
-  entry.original = {record.src, record.dst, record.src_port, record.dst_port, record.packets, record.bytes};
-  entry.reply = {record.reply_src,      record.reply_dst,     record.reply_src_port,
-                 record.reply_dst_port, record.reply_packets, record.reply_bytes};
-  entry.service = services_.name_of(record.service);
-  entry.expires_seconds = record.expires_in / 1000.0;
-  return entry;
-}
-
-Awaitable<std::vector<std::unique_ptr<dataplane::Command>>> Controller::ask_workers(dataplane::Command::Kind kind,
-                                                                                    const FlowFilter& filter) {
-  // A command's memory must outlive the worker's interest in it, so this waits until all have answered.
-  std::vector<std::unique_ptr<dataplane::Command>> commands;
-  for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
-    auto command = std::make_unique<dataplane::Command>();
-    command->kind = kind;
-    command->query.src = filter.src;
-    command->query.dst = filter.dst;
-    command->query.src_port = filter.src_port;
-    command->query.dst_port = filter.dst_port;
-    command->query.protocol = filter.protocol;
-    if (!filter.service.empty()) {
-      command->query.by_service = true;
-      command->query.services = services_.ids_of(filter.service);
-    }
-    if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(filter.limit);
-    while (!plane_.worker(i).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
-    commands.push_back(std::move(command));
+Awaitable<std::unique_ptr<dataplane::Command>> Controller::ask_worker(uint16_t worker, dataplane::Command::Kind kind,
+                                                                      const FlowFilter& filter, size_t limit) {
+  auto command = std::make_unique<dataplane::Command>();
+  command->kind = kind;
+  command->query = query_of(filter);
+  if (!filter.service.empty()) {
+    command->query.by_service = true;
+    command->query.services = services_.ids_of(filter.service);
   }
-  for (const auto& command : commands) {
-    while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
-  }
-  co_return commands;
+  command->limit = limit;
+  if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(limit);
+  while (!plane_.worker(worker).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
+  // A command's memory must outlive the worker's interest in it.
+  while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
+  co_return command;
 }
 
 Awaitable<std::vector<FlowEntry>> Controller::flows(FlowFilter filter) {
-  const auto commands = co_await ask_workers(dataplane::Command::Kind::ListFlows, filter);
   std::vector<FlowEntry> entries;
-  for (const auto& command : commands) {
+  for (uint16_t i = 0; i < plane_.worker_count() && entries.size() < filter.limit; ++i) {
+    const auto command =
+        co_await ask_worker(i, dataplane::Command::Kind::ListFlows, filter, filter.limit - entries.size());
     for (const dataplane::FlowRecord& record : command->records) {
-      if (entries.size() == filter.limit) co_return entries;
-      entries.push_back(entry_of(record));
+      entries.push_back(entry_of(record, services_.name_of(record.service)));
     }
   }
   co_return entries;
 }
 
 Awaitable<uint64_t> Controller::delete_flows(FlowFilter filter) {
-  const auto commands = co_await ask_workers(dataplane::Command::Kind::DeleteFlows, filter);
   uint64_t removed = 0;
-  for (const auto& command : commands) removed += command->matched;
+  for (uint16_t i = 0; i < plane_.worker_count() && removed < filter.limit; ++i) {
+    const auto command = co_await ask_worker(i, dataplane::Command::Kind::DeleteFlows, filter, filter.limit - removed);
+    removed += command->matched;
+  }
   co_return removed;
 }
 

@@ -325,7 +325,8 @@ net::Status<> Deployment::install_routes(const Plan& plan) {
   return net::Done{};
 }
 
-uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services) {
+uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services,
+                             const DrainList& drains) {
   const config::Gateway& gateway = config.gateway;
   auto snapshot = std::make_unique<dataplane::Snapshot>();
   snapshot->generation = ++generation_;
@@ -350,7 +351,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->terminator = plan.terminator;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
   const std::vector<net::IpAddr> own = own_addresses_of(plan);
-  tables_ = services.compile(config, own);
+  tables_ = services.compile(config, own, drains);
   snapshot->v4.services = tables_.v4;
   snapshot->v6.services = tables_.v6;
   snapshot->v4.endpoints = tables_.endpoints_v4;

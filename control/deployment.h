@@ -40,7 +40,8 @@ class Deployment {
   // 3. Neighbours, next hops, routes. An error names the route; everything is as before then.
   [[nodiscard]] net::Status<> install_routes(const Plan& plan);
   // 4. The snapshot of the new generation. Its token.
-  [[nodiscard]] uint64_t publish(const config::Config& config, Plan plan, ServiceCompiler& services);
+  [[nodiscard]] uint64_t publish(const config::Config& config, Plan plan, ServiceCompiler& services,
+                                 const DrainList& drains = {});
   // 5. After the grace period.
   void finish();
 

@@ -36,15 +36,21 @@ Response service_answer(const ServiceHealth& health, const RouterHealth& router)
 // Addresses of ready endpoints that count as local, by service.
 using Endpoints = std::map<config::ObjectName, std::set<net::IpAddr>>;
 
-Endpoints ready_endpoints(const config::Config& config) {
+Endpoints ready_endpoints(const config::Config& config, const DrainList& drains) {
   const auto& local = config.gateway.local_node_names;
   // SVC-65: then every endpoint is as good as a local one.
   const bool all = config.gateway.proxy.external_policy_local_scope == config::LocalScope::Cluster;
   Endpoints out;
   for (const auto& [name, slice] : config.slices) {
-    if (slice.service.empty() || slice.fqdn) continue;
+    const auto service = config.services.find({name.ns, slice.service});
+    if (service == config.services.end() || service->second.health_check_node_port == 0 || slice.fqdn) continue;
     for (const config::Endpoint& endpoint : slice.endpoints) {
-      if (!endpoint.ready) continue;  // SVC-81
+      // SVC-81. One that gets nothing new is as good as one that terminates.
+      if (!endpoint.ready || service->second.weights.of(slice, endpoint) == 0) continue;
+      const auto drained = [&](const config::EndpointPort& port) {
+        return drains.of({name.ns, endpoint.pod}, endpoint.address, port.port) != Drain::None;
+      };
+      if (!drains.empty() && std::all_of(slice.ports.begin(), slice.ports.end(), drained)) continue;
       if (all || std::find(local.begin(), local.end(), endpoint.node_name) != local.end()) {
         out[{name.ns, slice.service}].insert(endpoint.address);
       }
@@ -55,13 +61,13 @@ Endpoints ready_endpoints(const config::Config& config) {
 
 }  // namespace
 
-HealthPlan make_health_plan(const config::Config& config) {
+HealthPlan make_health_plan(const config::Config& config, const DrainList& drains) {
   HealthPlan plan;
   plan.healthz_port = config.gateway.proxy.healthz_port;
   plan.addresses = config.gateway.proxy.health_addresses;
   const auto own = config.nodes.find(config.gateway.node_name);
   plan.node_eligible = own == config.nodes.end() || !own->second.being_deleted;
-  const Endpoints endpoints = ready_endpoints(config);
+  const Endpoints endpoints = ready_endpoints(config, drains);
   for (const auto& [name, service] : config.services) {
     if (!service.proxied || service.health_check_node_port == 0) continue;
     ServiceHealth& health = plan.services[service.health_check_node_port];

@@ -18,12 +18,14 @@
 
 #include "config/model.h"
 #include "control/api.h"
+#include "control/drains.h"
 
 namespace sluice::control {
 
 struct ServiceHealth {
   config::ObjectName service;
-  uint32_t local_endpoints = 0;  // ready, by address; of a dual-stack service in the family that has more
+  uint32_t local_endpoints =
+      0;  // ready, with a weight, not drained, by address; of a dual-stack service in the family that has more
 };
 
 struct HealthPlan {
@@ -33,7 +35,7 @@ struct HealthPlan {
   bool node_eligible = true;                   // the node is not being deleted
 };
 
-[[nodiscard]] HealthPlan make_health_plan(const config::Config& config);
+[[nodiscard]] HealthPlan make_health_plan(const config::Config& config, const DrainList& drains = {});
 
 // How the router is. Unhealthy: it has no configuration yet, or the workers did not take over the last one in time.
 struct RouterHealth {

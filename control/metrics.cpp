@@ -132,6 +132,20 @@ void conntrack_metrics(Exposition& out, const Status& status) {
   }
 }
 
+void snat_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
+  const auto each = [&](uint64_t WorkerStatus::*field) {
+    for (const WorkerStatus& worker : workers) out.sample(worker.*field, {{"worker", std::to_string(worker.index)}});
+  };
+  out.counter("sluice_snat_ports_allocated_total", "Source ports given to translated connections.");
+  each(&WorkerStatus::snat_allocated);
+  out.counter("sluice_snat_port_draws_total", "Source ports that were looked at for them.");
+  each(&WorkerStatus::snat_draws);
+  out.counter("sluice_snat_exhausted_total", "Connections refused because every port to their destination is in use.");
+  each(&WorkerStatus::snat_exhausted);
+  out.counter("sluice_snat_gave_up_total", "Connections refused because no port among those looked at was free.");
+  each(&WorkerStatus::snat_gave_up);
+}
+
 void interface_metrics(Exposition& out, const std::vector<InterfaceStatus>& interfaces) {
   const size_t labelled = std::min(interfaces.size(), max_labelled_interfaces);
   const auto each = [&](uint64_t InterfaceStatus::*field) {
@@ -199,6 +213,7 @@ std::string render_metrics(const Status& status, const Counters& counters) {
   router_metrics(out, status);
   worker_metrics(out, status.workers);
   conntrack_metrics(out, status);
+  snat_metrics(out, status.workers);
   interface_metrics(out, status.interfaces);
   port_metrics(out, status.interfaces);
   counter_metrics(out, counters);

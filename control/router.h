@@ -5,8 +5,10 @@
 // period, an answer on the command ring) without blocking that thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,7 +18,9 @@
 #include <boost/json/value.hpp>
 
 #include "config/json.h"
+#include "control/drains.h"
 #include "dataplane/net/addr.h"
+#include "nat/flow.h"
 
 namespace sluice::control {
 
@@ -64,6 +68,8 @@ struct WorkerStatus {
   uint64_t received_over = 0;           // taken from other workers
   uint64_t flows_v4 = 0, flows_v6 = 0;  // live connections
   uint64_t flows_opened = 0, flows_closed = 0;
+  // Source ports: given, asked for, and refused because none was free, or none among those a packet may ask for.
+  uint64_t snat_allocated = 0, snat_draws = 0, snat_exhausted = 0, snat_gave_up = 0;
 };
 
 struct Status {
@@ -127,9 +133,24 @@ struct ServiceEntry {
     std::string node;
     bool local = false;
     bool ready = false, serving = false, terminating = false;
+    uint8_t weight = 100;  // of new flows
+    bool drained = false;  // by hand
   };
   std::vector<Endpoint> endpoints;
   std::string internal_policy, external_policy;
+};
+
+struct DrainEntry {
+  std::string endpoint;  // DrainTarget::text()
+  bool hard = false;
+  std::vector<std::string> services;  // service ports that have it now, "default/web:http"
+};
+
+// The answer to drain and undrain.
+struct DrainReply {
+  bool changed = false;  // false: it was so before
+  DrainEntry drain;
+  std::vector<std::string> warnings;
 };
 
 struct FlowEntry {
@@ -147,13 +168,45 @@ struct FlowEntry {
   double expires_seconds = 0;
 };
 
+enum class FlowStanding : uint8_t { Unreplied, Replied, Assured };
+
 // Empty fields match everything.
 struct FlowFilter {
   std::optional<net::Prefix> src, dst;  // of the original direction
   std::optional<uint16_t> src_port, dst_port;
+  std::optional<net::Prefix> reply_src, reply_dst;  // of the reply direction
+  std::optional<uint16_t> reply_src_port, reply_dst_port;
   std::optional<uint8_t> protocol;
+  std::optional<nat::TcpState> tcp_state;
+  std::optional<FlowStanding> standing;
   std::string service;
   size_t limit = 1000;
+
+  // Whether anything is said about which.
+  [[nodiscard]] bool narrow() const {
+    return src || dst || src_port || dst_port || reply_src || reply_dst || reply_src_port || reply_dst_port ||
+           protocol || tcp_state || standing || !service.empty();
+  }
+};
+
+// A connection that was opened, or that has ended with the state and counts that it had.
+struct FlowEventEntry {
+  bool closed = false;
+  double time_seconds = 0;  // since 1970, to some milliseconds
+  FlowEntry flow;
+};
+
+struct FlowBatch {
+  std::vector<FlowEventEntry> events;
+  uint64_t lost = 0;  // events after these that there was no room for, whether they were asked for or not
+};
+
+// The news of connections that one client wants. It gets them as long as it is held.
+class FlowWatch {
+ public:
+  virtual ~FlowWatch() = default;
+  // Empty if nothing came for `patience`. One call at a time.
+  virtual Awaitable<FlowBatch> next(std::chrono::milliseconds patience) = 0;
 };
 
 class Router {
@@ -175,9 +228,15 @@ class Router {
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
+  // Endpoints taken out of service by hand.
+  [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
+  virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;
+  virtual Awaitable<DrainReply> undrain(DrainTarget target) = 0;
   virtual Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) = 0;
   // Number of connections removed.
   virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;
+  // The filter's limit and state mean nothing. nullptr: too many watch already.
+  [[nodiscard]] virtual std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) = 0;
 };
 
 }  // namespace sluice::control

@@ -16,6 +16,7 @@ bool reachable_from_outside(const Service& service, const config::ServicePort& p
 }
 
 constexpr const char* zone_label = "topology.kubernetes.io/zone";
+static_assert(config::EndpointWeights::full == nat::full_weight);
 
 template <class F>
 struct Candidate {
@@ -88,6 +89,7 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
          a.has_endpoint == b.has_endpoint && a.affinity_seconds == b.affinity_seconds &&
          a.cluster.backends == b.cluster.backends && a.local.backends == b.local.backends &&
          a.restricted == b.restricted && a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving &&
+         a.cut_off == b.cut_off &&
          std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
 }
@@ -122,7 +124,7 @@ template <class F>
 nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Service& service,
                                                const config::ServicePort& port,
                                                const std::vector<const config::EndpointSlice*>& slices,
-                                               const std::vector<IpAddr>& own_addresses) {
+                                               const std::vector<IpAddr>& own_addresses, const DrainList& drains) {
   const auto& local_nodes = config.gateway.local_node_names;
   std::vector<Candidate<F>> candidates;
   nat::ServicePort<F> inputs;
@@ -134,9 +136,18 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
       for (const config::Endpoint& endpoint : slice->endpoints) {
         const nat::Backend<F> backend{
             F::addr_of(endpoint.address), net::be16::from_host(slice_port.port),
-            std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end()};
+            std::find(local_nodes.begin(), local_nodes.end(), endpoint.node_name) != local_nodes.end(),
+            service.weights.of(*slice, endpoint)};
+        const Drain drain = drains.empty()
+                                ? Drain::None  // without copies of names, for each of very many
+                                : drains.of({slice->name.ns, endpoint.pod}, endpoint.address, slice_port.port);
+        if (drain == Drain::Hard) {
+          inputs.cut_off.push_back(backend);
+        } else if (endpoint.serving || endpoint.ready) {
+          inputs.serving.push_back(backend);
+        }
+        if (backend.weight == 0 || drain != Drain::None) continue;  // what it has goes on, nothing new comes
         candidates.push_back({backend, endpoint.ready, endpoint.serving && endpoint.terminating, &endpoint});
-        if (endpoint.serving || endpoint.ready) inputs.serving.push_back(backend);
       }
     }
   }
@@ -193,7 +204,8 @@ std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::str
 // As behind the policy Local: who comes from outside keeps its address, as with the portmap plug-in of CNI.
 template <class F>
 void ServiceCompiler::add_host_ports(const Config& config, const std::vector<IpAddr>& own_addresses,
-                                     const Cache<F>& cache, Cache<F>& next, std::vector<nat::Frontend<F>>& frontends) {
+                                     const DrainList& drains, const Cache<F>& cache, Cache<F>& next,
+                                     std::vector<nat::Frontend<F>>& frontends) {
   const auto& local_nodes = config.gateway.local_node_names;
   for (const auto& [name, pod] : config.pods) {
     if (std::find(local_nodes.begin(), local_nodes.end(), pod.node_name) == local_nodes.end()) continue;
@@ -206,8 +218,10 @@ void ServiceCompiler::add_host_ports(const Config& config, const std::vector<IpA
       nat::ServicePort<F> inputs;
       inputs.protocol = static_cast<uint8_t>(port.protocol);
       inputs.external_policy = nat::TrafficPolicy::Local;
-      inputs.has_endpoint = true;
-      inputs.cluster.backends = inputs.local.backends = inputs.serving = {backend};
+      const Drain drain = drains.of(name, *address, port.container_port);
+      inputs.has_endpoint = drain == Drain::None;
+      if (drain == Drain::None) inputs.cluster.backends = inputs.local.backends = {backend};
+      (drain == Drain::Hard ? inputs.cut_off : inputs.serving).push_back(backend);
       const auto shared =
           share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
       for (const IpAddr& own : own_addresses) {
@@ -224,7 +238,7 @@ template <class F>
 std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(const Config& config,
                                                                             const SliceIndex& slices,
                                                                             const std::vector<IpAddr>& own_addresses,
-                                                                            Cache<F>& cache) {
+                                                                            const DrainList& drains, Cache<F>& cache) {
   static const std::vector<const config::EndpointSlice*> no_slices;
   std::vector<IpAddr> node_port_addresses;
   bool primary_taken = false;
@@ -245,7 +259,7 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
     for (const config::ServicePort& port : service.ports) {
       const std::string port_name = name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
       nat::ServicePort<F> inputs =
-          inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses);
+          inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses, drains);
       const auto shared = share<F>(port_name, std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
       const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
         if (address.family() != F::family) return;
@@ -261,7 +275,7 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
     }
   }
   // Behind the services: a node port is found before a host port of the same number.
-  add_host_ports<F>(config, own_addresses, cache, next, frontends);
+  add_host_ports<F>(config, own_addresses, drains, cache, next, frontends);
   cache = std::move(next);
   return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
 }
@@ -270,21 +284,24 @@ template <class F>
 std::shared_ptr<const nat::EndpointSet<F>> ServiceCompiler::endpoints_of(const Cache<F>& cache) {
   std::vector<typename nat::EndpointSet<F>::Endpoint> endpoints;
   for (const auto& [name, built] : cache) {
-    for (const nat::Backend<F>& backend : built.inputs.serving) {
-      endpoints.push_back({backend.addr, backend.port, built.inputs.protocol});
+    for (const auto* list : {&built.inputs.serving, &built.inputs.cut_off}) {
+      for (const nat::Backend<F>& backend : *list) {
+        endpoints.push_back({backend.addr, backend.port, built.inputs.protocol});
+      }
     }
   }
   return std::make_shared<const nat::EndpointSet<F>>(endpoints);
 }
 
-ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std::vector<IpAddr>& own_addresses) {
+ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std::vector<IpAddr>& own_addresses,
+                                                 const DrainList& drains) {
   SliceIndex slices;
   for (const auto& [name, slice] : config.slices) {
     if (!slice.service.empty()) slices[{name.ns, slice.service}].push_back(&slice);
   }
   Tables tables;
-  tables.v4 = compile_family<net::V4>(config, slices, own_addresses, cache_v4_);
-  tables.v6 = compile_family<net::V6>(config, slices, own_addresses, cache_v6_);
+  tables.v4 = compile_family<net::V4>(config, slices, own_addresses, drains, cache_v4_);
+  tables.v6 = compile_family<net::V6>(config, slices, own_addresses, drains, cache_v6_);
   tables.endpoints_v4 = endpoints_of<net::V4>(cache_v4_);
   tables.endpoints_v6 = endpoints_of<net::V6>(cache_v6_);
   return tables;

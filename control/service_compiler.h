@@ -1,7 +1,7 @@
-// Config → service tables: which endpoints each service port may use (SVC-10 to SVC-16) and all its frontends
-// (3.1); pods with host ports are services of one endpoint. Keeps what it built: a service port whose inputs did not
-// change is shared with the previous snapshot, Maglev table included, so one endpoint's change builds one service
-// (SCALE-5).
+// Config → service tables: which endpoints each service port may use (SVC-10 to SVC-16), how new flows are shared out
+// among them (the annotation sluice.dev/weights), and all its frontends (3.1); pods with host ports are services of one
+// endpoint. Keeps what it built: a service port whose inputs did not change is shared with the previous snapshot,
+// Maglev table included, so one endpoint's change builds one service (SCALE-5).
 #pragma once
 
 #include <map>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/model.h"
+#include "control/drains.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
 
@@ -28,7 +29,8 @@ class ServiceCompiler {
   };
 
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
-  [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses);
+  [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
+                               const DrainList& drains = {});
 
   // "namespace/name:port" of a ServicePort id, "pod/namespace/name:port" of a host port; empty: none.
   [[nodiscard]] std::string name_of(uint32_t id) const;
@@ -54,16 +56,17 @@ class ServiceCompiler {
   // Host ports of pods on this node (3.1).
   template <class F>
   void add_host_ports(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
-                      const Cache<F>& cache, Cache<F>& next, std::vector<nat::Frontend<F>>& frontends);
+                      const DrainList& drains, const Cache<F>& cache, Cache<F>& next,
+                      std::vector<nat::Frontend<F>>& frontends);
   template <class F>
   [[nodiscard]] std::shared_ptr<const nat::ServiceTable<F>> compile_family(
       const config::Config& config, const SliceIndex& slices, const std::vector<net::IpAddr>& own_addresses,
-      Cache<F>& cache);
+      const DrainList& drains, Cache<F>& cache);
   template <class F>
   [[nodiscard]] nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
                                               const config::ServicePort& port,
                                               const std::vector<const config::EndpointSlice*>& slices,
-                                              const std::vector<net::IpAddr>& own_addresses);
+                                              const std::vector<net::IpAddr>& own_addresses, const DrainList& drains);
   template <class F>
   [[nodiscard]] static std::shared_ptr<const nat::EndpointSet<F>> endpoints_of(const Cache<F>& cache);
   [[nodiscard]] uint32_t id_of(const std::string& name);

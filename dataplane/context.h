@@ -18,6 +18,8 @@
 
 namespace sluice::dataplane {
 
+class FlowEventRing;
+
 // Shared by all workers, changed in place by one writer each.
 struct Tables {
   Fib* fib = nullptr;
@@ -38,7 +40,8 @@ struct Context {
   uint16_t ip_id = 0;   // of the next packet the router itself makes
   uint64_t random = 1;  // xorshift state
   WorkerCounters counters;
-  net::Burst<rte_mbuf*, 256> dropped;  // freed together at the end of the loop
+  FlowEventRing* flow_events = nullptr;  // of this loop; nullptr: nobody watches
+  net::Burst<rte_mbuf*, 256> dropped;    // freed together at the end of the loop
 
   [[nodiscard]] const Interface& interface(uint16_t index) const { return snapshot->interfaces[index]; }
 

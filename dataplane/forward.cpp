@@ -46,17 +46,32 @@ const nat::Frontend<F>* frontend_of(const nat::Flow<F>& original, const Snapshot
   return now.family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
 }
 
+template <class F>
+bool leads_to_any(const nat::Flow<F>& original, const std::vector<nat::Backend<F>>& backends) {
+  for (const nat::Backend<F>& backend : backends) {
+    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
+  }
+  return false;
+}
+
 // Of a connection to a service: whether its endpoint no longer serves the address it came to (SVC-92, SVC-94).
 template <class F>
 bool lost_endpoint(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
   if (table.connection(id).service == nat::no_service) return false;
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
   const nat::Frontend<F>* const frontend = frontend_of(original, now);
-  if (frontend == nullptr) return true;
-  for (const nat::Backend<F>& backend : frontend->service->serving) {
-    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return false;
-  }
-  return true;
+  return frontend == nullptr || !leads_to_any(original, frontend->service->serving);
+}
+
+// Whether it ends with a reset now: onBackendRemoved, or its endpoint was drained hard.
+template <class F>
+bool is_cut_off(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
+  if (!now.proxy.reset_removed && !now.family<F>().services->cuts_off()) return false;
+  if (!lost_endpoint(table, id, now)) return false;
+  if (now.proxy.reset_removed) return true;
+  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::Frontend<F>* const frontend = frontend_of(original, now);
+  return frontend != nullptr && leads_to_any(original, frontend->service->cut_off);
 }
 
 // The client is told, whoever sent the packet: in answer to its own, or instead of what the endpoint sent.
@@ -121,8 +136,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
-    if (context_.snapshot->proxy.reset_removed && tcp && (tcp_flags & net::tcp_flag::rst) == 0 &&
-        lost_endpoint(table, nat::connection_of(id), *context_.snapshot)) {
+    if (tcp && (tcp_flags & net::tcp_flag::rst) == 0 && is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
       reset_client(context_, output_, packet, flow, nat::direction_of(id));
       close_connection<F>(nat::connection_of(id));
       return context_.drop(packet.mbuf, DropReason::EndpointGone);

@@ -246,6 +246,7 @@ void Pipeline::open_now(const Opening<F>& opening) {
     context_.counters.add(Event::Masqueraded);
   }
   context_.counters.add(Event::FlowsOpened);
+  note<F>(FlowEvent::Kind::Opened, id);
   if (workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
@@ -341,6 +342,7 @@ void Pipeline::forget(nat::ConnectionId id) {
   const nat::Connection& connection = table.connection(id);
   const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
   context_.counters.add(Event::FlowsClosed);
+  note<F>(FlowEvent::Kind::Closed, id);
   if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
     ports_.release(nat::snat_destination(reply.key, context_.tables.hasher), reply.key.dst_port);
   }

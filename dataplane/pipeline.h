@@ -6,6 +6,7 @@
 
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
+#include "dataplane/flow_events.h"
 #include "dataplane/fragment.h"
 #include "dataplane/icmp.h"
 #include "dataplane/output.h"
@@ -59,6 +60,7 @@ class Pipeline {
   // Whether every other worker can be told of the ends of `connections` connections of either family. One that is not
   // told keeps the stub for good: whoever can wait with closing connections asks first.
   [[nodiscard]] bool has_room_for_ends(unsigned connections) const;
+  [[nodiscard]] const nat::SnatCounters& snat_counters() const { return ports_.counters(); }
   // Removes a connection with all that hangs on it.
   template <class F>
   void close_connection(nat::ConnectionId id);
@@ -220,6 +222,12 @@ class Pipeline {
   void reject_exhausted(net::FlowPacket<F>& packet, bool to_service);
   template <class F>
   void forget(nat::ConnectionId id);
+  // Tells those who watch of a connection that opens or ends.
+  template <class F>
+  void note(FlowEvent::Kind kind, nat::ConnectionId id) {
+    if (context_.flow_events != nullptr) [[unlikely]]
+      context_.flow_events->put({kind, record_of(connections_.of<F>(), id, context_)});
+  }
   template <class F>
   [[nodiscard]] bool send_stub(StubMessage::Kind kind, nat::ConnectionId id, const net::FlowKey<F>& reply,
                                uint16_t worker);

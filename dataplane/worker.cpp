@@ -23,54 +23,6 @@ Context make_context(uint16_t index, const Tables& tables, Publisher& publisher,
   return context;
 }
 
-template <class F>
-net::IpAddr ip(const typename F::Addr& addr) {
-  return net::IpAddr(addr);
-}
-
-bool matches(const FlowQuery& query, const FlowRecord& record) {
-  if (query.src && !query.src->contains(record.src)) return false;
-  if (query.dst && !query.dst->contains(record.dst)) return false;
-  if (query.src_port && *query.src_port != record.src_port) return false;
-  if (query.dst_port && *query.dst_port != record.dst_port) return false;
-  if (query.protocol && *query.protocol != record.protocol) return false;
-  if (query.by_service &&
-      std::find(query.services.begin(), query.services.end(), record.service) == query.services.end()) {
-    return false;
-  }
-  return true;
-}
-
-template <class F>
-FlowRecord record_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const Context& context) {
-  const nat::Connection& connection = table.connection(id);
-  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
-  const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
-  FlowRecord record;
-  record.src = ip<F>(original.key.src);
-  record.dst = ip<F>(original.key.dst);
-  record.src_port = original.key.src_port.host();
-  record.dst_port = original.key.dst_port.host();
-  record.reply_src = ip<F>(reply.key.src);
-  record.reply_dst = ip<F>(reply.key.dst);
-  record.reply_src_port = reply.key.src_port.host();
-  record.reply_dst_port = reply.key.dst_port.host();
-  record.protocol = original.key.protocol;
-  record.flags = connection.flags;
-  record.tcp_state = connection.tcp_state;
-  record.service = connection.service;
-  record.worker = context.worker;
-  record.packets = original.packets;
-  record.reply_packets = reply.packets;
-  record.bytes = original.bytes;
-  record.reply_bytes = reply.bytes;
-  const nat::Millis last =
-      nat::millis_between(original.last_seen, reply.last_seen) > 0 ? reply.last_seen : original.last_seen;
-  record.expires_in = static_cast<int32_t>(nat::timeout_of(connection, context.snapshot->timeouts)) -
-                      nat::millis_between(last, context.now);
-  return record;
-}
-
 }  // namespace
 
 net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables& tables, Publisher& publisher,
@@ -87,6 +39,9 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   worker->connections_.affinity_v6 = nat::AffinityTable<net::V6>::create(tables.hasher);
   if (!worker->connections_.affinity_v4 || !worker->connections_.affinity_v6) {
     return net::Error{"the tables of session affinity could not be allocated; free memory"};
+  }
+  if (!worker->flow_events_.allocate()) {
+    return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }
   worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots, SOCKET_ID_ANY,
                                       RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -125,7 +80,7 @@ void Worker::run(const std::atomic<bool>& stop) {
   unsigned idle = 0;
   while (!stop.load(std::memory_order_relaxed)) {
     const bool busy = run_once();
-    idle = busy ? 0 : idle + 1;
+    idle = busy || command_ != nullptr ? 0 : idle + 1;
     if (options_.idle_sleep_microseconds != 0 && idle > idle_loops) {
       // Nothing is held from the snapshot while asleep, but grace periods go on at the pace of the naps.
       const timespec nap{0, static_cast<long>(options_.idle_sleep_microseconds) * 1000};
@@ -140,11 +95,12 @@ bool Worker::run_once() {
   read_clock();
   const uint64_t begin = context_.tsc;
   context_.snapshot = &publisher_.current();
+  context_.flow_events = watched_.load(std::memory_order_relaxed) ? &flow_events_ : nullptr;
   bool busy = poll_ports();
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
   if (resolver_) resolver_->tick();
   pipeline_.expire(expiry_budget);
-  work_on_command();
+  work_on_command(busy ? command_budget : idle_command_budget);
   output_.flush();
   publisher_.quiescent(context_.worker, context_.snapshot->generation);
   const uint64_t spent = rte_rdtsc() - begin;
@@ -200,15 +156,16 @@ void Worker::read_messages() {
   }
 }
 
-void Worker::work_on_command() {
+void Worker::work_on_command(unsigned budget) {
   if (command_ == nullptr) {
     void* next = nullptr;
     if (rte_ring_sc_dequeue(commands_, &next) != 0) return;
     command_ = static_cast<Command*>(next);
   }
-  const bool finished = command_->second_family ? work_through<net::V6>(*command_) : work_through<net::V4>(*command_);
+  const bool finished =
+      command_->second_family ? work_through<net::V6>(*command_, budget) : work_through<net::V4>(*command_, budget);
   if (!finished) return;
-  if (!command_->second_family) {
+  if (!command_->second_family && command_->matched < command_->limit) {
     command_->second_family = true;
     command_->cursor = 0;
     return;
@@ -218,12 +175,13 @@ void Worker::work_on_command() {
 }
 
 template <class F>
-bool Worker::work_through(Command& command) {
+bool Worker::work_through(Command& command, unsigned budget) {
   nat::Conntrack<F>& table = connections_.of<F>();
-  if (command.kind == Command::Kind::DeleteFlows && !pipeline_.has_room_for_ends(command_budget)) return false;
-  command.cursor = table.visit(command.cursor, command_budget, [&](nat::ConnectionId id) {
+  if (command.kind == Command::Kind::DeleteFlows && !pipeline_.has_room_for_ends(budget)) return false;
+  command.cursor = table.visit(command.cursor, budget, [&](nat::ConnectionId id) {
+    if (command.matched == command.limit) return;
     const FlowRecord record = record_of(table, id, context_);
-    if (!matches(command.query, record)) return;
+    if (!command.query.matches(record)) return;
     ++command.matched;
     if (command.kind == Command::Kind::DeleteFlows) {
       pipeline_.close_connection<F>(id);
@@ -231,7 +189,7 @@ bool Worker::work_through(Command& command) {
       command.records.push_back(record);
     }
   });
-  return command.cursor == nat::no_connection;
+  return command.cursor == nat::no_connection || command.matched == command.limit;
 }
 
 }  // namespace sluice::dataplane

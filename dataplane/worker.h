@@ -9,6 +9,7 @@
 #include "dataplane/command.h"
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
+#include "dataplane/flow_events.h"
 #include "dataplane/net/result.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/publisher.h"
@@ -43,7 +44,11 @@ class Worker {
 
   // Control thread. False if the ring is full.
   [[nodiscard]] bool submit(Command* command);
+  // Whether connections that open and end are noted, from the next turn on; and what was noted.
+  void watch_flows(bool watched) { watched_.store(watched, std::memory_order_relaxed); }
+  [[nodiscard]] FlowEventRing& flow_events() { return flow_events_; }
   [[nodiscard]] const WorkerCounters& counters() const { return context_.counters; }
+  [[nodiscard]] const nat::SnatCounters& snat_counters() const { return pipeline_.snat_counters(); }
 
  private:
   Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options);
@@ -51,13 +56,15 @@ class Worker {
   [[nodiscard]] bool poll_ports();
   [[nodiscard]] bool poll_workers();
   void read_messages();
-  void work_on_command();
+  void work_on_command(unsigned budget);
   template <class F>
-  bool work_through(Command& command);
+  bool work_through(Command& command, unsigned budget);
 
   static constexpr unsigned idle_loops = 2000;
   static constexpr unsigned expiry_budget = 32;
-  static constexpr unsigned command_budget = 512;
+  // Connections looked at per turn: packets wait meanwhile, some 30 us where each is a cache miss.
+  static constexpr unsigned command_budget = 128;
+  static constexpr unsigned idle_command_budget = 512;
 
   Publisher& publisher_;
   WorkerOptions options_;
@@ -68,6 +75,8 @@ class Worker {
   std::unique_ptr<Resolver> resolver_;  // worker 0
   Pipeline pipeline_;
   std::array<StubMessage, 16> messages_;  // those being read
+  FlowEventRing flow_events_;
+  std::atomic<bool> watched_{false};
   rte_ring* commands_ = nullptr;
   Command* command_ = nullptr;  // in work
   uint64_t cycles_per_millisecond_ = 1;

@@ -27,6 +27,8 @@ struct Turn {
   uint32_t at;
   uint32_t skip;      // 1 to size - 1, so with a prime size the steps visit every slot
   uint32_t position;  // in the caller's list
+  uint8_t weight;     // 1 to full_weight
+  uint8_t credit;     // below full_weight: what it has saved up for a turn
 };
 
 class SlotSet {
@@ -45,13 +47,17 @@ class SlotSet {
   std::vector<uint64_t> words_;
 };
 
-// The paper's pseudocode 1. The bitmap, not the table, says which slots are taken: it stays in the L1 cache.
+// The paper's pseudocode 1, with turns as often as the weights say. The bitmap, not the table, says which slots are
+// taken: it stays in the L1 cache.
 template <class Entry>
 void populate(std::vector<Entry>& table, std::vector<Turn>& turns) {
   const auto size = static_cast<uint32_t>(table.size());
   SlotSet claimed(size);
   for (uint32_t filled = 0; filled < size;) {
     for (Turn& turn : turns) {
+      const auto credit = static_cast<uint8_t>(turn.credit + turn.weight);
+      turn.credit = credit < full_weight ? credit : static_cast<uint8_t>(credit - full_weight);
+      if (credit < full_weight) continue;
       uint32_t at = turn.at;
       const auto step = [&] {
         at += turn.skip;
@@ -70,7 +76,7 @@ void populate(std::vector<Entry>& table, std::vector<Turn>& turns) {
 
 uint32_t Maglev::table_size_for(size_t backends) { return prime_at_least(100 * backends); }
 
-Maglev::Maglev(std::span<const uint64_t> ids, uint32_t table_size) {
+Maglev::Maglev(std::span<const uint64_t> ids, uint32_t table_size, std::span<const uint8_t> weights) {
   if (ids.empty()) return;
   // Only listed sizes: with one that is no prime a permutation may miss slots, and the turns would not end.
   if (table_size != 0) size_ = prime_at_least(table_size);
@@ -84,7 +90,8 @@ Maglev::Maglev(std::span<const uint64_t> ids, uint32_t table_size) {
   for (const uint32_t position : order) {
     const uint64_t id = ids[position];
     turns.push_back({static_cast<uint32_t>(mix(id ^ 0x6f6666736574) % size_),
-                     static_cast<uint32_t>(mix(id ^ 0x736b6970) % (size_ - 1) + 1), position});
+                     static_cast<uint32_t>(mix(id ^ 0x736b6970) % (size_ - 1) + 1), position,
+                     weights.empty() ? full_weight : std::clamp<uint8_t>(weights[position], 1, full_weight), 0});
   }
   if (ids.size() < 65536) {
     narrow_.resize(size_);

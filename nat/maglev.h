@@ -9,6 +9,10 @@
 // never in the order of a list: two gateways, two builds and two restarts that know the same backends have the same
 // table, so an ECMP re-hash in front of them does not move a connection (BGP-11).
 //
+// Weights are frequencies of turns (the end of the paper's section 3.4): in a hundred rounds a backend takes as many
+// turns as its weight says. Shares are right to within one slot, equal weights give the table of none, and a backend
+// whose weight changes takes slots from all others in proportion, or gives them back.
+//
 // Tables of different size have nothing in common. With the size derived from the number of backends, a service
 // that grows past a step of the list below re-hashes its new flows; a fixed size avoids that.
 #pragma once
@@ -20,6 +24,9 @@
 
 namespace sluice::nat {
 
+// Of a backend that nothing is said of: every round is its turn.
+inline constexpr uint8_t full_weight = 100;
+
 class Maglev {
  public:
   // An empty table.
@@ -28,7 +35,9 @@ class Maglev {
   // `ids`: stable 64-bit identities, in any order; pick() answers with positions in this list. `table_size`: 0 derives
   // it from the number of backends, as does one that would leave a backend without a slot; another is raised to
   // the next prime of table_size_for's list. Every backend gets a slot as long as there are at most 131071.
-  explicit Maglev(std::span<const uint64_t> ids, uint32_t table_size = 0);
+  // `weights`: of each, 1 to full_weight; empty: all alike. One with a small weight may get no slot where there are
+  // fewer than full_weight slots per backend.
+  explicit Maglev(std::span<const uint64_t> ids, uint32_t table_size = 0, std::span<const uint8_t> weights = {});
 
   // Smallest of 251, 509, 1021, ... 131071 that is at least 100 times the number of backends; the largest if
   // none is.

@@ -47,18 +47,23 @@ const Backend<F>* BackendSet<F>::find(const typename F::Addr& addr, be16 port) c
 template <class F>
 BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_size) {
   const auto same = [](const Backend<F>& a, const Backend<F>& b) { return a.addr == b.addr && a.port == b.port; };
-  // Of two that differ only in `local` the local one comes first and stays.
+  // Of two with one address and port the local one, else the one of less weight comes first and stays.
   std::sort(backends.begin(), backends.end(), [&](const Backend<F>& a, const Backend<F>& b) {
     if (a.addr != b.addr) return a.addr < b.addr;
     if (a.port != b.port) return a.port < b.port;
-    return a.local && !b.local;
+    return a.local != b.local ? a.local : a.weight < b.weight;
   });
   backends.erase(std::unique(backends.begin(), backends.end(), same), backends.end());
 
   std::vector<uint64_t> ids;
+  std::vector<uint8_t> weights;
   ids.reserve(backends.size());
-  for (const Backend<F>& backend : backends) ids.push_back(identity(backend));
-  return {std::move(backends), Maglev(ids, table_size)};
+  weights.reserve(backends.size());
+  for (const Backend<F>& backend : backends) {
+    ids.push_back(identity(backend));
+    weights.push_back(backend.weight);
+  }
+  return {std::move(backends), Maglev(ids, table_size, weights)};
 }
 
 template <class F>
@@ -70,6 +75,7 @@ ServiceTable<F>::ServiceTable(std::vector<Frontend<F>> frontends) : frontends_(s
   mask_ = slots_.size() - 1;
   for (uint32_t i = 0; i < frontends_.size(); ++i) {
     const Frontend<F>& frontend = frontends_[i];
+    cuts_off_ = cuts_off_ || !frontend.service->cut_off.empty();
     // In the order of the list, so of two duplicates the probe meets the first.
     insert(hash(frontend.addr, frontend.port, frontend.protocol), i);
     if (is_cluster(frontend) && !is_cluster_ip(frontend.addr)) insert(hash(frontend.addr, {}, 0), i);

@@ -39,7 +39,8 @@ template <class F>
 struct Backend {
   typename F::Addr addr;
   be16 port;
-  bool local = false;  // on one of the nodes that count as this one (SVC-65)
+  bool local = false;            // on one of the nodes that count as this one (SVC-65)
+  uint8_t weight = full_weight;  // its share of new flows, 1 to full_weight; 0 only in ServicePort::serving
 
   friend bool operator==(const Backend&, const Backend&) = default;
 };
@@ -48,7 +49,7 @@ struct Backend {
 template <class F>
 [[nodiscard]] uint64_t identity(const Backend<F>& backend);
 
-// Endpoints with equal weight and the Maglev table over them. An empty set chooses nothing.
+// Endpoints that new flows may get and the Maglev table over them, by weight. An empty set chooses nothing.
 template <class F>
 struct BackendSet {
   std::vector<Backend<F>> backends;
@@ -62,7 +63,8 @@ struct BackendSet {
   [[nodiscard]] const Backend<F>* find(const typename F::Addr& addr, be16 port) const;
 };
 
-// Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is).
+// Sorted by address and port, duplicates of (address, port) merged (SVC-5; `local` if any of them is, the smallest
+// weight). No weight is 0.
 // `table_size` as in Maglev: 0 derives it from the number of backends.
 template <class F>
 [[nodiscard]] BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_size = 0);
@@ -88,6 +90,7 @@ struct ServicePort {
   using Range = Cidr<F>;
   std::vector<Range> source_ranges;
   std::vector<Backend<F>> serving;  // every serving endpoint, whatever policy or topology (SVC-94)
+  std::vector<Backend<F>> cut_off;  // taken out by hand, whose connections end: TCP with a reset. Not in `serving`
 };
 
 template <class F>
@@ -121,6 +124,8 @@ class ServiceTable {
            }) != nullptr;
   }
   [[nodiscard]] const std::vector<Frontend<F>>& frontends() const { return frontends_; }
+  // Whether any service has endpoints whose connections end (ServicePort::cut_off).
+  [[nodiscard]] bool cuts_off() const { return cuts_off_; }
 
  private:
   struct Slot {
@@ -153,6 +158,7 @@ class ServiceTable {
   // A slot per frontend under its triple, and one per ClusterIP address under (address, 0, 0). Power of two.
   std::vector<Slot> slots_;
   uint64_t mask_ = 0;
+  bool cuts_off_ = false;
 };
 
 extern template struct BackendSet<net::V4>;

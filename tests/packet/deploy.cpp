@@ -19,16 +19,17 @@ std::string text(const config::ParseFailure& failure) {
 
 std::string deploy(const std::string& document_text, control::Deployment& deployment,
                    control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                   const std::function<void()>& between) {
+                   const std::function<void()>& between, const control::DrainList& drains) {
   auto document = config::parse_document(document_text);
   if (!document) return text(document.error());
   auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
   if (!objects) return text(objects.error());
-  return deploy(objects->config(), deployment, services, wait_for, between);
+  return deploy(objects->config(), deployment, services, wait_for, between, drains);
 }
 
 std::string deploy(const config::Config& config, control::Deployment& deployment, control::ServiceCompiler& services,
-                   const std::function<bool(uint64_t)>& wait_for, const std::function<void()>& between) {
+                   const std::function<bool(uint64_t)>& wait_for, const std::function<void()>& between,
+                   const control::DrainList& drains) {
   control::Plan plan = control::make_plan(config);
   if (auto opened = deployment.open_ports(plan); !opened) return opened.error().message;
   if (deployment.changes_routing(plan)) {
@@ -40,7 +41,7 @@ std::string deploy(const config::Config& config, control::Deployment& deployment
       return installed.error().message;
     }
   }
-  if (!wait_for(deployment.publish(config, std::move(plan), services))) return "no grace period";
+  if (!wait_for(deployment.publish(config, std::move(plan), services, drains))) return "no grace period";
   deployment.finish();
   return {};
 }

@@ -1,5 +1,6 @@
 #include "tests/packet/documents.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -22,6 +23,18 @@ std::string quoted_list(const std::vector<std::string>& items) {
   return "[" + out + "]";
 }
 
+std::string dashed(std::string address) {
+  for (char& letter : address) {
+    if (letter == '.' || letter == ':') letter = '-';
+  }
+  return address;
+}
+
+std::string escaped(std::string text) {
+  for (size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '\\');
+  return text;
+}
+
 std::string port_name(const std::vector<std::string>& port) {
   return fmt::format("p{}-{}", port[1], port[0] == "TCP" ? "tcp" : port[0] == "UDP" ? "udp" : "sctp");
 }
@@ -33,8 +46,10 @@ std::string slice(const ServiceSpec& spec, bool v6) {
     if (is_v6(word[0]) != v6) continue;
     const std::string state = word.size() > 2 ? word[2] : "ready";
     endpoints += fmt::format(
-        R"({}{{"addresses":["{}"],"nodeName":"{}","conditions":{{"ready":{},"serving":{},"terminating":{}}}}})",
-        endpoints.empty() ? "" : ",", word[0], word[1], state == "ready", state != "unready", state == "terminating");
+        R"({}{{"addresses":["{}"],"nodeName":"{}","targetRef":{{"kind":"Pod","name":"{}-{}"}},
+        "conditions":{{"ready":{},"serving":{},"terminating":{}}}}})",
+        endpoints.empty() ? "" : ",", word[0], word[1], spec.name, dashed(word[0]), state == "ready",
+        state != "unready", state == "terminating");
   }
   std::string ports;
   for (const std::string& text : spec.ports) {
@@ -96,11 +111,12 @@ std::string service(const ServiceSpec& spec) {
   }
   const char* type = !spec.load_balancer_ip.empty() ? "LoadBalancer" : node_ports ? "NodePort" : "ClusterIP";
   std::string out = fmt::format(
-      R"({{"apiVersion":"v1","kind":"Service","metadata":{{"namespace":"default","name":"{}"}},"spec":{{"type":"{}",
+      R"({{"apiVersion":"v1","kind":"Service","metadata":{{"namespace":"default","name":"{}",
+    "annotations":{{"sluice.dev/weights":"{}"}}}},"spec":{{"type":"{}",
     "clusterIP":"{}","clusterIPs":{},"ipFamilies":[{}],"ports":[{}]{}{}{}}})",
-      spec.name, type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips), family_names, ports,
-      spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]", spec.more.empty() ? "" : ",",
-      spec.more);
+      spec.name, escaped(spec.weights), type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips), family_names,
+      ports, spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]",
+      spec.more.empty() ? "" : ",", spec.more);
   if (!spec.load_balancer_ip.empty()) {
     out += fmt::format(R"(,"status":{{"loadBalancer":{{"ingress":[{{"ip":"{}"}}]}}}})", spec.load_balancer_ip);
   }
@@ -123,10 +139,8 @@ std::string pool(const std::string& name, const std::string& cidr, const std::st
 }
 
 std::string block(const std::string& node, const std::string& cidr, const std::string& state) {
-  std::string name = node + "-" + cidr;
-  for (char& letter : name) {
-    if (letter == '.' || letter == '/' || letter == ':') letter = '-';
-  }
+  std::string name = node + "-" + dashed(cidr);
+  std::replace(name.begin(), name.end(), '/', '-');
   return fmt::format(R"({{"apiVersion":"projectcalico.org/v3","kind":"BlockAffinity","metadata":{{"name":"{}"}},
     "spec":{{"node":"{}","cidr":"{}","state":"{}","deleted":false}}}})",
                      name, node, cidr, state);

@@ -289,6 +289,95 @@ TEST_P(Draining, SVC94_OtherServicesFlowsAreNotTouched) {
   EXPECT_EQ(rig().count(dataplane::Event::FlowsClosed), closed);
 }
 
+// ---- by hand -------------------------------------------------------------------------------------------
+
+class ByHand : public Draining {
+ protected:
+  // As sluicectl does it: the configuration stays as it is.
+  void drain(const char* endpoint, bool hard = false) {
+    (void)rig().drains().add(*control::DrainTarget::parse(endpoint), hard);
+    load(both);
+  }
+  void undrain(const char* endpoint) {
+    EXPECT_TRUE(rig().drains().remove(*control::DrainTarget::parse(endpoint)));
+    load(both);
+  }
+  const std::vector<std::string> both{"10.246.1.20 node3", "10.246.1.21 node3"};
+  const Endpoints other{"10.246.1.21:8080"};
+};
+
+TEST_P(ByHand, SVC91_ADrainedEndpointGetsNothingNewAndKeepsWhatItHas) {
+  ASSERT_EQ(connect(client_at(999)), "10.246.1.20:8080");
+  for (const char* endpoint : {"default/web-10-246-1-20", "10.246.1.20", "10.246.1.20:8080"}) {
+    drain(endpoint);
+    EXPECT_EQ(open_often(1000), other) << endpoint;
+    EXPECT_EQ(open("203.0.113.2:1000", "198.51.100.80:80"), "10.246.1.21:8080");
+    load(both);
+    EXPECT_EQ(open_often(2000), other) << "a new configuration leaves it drained";
+    EXPECT_EQ(rig().send("b", tcp(client_at(999), "10.96.0.10:80", "PA").with_seq(101, 501)),
+              "b/13 tcp PA 10.246.1.5:999>10.246.1.20:8080 ttl 63");
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client_at(999), "PA").with_seq(501, 101)),
+              "b/13 tcp PA 10.96.0.10:80>10.246.1.5:999 ttl 63");
+    undrain(endpoint);
+    (void)rig().advance(200000);
+    EXPECT_EQ(open_often(3000).size(), 2u) << "SVC-93";
+    (void)rig().advance(200000);
+  }
+}
+
+TEST_P(ByHand, SVC91_OnePortOfAnEndpoint) {
+  drain("10.246.1.20:5353");
+  std::set<std::string> udp_endpoints;
+  for (int port = 1000; port < 1040; ++port) {
+    (void)rig().send("b", udp(client_at(port), "10.96.0.10:53"));
+    udp_endpoints.insert(rig().only().ip.dst.text());
+  }
+  EXPECT_EQ(udp_endpoints, (Endpoints{"10.246.1.21:5353"}));
+  EXPECT_EQ(open_often(1000).size(), 2u);
+}
+
+TEST_P(ByHand, SVC30_NoneIsLeft) {
+  drain("10.246.1.20");
+  drain("10.246.1.21");
+  EXPECT_TRUE(like(rig().send("b", tcp(client_at(1000), "10.96.0.10:80", "S")), "b/13 icmp 3/3 10.96.0.10>*"));
+  EXPECT_EQ(rig().drops(), "no_endpoint_rejected 1");
+}
+
+TEST_P(ByHand, SVC92_DrainedHardTcpEndsWithAReset) {
+  ASSERT_EQ(connect(client_at(1000)), "10.246.1.20:8080");
+  ASSERT_EQ(connect(client_at(1001)), "10.246.1.20:8080");
+  ASSERT_EQ(connect(client_at(1002)), "10.246.1.20:8080");
+  drain("10.246.1.20", true);
+  EXPECT_EQ(rig().send("b", tcp(client_at(1000), "10.96.0.10:80", "PA").with_seq(101, 501)),
+            "b/13 tcp R 10.96.0.10:80>10.246.1.5:1000 ttl 64");
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client_at(1001), "PA").with_seq(501, 101)),
+            "b/13 tcp RA 10.96.0.10:80>10.246.1.5:1001 ttl 64")
+      << "the client is told when the endpoint sends, too";
+  EXPECT_EQ(rig().drops(), "endpoint_gone 2");
+  EXPECT_EQ(connect(client_at(1000)), "10.246.1.21:8080");
+  EXPECT_EQ(open(client_at(1002)), "10.246.1.21:8080") << "who begins anew is balanced anew";
+  EXPECT_EQ(open_often(2000), other);
+}
+
+TEST_P(ByHand, SVC92_OthersAreNotReset) {
+  ASSERT_EQ(connect(client_at(1000)), "10.246.1.20:8080");
+  load({"10.246.1.21 node3"});
+  (void)rig().drains().add(*control::DrainTarget::parse("10.246.1.21"), true);
+  load({"10.246.1.21 node3"});
+  EXPECT_EQ(rig().send("b", tcp(client_at(1000), "10.96.0.10:80", "PA").with_seq(101, 501)),
+            "b/13 tcp PA 10.246.1.5:1000>10.246.1.20:8080 ttl 63")
+      << "onBackendRemoved is Keep";
+}
+
+TEST_P(ByHand, SVC94_DrainedHardUdpGetsAnotherEndpoint) {
+  ASSERT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  drain("10.246.1.20");
+  EXPECT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  drain("10.246.1.20", true);
+  EXPECT_EQ(rig().send("b", udp(client_at(1000), "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.21:5353 ttl 63");
+}
+
+SLUICE_WITH_WORKERS(ByHand);
 SLUICE_WITH_WORKERS(Draining);
 
 }  // namespace

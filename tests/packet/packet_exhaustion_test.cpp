@@ -29,6 +29,15 @@ class Exhaustion : public RigTest {
   void load(const std::string& more = "") {
     rig().load(list({gateway(few_ports + more), cluster(R"("natOutgoing":true)"), service(web)}));
   }
+  // As /metrics tells it.
+  uint64_t refused() {
+    uint64_t sum = 0;
+    for (uint16_t worker = 0; worker < GetParam(); ++worker) {
+      const nat::SnatCounters& counters = rig().plane().worker(worker).snat_counters();
+      sum += counters.exhausted + counters.gave_up;
+    }
+    return sum;
+  }
   static std::string client(int port) { return "198.51.100.9:" + std::to_string(port); }
   static std::string pod(int port) { return "10.246.1.5:" + std::to_string(port); }
   // Opens flows to the node port until every port is taken: translated source by client port.
@@ -58,6 +67,7 @@ TEST_P(Exhaustion, MASQ6_EveryPortIsUsedOnceAndNoneOutsideOfTheRange) {
 TEST_P(Exhaustion, MASQ6_RFC5508_8_TheNextOneIsRefusedByNameAndTold) {
   ASSERT_EQ(fill().size(), size_t{ports});
   (void)rig().advance(2000);
+  const uint64_t refused_before = refused();
   const uint64_t opened = rig().count(dataplane::Event::FlowsOpened);
   const uint64_t masqueraded = rig().count(dataplane::Event::Masqueraded);
   const uint64_t to_services = rig().count(dataplane::Event::ServiceFlows);
@@ -67,6 +77,7 @@ TEST_P(Exhaustion, MASQ6_RFC5508_8_TheNextOneIsRefusedByNameAndTold) {
               "a/fe icmp 3/13 192.0.2.1>198.51.100.9 ttl 64 [ udp " + sent + ">192.0.2.1:30053 ttl 64 ]");
   }
   EXPECT_EQ(rig().drops(), "snat_exhausted 8");
+  EXPECT_EQ(refused() - refused_before, 8u) << "the counters of /metrics";
   EXPECT_EQ(rig().flows(), uint64_t{ports});
   EXPECT_EQ(rig().count(dataplane::Event::FlowsOpened), opened);
   EXPECT_EQ(rig().count(dataplane::Event::Masqueraded), masqueraded);

@@ -191,8 +191,8 @@ TEST_P(Tunnel, ECN2_OuterCeMarksTheInnerPacket) {
             "a/10 udp 10.245.40.6:80>192.0.2.10:5000 ttl 63 tos 3");
 }
 
-// MASQ-10, ICMP-8: from the address of our end of the tunnel, which is what the other end expects from there.
-TEST_P(Tunnel, TTL2_InTheTunnelTheSenderIsToldThroughTheTunnel) {
+// From the address of our end of the tunnel, which is what the other end expects from there.
+TEST_P(Tunnel, MASQ10_ICMP8_TTL2_InTheTunnelTheSenderIsToldThroughTheTunnel) {
   const Bytes inner = udp("10.244.34.5:80", "192.0.2.10:5000").with_ttl(1).bytes();
   EXPECT_EQ(rig().send("b", vxlan("192.168.0.11", "192.168.0.1", inner, to_us())),
             "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | icmp 11/0 10.244.0.0>10.244.34.5 ttl 64 "

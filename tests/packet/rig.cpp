@@ -237,7 +237,7 @@ bool Rig::wait_for(uint64_t token) {
 
 std::string Rig::try_load(const std::string& document) {
   return deploy(
-      document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_);
+      document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_);
 }
 
 void Rig::load(const std::string& document) {

@@ -40,6 +40,8 @@ class Rig {
   void load(const std::string& document);
   // An error of parsing, validation or deployment; empty if it was applied.
   [[nodiscard]] std::string try_load(const std::string& document);
+  // Endpoints that are drained from the next configuration on.
+  [[nodiscard]] control::DrainList& drains() { return drains_; }
   // Called in the middle of every later change of routes: workers know the new topology, routes are the old ones.
   void between(std::function<void()> call) { between_ = std::move(call); }
 
@@ -79,6 +81,7 @@ class Rig {
   RigOptions options_;
   std::unique_ptr<dataplane::Dataplane> plane_;
   control::ServiceCompiler services_;
+  control::DrainList drains_;
   std::unique_ptr<control::Deployment> deployment_;
   std::function<void()> between_;
   uint64_t receive_flags_ = 0;

@@ -174,6 +174,60 @@ TEST(ConfigService, Svc66FamilyWithoutSourceRangesIsWarnedOf) {
   EXPECT_THAT(objects.config().services.at({"default", "web"}).source_ranges, ElementsAre(prefix("203.0.113.0/25")));
 }
 
+// The annotation, with its quotation marks escaped.
+std::string weights_annotation(std::string text) {
+  for (size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '\\');
+  return R"(, "annotations": {"sluice.dev/weights": ")" + text + R"("})";
+}
+
+constexpr const char* one_port = R"("spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]})";
+
+TEST(ConfigService, Svc22Weights) {
+  const Service web = service_of(one_port, weights_annotation(R"({"10.244.34.5": 0, "fd00::0:5": 100, "web-0.a": 50, )"
+                                                              R"("track=canary": 10, "sluice.dev/empty=": 1})"));
+  EXPECT_EQ(web.weights.addresses, (std::map<IpAddr, uint8_t>{{ip("10.244.34.5"), 0}, {ip("fd00::5"), 100}}));
+  EXPECT_EQ(web.weights.pods, (std::map<std::string, uint8_t>{{"web-0.a", 50}}));
+  EXPECT_EQ(web.weights.labels, (std::map<std::pair<std::string, std::string>, uint8_t>{
+                                    {{"track", "canary"}, 10}, {{"sluice.dev/empty", ""}, 1}}));
+  EXPECT_TRUE(service_of(one_port).weights.empty());
+  EXPECT_TRUE(service_of(one_port, weights_annotation("")).weights.empty()) << "taken back, as Calico does";
+  EXPECT_TRUE(service_of(one_port, weights_annotation("{}")).weights.empty());
+}
+
+TEST(ConfigService, Svc22WrongWeights) {
+  const auto faults = [](const std::string& text) {
+    return lines(faults_of(list_with_gateway({R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web")" +
+                                              weights_annotation(text) + "}, " + one_port + "}"})));
+  };
+  const std::string place = "/items/1/metadata/annotations/sluice.dev~1weights: ";
+  const std::string form =
+      place + R"(expected a JSON object of weights, like {"10.244.34.5": 0, "web-0": 50, "track=canary": 10})";
+  EXPECT_EQ(faults("web-0=10"), Lines{form});
+  EXPECT_EQ(faults("[10]"), Lines{form});
+  EXPECT_EQ(faults(R"({"a": 1} b)"), Lines{form});
+  EXPECT_EQ(faults(R"({"web-0": 101})"), Lines{place + R"("web-0": expected a weight from 0 to 100)"});
+  EXPECT_EQ(faults(R"({"web-0": -1, "web-1": 0.5, "web-2": "7"})"),
+            (Lines{place + R"("web-0": expected a weight from 0 to 100)",
+                   place + R"("web-1": expected a weight from 0 to 100)",
+                   place + R"("web-2": expected a weight from 0 to 100)"}));
+  EXPECT_EQ(faults(R"({"Web 0": 1, "=x": 1})"),
+            (Lines{place + R"("Web 0" is neither an address nor the name of a pod nor a label (key=value))",
+                   place + R"("=x" is neither an address nor the name of a pod nor a label (key=value))"}));
+  EXPECT_EQ(faults(R"({"fd00::5": 1, "fd00:0::5": 2})"), Lines{place + R"("fd00:0::5" is named twice)"});
+}
+
+TEST(ConfigSlice, Svc22LabelsAndPods) {
+  const EndpointSlice slice = slice_of(R"("addressType": "IPv4", "endpoints": [
+      {"addresses": ["10.244.34.5"], "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-0"}},
+      {"addresses": ["10.244.34.6"], "targetRef": {"kind": "Node", "name": "node1"}},
+      {"addresses": ["10.244.34.7"]}])");
+  EXPECT_EQ(slice.labels, (Labels{{"kubernetes.io/service-name", "web"}}));
+  EXPECT_EQ(slice.service, "web");
+  EXPECT_EQ(slice.endpoints[0].pod, "web-0");
+  EXPECT_EQ(slice.endpoints[1].pod, "");
+  EXPECT_EQ(slice.endpoints[2].pod, "");
+}
+
 TEST(ConfigSlice, Svc7Svc10ConditionsWithNull) {
   const EndpointSlice slice = slice_of(R"("addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [
       {"addresses": ["10.244.34.1", "10.244.34.99"]},

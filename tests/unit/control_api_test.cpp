@@ -39,6 +39,22 @@ using std::chrono::milliseconds;
 net::IpAddr ip(std::string_view text) { return net::parse_ip(text).value(); }
 net::Prefix prefix(std::string_view text) { return net::parse_prefix(text).value(); }
 
+// Tells what it was given, once, and then that nothing comes.
+class FakeWatch : public FlowWatch {
+ public:
+  explicit FakeWatch(FlowBatch batch) : batch_(std::move(batch)) {}
+  Awaitable<FlowBatch> next(milliseconds patience) override {
+    if (batch_.events.empty()) {
+      asio::steady_timer timer(co_await asio::this_coro::executor, std::min(patience, milliseconds(5)));
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+    co_return std::exchange(batch_, FlowBatch{});
+  }
+
+ private:
+  FlowBatch batch_;
+};
+
 class FakeRouter : public Router {
  public:
   Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override {
@@ -77,6 +93,15 @@ class FakeRouter : public Router {
              "Cluster",
              "Local"}};
   }
+  std::vector<DrainEntry> drains() const override { return {{"prod/web-0", true, {"prod/web:http"}}}; }
+  Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {
+    call = std::string(hard ? "drain hard " : "drain ") + target.text();
+    co_return DrainReply{true, {target.text(), hard, {"prod/web:http"}}, {"prod/web:http has no endpoint left"}};
+  }
+  Awaitable<DrainReply> undrain(DrainTarget target) override {
+    call = "undrain " + target.text();
+    co_return DrainReply{target.port != 1, {target.text(), false, {}}, {}};
+  }
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter asked) override {
     filter = asked;
     FlowEntry flow{"tcp", "ESTABLISHED", true, true, 1, {}, {}, "default/web:http", 86399};
@@ -89,7 +114,15 @@ class FakeRouter : public Router {
     co_return live_flows;
   }
 
+  std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& asked) override {
+    filter = asked;
+    if (watched == nullptr && !news.events.empty()) watched = std::make_shared<FakeWatch>(news);
+    return watched;
+  }
+
   // What it answers.
+  FlowBatch news;
+  std::shared_ptr<FlowWatch> watched;  // of `news`, unless there is none
   ApplyReply reply{Code::Applied, 42, "", {}, {}, 12};
   std::string applied = R"({"kind":"List","metadata":{"generation":42},"items":[]})";
   Status state;
@@ -336,6 +369,99 @@ TEST_F(Api, FlowFiltersAreRead) {
             "parameter sport: expected a number from 0 to 65535, found \"http\"");
 }
 
+TEST_F(Api, FlowFiltersOfRepliesAndStates) {
+  EXPECT_EQ(ask("GET",
+                "/v1/conntrack?reply-src=10.244.0.0/16&reply-dst=192.168.0.2&reply-sport=8080&reply-dport=4711"
+                "&state=time_wait")
+                .status,
+            200);
+  EXPECT_EQ(router.filter.reply_src, prefix("10.244.0.0/16"));
+  EXPECT_EQ(router.filter.reply_dst, prefix("192.168.0.2/32"));
+  EXPECT_EQ(router.filter.reply_src_port, 8080);
+  EXPECT_EQ(router.filter.reply_dst_port, 4711);
+  EXPECT_EQ(router.filter.tcp_state, nat::TcpState::TimeWait);
+  EXPECT_EQ(ask("DELETE", "/v1/conntrack?state=UNREPLIED").status, 200) << "that says which";
+  EXPECT_EQ(router.filter.standing, FlowStanding::Unreplied);
+  EXPECT_FALSE(router.filter.tcp_state);
+  EXPECT_EQ(ask("DELETE", "/v1/conntrack?reply-sport=8080&limit=7").status, 200);
+  EXPECT_EQ(router.filter.limit, 7u);
+  EXPECT_EQ(
+      message(ask("GET", "/v1/conntrack?state=OPEN")),
+      "parameter state: expected a state of TCP like ESTABLISHED, or UNREPLIED, REPLIED, ASSURED, found \"OPEN\"");
+  for (const char* wrong : {"reply-src=x", "reply-sport=65536", "replysrc=10.0.0.1", "state="}) {
+    EXPECT_EQ(ask("GET", fmt::format("/v1/conntrack?{}", wrong)).status, 400) << wrong;
+  }
+}
+
+// An event about a connection from this port.
+FlowEventEntry event_of(uint16_t port, bool closed) {
+  FlowEventEntry event{closed, 1700000000.25, {"udp", "", false, closed, 0, {}, {}, "default/dns:dns", 30}};
+  event.flow.original = {ip("10.244.34.5"), ip("10.96.0.10"), port, 53, 1, 60};
+  event.flow.reply = {ip("10.244.40.6"), ip("10.244.34.5"), 5353, port, 1, 200};
+  return event;
+}
+
+class ApiEvents : public Api {
+ protected:
+  std::string next(const Response& response) {
+    asio::io_context io;
+    std::string out;
+    asio::co_spawn(io, response.stream->next(milliseconds(1)), [&](const std::exception_ptr& error, std::string text) {
+      EXPECT_FALSE(error);
+      out = std::move(text);
+    });
+    io.run();
+    return out;
+  }
+};
+
+TEST_F(ApiEvents, CT34_EventsAreServerSent) {
+  router.news = {{event_of(1000, false), event_of(1001, true)}, 7};
+  const Response response = ask("GET", "/v1/conntrack/events?dport=53&proto=udp&reply-src=10.244.0.0/16");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.content_type, "text/event-stream");
+  EXPECT_EQ(response.body, ": watching\n\n");
+  EXPECT_EQ(router.filter.dst_port, 53);
+  EXPECT_EQ(router.filter.reply_src, prefix("10.244.0.0/16"));
+  ASSERT_NE(response.stream, nullptr);
+  EXPECT_EQ(next(response),
+            "event: new\n"
+            R"(data: {"timeSeconds":1700000000.25,"protocol":"udp","state":"","assured":false,"replied":false,)"
+            R"("worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
+            R"("original":{"src":"10.244.34.5","dst":"10.96.0.10","sport":1000,"dport":53,"packets":1,"bytes":60},)"
+            R"("reply":{"src":"10.244.40.6","dst":"10.244.34.5","sport":5353,"dport":1000,"packets":1,"bytes":200}})"
+            "\n\n"
+            "event: closed\n"
+            R"(data: {"timeSeconds":1700000000.25,"protocol":"udp","state":"","assured":false,"replied":true,)"
+            R"("worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
+            R"("original":{"src":"10.244.34.5","dst":"10.96.0.10","sport":1001,"dport":53,"packets":1,"bytes":60},)"
+            R"("reply":{"src":"10.244.40.6","dst":"10.244.34.5","sport":5353,"dport":1001,"packets":1,"bytes":200}})"
+            "\n\n"
+            "event: lost\ndata: {\"lost\":7}\n\n");
+  EXPECT_EQ(next(response), "");
+}
+
+TEST_F(ApiEvents, CT34_OnlyNewOrClosedOnes) {
+  for (const char* kind : {"new", "closed"}) {
+    router.watched.reset();
+    router.news = {{event_of(1000, false), event_of(1001, true)}, 0};
+    const std::string text = next(ask("GET", fmt::format("/v1/conntrack/events?event={}", kind)));
+    EXPECT_EQ(text.find("event: new") != std::string::npos, kind == std::string("new"));
+    EXPECT_EQ(text.find("event: closed") != std::string::npos, kind == std::string("closed"));
+  }
+}
+
+TEST_F(ApiEvents, CT34_WhatCannotBeWatched) {
+  EXPECT_EQ(message(ask("GET", "/v1/conntrack/events")), "too many watch connections already: try again later");
+  EXPECT_EQ(ask("GET", "/v1/conntrack/events?event=open").status, 400);
+  EXPECT_EQ(ask("GET", "/v1/conntrack/events?limit=5").status, 400);
+  EXPECT_EQ(ask("GET", "/v1/conntrack/events?sport=x").status, 400);
+  EXPECT_EQ(ask("DELETE", "/v1/conntrack/events").status, 405);
+  const Response head = ask("HEAD", "/v1/conntrack/events");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.stream, nullptr);
+}
+
 TEST_F(Api, FlowsSayWhetherThereAreMore) {
   router.live_flows = 5;
   json::value answer = parse(ask("GET", "/v1/conntrack?limit=5"));
@@ -354,6 +480,39 @@ TEST_F(Api, DeletingFlowsWantsToKnowWhich) {
   EXPECT_EQ(ask("DELETE", "/v1/conntrack?dport=53&proto=17").body, "{\"deleted\":2}\n");
   EXPECT_EQ(router.filter.protocol, 17);
   EXPECT_GT(router.filter.limit, 1'000'000'000);
+}
+
+TEST_F(Api, DrainedEndpoints) {
+  EXPECT_EQ(ask("GET", "/v1/drains").body,
+            R"({"drains":[{"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"]}]})"
+            "\n");
+  const std::map<std::string, std::string> targets{{"prod/web-0", "prod/web-0"}, {"web-0", "default/web-0"},
+                                                   {"10.0.0.1", "10.0.0.1"},     {"10.0.0.1:8080", "10.0.0.1:8080"},
+                                                   {"fd00::0:1", "fd00::1"},     {"[fd00::1]:80", "[fd00::1]:80"}};
+  for (const auto& [word, target] : targets) {
+    EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=" + word).status, 200);
+    EXPECT_EQ(router.call, "drain " + target);
+    EXPECT_EQ(ask("DELETE", "/v1/drains?endpoint=" + word).status, 200);
+    EXPECT_EQ(router.call, "undrain " + target);
+  }
+  EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=prod/web-0&hard=true").body,
+            R"({"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"],"changed":true,)"
+            R"("warnings":["prod/web:http has no endpoint left"]})"
+            "\n");
+  EXPECT_EQ(router.call, "drain hard prod/web-0");
+  EXPECT_EQ(message(ask("DELETE", "/v1/drains?endpoint=10.0.0.1:1")), "10.0.0.1:1 is not drained");
+}
+
+TEST_F(Api, WhatIsNoEndpointIsNotDrained) {
+  for (const char* wrong : {"", "a/b/c", "Web", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:", "10.0.0.1/24", "/web",
+                            "a/", "[10.0.0.1]:80", "10.0.0.256"}) {
+    EXPECT_EQ(ask("PUT", fmt::format("/v1/drains?endpoint={}", wrong)).status, 400U) << wrong;
+  }
+  EXPECT_EQ(router.call, "");
+  EXPECT_EQ(message(ask("PUT", "/v1/drains")),
+            "parameter endpoint: \"\" is no endpoint: expected NAMESPACE/POD, an address, or ADDRESS:PORT");
+  EXPECT_EQ(ask("PUT", "/v1/drains?endpoint=a&hard=yes").status, 400);
+  EXPECT_EQ(ask("DELETE", "/v1/drains?endpoint=a&hard=true").status, 400);
 }
 
 TEST_F(Api, Probes) {
@@ -458,6 +617,14 @@ class Client {
     body = received_.substr(0, has_body ? length : 0);
     received_.erase(0, body.size());
     return static_cast<unsigned>(std::stoul(head.substr(9, 3)));
+  }
+
+  // Everything that came, once `text` is in it; "" if that never comes.
+  std::string receive_until(std::string_view text) {
+    while (received_.find(text) == std::string::npos) {
+      if (!more()) return "";
+    }
+    return std::exchange(received_, "");
   }
 
   unsigned ask(std::string_view request) { return send(request) ? receive() : 0; }
@@ -792,6 +959,31 @@ TEST_F(Server, AnExceptionIsAnAnswer) {
   EXPECT_EQ(client.ask(put("{}")), 500U);
   EXPECT_NE(client.body.find("out of order"), std::string::npos);
   EXPECT_EQ(client.get("/healthz"), 200U);
+}
+
+TEST_F(Server, StreamsUntilTheClientGoes) {
+  router.news.events = {event_of(1000, false)};
+  options.stream_heartbeat = milliseconds(20);
+  start();
+  {
+    Client client(path());
+    client.send("GET /v1/conntrack/events HTTP/1.1\r\nHost: s\r\n\r\n");
+    const std::string got = client.receive_until(":\n\n:\n\n");
+    EXPECT_NE(got.find("Content-Type: text/event-stream\r\n"), std::string::npos);
+    EXPECT_EQ(got.find("Content-Length"), std::string::npos);
+    EXPECT_NE(got.find("\r\n\r\n: watching\n\nevent: new\ndata: {"), std::string::npos);
+  }
+  wait_until([&] { return server->connections() == 0; });
+}
+
+TEST_F(Server, StopEndsStreams) {
+  router.news.events = {event_of(1000, false)};
+  start();
+  Client client(path());
+  client.send("GET /v1/conntrack/events HTTP/1.1\r\nHost: s\r\n\r\n");
+  EXPECT_NE(client.receive_until("event: new"), "");
+  EXPECT_LT(finish(), options.stop_timeout / 2);
+  EXPECT_TRUE(client.closed());
 }
 
 TEST_F(Server, StopLetsRequestsFinish) {

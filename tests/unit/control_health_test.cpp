@@ -108,6 +108,14 @@ TEST_F(Health, SVC81_TerminatingEndpointsDoNotCount) {
   EXPECT_EQ(ask(31111).status, 503U);
 }
 
+TEST_F(Health, SVC22_SVC81_EndpointsThatGetNothingNewDoNotCount) {
+  endpoints({"here ready", "here ready"});
+  web().weights.addresses = {{ip("10.0.0.1"), 0}, {ip("10.0.0.2"), 1}};
+  EXPECT_EQ(make_health_plan(config_).services.at(31111).local_endpoints, 1U);
+  web().weights.addresses[ip("10.0.0.2")] = 0;
+  EXPECT_EQ(ask(31111).status, 503U);
+}
+
 TEST_F(Health, SVC82_AnUnhealthyRouterIsNoPlaceToSendTo) {
   endpoints({"here ready"});
   const RouterHealth broken{false, healthy.updated};

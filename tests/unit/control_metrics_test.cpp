@@ -141,6 +141,8 @@ Status two_workers() {
     worker.flows_v4 = 10;
     worker.flows_v6 = 20;
     worker.flows_opened = 7;
+    worker.snat_exhausted = 3U + i;
+    worker.snat_gave_up = 11;
     status.workers.push_back(worker);
   }
   for (uint16_t vlan : {10, 20}) {
@@ -171,6 +173,9 @@ TEST(Metrics, AreValidAndComplete) {
   EXPECT_EQ(read.value("sluice_conntrack_entries", {{"family", "ipv6"}}), 40);
   EXPECT_EQ(read.value("sluice_worker_conntrack_entries", {{"worker", "0"}, {"family", "ipv6"}}), 20);
   EXPECT_EQ(read.value("sluice_conntrack_opened_total", {{"worker", "0"}}), 7);
+  EXPECT_EQ(read.value("sluice_snat_exhausted_total", {{"worker", "1"}}), 4) << "MASQ-6";
+  EXPECT_EQ(read.value("sluice_snat_gave_up_total", {{"worker", "0"}}), 11);
+  EXPECT_EQ(read.value("sluice_snat_ports_allocated_total", {{"worker", "0"}}), 0);
   EXPECT_EQ(read.value("sluice_interface_receive_packets_total", {{"interface", "uplink0.20"}}), 20);
   EXPECT_EQ(read.value("sluice_interface_up", {{"interface", "uplink0.20"}}), 0);
   EXPECT_EQ(read.value("sluice_drops_total", {{"reason", "no_route"}}), 3);

@@ -254,6 +254,86 @@ TEST_F(Compiler, SVC94_ServingIgnoresPolicyAndReadiness) {
   EXPECT_EQ(text(find("10.96.0.1", 80)->service->serving), "10.0.0.1:8080 10.0.0.2:8080");
 }
 
+// What a list holds, with the weights.
+std::string weights_of(const std::vector<nat::Backend<V4>>& backends) {
+  std::string out;
+  for (const auto& backend : backends) {
+    out += (out.empty() ? "" : " ") + net::to_string(backend.addr) + "=" + std::to_string(backend.weight);
+  }
+  return out;
+}
+
+TEST_F(Compiler, SVC22_WeightsByAddressPodAndLabel) {
+  config::EndpointSlice& stable = slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")});
+  stable.endpoints[1].pod = "web-1";
+  stable.endpoints[2].pod = "web-2";
+  slice("web-b", {endpoint("10.0.1.1"), endpoint("10.0.1.2")}).labels = {{"track", "canary"}, {"zone", "a"}};
+  config::EndpointWeights& weights = web_.weights;
+  weights.pods = {{"web-1", 30}, {"web-2", 40}, {"nobody", 1}};
+  weights.labels = {{{"track", "canary"}, 10}, {{"zone", "a"}, 20}, {{"track", "stable"}, 1}};
+  weights.addresses = {{ip("10.0.0.3"), 7}, {ip("10.0.1.2"), 60}};
+  EXPECT_EQ(weights_of(find("10.96.0.1", 80)->service->cluster.backends),
+            "10.0.0.1=100 10.0.0.2=30 10.0.0.3=7 10.0.1.1=10 10.0.1.2=60");
+}
+
+TEST_F(Compiler, SVC22_SVC91_NothingNewForWeightZero) {
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3", "here", false, true, true)});
+  web_.weights.addresses = {{ip("10.0.0.1"), 0}};
+  EXPECT_EQ(cluster(), "10.0.0.2:8080");
+  EXPECT_EQ(text(find("10.96.0.1", 80)->service->serving), "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080")
+      << "what it has goes on";
+  web_.weights.addresses[ip("10.0.0.2")] = 0;
+  EXPECT_EQ(cluster(), "10.0.0.3:8080") << "SVC-10: terminating ones with a weight come first";
+  web_.weights.addresses[ip("10.0.0.3")] = 0;
+  EXPECT_EQ(cluster(), "");
+  EXPECT_FALSE(find("10.96.0.1", 80)->service->has_endpoint);
+}
+
+TEST_F(Compiler, SVC15_SVC22_HintsOfEndpointsWithoutWeightDoNotCount) {
+  config::EndpointSlice& both = slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2")});
+  both.endpoints[0].node_hints = {"here"};
+  EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:8080") << "one has no hint";
+  web_.weights.addresses = {{ip("10.0.0.1"), 0}};
+  EXPECT_EQ(cluster(), "10.0.0.2:8080");
+}
+
+TEST_F(Compiler, SVC22_AChangeOfWeightBuildsAgain) {
+  slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2")});
+  const auto before = compile().v4->find(ip("10.96.0.1").v4(), net::be16::from_host(80), tcp)->service;
+  web_.weights.addresses = {{ip("10.0.0.1"), 50}};
+  const auto after = compile().v4->find(ip("10.96.0.1").v4(), net::be16::from_host(80), tcp)->service;
+  EXPECT_NE(before, after);
+  uint32_t first = 0;
+  for (uint32_t slot = 0; slot < after->cluster.maglev.size(); ++slot) first += after->cluster.maglev.owner(slot) == 0;
+  EXPECT_NEAR(first, after->cluster.maglev.size() / 3.0, 1);
+}
+
+TEST_F(Compiler, SVC91_DrainedByPodAddressAndPort) {
+  config::EndpointSlice& made = slice("web-a", {endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")});
+  made.endpoints[0].pod = "web-0";
+  const auto usable = [&](const char* drained, bool hard = false) {
+    DrainList drains;
+    (void)drains.add(*DrainTarget::parse(drained), hard);
+    config_.services[web_.name] = web_;
+    tables_ = compiler_.compile(config_, own_, drains);
+    return tables_.v4->find(ip("10.96.0.1").v4(), net::be16::from_host(80), tcp)->service;
+  };
+  const std::string all = "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080";
+  EXPECT_EQ(text(usable("default/web-0")->cluster.backends), "10.0.0.2:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("default/web-0")->serving), all) << "what it has goes on";
+  EXPECT_EQ(text(usable("other/web-0")->cluster.backends), all);
+  EXPECT_EQ(text(usable("10.0.0.2")->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("10.0.0.2:8080")->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(usable("10.0.0.2:8081")->cluster.backends), all);
+  const auto hard = usable("10.0.0.2", true);
+  EXPECT_EQ(text(hard->cluster.backends), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(hard->serving), "10.0.0.1:8080 10.0.0.3:8080");
+  EXPECT_EQ(text(hard->cut_off), "10.0.0.2:8080");
+  EXPECT_TRUE(tables_.v4->cuts_off());
+  EXPECT_TRUE(tables_.endpoints_v4->contains(ip("10.0.0.2").v4(), net::be16::from_host(8080), tcp)) << "MASQ-7";
+  EXPECT_FALSE(compile().v4->cuts_off());
+}
+
 TEST_F(Compiler, SVC51_NodePortAddresses) {
   web_.ports[0].node_port = 30080;
   EXPECT_NE(find("192.0.2.1", 30080), nullptr) << "primary";

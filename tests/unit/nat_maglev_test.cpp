@@ -190,5 +190,63 @@ TEST(Maglev, SVC21_EqualIdentitiesDoNotStopIt) {
   for (const uint32_t count : shares(maglev, 5)) EXPECT_GE(count, 101u);
 }
 
+// ---- weights -----------------------------------------------------------------------------------------
+
+TEST(Maglev, SVC22_SharesFollowTheWeights) {
+  for (const uint32_t size : {0U, 16381U, 65521U}) {
+    const std::vector<uint8_t> weights{100, 100, 50, 25, 10, 5, 1};
+    const auto ids = random_ids(weights.size(), 5);
+    const Maglev maglev(ids, size, weights);
+    const auto counts = shares(maglev, ids.size());
+    double sum = 0;
+    for (const uint8_t weight : weights) sum += weight;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_NEAR(counts[i], maglev.size() * weights[i] / sum, 1.5) << "weight " << int{weights[i]};
+    }
+  }
+}
+
+TEST(Maglev, SVC22_EqualWeightsAreAsNone) {
+  const auto ids = random_ids(9);
+  const Maglev plain(ids);
+  for (const uint8_t weight : {100, 37, 1}) {
+    const Maglev weighted(ids, 0, std::vector<uint8_t>(ids.size(), weight));
+    ASSERT_EQ(weighted.size(), plain.size());
+    for (uint32_t slot = 0; slot < plain.size(); ++slot) ASSERT_EQ(weighted.owner(slot), plain.owner(slot)) << slot;
+  }
+}
+
+// The share of slots that change hands although the backend whose weight changes neither had nor has them.
+double reweighting(size_t backends, uint8_t before, uint8_t after, uint32_t size) {
+  const auto ids = random_ids(backends, backends);
+  std::vector<uint8_t> weights(backends, full_weight);
+  weights[0] = before;
+  const Maglev old_table(ids, size, weights);
+  weights[0] = after;
+  const Maglev new_table(ids, size, weights);
+  uint32_t moved = 0;
+  for (uint32_t slot = 0; slot < size; ++slot) {
+    const uint32_t from = old_table.owner(slot);
+    const uint32_t to = new_table.owner(slot);
+    if (from != to && from != 0 && to != 0) ++moved;
+  }
+  return static_cast<double>(moved) / size;
+}
+
+TEST(Maglev, SVC22_AChangeOfWeightMovesFewOtherFlows) {
+  for (const size_t backends : {2, 3, 10, 20}) {
+    for (const auto& [before, after] : {std::pair(100, 50), std::pair(10, 20), std::pair(100, 1), std::pair(5, 100)}) {
+      EXPECT_LE(reweighting(backends, static_cast<uint8_t>(before), static_cast<uint8_t>(after), 65521), 0.02)
+          << backends << " backends, " << before << " to " << after;
+    }
+  }
+  EXPECT_EQ(reweighting(2, 100, 1, 65521), 0) << "of two, what one loses the other has";
+}
+
+TEST(Maglev, SVC22_ASmallWeightAloneIsEverything) {
+  const Maglev maglev(random_ids(1), 0, std::vector<uint8_t>{1});
+  EXPECT_EQ(shares(maglev, 1), std::vector<uint32_t>{251});
+}
+
 }  // namespace
 }  // namespace sluice::nat

@@ -1,5 +1,6 @@
 #include "tools/sluicectl/client.h"
 
+#include <array>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
@@ -12,6 +13,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
@@ -79,17 +81,24 @@ std::string unreachable(const Server& server, const error_code& error) {
   return fmt::format("cannot reach sluiced at {}: {}; {}", where, error.message(), advice);
 }
 
-asio::awaitable<void> exchange(const Server& server, const Call& call, const Endpoint& endpoint,
-                               net::Result<Answer>& out) {
-  Stream stream(co_await asio::this_coro::executor);
+// What is known of a call until something goes wrong.
+std::string broken(const Server& server, const error_code& cause) {
+  return cause == beast::error::timeout
+             ? unreachable(server, cause)
+             : fmt::format("sluiced ended the connection without an answer: {}", cause.message());
+}
+
+// Connects and sends the request. What is wrong with sending it counts only if no answer comes: a server that refuses a
+// body answers before it has all of it.
+asio::awaitable<bool> ask(Stream& stream, const Server& server, const Call& call, const Endpoint& endpoint,
+                          error_code& write_error, net::Result<Answer>& out) {
   stream.expires_after(server.timeout);
   error_code error;
   co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
   if (error) {
     out = net::Error{unreachable(server, error)};
-    co_return;
+    co_return false;
   }
-
   http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
   request.set(http::field::host, "sluice");
   request.set(http::field::user_agent, "sluicectl");
@@ -100,22 +109,59 @@ asio::awaitable<void> exchange(const Server& server, const Call& call, const End
     request.body() = call.body;
   }
   request.prepare_payload();
-  // A server that refuses a body answers before it has all of it: what it says counts, not that it stopped reading.
-  error_code write_error;
   co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, write_error));
+  co_return true;
+}
 
+asio::awaitable<void> exchange(const Server& server, const Call& call, const Endpoint& endpoint,
+                               net::Result<Answer>& out) {
+  Stream stream(co_await asio::this_coro::executor);
+  error_code write_error;
+  const bool asked = co_await ask(stream, server, call, endpoint, write_error, out);
+  if (!asked) co_return;
   beast::flat_buffer buffer;
   http::response_parser<http::string_body> parser;
   parser.body_limit(boost::none);
+  error_code error;
   co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
   if (error) {
-    const error_code& cause = write_error ? write_error : error;
-    out = net::Error{cause == beast::error::timeout
-                         ? unreachable(server, cause)
-                         : fmt::format("sluiced ended the connection without an answer: {}", cause.message())};
+    out = net::Error{broken(server, write_error ? write_error : error)};
     co_return;
   }
   out = Answer{parser.get().result_int(), std::move(parser.get().body())};
+}
+
+asio::awaitable<void> listen(const Server& server, const Call& call, const Endpoint& endpoint,
+                             const std::function<void(std::string_view)>& piece, net::Result<Answer>& out) {
+  Stream stream(co_await asio::this_coro::executor);
+  error_code error;
+  const bool asked = co_await ask(stream, server, call, endpoint, error, out);
+  if (!asked) co_return;
+  beast::flat_buffer buffer;
+  http::response_parser<http::buffer_body> parser;
+  parser.body_limit(boost::none);
+  co_await http::async_read_header(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  if (error) {
+    out = net::Error{broken(server, error)};
+    co_return;
+  }
+  const unsigned status = parser.get().result_int();
+  if (status == 200) stream.expires_never();
+  Answer answer{status, ""};
+  std::array<char, 16384> data;
+  while (!parser.is_done() && !error) {
+    parser.get().body().data = data.data();
+    parser.get().body().size = data.size();
+    co_await http::async_read_some(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    if (error == http::error::need_buffer) error = {};
+    const std::string_view got(data.data(), data.size() - parser.get().body().size);
+    if (status == 200) {
+      piece(got);
+    } else {
+      answer.body += got;
+    }
+  }
+  out = std::move(answer);
 }
 
 }  // namespace
@@ -126,6 +172,16 @@ net::Result<Answer> send(const Server& server, const Call& call) {
   if (!endpoint) return endpoint.error();
   net::Result<Answer> out = net::Error{"there is no memory for an answer"};
   asio::co_spawn(io, exchange(server, call, *endpoint, out), asio::detached);
+  io.run();
+  return out;
+}
+
+net::Result<Answer> follow(const Server& server, const Call& call, const std::function<void(std::string_view)>& piece) {
+  asio::io_context io(1);
+  const auto endpoint = endpoint_of(server, io);
+  if (!endpoint) return endpoint.error();
+  net::Result<Answer> out = net::Error{"there is no memory for an answer"};
+  asio::co_spawn(io, listen(server, call, *endpoint, piece, out), asio::detached);
   io.run();
   return out;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,11 @@ struct Answer {
 
 // Error: no answer came; it says why and what to do.
 [[nodiscard]] net::Result<Answer> send(const Server& server, const Call& call);
+
+// Of a call whose answer has no end: gives `piece` what comes, as it comes, until the server ends it; server.timeout is
+// for its beginning. Another status than 200 is the answer, and nothing goes to `piece`.
+[[nodiscard]] net::Result<Answer> follow(const Server& server, const Call& call,
+                                         const std::function<void(std::string_view)>& piece);
 
 // For a part of a path, or a parameter's value.
 [[nodiscard]] std::string percent_encoded(std::string_view text);

@@ -11,6 +11,7 @@
 
 #include "config/object_set.h"
 #include "config/validate.h"
+#include "tools/sluicectl/calls.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
 
@@ -18,56 +19,6 @@ namespace sluice::ctl {
 namespace {
 
 namespace json = boost::json;
-
-void print(std::string_view text) { fmt::print("{}", text); }
-void complain(std::string_view text) { fmt::print(stderr, "{}\n", text); }
-
-ExitCode usage_error(std::string_view text) {
-  complain(fmt::format("sluicectl: {}", text));
-  return ExitCode::Usage;
-}
-
-// ---- calls -------------------------------------------------------------------------------------------
-
-std::string target(std::string_view path, const Parameters& parameters) {
-  std::string out(path);
-  char separator = '?';
-  for (const auto& [name, value] : parameters) {
-    if (value.empty()) continue;
-    out += fmt::format("{}{}={}", separator, name, percent_encoded(value));
-    separator = '&';
-  }
-  return out;
-}
-
-json::value parsed(const std::string& text) {
-  json::error_code error;
-  json::value value = json::parse(text, error);
-  return error ? json::value() : value;
-}
-
-// What the server said against it, a fault a line.
-ExitCode refused(const Answer& answer) {
-  const json::value body = parsed(answer.body);
-  for (const json::value& fault : list(body, "errors")) complain(finding_text(fault));
-  std::string message = text(field(body, "error"), "message");
-  if (message.empty()) message = answer.body.substr(0, 200);
-  complain(fmt::format("sluicectl: refused: {} ({})", message, answer.status));
-  return ExitCode::Refused;
-}
-
-// Makes the call and gives a good answer to `show`.
-template <class Show>
-ExitCode with_answer(const Server& server, const Call& call, const Show& show) {
-  const auto answer = send(server, call);
-  if (!answer) {
-    complain(fmt::format("sluicectl: {}", answer.error().message));
-    return ExitCode::Unreachable;
-  }
-  if (answer->status != 200) return refused(*answer);
-  show(*answer);
-  return ExitCode::Ok;
-}
 
 // ---- documents ---------------------------------------------------------------------------------------
 
@@ -159,6 +110,8 @@ std::string_view path_of(Thing thing) {
       return "/v1/services";
     case Thing::Flows:
       return "/v1/conntrack";
+    case Thing::Drains:
+      return "/v1/drains";
   }
   return "";
 }
@@ -183,6 +136,8 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return services_text(answer, options.output == "wide");
     case Thing::Flows:
       return flows_text(answer);
+    case Thing::Drains:
+      return drains_text(answer);
   }
   return "";
 }
@@ -263,17 +218,6 @@ ExitCode get_object(const Server& server, std::string_view kind, std::string_vie
 ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run) {
   const Call call{"DELETE", target(object_path(kind, name), {{"dryRun", dry_run ? "true" : ""}})};
   return with_answer(server, call, show_change);
-}
-
-ExitCode delete_flows(const Server& server, const Parameters& parameters) {
-  if (std::all_of(parameters.begin(), parameters.end(), [](const auto& entry) { return entry.second.empty(); })) {
-    return usage_error("this would end every connection: say which (sluicectl delete flows --help), or --all");
-  }
-  const Call call{"DELETE", target("/v1/conntrack", parameters)};
-  return with_answer(server, call, [](const Answer& answer) {
-    const auto deleted = number<uint64_t>(parsed(answer.body), "deleted");
-    print(fmt::format("deleted {} connection{}\n", deleted, deleted == 1 ? "" : "s"));
-  });
 }
 
 ExitCode version(const Server& server) {

@@ -22,7 +22,7 @@ struct ChangeOptions {
   bool lines = false;  // newline-delimited JSON, also recognised by .ndjson and .jsonl
 };
 
-enum class Thing { Config, Status, Interfaces, Workers, Counters, Neighbors, Routes, Services, Flows };
+enum class Thing { Config, Status, Interfaces, Workers, Counters, Neighbors, Routes, Services, Flows, Drains };
 
 struct GetOptions {
   Thing thing = Thing::Status;
@@ -40,7 +40,14 @@ struct GetOptions {
 [[nodiscard]] ExitCode get(const Server& server, const GetOptions& options);
 [[nodiscard]] ExitCode get_object(const Server& server, std::string_view kind, std::string_view name);
 [[nodiscard]] ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run);
-[[nodiscard]] ExitCode delete_flows(const Server& server, const Parameters& parameters);
 [[nodiscard]] ExitCode version(const Server& server);
+
+// traffic.cpp
+[[nodiscard]] ExitCode delete_flows(const Server& server, const Parameters& parameters);
+// Prints connections as they open and end, until the server or the user ends it.
+[[nodiscard]] ExitCode watch_flows(const Server& server, const Parameters& parameters, bool as_json);
+// `hard`: its connections end, too.
+[[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
+[[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
 
 }  // namespace sluice::ctl

@@ -3,6 +3,7 @@
 #include <exception>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -20,7 +21,9 @@ constexpr const char* exit_codes =
     "  sluicectl patch -f service.json          add or change the objects in the file\n"
     "  sluicectl delete service default/web\n"
     "  sluicectl get flows --service default/web --proto tcp\n"
-    "  sluicectl get routes --to 10.244.34.5    the route that a packet would take";
+    "  sluicectl conntrack -E -p tcp --dport 80  connections as they open and end\n"
+    "  sluicectl get routes --to 10.244.34.5    the route that a packet would take\n"
+    "  sluicectl drain default/web-0            no new connections to this pod";
 
 struct Arguments {
   Server server;
@@ -34,7 +37,10 @@ struct Arguments {
   std::string ns;
   std::string to;
   std::string src, dst, sport, dport, proto, service, limit;
+  std::string reply_src, reply_dst, reply_sport, reply_dport, state, event;
   bool all_flows = false;
+  std::string endpoint;
+  bool hard = false;
   std::function<ExitCode()> run;
 };
 
@@ -46,20 +52,44 @@ void add_change_options(CLI::App& command, Arguments& arguments, bool dry_run) {
 }
 
 void add_flow_filters(CLI::App& command, Arguments& arguments) {
-  command.add_option("--src", arguments.src, "source before translation")->type_name("ADDRESS[/LENGTH]");
-  command.add_option("--dst", arguments.dst, "destination before translation")->type_name("ADDRESS[/LENGTH]");
-  command.add_option("--sport", arguments.sport, "source port before translation")->type_name("PORT");
-  command.add_option("--dport", arguments.dport, "destination port before translation")->type_name("PORT");
-  command.add_option("--proto", arguments.proto, "tcp, udp, sctp, icmp, icmpv6 or a number")->type_name("PROTOCOL");
+  // Names and letters are those of conntrack(8), and shorter ones.
+  const auto address = [&](const char* names, std::string& out, const char* what) {
+    command.add_option(names, out, what)->type_name("ADDRESS[/LENGTH]");
+  };
+  const auto port = [&](const char* names, std::string& out, const char* what) {
+    command.add_option(names, out, what)->type_name("PORT");
+  };
+  address("-s,--src,--orig-src", arguments.src, "source before translation");
+  address("-d,--dst,--orig-dst", arguments.dst, "destination before translation");
+  address("-r,--reply-src", arguments.reply_src, "source of the replies: the endpoint");
+  address("-q,--reply-dst", arguments.reply_dst, "destination of the replies: the source after translation");
+  port("--sport,--orig-port-src", arguments.sport, "source port before translation");
+  port("--dport,--orig-port-dst", arguments.dport, "destination port before translation");
+  port("--reply-port-src", arguments.reply_sport, "source port of the replies: the endpoint's");
+  port("--reply-port-dst", arguments.reply_dport, "destination port of the replies");
+  command.add_option("-p,--proto,--protonum", arguments.proto, "tcp, udp, sctp, icmp, icmpv6 or a number")
+      ->type_name("PROTOCOL");
+  command.add_option("--state", arguments.state, "of TCP: ESTABLISHED, TIME_WAIT …; UNREPLIED, REPLIED, ASSURED")
+      ->type_name("STATE");
   command.add_option("--service", arguments.service, "service, with or without its port's name")
       ->type_name("NAMESPACE/NAME[:PORT]");
 }
 
 Parameters flow_parameters(const Arguments& arguments) {
-  return {{"src", arguments.src},     {"dst", arguments.dst},
-          {"sport", arguments.sport}, {"dport", arguments.dport},
-          {"proto", arguments.proto}, {"service", arguments.service},
-          {"limit", arguments.limit}, {"all", arguments.all_flows ? "true" : ""}};
+  return {{"src", arguments.src},
+          {"dst", arguments.dst},
+          {"sport", arguments.sport},
+          {"dport", arguments.dport},
+          {"reply-src", arguments.reply_src},
+          {"reply-dst", arguments.reply_dst},
+          {"reply-sport", arguments.reply_sport},
+          {"reply-dport", arguments.reply_dport},
+          {"proto", arguments.proto},
+          {"state", arguments.state},
+          {"service", arguments.service},
+          {"limit", arguments.limit},
+          {"event", arguments.event},
+          {"all", arguments.all_flows ? "true" : ""}};
 }
 
 void add_documents(CLI::App& app, Arguments& arguments) {
@@ -125,6 +155,7 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
             "table, wide (each endpoint) or json")
       ->alias("svc");
+  add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
   CLI::App* counters = add_thing(*command, arguments, Thing::Counters, "counters", "Drops by reason, other events");
   counters->add_flag("--all", arguments.get.all, "zeros too");
 
@@ -171,6 +202,53 @@ void add_delete(CLI::App& app, Arguments& arguments) {
   flows->callback([&] { arguments.run = [&] { return delete_flows(arguments.server, flow_parameters(arguments)); }; });
 }
 
+// The same calls in the words of conntrack(8), for fingers that know them.
+void add_conntrack(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("conntrack", "Connections, with the options of conntrack(8): list, delete, watch");
+  CLI::Option_group* what = command->add_option_group("What to do");
+  const auto add = [&](const char* names, const char* description, std::function<ExitCode()> run) {
+    what->add_flag_callback(
+        names, [&arguments, run = std::move(run)] { arguments.run = run; }, description);
+  };
+  add("-L,--dump", "list them (get flows)", [&] {
+    arguments.get.thing = Thing::Flows;
+    arguments.get.parameters = flow_parameters(arguments);
+    return get(arguments.server, arguments.get);
+  });
+  add("-D,--delete", "end those that match all filters (delete flows)",
+      [&] { return delete_flows(arguments.server, flow_parameters(arguments)); });
+  add("-F,--flush", "end all", [&] { return delete_flows(arguments.server, {{"all", "true"}}); });
+  add("-E,--event", "print connections as they open and end",
+      [&] { return watch_flows(arguments.server, flow_parameters(arguments), arguments.get.output == "json"); });
+  what->require_option(1);
+  add_flow_filters(*command, arguments);
+  command->add_option("--limit", arguments.limit, "with -L and -D: at most so many")->type_name("NUMBER");
+  command->add_option("-e,--event-mask", arguments.event, "with -E: only these")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, std::string>{{"NEW", "new"}, {"DESTROY", "closed"}},
+                                          CLI::ignore_case));
+  command->add_option("-o,--output", arguments.get.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+}
+
+void add_drain(CLI::App& app, Arguments& arguments) {
+  constexpr const char* forms = "NAMESPACE/POD, ADDRESS or ADDRESS:PORT";
+  CLI::App* command = app.add_subcommand(
+      "drain",
+      "Take an endpoint out of all services: nothing new comes to it. Without ENDPOINT: those that are drained");
+  command->add_option("ENDPOINT", arguments.endpoint, forms);
+  command->add_flag("--hard", arguments.hard, "its connections end, too: TCP with a reset at the next packet");
+  command->callback([&] {
+    arguments.get.thing = Thing::Drains;
+    arguments.run = [&] {
+      return arguments.endpoint.empty() ? get(arguments.server, arguments.get)
+                                        : drain(arguments.server, arguments.endpoint, arguments.hard);
+    };
+  });
+  CLI::App* back = app.add_subcommand("undrain", "Put a drained endpoint back");
+  back->add_option("ENDPOINT", arguments.endpoint, forms)->required();
+  back->callback([&] { arguments.run = [&] { return undrain(arguments.server, arguments.endpoint); }; });
+}
+
 // Empty when the server's address is complete.
 std::string complete_server(Arguments& arguments) {
   arguments.server.timeout = std::chrono::seconds(arguments.timeout_seconds);
@@ -199,6 +277,8 @@ ExitCode run(int argc, char** argv) {
   add_documents(app, arguments);
   add_delete(app, arguments);
   add_get(app, arguments);
+  add_conntrack(app, arguments);
+  add_drain(app, arguments);
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });

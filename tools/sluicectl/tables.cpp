@@ -265,6 +265,10 @@ std::string services_text(const json::value& answer, bool wide) {
       addresses += endpoint_text(text(endpoint, "address"), number<uint16_t>(endpoint, "port"));
       if (flag(endpoint, "local")) addresses += "(local)";
       if (!is_ready) addresses += flag(endpoint, "terminating") ? "(terminating)" : "(not ready)";
+      if (field(endpoint, "weight").is_number() && number<unsigned>(endpoint, "weight") != 100) {
+        addresses += fmt::format("(weight {})", count(endpoint, "weight"));
+      }
+      if (flag(endpoint, "drained")) addresses += "(drained)";
     }
     std::string policy = text(service, "externalTrafficPolicy");
     if (const std::string inner = text(service, "internalTrafficPolicy"); inner != policy) {
@@ -276,28 +280,75 @@ std::string services_text(const json::value& answer, bool wide) {
   return table_or(table, "No services are configured.");
 }
 
+namespace {
+
+struct FlowWays {
+  std::string before, after;  // `after` is empty if nothing is translated
+};
+
+FlowWays ways_of(const json::value& flow) {
+  const json::value& original = field(flow, "original");
+  const json::value& reply = field(flow, "reply");
+  const auto end = [](const json::value& tuple, std::string_view address, std::string_view port) {
+    return endpoint_text(text(tuple, address), number<uint16_t>(tuple, port));
+  };
+  FlowWays ways;
+  ways.before = end(original, "src", "sport") + " → " + end(original, "dst", "dport");
+  // How the same packets leave the router: the tuple of their replies, turned round.
+  ways.after = end(reply, "dst", "dport") + " → " + end(reply, "src", "sport");
+  if (ways.before == ways.after) ways.after.clear();
+  return ways;
+}
+
+std::string state_of(const json::value& flow) {
+  std::string state = text(flow, "state");
+  if (!state.empty() && state != "NONE") return state;
+  return flag(flow, "assured") ? "ASSURED" : flag(flow, "replied") ? "REPLIED" : "UNREPLIED";
+}
+
+// Of both directions: original/reply.
+std::string packets_of(const json::value& flow) {
+  return count(field(flow, "original"), "packets") + "/" + count(field(flow, "reply"), "packets");
+}
+std::string bytes_of(const json::value& flow) {
+  return bytes_text(number<uint64_t>(field(flow, "original"), "bytes")) + "/" +
+         bytes_text(number<uint64_t>(field(flow, "reply"), "bytes"));
+}
+
+}  // namespace
+
 std::string flows_text(const json::value& answer) {
   Table table({"PROTO", "STATE", "ORIGINAL", "TRANSLATED", "SERVICE", "PACKETS", "BYTES", "EXPIRES", "WORKER"});
   for (const json::value& flow : list(answer, "flows")) {
-    const json::value& original = field(flow, "original");
-    const json::value& reply = field(flow, "reply");
-    const auto end = [](const json::value& tuple, std::string_view address, std::string_view port) {
-      return endpoint_text(text(tuple, address), number<uint16_t>(tuple, port));
-    };
-    const std::string before = end(original, "src", "sport") + " → " + end(original, "dst", "dport");
-    // How the same packets leave the router: the tuple of their replies, turned round.
-    const std::string after = end(reply, "dst", "dport") + " → " + end(reply, "src", "sport");
-    std::string state = text(flow, "state");
-    if (state.empty()) state = flag(flow, "assured") ? "ASSURED" : flag(flow, "replied") ? "REPLIED" : "UNREPLIED";
-    // Of both directions: original/reply.
-    table.add({text(flow, "protocol"), state, before, before == after ? "(the same)" : after, text(flow, "service"),
-               count(original, "packets") + "/" + count(reply, "packets"),
-               bytes_text(number<uint64_t>(original, "bytes")) + "/" + bytes_text(number<uint64_t>(reply, "bytes")),
+    const FlowWays ways = ways_of(flow);
+    table.add({text(flow, "protocol"), state_of(flow), ways.before, ways.after.empty() ? "(the same)" : ways.after,
+               text(flow, "service"), packets_of(flow), bytes_of(flow),
                duration_text(number<double>(flow, "expiresSeconds")), count(flow, "worker")});
   }
   std::string out = table_or(table, "No connections.");
   if (flag(answer, "truncated")) out += "There are more: --limit shows them, filters choose among them.\n";
   return out;
+}
+
+std::string flow_event_text(std::string_view event, const json::value& data) {
+  if (event == "lost") {
+    return fmt::format("[LOST]    {} events: they came faster than they were read\n", count(data, "lost"));
+  }
+  const bool closed = event == "closed";
+  const FlowWays ways = ways_of(data);
+  std::string out = fmt::format("{:9} {:5} {}", closed ? "[DESTROY]" : "[NEW]", text(data, "protocol"), ways.before);
+  if (!ways.after.empty()) out += fmt::format("  as {}", ways.after);
+  if (const std::string service = text(data, "service"); !service.empty()) out += "  " + service;
+  if (closed) out += fmt::format("  {} packets {} bytes {}", state_of(data), packets_of(data), bytes_of(data));
+  return out + "\n";
+}
+
+std::string drains_text(const json::value& answer) {
+  Table table({"ENDPOINT", "CONNECTIONS", "SERVICES"});
+  for (const json::value& drain : list(answer, "drains")) {
+    table.add({text(drain, "endpoint"), flag(drain, "hard") ? "end" : "go on", join(list(drain, "services"), ",")});
+  }
+  return table_or(table, "No endpoint is drained.");
 }
 
 std::string finding_text(const json::value& finding) {

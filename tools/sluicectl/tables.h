@@ -41,6 +41,9 @@ class Table {
 [[nodiscard]] std::string routes_text(const boost::json::value& answer);
 [[nodiscard]] std::string services_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string flows_text(const boost::json::value& answer);
+// A line of the table without its frame: "[NEW]    tcp  10.0.0.1:1 → …".
+[[nodiscard]] std::string flow_event_text(std::string_view event, const boost::json::value& data);
+[[nodiscard]] std::string drains_text(const boost::json::value& answer);
 
 // "Service default/web  spec.ports[1].nodePort: message".
 [[nodiscard]] std::string finding_text(const boost::json::value& finding);

@@ -1,0 +1,106 @@
+// Masquerade rules that no other file has the scene for: traffic policy Local, what a mapping is for, and connections
+// whose service is gone (section 4 of the rules; the port side is in packet_exhaustion_test.cpp).
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+class Masquerade : public RigTest {
+ protected:
+  void load(const std::string& more, std::vector<std::string> endpoints) {
+    ServiceSpec spec{.name = "web",
+                     .cluster_ips = {"10.96.0.10"},
+                     .ports = {"TCP 80 8080 30080", "UDP 53 5353 30053"},
+                     .load_balancer_ip = "198.51.100.80"};
+    spec.endpoints = std::move(endpoints);
+    spec.more = more;
+    rig().load(list({gateway(R"("proxy":{"allowExternalClusterIP":true})"), cluster(R"("natOutgoing":true)"),
+                     service(spec)}));
+  }
+  // Source and destination of the first packet of a connection as they leave: "10.246.1.5 > 10.246.1.20".
+  std::string ends(const std::string& port, const std::string& client, const std::string& frontend) {
+    if (rig().send(port, tcp(client + ":" + std::to_string(next_port_++), frontend, "S")).empty()) return "nothing";
+    const Ip& sent = rig().only().ip;
+    return net::to_string(sent.src.address) + " > " + net::to_string(sent.dst.address);
+  }
+
+ private:
+  int next_port_ = 1000;
+};
+
+constexpr const char* router = "192.168.0.1";
+
+// One row of the table of section 3.16 for each client, over all three frontends.
+TEST_P(Masquerade, MASQ4_ExternalPolicyLocal) {
+  load(R"("externalTrafficPolicy":"Local")", {"10.246.1.20 gw"});
+  for (const char* frontend : {"192.0.2.1:30080", "198.51.100.80:80"}) {
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(ends("a", "203.0.113.2", frontend), "203.0.113.2 > 10.246.1.20") << "its own address, as SVC-61 wants";
+      EXPECT_EQ(ends("b", "10.246.1.5", frontend), "10.246.1.5 > 10.246.1.20") << "SVC-62";
+      EXPECT_EQ(ends("b", "10.246.1.20", frontend), std::string(router) + " > 10.246.1.20") << "MASQ-3, all the same";
+    }
+  }
+  EXPECT_EQ(ends("a", "203.0.113.2", "10.96.0.10:80"), std::string(router) + " > 10.246.1.20") << "MASQ-1";
+  EXPECT_EQ(ends("b", "10.246.1.5", "10.96.0.10:80"), "10.246.1.5 > 10.246.1.20");
+  load(R"("externalTrafficPolicy":"Local")", {"10.246.1.20 node3"});
+  EXPECT_EQ(ends("a", "203.0.113.2", "192.0.2.1:30080"), "nothing") << "no endpoint here";
+}
+
+TEST_P(Masquerade, MASQ4_InternalPolicyLocal) {
+  load(R"("internalTrafficPolicy":"Local")", {"10.246.1.20 gw", "10.246.1.21 node3"});
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(ends("b", "10.246.1.5", "10.96.0.10:80"), "10.246.1.5 > 10.246.1.20");
+    EXPECT_EQ(ends("a", "203.0.113.2", "10.96.0.10:80"), std::string(router) + " > 10.246.1.20");
+    EXPECT_TRUE(like(ends("b", "10.246.1.5", "192.0.2.1:30080"), std::string(router) + " > 10.246.1.2*"));
+  }
+}
+
+// A mapping is for one destination: others cannot use it, and the next one has its own.
+TEST_P(Masquerade, MASQ13_MappingsAreSymmetric) {
+  load("", {"10.246.1.20 node3"});
+  std::map<uint16_t, int> ports;
+  for (int host = 1; host <= 16; ++host) {
+    const std::string peer = "198.51.100." + std::to_string(host);
+    ASSERT_TRUE(like(rig().send("b", udp("10.246.1.5:5000", peer + ":53")), "a/fe udp 192.0.2.1:*"));
+    const Endpoint mapped = rig().only().ip.src;
+    ++ports[mapped.port];
+    EXPECT_EQ(rig().send("a", udp(peer + ":53", mapped.text())), "b/13 udp " + peer + ":53>10.246.1.5:5000 ttl 63");
+    for (const std::string& other : {peer + ":54", std::string("198.51.100.99:53")}) {
+      EXPECT_TRUE(like(rig().send("a", udp(other, mapped.text())), "a/fe icmp 3/3 192.0.2.1>*")) << other;
+    }
+    (void)rig().advance(100);  // the rate limit of errors
+  }
+  EXPECT_GT(ports.size(), 8u) << "ports are drawn for each destination";
+}
+
+TEST_P(Masquerade, MASQ14_RepliesAreTranslatedBackWithoutTheirService) {
+  load("", {"10.246.1.20 node3"});
+  std::map<std::string, std::string> clients;  // by translated source
+  for (int port = 1000; port < 1016; ++port) {
+    const std::string client = "203.0.113.2:" + std::to_string(port);
+    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/13 tcp S 192.168.0.1:*"));
+    clients[rig().only().ip.src.text()] = client;
+  }
+  ASSERT_TRUE(like(rig().send("b", udp("10.246.1.5:5000", "198.51.100.9:53")), "a/fe udp 192.0.2.1:*"));
+  const std::string outgoing = rig().only().ip.src.text();
+  rig().load(list({gateway(), cluster()}));
+  for (const auto& [translated, client] : clients) {
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", translated, "SA").with_seq(500, 101)),
+              "a/fe tcp SA 192.0.2.1:30080>" + client + " ttl 63");
+    EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)),
+              "b/13 tcp A " + translated + ">10.246.1.20:8080 ttl 63");
+  }
+  EXPECT_EQ(rig().send("a", udp("198.51.100.9:53", outgoing)), "b/13 udp 198.51.100.9:53>10.246.1.5:5000 ttl 63")
+      << "the pool is no longer natOutgoing";
+  EXPECT_EQ(rig().drops(), "");
+}
+
+SLUICE_WITH_WORKERS(Masquerade);
+
+}  // namespace
+}  // namespace sluice::packet_test
