@@ -182,6 +182,12 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
     snapshot.tunnels[index] = {true, planned.spec, encap::HeaderTemplate::build(planned.spec), planned.masquerade};
   }
   fill_ports(snapshot);
+  snapshot.tunnel_ends.clear();
+  for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
+    if (snapshot.tunnels[index].present) snapshot.tunnel_ends.push_back({snapshot.tunnels[index].spec.remote, index});
+  }
+  std::sort(snapshot.tunnel_ends.begin(), snapshot.tunnel_ends.end(),
+            [](const dataplane::TunnelEnd& a, const dataplane::TunnelEnd& b) { return a.remote < b.remote; });
 }
 
 void Deployment::fill_ports(dataplane::Snapshot& snapshot) {

@@ -33,6 +33,8 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::NdAdvertsSent, "nd_adverts_sent"},
     {Event::NdReceived, "nd_received"},
     {Event::EcnOddCombination, "ecn_odd_combination"},
+    {Event::TunnelErrors, "tunnel_errors"},
+    {Event::TunnelMtuLowered, "tunnel_mtu_lowered"},
     {Event::StubClashes, "stub_clashes"},
 }};
 

@@ -40,6 +40,8 @@ enum class Event : uint8_t {
   NdAdvertsSent,
   NdReceived,
   EcnOddCombination,  // RFC 6040 section 4.2
+  TunnelErrors,       // ICMP errors about our outer packets
+  TunnelMtuLowered,
   StubClashes,
   Count,
 };

@@ -160,14 +160,19 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
     return context_.drop(packet.mbuf, DropReason::TtlExceeded);
   }
-  const bool too_big = packet.l3_length > egress.mtu;
+  constexpr uint16_t always_fits = F::is_v4 ? 0 : 1280;  // RFC 8200 section 5
+  const bool too_big = packet.l3_length > egress.mtu && packet.l3_length > always_fits;
   if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
-    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, egress.mtu, nullptr);
+    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, std::max(egress.mtu, always_fits), nullptr);
     return context_.drop(packet.mbuf, DropReason::MtuExceeded);
   }
   if (const NeighborState state = output_.reachability(egress);
       state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
       [[unlikely]] {
+  if (egress.far_end_lost) [[unlikely]] {  // IPIP-4; the packet goes all the same (tunnel_errors.h)
+    icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
+                        0, nullptr);
+  }
     // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
     if (state == NeighborState::Failed) {
       icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/mbuf_sum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
@@ -46,27 +47,6 @@ uint64_t pseudo_sum(const uint8_t* l3, uint16_t payload) {
   } else {
     return pseudo_header_sum<F>(l3, icmp_protocol<F>, payload);
   }
-}
-
-// The sum of `length` bytes from `offset` on, in however many buffers they lie (rte_raw_cksum_mbuf of DPDK 22.11 loses
-// carries behind an odd boundary). All of them are there.
-uint16_t sum_of(const rte_mbuf* segment, uint32_t offset, uint32_t length) {
-  uint64_t sum = 0;
-  for (bool odd = false; length != 0; segment = segment->next) {
-    const uint32_t left = segment->data_len;
-    if (offset >= left) {
-      offset -= left;
-      continue;
-    }
-    const uint32_t here = std::min(left - offset, length);
-    const uint16_t part =
-        net::checksum_fold(net::checksum_sum(rte_pktmbuf_mtod_offset(segment, uint8_t*, offset), here));
-    sum += odd ? rte_bswap16(part) : part;
-    odd = odd != ((here & 1) != 0);
-    length -= here;
-    offset = 0;
-  }
-  return net::checksum_fold(sum);
 }
 
 template <class F>
@@ -190,7 +170,7 @@ void IcmpResponder::answer_echo(net::FlowPacket<F>& packet) {
   uint8_t* const l3 = packet.l3_header();
   uint8_t* const icmp = packet.l4_header();
   const auto payload = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
-  if (net::checksum_fold(pseudo_sum<F>(l3, payload) + sum_of(packet.mbuf, packet.l4, payload)) != 0xffff) {
+  if (net::checksum_fold(pseudo_sum<F>(l3, payload) + net::mbuf_sum(packet.mbuf, packet.l4, payload)) != 0xffff) {
     return context_.drop(packet.mbuf, DropReason::IcmpBadChecksum);
   }
   const typename F::Addr client = packet.key.src;

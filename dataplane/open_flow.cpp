@@ -277,12 +277,14 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   nat::FlowId id = nat::no_flow;
   if (quoted_key(packet, quoted)) id = table.find(quoted.reversed(), packet.hash);
   if (id == nat::no_flow) {
-    // About a packet that was not translated: plain transit. To us: about something we never sent.
+    // About a packet that was not translated: plain transit. To us: about an outer packet, or what we never sent.
     const NextHopId hop = context_.tables.fib->lookup(packet.key.dst);
     const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
-    if (egress.kind == HopKind::Local || egress.kind == HopKind::Service) {
-      return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    if (egress.kind == HopKind::Local) {
+      return tunnel_errors_ != nullptr ? tunnel_errors_->on_error(packet)
+                                       : hand_over(packet, 0, HandoffKind::TunnelError);
     }
+    if (egress.kind == HopKind::Service) return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
     return egress.forwards() ? forward<F>(packet, egress, nullptr) : refuse(packet, egress);
   }
   if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);

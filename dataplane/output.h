@@ -23,6 +23,7 @@ struct Egress {
   uint16_t tunnel = no_tunnel;
   uint16_t mtu = 0;                    // largest IP packet, bytes (of the inner packet for a tunnel)
   NeighborRef neighbor = no_neighbor;  // no_neighbor: on-link destination not known yet
+  bool far_end_lost = false;           // a tunnel whose other end the underlay does not reach (IPIP-4)
 
   [[nodiscard]] bool forwards() const {
     return kind == HopKind::Connected || kind == HopKind::Gateway || kind == HopKind::Tunnel;
@@ -95,6 +96,10 @@ class Output {
   AdjacencyCache adjacencies_;
 };
 
+// RFC 4213 section 3.2.2: every link carries 1280 bytes of IPv6, so what does not fit the underlay with a tunnel's
+// header may be fragmented there. `outer`: the IPv4 header.
+void allow_fragments(uint8_t* outer);
+
 // ---- hot path ----------------------------------------------------------------------------------------
 
 // Moves the beginning of the data, into the headroom if `by` is negative. False if that has no room.
@@ -117,6 +122,7 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
       return context_.drop(mbuf, net::DropReason::NoBuffer);
     }
     l3 = 0;
+    if (!F::is_v4 && packet.l3_length > egress.mtu) [[unlikely]] allow_fragments(rte_pktmbuf_mtod(mbuf, uint8_t*));
     context_.counters.add(Event::Encapsulated);
   }
   if (egress.neighbor == no_neighbor) [[unlikely]] {

@@ -45,11 +45,13 @@ bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
 
 }  // namespace
 
-Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections)
+Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver,
+                   TunnelErrors* tunnel_errors, Connections& connections)
     : context_(context),
       output_(output),
       icmp_(icmp),
       resolver_(resolver),
+      tunnel_errors_(tunnel_errors),
       connections_(connections),
       ports_(context.random, context.tables.workers) {}
 
@@ -529,6 +531,11 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
       FlowPacket<F> fragment = packet;
       burst<F>().pop();
       return enter(fragment);
+    }
+    if (note.kind == HandoffKind::TunnelError) {
+      FlowPacket<F> error = packet;
+      burst<F>().pop();
+      return tunnel_errors_->on_error(error);
     }
   }
   // Without a flow, one that was sent here by a stub is not ours.

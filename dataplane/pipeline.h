@@ -10,6 +10,7 @@
 #include "dataplane/icmp.h"
 #include "dataplane/output.h"
 #include "dataplane/resolver.h"
+#include "dataplane/tunnel_errors.h"
 #include "nat/snat.h"
 
 namespace sluice::dataplane {
@@ -43,10 +44,17 @@ inline void decrement_ttl(uint8_t* l3) {
   }
 }
 
+// The first packet of a TCP connection, or the answer to it.
+[[nodiscard]] inline bool is_syn(const net::Packet& packet) {
+  return packet.protocol == net::protocol::tcp && packet.fragment != net::FragmentKind::Later &&
+         (packet.l4_header()[13] & net::tcp_flag::syn) != 0;
+}
+
 class Pipeline {
  public:
-  // `resolver`: nullptr but for worker 0.
-  Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections);
+  // `resolver`, `tunnel_errors`: nullptr but for worker 0.
+  Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, TunnelErrors* tunnel_errors,
+           Connections& connections);
 
   // Frames as they came from a port, at most net::burst_size. Takes ownership.
   void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
@@ -204,6 +212,7 @@ class Pipeline {
   Resolver* resolver_;
   Connections& connections_;
   nat::PortAllocator ports_;
+  TunnelErrors* tunnel_errors_;
   ClashMemory clashes_;
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;

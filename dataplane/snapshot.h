@@ -27,6 +27,12 @@ struct Tunnel {
   net::Ipv4Addr masquerade_v4;  // source of masqueraded flows that leave through it (MASQ-5)
 };
 
+// The far end of a tunnel, to find the tunnel that an ICMP error is about.
+struct TunnelEnd {
+  net::IpAddr remote;
+  uint16_t tunnel = 0;  // index into Snapshot::tunnels
+};
+
 // A queue a worker polls.
 struct PollQueue {
   uint16_t port = 0;

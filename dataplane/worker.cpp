@@ -103,7 +103,8 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
       output_(context_),
       icmp_(context_, output_),
       resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
-      pipeline_(context_, output_, icmp_, resolver_.get(), connections_) {
+      tunnel_errors_(index == 0 ? std::make_unique<TunnelErrors>(context_) : nullptr),
+      pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_) {
   output_.set_resolver(resolver_.get());
   cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
   start_tsc_ = rte_rdtsc();
@@ -143,6 +144,7 @@ bool Worker::run_once() {
   bool busy = poll_ports();
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
   if (resolver_) resolver_->tick();
+  if (tunnel_errors_) tunnel_errors_->tick();
   pipeline_.expire(expiry_budget);
   work_on_command();
   output_.flush();

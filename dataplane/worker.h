@@ -63,7 +63,8 @@ class Worker {
   Connections connections_;
   Output output_;
   IcmpResponder icmp_;
-  std::unique_ptr<Resolver> resolver_;  // worker 0
+  std::unique_ptr<Resolver> resolver_;           // worker 0
+  std::unique_ptr<TunnelErrors> tunnel_errors_;  // worker 0
   Pipeline pipeline_;
   std::array<StubMessage, 16> messages_;  // those being read
   rte_ring* commands_ = nullptr;

@@ -5,7 +5,7 @@
 
 #include <openssl/evp.h>
 
-#include "dataplane/net/checksum.h"
+#include "dataplane/net/mbuf_sum.h"
 #include "encap/decap.h"
 
 namespace sluice::encap {
@@ -13,24 +13,11 @@ namespace {
 
 constexpr uint16_t ether_type_qinq = 0x88a8;  // IEEE 802.1ad
 
-// Whether the UDP checksum over `udp_length` bytes and the pseudo header is right (RFC 768). The datagram may reach
-// over several segments; one that begins at an odd offset adds with its bytes swapped (RFC 1071 section 2 B).
+// Whether the UDP checksum over `udp_length` bytes and the pseudo header is right (RFC 768).
 bool udp_checksum_good(const net::FlowPacket<net::V4>& packet, uint16_t udp_length) {
-  uint64_t sum = uint64_t{packet.key.src.wire()} + packet.key.dst.wire() +
-                 net::be16::from_host(net::protocol::udp).wire() + net::be16::from_host(udp_length).wire();
-  uint32_t left = udp_length;
-  uint32_t skip = packet.l4;
-  for (const rte_mbuf* segment = packet.mbuf; segment != nullptr && left > 0; segment = segment->next) {
-    const uint32_t present = segment->data_len - skip;
-    const uint32_t length = present < left ? present : left;
-    const uint16_t part =
-        net::checksum_fold(net::checksum_sum(rte_pktmbuf_mtod_offset(segment, const uint8_t*, skip), length));
-    const bool odd = ((udp_length - left) & 1) != 0;
-    sum += odd ? __builtin_bswap16(part) : part;
-    left -= length;
-    skip = 0;
-  }
-  return left == 0 && net::checksum_fold(sum) == 0xffff;
+  const uint64_t pseudo = uint64_t{packet.key.src.wire()} + packet.key.dst.wire() +
+                          net::be16::from_host(net::protocol::udp).wire() + net::be16::from_host(udp_length).wire();
+  return net::checksum_fold(pseudo + net::mbuf_sum(packet.mbuf, packet.l4, udp_length)) == 0xffff;
 }
 
 bool flags_good(const uint8_t* header, bool strict) {
