@@ -39,6 +39,7 @@ void read_interface(Reader& item, Interface& interface) {
   }
   item.choice("rpf", interface.rpf, rpf_modes);
   item.flag("promiscuous", interface.promiscuous);
+  item.flag("tcpMssClamp", interface.tcp_mss_clamp);
   item.parsed_list("podAddresses", interface.pod_addresses, parse_host, "the address of a single host");
   item.mac("podMAC", interface.pod_mac);
 }

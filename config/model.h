@@ -171,6 +171,7 @@ struct Interface {
   bool promiscuous = false;
   std::vector<Prefix> pod_addresses;  // workload role: the pod's /32 and /128
   std::optional<MacAddr> pod_mac;     // workload role: a static neighbour for the pod's addresses
+  bool tcp_mss_clamp = false;         // MTU-4
   friend bool operator==(const Interface&, const Interface&) = default;
 };
 
@@ -271,6 +272,7 @@ struct Overlay {
   EcnMode ecn = EcnMode::Normal;
   std::vector<Prefix> external_nodes;  // externalNodesCIDRs: further allowed tunnel sources (IPIP-3)
   std::optional<MacAddr> vtep_mac;     // default: VXL-4's rule from nodeName
+  bool tcp_mss_clamp = false;          // MTU-4, of connections through tunnels
   friend bool operator==(const Overlay&, const Overlay&) = default;
 };
 
