@@ -147,6 +147,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.mtu = planned.mtu;
   interface.role = planned.role;
   interface.rpf = planned.rpf;
+  interface.clamps_mss = planned.clamps_mss;
   interface.pod_addresses = planned.pod_addresses;
   interface.link_local = interface.mac.link_local();
   interface.prefixes = planned.addresses;
@@ -181,13 +182,13 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
     if (snapshot.tunnels.size() <= index) snapshot.tunnels.resize(index + 1U);
     snapshot.tunnels[index] = {true, planned.spec, encap::HeaderTemplate::build(planned.spec), planned.masquerade};
   }
-  fill_ports(snapshot);
   snapshot.tunnel_ends.clear();
   for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
     if (snapshot.tunnels[index].present) snapshot.tunnel_ends.push_back({snapshot.tunnels[index].spec.remote, index});
   }
   std::sort(snapshot.tunnel_ends.begin(), snapshot.tunnel_ends.end(),
             [](const dataplane::TunnelEnd& a, const dataplane::TunnelEnd& b) { return a.remote < b.remote; });
+  fill_ports(snapshot);
 }
 
 void Deployment::fill_ports(dataplane::Snapshot& snapshot) {
@@ -351,6 +352,10 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   changed_.clear();
   fill_topology(*snapshot, plan);
   // Holes keep enough of their index to be harmless.
+  snapshot->clamps_mss_tunnels = gateway.overlay.tcp_mss_clamp;
+  snapshot->clamps_mss = gateway.overlay.tcp_mss_clamp ||
+                         std::any_of(plan.interfaces.begin(), plan.interfaces.end(),
+                                     [](const PlannedInterface& interface) { return interface.clamps_mss; });
   snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty();
   snapshot->terminator = plan.terminator;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;

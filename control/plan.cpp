@@ -117,6 +117,7 @@ void Planner::add_interfaces() {
     planned.device = interface.device;
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
+    planned.clamps_mss = interface.tcp_mss_clamp;
     planned.vlan = interface.vlan;
     planned.mtu = interface.mtu;
     planned.role =

@@ -53,6 +53,7 @@ struct PlannedInterface {
   std::string device;
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
+  bool clamps_mss = false;
   uint16_t vlan = 0;
   uint16_t mtu = 1500;
   dataplane::Role role = dataplane::Role::Uplink;

@@ -607,9 +607,12 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool transit_only = tables.endpoints->empty();
+  const bool clamps_mss = context_.snapshot->clamps_mss;
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
-    if (may_be_transit && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) [[likely]]
+    const bool to_clamp = clamps_mss && is_syn(packet);
+    if (may_be_transit && !to_clamp && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i]))
+        [[likely]]
       continue;
     ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {

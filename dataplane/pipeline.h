@@ -166,6 +166,8 @@ class Pipeline {
   template <class F>
   void forward(net::FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow);
   template <class F>
+  void clamp_segments(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
   void refuse(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   [[nodiscard]] Egress flow_egress(nat::Flow<F>& flow, uint64_t hash);
@@ -210,9 +212,9 @@ class Pipeline {
   Output& output_;
   IcmpResponder& icmp_;
   Resolver* resolver_;
+  TunnelErrors* tunnel_errors_;
   Connections& connections_;
   nat::PortAllocator ports_;
-  TunnelErrors* tunnel_errors_;
   ClashMemory clashes_;
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;

@@ -79,6 +79,9 @@ struct Snapshot {
   std::vector<PortView> ports;  // by DPDK port id
   std::vector<WorkerPorts> workers;
   std::vector<Tunnel> tunnels;
+  std::vector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
+  bool clamps_mss = false;          // MTU-4, anywhere
+  bool clamps_mss_tunnels = false;  // of connections that go or come through a tunnel
   bool terminates_tunnels = false;
   encap::Terminator terminator;
   std::vector<net::Ipv4Addr> tunnel_endpoints;  // own outer addresses
