@@ -79,8 +79,8 @@ void read_tunnel(Reader& item, Tunnel& tunnel) {
   item.require("type");
   item.choice("type", tunnel.type, tunnel_types);
   item.require("remote");
-  item.parsed("remote", tunnel.remote, net::parse_ipv4, "an IPv4 address");
-  item.parsed("local", tunnel.local, net::parse_ipv4, "an IPv4 address");
+  item.parsed("remote", tunnel.remote, net::parse_ip, "an IPv4 or IPv6 address");
+  item.parsed("local", tunnel.local, net::parse_ip, "an IPv4 or IPv6 address");
   item.number("vni", tunnel.vni, 0, 0xffffff);
   item.mac("remoteMAC", tunnel.remote_mac);
   item.number("mtu", tunnel.mtu, 0, 65535);

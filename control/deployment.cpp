@@ -180,7 +180,17 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
   for (const auto& [name, planned] : plan.tunnels) {
     const uint16_t index = tunnel_index(name);
     if (snapshot.tunnels.size() <= index) snapshot.tunnels.resize(index + 1U);
-    snapshot.tunnels[index] = {true, planned.spec, encap::HeaderTemplate::build(planned.spec), planned.masquerade};
+    dataplane::Tunnel& tunnel = snapshot.tunnels[index];
+    tunnel = {.present = true,
+              .over_v6 = planned.spec.remote.is_v6(),
+              .spec = planned.spec,
+              .masquerade_v4 = planned.masquerade_v4,
+              .masquerade_v6 = planned.masquerade_v6};
+    if (tunnel.over_v6) {
+      tunnel.header_v6 = encap::HeaderTemplateV6::build(planned.spec);
+    } else {
+      tunnel.header = encap::HeaderTemplate::build(planned.spec);
+    }
   }
   snapshot.tunnel_ends.clear();
   for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
@@ -356,9 +366,10 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->clamps_mss = gateway.overlay.tcp_mss_clamp ||
                          std::any_of(plan.interfaces.begin(), plan.interfaces.end(),
                                      [](const PlannedInterface& interface) { return interface.clamps_mss; });
-  snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty();
+  snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty() || !plan.tunnel_endpoints_v6.empty();
   snapshot->terminator = plan.terminator;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
+  snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
   const std::vector<net::IpAddr> own = own_addresses_of(plan);
   tables_ = services.compile(config, own);
   snapshot->v4.services = tables_.v4;

@@ -63,8 +63,10 @@ bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
   slot.mtu = path.mtu;
   slot.room = encap::HeaderTemplate::link_headroom;
   if (tunnel != no_tunnel) {
-    slot.room = static_cast<uint8_t>(slot.room + encap::overhead(snapshot.tunnels[tunnel].spec.kind));
-    slot.by_hash = snapshot.tunnels[tunnel].spec.kind == encap::Kind::Vxlan;
+    const encap::TunnelSpec& spec = snapshot.tunnels[tunnel].spec;
+    slot.room = static_cast<uint8_t>(slot.room + encap::overhead(spec));
+    slot.over_v6 = snapshot.tunnels[tunnel].over_v6;
+    slot.by_hash = spec.kind == encap::Kind::Vxlan || slot.over_v6;
   }
   std::memcpy(slot.header.data(), link.mac.bytes.data(), 6);
   std::memcpy(slot.header.data() + 6, interface.mac.bytes.data(), 6);

@@ -121,8 +121,9 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
       from = context_.interface(packet.ingress).template primary<F>();
     }
     // Through a tunnel, the address its other end expects to hear from (MASQ-10).
-    if constexpr (F::is_v4) {
-      if (egress.tunnel != no_tunnel) from = context_.snapshot->tunnels[egress.tunnel].masquerade_v4;
+    if (egress.tunnel != no_tunnel) {
+      const auto& ours = context_.snapshot->tunnels[egress.tunnel].template masquerade<F>();
+      if (!(ours == typename F::Addr{})) from = ours;
     }
     // 169.254.1.1 of a pod's port is nobody's address elsewhere (ICMP-8).
     if (from == typename F::Addr{} || from.is_link_local()) from = context_.snapshot->template router_address<F>();

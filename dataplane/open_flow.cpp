@@ -52,10 +52,9 @@ nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
 template <class F>
 const typename F::Addr& Pipeline::masquerade_address(const Egress& egress) const {
   const Snapshot& now = *context_.snapshot;
-  if constexpr (F::is_v4) {
-    if (egress.tunnel != no_tunnel && !now.tunnels[egress.tunnel].masquerade_v4.is_unspecified()) {
-      return now.tunnels[egress.tunnel].masquerade_v4;
-    }
+  if (egress.tunnel != no_tunnel) {
+    const auto& ours = now.tunnels[egress.tunnel].template masquerade<F>();
+    if (!(ours == typename F::Addr{})) return ours;
   }
   const auto& primary = now.interfaces[egress.interface].template primary<F>();
   if (!(primary == typename F::Addr{}) && !primary.is_link_local()) return primary;

@@ -132,7 +132,7 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
       }
     }
   } else {
-    plain = net::parse_plain(packet, known_good);
+    plain = net::parse_plain(packet, known_good) && !may_be_vxlan(packet);
   }
   if (!plain) [[unlikely]] {
     burst<F>().pop();
@@ -146,7 +146,8 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
 inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_known_good) {
   rte_mbuf* const mbuf = packet.mbuf;
   const uint8_t* const l3 = packet.l3_header();
-  if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint(net::IpHeader<V4>::destination(l3))) return false;
+  if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint<V4>(net::IpHeader<V4>::destination(l3)))
+    return false;
   const uint32_t total = net::plain_length<V4>(l3, checksum_known_good);
   if (total == 0 || total > mbuf->data_len - uint32_t{packet.l3} || mbuf->nb_segs != 1) return false;
   const encap::PlainInner inner = encap::find_plain_inner(l3, total, context_.snapshot->terminator);
@@ -173,17 +174,19 @@ inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_k
   return true;
 }
 
-inline bool Pipeline::is_tunnel_endpoint(net::Ipv4Addr addr) const {
-  for (const net::Ipv4Addr endpoint : context_.snapshot->tunnel_endpoints) {
+template <class F>
+inline bool Pipeline::is_tunnel_endpoint(const typename F::Addr& addr) const {
+  for (const typename F::Addr& endpoint : context_.snapshot->template own_ends<F>()) {
     if (addr == endpoint) return true;
   }
   return false;
 }
 
 // Of plain packets only these can be a tunnel's.
-inline bool Pipeline::may_be_vxlan(const FlowPacket<V4>& packet) const {
+template <class F>
+inline bool Pipeline::may_be_vxlan(const FlowPacket<F>& packet) const {
   return packet.key.dst_port == vxlan_port_ && packet.protocol == net::protocol::udp &&
-         context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst);
+         context_.snapshot->terminates_tunnels && is_tunnel_endpoint<F>(packet.key.dst);
 }
 
 // The end of pass 1 for a plain packet, the last of its burst.
@@ -262,22 +265,30 @@ void Pipeline::enter_v4(FlowPacket<V4>& packet, bool checksum_known_good) {
   if (const DropReason reason = net::parse_ip(packet, checksum_known_good); reason != DropReason::None) {
     return context_.drop(packet.mbuf, reason);
   }
+  if (!ends_here(packet)) enter(packet);
+}
+
+// True if the packet was one of a tunnel that ends here.
+template <class F>
+bool Pipeline::ends_here(FlowPacket<F>& packet) {
   const bool maybe_tunnel = packet.protocol == net::protocol::udp || packet.protocol == net::protocol::ipip ||
                             packet.protocol == net::protocol::ipv6;
-  if (maybe_tunnel && context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst) &&
-      packet.decapsulations < most_decapsulations) {
-    // A pod is no end of a tunnel, whatever address it writes.
-    if (packet.tunnel_source == net::no_tunnel_source &&
-        !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
-      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
-    }
-    if (leave_tunnel(packet)) return;
+  if (!maybe_tunnel || !context_.snapshot->terminates_tunnels || !is_tunnel_endpoint<F>(packet.key.dst) ||
+      packet.decapsulations >= most_decapsulations) {
+    return false;
   }
-  enter(packet);
+  // A pod is no end of a tunnel, whatever address it writes.
+  if (packet.tunnel_source == net::no_tunnel_source &&
+      !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+    context_.drop(packet.mbuf, DropReason::SpoofedSource);
+    return true;
+  }
+  return leave_tunnel(packet);
 }
 
 // True if the packet, to a tunnel endpoint of ours, was one of a tunnel: what was inside goes on, or it was dropped.
-bool Pipeline::leave_tunnel(FlowPacket<V4>& packet) {
+template <class F>
+bool Pipeline::leave_tunnel(FlowPacket<F>& packet) {
   const encap::DecapResult result = encap::decapsulate(packet, context_.snapshot->terminator);
   if (result.odd_ecn) context_.counters.add(Event::EcnOddCombination);
   if (result.what == encap::Decap::NotTunnel) return false;
@@ -300,9 +311,7 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   FlowPacket<F>& packet = burst<F>().next();
   static_cast<net::Packet&>(packet) = outer;
   if (net::parse_plain(packet, false)) [[likely]] {
-    bool nested = false;
-    if constexpr (F::is_v4) nested = may_be_vxlan(packet);
-    if (!nested) return settle_plain(packet);
+    if (!may_be_vxlan(packet)) return settle_plain(packet);
   }
   burst<F>().pop();
   FlowPacket<F> inner;
@@ -343,7 +352,7 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     if (!from_tunnel && ingress.owns(packet.key.dst)) return to_local_address(packet);
     return context_.drop(packet.mbuf, DropReason::LinkLocalScope);
   }
-  enter(packet);
+  if (!ends_here(packet)) enter(packet);
 }
 
 // The last part of pass 1, for both families: whose flow is it?
@@ -530,7 +539,8 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     if (note.kind == HandoffKind::Fragment) {
       FlowPacket<F> fragment = packet;
       burst<F>().pop();
-      return enter(fragment);
+      if (!ends_here(fragment)) enter(fragment);
+      return;
     }
     if (note.kind == HandoffKind::TunnelError) {
       FlowPacket<F> error = packet;

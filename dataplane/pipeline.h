@@ -121,8 +121,12 @@ class Pipeline {
   void ensure_hash(net::FlowPacket<F>& packet) const {
     if (packet.hash == 0) packet.hash = context_.tables.hasher(packet.key);
   }
-  [[nodiscard]] bool is_tunnel_endpoint(net::Ipv4Addr addr) const;
-  [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<net::V4>& packet) const;
+  template <class F>
+  [[nodiscard]] bool is_tunnel_endpoint(const typename F::Addr& addr) const;
+  template <class F>
+  [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] bool ends_here(net::FlowPacket<F>& packet);
   [[nodiscard]] bool leave_plain_tunnel(net::FlowPacket<net::V4>& outer, bool checksum_known_good);
   [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
   template <class F>

@@ -42,7 +42,7 @@ Reading read_error(const uint8_t* icmp) {
 // The quoted packet is one of this tunnel. `l4`: what follows its IP header, `length` bytes of at least 8.
 template <class F>
 bool is_of(const encap::TunnelSpec& spec, const net::FlowKey<F>& quoted, const uint8_t* l4, uint16_t length) {
-  if (net::IpAddr(quoted.src) != net::IpAddr(spec.local)) return false;
+  if (net::IpAddr(quoted.src) != spec.local) return false;
   if (spec.kind == encap::Kind::Ipip) {
     return quoted.protocol == net::protocol::ipip || quoted.protocol == net::protocol::ipv6;
   }
@@ -108,8 +108,8 @@ TunnelErrors::Known& TunnelErrors::known(uint16_t tunnel) {
 
 void TunnelErrors::lower(uint16_t tunnel, uint32_t outer_mtu) {
   const encap::TunnelSpec& spec = context_.snapshot->tunnels[tunnel].spec;
-  const uint16_t overhead = encap::overhead(spec.kind);
-  constexpr uint16_t least = 576;  // RFC 791 section 3.1
+  const uint16_t overhead = encap::overhead(spec);
+  const uint16_t least = spec.remote.is_v4() ? 576 : 1280;  // RFC 791 section 3.1, RFC 8200 section 5
   const uint16_t current = std::min(spec.mtu, (*context_.tables.tunnel_paths)[tunnel].mtu);
   if (outer_mtu < least || outer_mtu >= uint32_t{current} + overhead) return;
   Known& entry = known(tunnel);
@@ -134,7 +134,7 @@ bool TunnelErrors::age(size_t at) {
   };
   const auto& tunnels = context_.snapshot->tunnels;
   const bool gone = entry.tunnel >= tunnels.size() || !tunnels[entry.tunnel].present ||
-                    !(net::IpAddr(tunnels[entry.tunnel].spec.remote) == entry.remote);
+                    tunnels[entry.tunnel].spec.remote != entry.remote;
   if (gone || older(entry.mtu_learned, mtu_lifetime)) entry.path.mtu = TunnelPath::unlimited;
   if (gone || older(entry.unreachable_seen, unreachable_lifetime)) entry.path.unreachable = false;
   if (!(entry.path == before)) context_.tables.tunnel_paths->set(entry.tunnel, entry.path);

@@ -2,8 +2,8 @@
 //
 // "Too big" lowers the MTU of that tunnel for ten minutes (MTU-3, RFC 1191 section 6.3); "unreachable" and "TTL
 // exceeded" make it count as unreachable for five seconds (IPIP-4). Neither error can be passed on as it is: it seldom
-// quotes enough of the inner packet (RFC 2003 section 5.1). Instead the next inner packets are answered by what is known
-// here: with "too big", or with "host unreachable" while they still go into the tunnel, so that it is known soon
+// quotes enough of the inner packet (RFC 2003 section 5.1). Instead the next inner packets are answered by what is
+// known here: with "too big", or with "host unreachable" while they still go into the tunnel, so that it is known soon
 // when the way is good again.
 //
 // An error counts only if its checksum is right and it quotes a packet from our end of a tunnel to the other, of the

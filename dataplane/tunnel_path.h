@@ -1,5 +1,5 @@
-// What the underlay said about the ways of our tunnels: soft state as in RFC 2003 section 5.1. One word for each tunnel,
-// which every worker reads with one plain load; its only writer is TunnelErrors, run by worker 0.
+// What the underlay said about the ways of our tunnels: soft state as in RFC 2003 section 5.1. One word for each
+// tunnel, which every worker reads with one plain load; its only writer is TunnelErrors, run by worker 0.
 #pragma once
 
 #include <atomic>

@@ -134,15 +134,18 @@ TEST_P(TunnelPathForged, MTU3_IsNotBelieved) {
 INSTANTIATE_TEST_SUITE_P(
     Forged, TunnelPathForged,
     testing::Combine(testing::Values(uint16_t{1}, uint16_t{2}),
-                     testing::Values(Forged{"AnotherSource", "icmp_no_flow 1", [](Bytes& outer, uint32_t&) {
+                     testing::Values(Forged{"AnotherSource", "icmp_no_flow 1",
+                                            [](Bytes& outer, uint32_t&) {
                                               outer[15] = 2;
                                               finish_ipv4(outer);
                                             }},
-                                     Forged{"NoFarEndOfOurs", "icmp_no_flow 1", [](Bytes& outer, uint32_t&) {
+                                     Forged{"NoFarEndOfOurs", "icmp_no_flow 1",
+                                            [](Bytes& outer, uint32_t&) {
                                               outer[19] = 99;
                                               finish_ipv4(outer);
                                             }},
-                                     Forged{"AnotherProtocol", "icmp_no_flow 1", [](Bytes& outer, uint32_t&) {
+                                     Forged{"AnotherProtocol", "icmp_no_flow 1",
+                                            [](Bytes& outer, uint32_t&) {
                                               outer[9] = net::protocol::ipip;
                                               finish_ipv4(outer);
                                             }},
@@ -150,8 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
                                             [](Bytes& outer, uint32_t&) { net::store_be16(&outer[22], 4790); }},
                                      Forged{"AnotherVni", "icmp_no_flow 1",
                                             [](Bytes& outer, uint32_t&) { outer[33] ^= 1; }},
-                                     Forged{"LessThanEveryLinkCarries", "",
-                                            [](Bytes&, uint32_t& mtu) { mtu = 575; }},
+                                     Forged{"LessThanEveryLinkCarries", "", [](Bytes&, uint32_t& mtu) { mtu = 575; }},
                                      Forged{"NoMtu", "", [](Bytes&, uint32_t& mtu) { mtu = 0; }},
                                      Forged{"QuotesTooLittle", "icmp_no_flow 1",
                                             [](Bytes& outer, uint32_t&) { outer.resize(27); }})),
@@ -186,12 +188,12 @@ struct Lost {
 TEST_P(TunnelPath, IPIP4_TheInnerSenderIsToldOfAHostThatIsNotReached) {
   const Bytes outer = outer_of(to_ipip);
   const Bytes vxlan_outer = outer_of(to_vxlan);
-  for (const Lost& lost : {Lost{"net", 3, 0}, Lost{"host", 3, 1}, Lost{"protocol", 3, 2}, Lost{"prohibited", 3, 13},
-                           Lost{"ttl", 11, 0}}) {
+  for (const Lost& lost :
+       {Lost{"net", 3, 0}, Lost{"host", 3, 1}, Lost{"protocol", 3, 2}, Lost{"prohibited", 3, 13}, Lost{"ttl", 11, 0}}) {
     SCOPED_TRACE(lost.name);
     EXPECT_EQ(rig().send("b", icmp_error(router, "192.168.0.1", lost.type, lost.code, shortest_quote(outer))), "");
-    EXPECT_EQ(rig().send("a", to_ipip), unreachable(to_ipip) + "\n" + ipip_out +
-                                            "udp 192.0.2.10:5>10.245.40.6:6 ttl 63 df")
+    EXPECT_EQ(rig().send("a", to_ipip),
+              unreachable(to_ipip) + "\n" + ipip_out + "udp 192.0.2.10:5>10.245.40.6:6 ttl 63 df")
         << "RFC 2003 section 5.1: told, and sent all the same";
     EXPECT_EQ(rig().send("a", to_vxlan), vxlan_out + std::string("udp 192.0.2.10:5>10.244.34.5:6 ttl 63 df"));
     (void)rig().advance(6000);

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import POD_SERVER, listens
+from cluster import POD_SERVER, listens, vtep_mac
 from frames import ICMP, IP, UDP, Ether, Raw, Wire
 from netns import wait_until
 from objects import service_with_endpoints

@@ -42,7 +42,7 @@ TEST(ConfigGateway, EveryField) {
       {"name": "up", "device": "0000:3b:00.0", "vlan": 7, "role": "uplink", "addresses": ["192.168.0.2/24",
         "fd00:1::2/64"],
        "mac": "02:00:00:00:00:01", "mtu": 9000, "gateway": {"v4": "192.168.0.1", "v6": "fe80::1"}, "rpf": "strict",
-       "promiscuous": true},
+       "promiscuous": true, "tcpMssClamp": true},
       {"name": "pod", "device": "net_memif0", "role": "workload", "podAddresses": ["10.244.0.5/32", "fd00:244::5"],
        "podMAC": "02:00:00:00:00:05"}],
     "routes": [
@@ -53,7 +53,8 @@ TEST(ConfigGateway, EveryField) {
     "tunnels": [
       {"name": "t1", "type": "vxlan", "remote": "192.168.0.11", "vni": 5, "remoteMAC": "02:00:00:00:00:0b",
         "mtu": 1400},
-      {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"}],
+      {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"},
+      {"name": "t3", "type": "ipip", "remote": "fd00:1::12", "local": "fd00:1::2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
                 "detectLocal": {"mode": "ClusterCIDR"}},
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
@@ -86,7 +87,8 @@ TEST(ConfigGateway, EveryField) {
                           ReversePathFilter::Strict,
                           true,
                           {},
-                          {}},
+                          {},
+                          true},
                          {"pod",
                           "net_memif0",
                           0,
@@ -106,7 +108,8 @@ TEST(ConfigGateway, EveryField) {
                      {prefix("10.6.0.0/16"), RouteType::Unicast, {{{}, "up", ""}}}};
   expected.neighbors = {{"up", ip("192.168.0.9"), mac("02:00:00:00:00:09")}};
   expected.tunnels = {{"t1", TunnelType::Vxlan, ip("192.168.0.11").v4(), {}, 5, mac("02:00:00:00:00:0b"), 1400},
-                      {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}}};
+                      {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}},
+                      {"t3", TunnelType::Ipip, ip("fd00:1::12"), ip("fd00:1::2"), {}, {}, {}}};
   expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}};
   expected.proxy = {false,
                     {prefix("192.168.0.0/24")},
@@ -133,7 +136,10 @@ TEST(ConfigGateway, EveryField) {
                       46,
                       EcnMode::Compatibility,
                       {prefix("192.168.9.0/24")},
-                      mac("02:00:00:00:00:0c")};
+                      mac("02:00:00:00:00:0c"),
+                      true,
+                      true,
+                      false};
   expected.conntrack = {4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 9s, 10s, 11s, 12s}};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
