@@ -142,6 +142,8 @@ void read_overlay(Reader& spec, Overlay& overlay) {
   object.networks("externalNodesCIDRs", overlay.external_nodes, HostBits::Refuse);
   object.mac("vtepMac", overlay.vtep_mac);
   object.flag("tcpMssClamp", overlay.tcp_mss_clamp);
+  object.flag("vxlanZeroChecksumV6", overlay.zero_checksum_v6);
+  object.flag("reassembleOuter", overlay.reassemble_outer);
 }
 
 void read_conntrack(Reader& spec, Conntrack& conntrack) {

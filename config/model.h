@@ -276,6 +276,8 @@ struct Overlay {
   std::vector<Prefix> external_nodes;  // externalNodesCIDRs: further allowed tunnel sources (IPIP-3)
   std::optional<MacAddr> vtep_mac;     // default: VXL-4's rule from nodeName
   bool tcp_mss_clamp = false;          // MTU-4, of connections through tunnels
+  bool zero_checksum_v6 = false;       // VXL-9
+  bool reassemble_outer = true;        // FRAG-6
   friend bool operator==(const Overlay&, const Overlay&) = default;
 };
 

@@ -65,7 +65,8 @@ TEST(ConfigGateway, EveryField) {
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
-                "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c"},
+                "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
+                "vxlanZeroChecksumV6": true, "reassembleOuter": false},
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
       "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
