@@ -368,6 +368,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
                                      [](const PlannedInterface& interface) { return interface.clamps_mss; });
   snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty() || !plan.tunnel_endpoints_v6.empty();
   snapshot->terminator = plan.terminator;
+  snapshot->reassembles_outer = gateway.overlay.reassemble_outer;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
   snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
   const std::vector<net::IpAddr> own = own_addresses_of(plan);

@@ -28,6 +28,7 @@ enum class Event : uint8_t {
   Encapsulated,
   Fragmented,  // packets cut into fragments
   FragmentsSent,
+  Reassembled,  // outer packets of tunnels
   IcmpErrorsSent,
   IcmpErrorsLimited,  // not sent: rate limit
   IcmpErrorsTranslated,

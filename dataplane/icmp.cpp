@@ -32,6 +32,7 @@ TypeAndCode type_of(IcmpError error, uint8_t code) {
   } else {
     if (error == IcmpError::TtlExceeded) return {net::icmpv6::time_exceeded, 0};
     if (error == IcmpError::TooBig) return {net::icmpv6::packet_too_big, 0};
+    if (error == IcmpError::ParameterProblem) return {net::icmpv6::parameter_problem, code};
     return {net::icmpv6::unreachable, code};
   }
 }
@@ -133,8 +134,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   std::memset(icmp, 0, net::icmp_header_length);
   icmp[0] = type;
   icmp[1] = wire_code;
-  // RFC 1191 section 4: 16 bits at offset 6; RFC 4443 section 3.2: 32 bits at offset 4.
-  if (error == IcmpError::TooBig) net::store_be16(icmp + 6, mtu);
+  // RFC 1191 section 4: 16 bits at offset 6; RFC 4443 sections 3.2 and 3.4: 32 bits at offset 4.
+  if (error == IcmpError::TooBig || error == IcmpError::ParameterProblem) net::store_be16(icmp + 6, mtu);
   const void* const original = rte_pktmbuf_read(packet.mbuf, packet.l3, quoted, icmp + net::icmp_header_length);
   if (original != icmp + net::icmp_header_length) std::memcpy(icmp + net::icmp_header_length, original, quoted);
   net::store(icmp + 2, net::checksum(icmp, payload, pseudo_sum<F>(l3, payload)));

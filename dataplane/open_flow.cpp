@@ -338,6 +338,8 @@ void Pipeline::expire(unsigned budget) {
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
   fragments_v4_.expire(context_.now, no_first);
   fragments_v6_.expire(context_.now, no_first);
+  reassembly_->expire(context_.now);
+  reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
   if (!has_room_for_ends(2 * budget)) return;
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });

@@ -37,6 +37,12 @@ constexpr unsigned prefetch_ahead = 3;
 constexpr uint16_t least_plain = net::ethernet_header_length + net::ipv4_header_length + net::udp_header_length;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
+template <class F>
+DatagramKey<F> datagram_of(const FlowPacket<F>& fragment) {
+  return {fragment.key.src, fragment.key.dst, fragment.datagram, fragment.tunnel_source,
+          F::is_v4 ? fragment.protocol : uint8_t{0}};
+}
+
 bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   if (packet.protocol != net::protocol::icmpv6 || !packet.has_ports) return false;
   const uint8_t type = packet.l4_header()[0];
@@ -283,7 +289,38 @@ bool Pipeline::ends_here(FlowPacket<F>& packet) {
     context_.drop(packet.mbuf, DropReason::SpoofedSource);
     return true;
   }
+  if (packet.fragment != FragmentKind::Whole && may_gather(packet)) [[unlikely]] {
+    gather(packet);
+    return true;
+  }
   return leave_tunnel(packet);
+}
+
+// Fragments that are worth keeping: outer packets of a known end, which the first one alone shows to be so (FRAG-6).
+template <class F>
+bool Pipeline::may_gather(const FlowPacket<F>& fragment) const {
+  const encap::Terminator& terminator = context_.snapshot->terminator;
+  const bool accepted = fragment.protocol == net::protocol::udp ? terminator.accept_vxlan : terminator.accept_ipip;
+  return accepted && context_.snapshot->reassembles_outer && fragment.decapsulations == 0 &&
+         terminator.sources.find(fragment.key.src) != net::no_tunnel_source;
+}
+
+template <class F>
+void Pipeline::gather(FlowPacket<F>& fragment) {
+  uint64_t hash = 0;
+  if (is_elsewhere(fragment, datagram_of(fragment), hash)) return;
+  rte_mbuf* const whole = reassembly_->add(fragment, context_.now);
+  reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
+  if (whole == nullptr) return;
+  context_.counters.add(Event::Reassembled);
+  FlowPacket<F> packet;
+  packet.mbuf = whole;
+  packet.l3 = fragment.l3;
+  packet.ingress = fragment.ingress;
+  if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
+    return context_.drop(whole, reason);
+  }
+  if (!leave_tunnel(packet)) enter(packet);
 }
 
 // True if the packet, to a tunnel endpoint of ours, was one of a tunnel: what was inside goes on, or it was dropped.
@@ -324,8 +361,33 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   }
 }
 
+// FRAG-3: who sends a fragment that can never be part of a whole is told (RFC 8200 section 4.5), in the common case of
+// a fragment header right behind the IPv6 header.
+void Pipeline::refuse_fragment(const FlowPacket<V6>& packet, DropReason reason) {
+  const uint8_t* const l3 = packet.l3_header();
+  constexpr uint16_t extension = net::ipv6_header_length;
+  if (l3[6] != net::protocol::fragment || packet.key.dst.is_multicast()) return;
+  if (packet.tunnel_source == net::no_tunnel_source &&
+      !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+    return;
+  }
+  const bool later = (net::load_be16(l3 + extension + 2) & 0xfff8) != 0;
+  const bool type_shown = !later && packet.l3_length > extension + 8;
+  if (l3[extension] == net::protocol::icmpv6 && !(type_shown && !net::icmpv6::is_error(l3[extension + 8]))) return;
+  FlowPacket<V6> about = packet;
+  about.fragment = FragmentKind::Whole;
+  if (reason == DropReason::FragmentHeaderMissing) {
+    return icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_incomplete_headers, 0, nullptr);
+  }
+  // The field that is wrong: the payload length, or the offset of a fragment that ends beyond 65 535.
+  const uint16_t pointer = packet.fragment_offset == 0 ? 4 : extension + 2;
+  icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_erroneous_field, pointer, nullptr);
+}
+
 void Pipeline::enter_v6(FlowPacket<V6>& packet) {
   if (const DropReason reason = net::parse_ip(packet, false); reason != DropReason::None) {
+    if (reason == DropReason::FragmentMalformed || reason == DropReason::FragmentHeaderMissing) [[unlikely]]
+      refuse_fragment(packet, reason);
     return context_.drop(packet.mbuf, reason);
   }
   const bool from_tunnel = packet.tunnel_source != net::no_tunnel_source;
@@ -385,21 +447,25 @@ void Pipeline::enter_flow(FlowPacket<F>& packet) {
   burst<F>().push(packet);
 }
 
+// Hands a fragment over if another worker knows its datagram (FRAG-4). `hash`: of the datagram.
+template <class F>
+bool Pipeline::is_elsewhere(FlowPacket<F>& fragment, const DatagramKey<F>& datagram, uint64_t& hash) {
+  const FlowKey<F> key{datagram.src, datagram.dst, {}, {}, datagram.protocol, {}};
+  hash = context_.tables.hasher(key) ^ net::multiply_fold(datagram.id, 0x9fb21c651e98df25);
+  if (context_.tables.workers == 1 || fragment.handed_over) return false;
+  const uint16_t knows = net::owner_of(hash, context_.tables.workers);
+  if (knows == context_.worker) return false;
+  hand_over(fragment, knows, HandoffKind::Fragment);
+  return true;
+}
+
 // Gives a fragment the ports of its datagram (FRAG-1). False if the packet was dropped, held or handed over: all
 // fragments of a datagram are one worker's (FRAG-4).
 template <class F>
 bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
-  const DatagramKey<F> datagram{packet.key.src, packet.key.dst, packet.datagram, packet.tunnel_source,
-                                F::is_v4 ? packet.protocol : uint8_t{0}};
-  const FlowKey<F> key{datagram.src, datagram.dst, {}, {}, datagram.protocol, {}};
-  const uint64_t hash = context_.tables.hasher(key) ^ net::multiply_fold(datagram.id, 0x9fb21c651e98df25);
-  if (context_.tables.workers > 1 && !packet.handed_over) {
-    const uint16_t knows = net::owner_of(hash, context_.tables.workers);
-    if (knows != context_.worker) {
-      hand_over(packet, knows, HandoffKind::Fragment);
-      return false;
-    }
-  }
+  const DatagramKey<F> datagram = datagram_of(packet);
+  uint64_t hash = 0;
+  if (is_elsewhere(packet, datagram, hash)) return false;
   FragmentTable<F>& table = fragments<F>();
   switch (table.settle(packet, datagram, hash, context_.now)) {
     case FragmentVerdict::Forward:

@@ -9,6 +9,7 @@
 #include "dataplane/fragment.h"
 #include "dataplane/icmp.h"
 #include "dataplane/output.h"
+#include "dataplane/reassembly.h"
 #include "dataplane/resolver.h"
 #include "dataplane/tunnel_errors.h"
 #include "nat/snat.h"
@@ -56,6 +57,8 @@ class Pipeline {
   Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, TunnelErrors* tunnel_errors,
            Connections& connections);
 
+  // Must be called before any packet comes.
+  void set_reassembly(Reassembly* reassembly) { reassembly_ = reassembly; }
   // Frames as they came from a port, at most net::burst_size. Takes ownership.
   void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
   // Packets another worker handed over, at most net::burst_size. Takes ownership.
@@ -128,12 +131,20 @@ class Pipeline {
   template <class F>
   [[nodiscard]] bool ends_here(net::FlowPacket<F>& packet);
   [[nodiscard]] bool leave_plain_tunnel(net::FlowPacket<net::V4>& outer, bool checksum_known_good);
-  [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
+  template <class F>
+  [[nodiscard]] bool leave_tunnel(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool may_gather(const net::FlowPacket<F>& fragment) const;
+  template <class F>
+  void gather(net::FlowPacket<F>& fragment);
+  template <class F>
+  [[nodiscard]] bool is_elsewhere(net::FlowPacket<F>& fragment, const DatagramKey<F>& datagram, uint64_t& hash);
   template <class F>
   void enter_inner(const net::Packet& outer);
   void classify(rte_mbuf* mbuf, uint16_t port);
   void enter_v4(net::FlowPacket<net::V4>& packet, bool checksum_known_good);
   void enter_v6(net::FlowPacket<net::V6>& packet);
+  void refuse_fragment(const net::FlowPacket<net::V6>& packet, net::DropReason reason);
   template <class F>
   void enter(net::FlowPacket<F>& packet);
   template <class F>
@@ -217,6 +228,7 @@ class Pipeline {
   IcmpResponder& icmp_;
   Resolver* resolver_;
   TunnelErrors* tunnel_errors_;
+  Reassembly* reassembly_ = nullptr;
   Connections& connections_;
   nat::PortAllocator ports_;
   ClashMemory clashes_;

@@ -98,6 +98,7 @@ struct Snapshot {
   bool clamps_mss = false;             // MTU-4, anywhere
   bool clamps_mss_tunnels = false;     // of connections that go or come through a tunnel
   bool terminates_tunnels = false;
+  bool reassembles_outer = true;  // FRAG-6
   encap::Terminator terminator;
   std::vector<net::Ipv4Addr> tunnel_endpoints;  // own outer addresses
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;

@@ -83,6 +83,10 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
     return net::Error{"a connection table for " + std::to_string(options.connections) +
                       " connections could not be allocated; lower conntrack.max or free memory"};
   }
+  auto reassembly = Reassembly::create();
+  if (!reassembly) return reassembly.error();
+  worker->reassembly_ = std::move(*reassembly);
+  worker->pipeline_.set_reassembly(worker->reassembly_.get());
   worker->connections_.affinity_v4 = nat::AffinityTable<net::V4>::create(tables.hasher);
   worker->connections_.affinity_v6 = nat::AffinityTable<net::V6>::create(tables.hasher);
   if (!worker->connections_.affinity_v4 || !worker->connections_.affinity_v6) {

@@ -65,6 +65,7 @@ class Worker {
   IcmpResponder icmp_;
   std::unique_ptr<Resolver> resolver_;           // worker 0
   std::unique_ptr<TunnelErrors> tunnel_errors_;  // worker 0
+  std::unique_ptr<Reassembly> reassembly_;
   Pipeline pipeline_;
   std::array<StubMessage, 16> messages_;  // those being read
   rte_ring* commands_ = nullptr;
