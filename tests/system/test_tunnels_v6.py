@@ -92,7 +92,8 @@ def test_MTU3_what_the_underlay_says_is_told_inside_and_shown(vxlan: TwoHosts) -
     vxlan.router.apply(over_ipv6(vxlan))
 
     def shown() -> tuple[str, int, str]:
-        hop = {route["destination"]: route["hops"][0] for route in vxlan.router.routes()}[f"{POD6}/128"]
+        route = next(route for route in vxlan.router.routes() if route["destination"] == f"{POD6}/128")
+        hop = route["hops"][0]
         return hop["tunnel"], hop["mtu"], hop["mtuFrom"]
 
     assert shown() == (f"vxlan {RIGHT6}", MTU, "configuration")
