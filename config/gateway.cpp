@@ -141,9 +141,9 @@ void read_overlay(Reader& spec, Overlay& overlay) {
   object.choice("ecn", overlay.ecn, ecn_modes);
   object.networks("externalNodesCIDRs", overlay.external_nodes, HostBits::Refuse);
   object.mac("vtepMac", overlay.vtep_mac);
-  bool clamp = false;
-  object.flag("tcpMssClamp", clamp);
-  if (clamp) object.unused("tcpMssClamp");
+  object.flag("tcpMssClamp", overlay.tcp_mss_clamp);
+  object.flag("vxlanZeroChecksumV6", overlay.zero_checksum_v6);
+  object.flag("reassembleOuter", overlay.reassemble_outer);
 }
 
 void read_conntrack(Reader& spec, Conntrack& conntrack) {

@@ -39,6 +39,7 @@ void read_interface(Reader& item, Interface& interface) {
   }
   item.choice("rpf", interface.rpf, rpf_modes);
   item.flag("promiscuous", interface.promiscuous);
+  item.flag("tcpMssClamp", interface.tcp_mss_clamp);
   item.parsed_list("podAddresses", interface.pod_addresses, parse_host, "the address of a single host");
   item.mac("podMAC", interface.pod_mac);
 }
@@ -78,8 +79,8 @@ void read_tunnel(Reader& item, Tunnel& tunnel) {
   item.require("type");
   item.choice("type", tunnel.type, tunnel_types);
   item.require("remote");
-  item.parsed("remote", tunnel.remote, net::parse_ipv4, "an IPv4 address");
-  item.parsed("local", tunnel.local, net::parse_ipv4, "an IPv4 address");
+  item.parsed("remote", tunnel.remote, net::parse_ip, "an IPv4 or IPv6 address");
+  item.parsed("local", tunnel.local, net::parse_ip, "an IPv4 or IPv6 address");
   item.number("vni", tunnel.vni, 0, 0xffffff);
   item.mac("remoteMAC", tunnel.remote_mac);
   item.number("mtu", tunnel.mtu, 0, 65535);

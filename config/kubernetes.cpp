@@ -232,6 +232,9 @@ Node read_node(const ObjectKey& key, Reader& object) {
   read_annotation(annotations, "projectcalico.org/IPv4VXLANTunnelAddr", node.vxlan_tunnel_ipv4, net::parse_ipv4, v4);
   read_annotation(annotations, "projectcalico.org/IPv4IPIPTunnelAddr", node.ipip_tunnel_ipv4, net::parse_ipv4, v4);
   read_annotation(annotations, "projectcalico.org/VXLANTunnelMACAddr", node.vxlan_mac, net::parse_mac, "a MAC address");
+  read_annotation(annotations, "projectcalico.org/IPv6VXLANTunnelAddr", node.vxlan_tunnel_ipv6, net::parse_ipv6, v6);
+  read_annotation(annotations, "projectcalico.org/VXLANTunnelMACAddrV6", node.vxlan_mac_v6, net::parse_mac,
+                  "a MAC address");
 
   Reader spec = object.object("spec");
   spec.networks("podCIDRs", node.pod_cidrs, HostBits::Warn);

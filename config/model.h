@@ -52,6 +52,9 @@ struct Node {
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
   bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
 
+  std::optional<net::Ipv6Addr> vxlan_tunnel_ipv6;  // annotation projectcalico.org/IPv6VXLANTunnelAddr
+  std::optional<MacAddr> vxlan_mac_v6;             // annotation projectcalico.org/VXLANTunnelMACAddrV6
+
   // The node's underlay address of a family: the Calico annotation, else the first InternalIP.
   [[nodiscard]] std::optional<IpAddr> underlay(net::Family family) const;
   friend bool operator==(const Node&, const Node&) = default;
@@ -192,6 +195,7 @@ struct Interface {
   bool promiscuous = false;
   std::vector<Prefix> pod_addresses;  // workload role: the pod's /32 and /128
   std::optional<MacAddr> pod_mac;     // workload role: a static neighbour for the pod's addresses
+  bool tcp_mss_clamp = false;         // MTU-4
   friend bool operator==(const Interface&, const Interface&) = default;
 };
 
@@ -224,8 +228,8 @@ enum class TunnelType : uint8_t { Vxlan, Ipip };
 struct Tunnel {
   std::string name;
   TunnelType type = TunnelType::Vxlan;
-  Ipv4Addr remote;
-  std::optional<Ipv4Addr> local;      // default: the uplink's first IPv4 address
+  IpAddr remote;
+  std::optional<IpAddr> local;        // default: the uplink's first address of the family of `remote`
   std::optional<uint32_t> vni;        // default: overlay.vxlanVNI
   std::optional<MacAddr> remote_mac;  // VXLAN: the remote VTEP's inner MAC; required for VXLAN
   std::optional<uint16_t> mtu;        // default: overlay.mtu
@@ -292,6 +296,9 @@ struct Overlay {
   EcnMode ecn = EcnMode::Normal;
   std::vector<Prefix> external_nodes;  // externalNodesCIDRs: further allowed tunnel sources (IPIP-3)
   std::optional<MacAddr> vtep_mac;     // default: VXL-4's rule from nodeName
+  bool tcp_mss_clamp = false;          // MTU-4, of connections through tunnels
+  bool zero_checksum_v6 = false;       // VXL-9
+  bool reassemble_outer = true;        // FRAG-6
   friend bool operator==(const Overlay&, const Overlay&) = default;
 };
 

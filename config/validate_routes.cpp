@@ -22,6 +22,7 @@ struct Links {
   PrefixTable<const Interface*> connected;       // subnets and pods, masked
   PrefixTable<const Interface*> default_routes;  // the gateways of interfaces
   bool any_v4_uplink = false;
+  bool any_v6_uplink = false;  // link-local addresses do not count
 
   explicit Links(const Gateway& gateway) {
     const Prefix everything_v4{Ipv4Addr{}, 0};
@@ -31,7 +32,9 @@ struct Links {
       for (const Prefix& address : interface.addresses) {
         own.insert(address.addr);
         connected.insert(address.masked(), &interface);
-        any_v4_uplink |= interface.role == InterfaceRole::Uplink && address.addr.is_v4();
+        if (interface.role != InterfaceRole::Uplink) continue;
+        any_v4_uplink |= address.addr.is_v4();
+        any_v6_uplink |= address.addr.is_v6() && !address.addr.is_link_local();
       }
       for (const Prefix& pod : interface.pod_addresses) connected.insert(pod, &interface);
       if (interface.gateway_v4) default_routes.insert(everything_v4, &interface);
@@ -151,8 +154,13 @@ class RouteRules {
     check_remote(i, tunnel);
     if (tunnel.local && !links_.own.contains(*tunnel.local)) {
       fault(fmt::format("{} is no address of this router", net::to_string(*tunnel.local)), "tunnels", i, "local");
-    } else if (!tunnel.local && !links_.any_v4_uplink) {
-      fault("required, because no uplink has an IPv4 address", "tunnels", i, "local");
+    } else if (tunnel.local && tunnel.local->family() != tunnel.remote.family()) {
+      fault(fmt::format("{} and {} are of different families", net::to_string(*tunnel.local),
+                        net::to_string(tunnel.remote)),
+            "tunnels", i, "local");
+    } else if (!tunnel.local && !(tunnel.remote.is_v4() ? links_.any_v4_uplink : links_.any_v6_uplink)) {
+      fault(fmt::format("required, because no uplink has an {} address", tunnel.remote.is_v4() ? "IPv4" : "IPv6"),
+            "tunnels", i, "local");
     }
     if (tunnel.mtu && (*tunnel.mtu < 576 || *tunnel.mtu > 9600)) {
       fault(fmt::format("expected 576 to 9600, found {}", *tunnel.mtu), "tunnels", i, "mtu");
@@ -210,7 +218,7 @@ class RouteRules {
   std::unordered_set<std::string_view> tunnels_;
   std::unordered_set<std::string_view> tunnel_names_;  // of those checked so far
   std::set<std::pair<std::string_view, IpAddr>> neighbors_;
-  std::map<std::tuple<TunnelType, Ipv4Addr, std::optional<Ipv4Addr>, uint32_t, std::array<uint8_t, 6>>, size_t> ends_;
+  std::map<std::tuple<TunnelType, IpAddr, std::optional<IpAddr>, uint32_t, std::array<uint8_t, 6>>, size_t> ends_;
 };
 
 }  // namespace

@@ -87,7 +87,12 @@ json::value hop(const RouteEntry::Hop& hop) {
   json::object out;
   if (!hop.interface.empty()) out["interface"] = hop.interface;
   if (hop.via) out["via"] = net::to_string(*hop.via);
-  if (!hop.tunnel.empty()) out["tunnel"] = hop.tunnel;
+  if (!hop.tunnel.empty()) {
+    out["tunnel"] = hop.tunnel;
+    out["mtu"] = hop.tunnel_mtu;
+    out["mtuFrom"] = hop.mtu_from_path ? "path" : "configuration";
+    if (hop.tunnel_unreachable) out["unreachable"] = true;
+  }
   if (!hop.neighbor_state.empty()) out["neighbor"] = hop.neighbor_state;
   return out;
 }

@@ -200,7 +200,11 @@ std::vector<RouteEntry> Controller::routes() const {
         hop.neighbor_state = states[{planned.neighbor->interface, planned.neighbor->address}];
       }
       if (const auto tunnel = plan.tunnels.find(planned.tunnel); tunnel != plan.tunnels.end()) {
+        const dataplane::TunnelPath path = plane_.tunnel_paths()[deployment_.index_of_tunnel(planned.tunnel)];
         hop.tunnel = tunnel->second.label;
+        hop.tunnel_mtu = std::min(tunnel->second.spec.mtu, path.mtu);
+        hop.mtu_from_path = path.mtu < tunnel->second.spec.mtu;
+        hop.tunnel_unreachable = path.unreachable;
       }
       if (!hop.interface.empty()) entry.hops.push_back(std::move(hop));
     }

@@ -148,6 +148,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.mtu = planned.mtu;
   interface.role = planned.role;
   interface.rpf = planned.rpf;
+  interface.clamps_mss = planned.clamps_mss;
   interface.pod_addresses = planned.pod_addresses;
   interface.link_local = interface.mac.link_local();
   interface.prefixes = planned.addresses;
@@ -180,8 +181,24 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
   for (const auto& [name, planned] : plan.tunnels) {
     const uint16_t index = tunnel_index(name);
     if (snapshot.tunnels.size() <= index) snapshot.tunnels.resize(index + 1U);
-    snapshot.tunnels[index] = {true, planned.spec, encap::HeaderTemplate::build(planned.spec), planned.masquerade};
+    dataplane::Tunnel& tunnel = snapshot.tunnels[index];
+    tunnel = {.present = true,
+              .over_v6 = planned.spec.remote.is_v6(),
+              .spec = planned.spec,
+              .masquerade_v4 = planned.masquerade_v4,
+              .masquerade_v6 = planned.masquerade_v6};
+    if (tunnel.over_v6) {
+      tunnel.header_v6 = encap::HeaderTemplateV6::build(planned.spec);
+    } else {
+      tunnel.header = encap::HeaderTemplate::build(planned.spec);
+    }
   }
+  snapshot.tunnel_ends.clear();
+  for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
+    if (snapshot.tunnels[index].present) snapshot.tunnel_ends.push_back({snapshot.tunnels[index].spec.remote, index});
+  }
+  std::sort(snapshot.tunnel_ends.begin(), snapshot.tunnel_ends.end(),
+            [](const dataplane::TunnelEnd& a, const dataplane::TunnelEnd& b) { return a.remote < b.remote; });
   fill_ports(snapshot);
 }
 
@@ -347,9 +364,15 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   changed_.clear();
   fill_topology(*snapshot, plan);
   // Holes keep enough of their index to be harmless.
-  snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty();
+  snapshot->clamps_mss_tunnels = gateway.overlay.tcp_mss_clamp;
+  snapshot->clamps_mss = gateway.overlay.tcp_mss_clamp ||
+                         std::any_of(plan.interfaces.begin(), plan.interfaces.end(),
+                                     [](const PlannedInterface& interface) { return interface.clamps_mss; });
+  snapshot->terminates_tunnels = !plan.tunnel_endpoints.empty() || !plan.tunnel_endpoints_v6.empty();
   snapshot->terminator = plan.terminator;
+  snapshot->reassembles_outer = gateway.overlay.reassemble_outer;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
+  snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
   const std::vector<net::IpAddr> own = own_addresses_of(plan);
   tables_ = services.compile(config, own, drains);
   snapshot->v4.services = tables_.v4;

@@ -49,6 +49,8 @@ class Deployment {
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] const dataplane::Snapshot* snapshot() const { return last_; }
   [[nodiscard]] const std::map<std::string, std::unique_ptr<dataplane::Port>>& ports() const { return ports_; }
+  // The index of a tunnel of plan() in the snapshot.
+  [[nodiscard]] uint16_t index_of_tunnel(const std::string& name) const { return tunnel_index_.at(name); }
   [[nodiscard]] const ServiceCompiler::Tables& service_tables() const { return tables_; }
   // Whether step 2 and 3 are needed.
   [[nodiscard]] bool changes_routing(const Plan& plan) const;

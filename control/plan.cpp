@@ -77,13 +77,16 @@ class Planner {
   [[nodiscard]] const config::Interface* connected_to(const IpAddr& address) const;
   [[nodiscard]] std::optional<PlannedHop> via(const IpAddr& address, const std::string& interface) const;
   [[nodiscard]] std::vector<PlannedHop> hops_to(const IpAddr& address) const;
-  [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind);
-  [[nodiscard]] encap::TunnelSpec overlay_spec(encap::Kind kind) const;
+  [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind, const IpAddr& remote);
+  [[nodiscard]] encap::TunnelSpec overlay_spec(encap::Kind kind, const IpAddr& remote) const;
+  [[nodiscard]] MacAddr own_vtep_mac(net::Family outer) const;
+  [[nodiscard]] std::optional<IpAddr> tunnel_end(const config::Node& node, net::Family inner) const;
   // The router itself. localNodeNames is about endpoints of services (SVC-65); whoever else it names is reached as
   // ever.
   [[nodiscard]] bool is_own(const config::Node& node) const {
-    const auto underlay = node.underlay(net::Family::V4);
-    return node.name == gateway_.node_name || (underlay && owns(*underlay));
+    const auto owned = [&](const std::optional<IpAddr>& underlay) { return underlay && owns(*underlay); };
+    return node.name == gateway_.node_name || owned(node.underlay(net::Family::V4)) ||
+           owned(node.underlay(net::Family::V6));
   }
   [[nodiscard]] bool owns(const IpAddr& address) const {
     const auto route = plan_.routes.find(Prefix::host(address));
@@ -117,6 +120,7 @@ void Planner::add_interfaces() {
     planned.device = interface.device;
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
+    planned.clamps_mss = interface.tcp_mss_clamp;
     planned.vlan = interface.vlan;
     planned.mtu = interface.mtu;
     planned.role =
@@ -144,6 +148,9 @@ void Planner::find_own_node() {
   for (const auto& address : {own_->vxlan_tunnel_ipv4, own_->ipip_tunnel_ipv4}) {
     if (address) add_fixed(Prefix::host(*address), dataplane::hop::local, HopKind::Local, "tunnel address");
   }
+  if (own_->vxlan_tunnel_ipv6) {
+    add_fixed(Prefix::host(*own_->vxlan_tunnel_ipv6), dataplane::hop::local, HopKind::Local, "tunnel address");
+  }
 }
 
 std::optional<PlannedHop> Planner::via(const IpAddr& address, const std::string& interface_name) const {
@@ -167,15 +174,27 @@ std::vector<PlannedHop> Planner::hops_to(const IpAddr& address) const {
   return hops;
 }
 
-encap::TunnelSpec Planner::overlay_spec(encap::Kind kind) const {
+// VXL-4
+MacAddr vtep_mac_of(const std::string& node_name, net::Family outer) {
+  return encap::vtep_mac(outer == net::Family::V4 ? node_name : node_name + "-v6");
+}
+
+MacAddr Planner::own_vtep_mac(net::Family outer) const {
+  return gateway_.overlay.vtep_mac.value_or(vtep_mac_of(gateway_.node_name, outer));
+}
+
+encap::TunnelSpec Planner::overlay_spec(encap::Kind kind, const IpAddr& remote) const {
   const config::Overlay& overlay = gateway_.overlay;
   encap::TunnelSpec spec;
   spec.kind = kind;
+  spec.remote = remote;
+  if (remote.is_v6()) spec.local = net::Ipv6Addr{};
   spec.vni = overlay.vxlan_vni;
   spec.udp_port = overlay.vxlan_port;
   spec.source_port_first = overlay.vxlan_source_ports.first;
   spec.source_port_last = overlay.vxlan_source_ports.last;
-  spec.inner_source = overlay.vtep_mac.value_or(encap::vtep_mac(gateway_.node_name));
+  spec.inner_source = own_vtep_mac(remote.family());
+  spec.zero_checksum = overlay.zero_checksum_v6;
   spec.outer_df = static_cast<encap::OuterDf>(overlay.outer_df);
   spec.copy_dscp = overlay.dscp == config::DscpMode::Copy;
   spec.dscp = overlay.dscp_value;
@@ -187,8 +206,7 @@ void Planner::add_static_tunnels() {
   for (const config::Tunnel& tunnel : gateway_.tunnels) {
     const encap::Kind kind = tunnel.type == config::TunnelType::Vxlan ? encap::Kind::Vxlan : encap::Kind::Ipip;
     PlannedTunnel planned;
-    planned.spec = overlay_spec(kind);
-    planned.spec.remote = tunnel.remote;
+    planned.spec = overlay_spec(kind, tunnel.remote);
     if (tunnel.local) planned.spec.local = *tunnel.local;
     if (tunnel.vni) planned.spec.vni = *tunnel.vni;
     if (tunnel.remote_mac) planned.spec.inner_destination = *tunnel.remote_mac;
@@ -276,18 +294,29 @@ const config::IpPool* Planner::pool_of(const Prefix& block) const {
   return nullptr;
 }
 
-std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind) {
-  const auto remote = node.underlay(net::Family::V4);
-  std::string name = fmt::format("{}@{}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", node.name);
+// The far end of a tunnel for packets of a family: an address of that family if both nodes have one, as Calico does,
+// otherwise of the other.
+std::optional<IpAddr> Planner::tunnel_end(const config::Node& node, net::Family inner) const {
+  const auto v4 = node.underlay(net::Family::V4);
+  const auto v6 = node.underlay(net::Family::V6);
+  const auto has_own = [&](net::Family family) { return own_ != nullptr && own_->underlay(family); };
+  if (inner == net::Family::V4) return v4 ? v4 : v6;
+  return v6 && (has_own(net::Family::V6) || !v4) ? v6 : v4;
+}
+
+std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const IpAddr& remote) {
+  std::string name =
+      fmt::format("{}{}@{}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", remote.is_v6() ? "6" : "", node.name);
   if (plan_.tunnels.contains(name)) return name;
   PlannedTunnel planned;
-  planned.spec = overlay_spec(kind);
-  planned.spec.remote = remote->v4();
-  planned.spec.inner_destination = node.vxlan_mac.value_or(encap::vtep_mac(node.name));
-  planned.label = fmt::format("{} {}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", net::to_string(*remote));
+  planned.spec = overlay_spec(kind, remote);
+  const auto& mac = remote.is_v4() ? node.vxlan_mac : node.vxlan_mac_v6;
+  planned.spec.inner_destination = mac.value_or(vtep_mac_of(node.name, remote.family()));
+  planned.label = fmt::format("{} {}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", net::to_string(remote));
   if (own_ != nullptr) {
     const auto& address = kind == encap::Kind::Vxlan ? own_->vxlan_tunnel_ipv4 : own_->ipip_tunnel_ipv4;
-    if (address) planned.masquerade = *address;
+    if (address) planned.masquerade_v4 = *address;
+    if (own_->vxlan_tunnel_ipv6 && kind == encap::Kind::Vxlan) planned.masquerade_v6 = *own_->vxlan_tunnel_ipv6;
   }
   plan_.tunnels.emplace(name, std::move(planned));
   return name;
@@ -299,26 +328,26 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
-  const auto underlay = node.underlay(block.family());
-  if (!underlay) {
-    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the node has no {} address",
-                                         net::to_string(block), node.name, block.addr.is_v4() ? "IPv4" : "IPv6"));
-    return;
-  }
   TunnelMode vxlan = TunnelMode::Never;
   TunnelMode ipip = TunnelMode::Never;
   if (const config::IpPool* pool = pool_of(block); pool != nullptr) {
     vxlan = pool->vxlan_mode;
     ipip = pool->ipip_mode;
   }
-  const auto underlay_v4 = node.underlay(net::Family::V4);
+  const auto underlay = node.underlay(block.family());
+  const auto far_end = tunnel_end(node, block.family());
   const auto tunnelled = [&](TunnelMode mode) {
-    return underlay_v4 &&
-           (mode == TunnelMode::Always || (mode == TunnelMode::CrossSubnet && connected_to(*underlay) == nullptr));
+    return far_end && (mode == TunnelMode::Always ||
+                       (mode == TunnelMode::CrossSubnet && (!underlay || connected_to(*underlay) == nullptr)));
   };
   if (tunnelled(vxlan) || (tunnelled(ipip) && block.addr.is_v4())) {
     const encap::Kind kind = tunnelled(vxlan) ? encap::Kind::Vxlan : encap::Kind::Ipip;
-    add(block, {{.kind = HopKind::Tunnel, .tunnel = tunnel_to(node, kind)}}, "node " + node.name);
+    add(block, {{.kind = HopKind::Tunnel, .tunnel = tunnel_to(node, kind, *far_end)}}, "node " + node.name);
+    return;
+  }
+  if (!underlay) {
+    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the node has no {} address",
+                                         net::to_string(block), node.name, block.addr.is_v4() ? "IPv4" : "IPv6"));
     return;
   }
   std::vector<PlannedHop> hops = hops_to(*underlay);
@@ -404,18 +433,27 @@ void Planner::resolve_tunnels() {
     outer.emplace(name, hops.front());
     const config::Interface* interface = interface_named(hops.front().neighbor->interface);
     if (tunnel.spec.local.is_unspecified()) {
-      if (own_ != nullptr && own_->underlay(net::Family::V4)) {
-        const IpAddr own = *own_->underlay(net::Family::V4);
-        if (plan_.routes.contains(Prefix::host(own))) tunnel.spec.local = own.v4();
+      const net::Family family = tunnel.spec.remote.family();
+      if (own_ != nullptr && own_->underlay(family)) {
+        const IpAddr own = *own_->underlay(family);
+        if (plan_.routes.contains(Prefix::host(own))) tunnel.spec.local = own;
       }
       for (const Prefix& address : interface->addresses) {
-        if (tunnel.spec.local.is_unspecified() && address.addr.is_v4()) tunnel.spec.local = address.addr.v4();
+        const bool usable = address.addr.family() == family && !(address.addr.is_v6() && address.addr.is_link_local());
+        if (tunnel.spec.local.is_unspecified() && usable) tunnel.spec.local = address.addr;
       }
-      if (tunnel.spec.local.is_unspecified()) tunnel.spec.local = plan_.router_v4;
+      if (tunnel.spec.local.is_unspecified()) {
+        tunnel.spec.local = family == net::Family::V4 ? IpAddr(plan_.router_v4) : IpAddr(plan_.router_v6);
+      }
     }
-    if (tunnel.masquerade.is_unspecified()) tunnel.masquerade = tunnel.spec.local;
+    if (tunnel.masquerade_v4.is_unspecified() && tunnel.spec.local.is_v4()) {
+      tunnel.masquerade_v4 = tunnel.spec.local.v4();
+    }
+    if (tunnel.masquerade_v6.is_unspecified() && tunnel.spec.local.is_v6()) {
+      tunnel.masquerade_v6 = tunnel.spec.local.v6();
+    }
     const auto configured = tunnel_mtu_.contains(name) ? tunnel_mtu_[name] : std::nullopt;
-    const auto automatic = static_cast<uint16_t>(uplink_mtu - encap::overhead(tunnel.spec.kind));
+    const auto automatic = static_cast<uint16_t>(uplink_mtu - encap::overhead(tunnel.spec));
     tunnel.spec.mtu = configured ? *configured : gateway_.overlay.mtu.value_or(automatic);
   }
   for (auto& [prefix, route] : plan_.routes) {
@@ -458,7 +496,9 @@ void Planner::make_terminator() {
   terminator.udp_port = gateway_.overlay.vxlan_port;
   terminator.vni = gateway_.overlay.vxlan_vni;
   terminator.strict_flags = gateway_.overlay.strict_vxlan_flags;
-  terminator.vtep_mac = gateway_.overlay.vtep_mac.value_or(encap::vtep_mac(gateway_.node_name));
+  terminator.vtep_mac = own_vtep_mac(net::Family::V4);
+  terminator.vtep_mac_v6 = own_vtep_mac(net::Family::V6);
+  terminator.zero_checksum_v6 = gateway_.overlay.zero_checksum_v6;
   std::vector<encap::KnownSources::Node> sources;
   uint16_t index = 0;
   for (const auto& [name, pool] : config_.pools) {
@@ -466,10 +506,12 @@ void Planner::make_terminator() {
     terminator.accept_ipip = terminator.accept_ipip || pool.ipip_mode != TunnelMode::Never;
   }
   for (const auto& [name, node] : config_.nodes) {
-    const auto underlay = node.underlay(net::Family::V4);
-    if (!is_own(node) && underlay) sources.push_back({underlay->v4(), index++});
+    if (is_own(node)) continue;
+    for (const auto& underlay : {node.underlay(net::Family::V4), node.underlay(net::Family::V6)}) {
+      if (underlay) sources.push_back({*underlay, index++});
+    }
   }
-  std::set<Ipv4Addr> endpoints;
+  std::set<IpAddr> endpoints;
   for (const auto& [name, tunnel] : plan_.tunnels) {
     (tunnel.spec.kind == encap::Kind::Vxlan ? terminator.accept_vxlan : terminator.accept_ipip) = true;
     sources.push_back({tunnel.spec.remote, index++});
@@ -477,11 +519,20 @@ void Planner::make_terminator() {
   }
   // A tunnel may bring packets before there is a block to send any back to.
   if (terminator.accept_vxlan || terminator.accept_ipip) {
-    if (own_ != nullptr && own_->underlay(net::Family::V4)) endpoints.insert(own_->underlay(net::Family::V4)->v4());
+    for (const net::Family family : {net::Family::V4, net::Family::V6}) {
+      if (own_ != nullptr && own_->underlay(family)) endpoints.insert(*own_->underlay(family));
+    }
     if (endpoints.empty() && !plan_.router_v4.is_unspecified()) endpoints.insert(plan_.router_v4);
+    if (endpoints.empty() && !plan_.router_v6.is_unspecified()) endpoints.insert(plan_.router_v6);
   }
   terminator.sources = encap::KnownSources(sources, gateway_.overlay.external_nodes, index);
-  plan_.tunnel_endpoints.assign(endpoints.begin(), endpoints.end());
+  for (const IpAddr& own : endpoints) {
+    if (own.is_v4()) {
+      plan_.tunnel_endpoints.push_back(own.v4());
+    } else {
+      plan_.tunnel_endpoints_v6.push_back(own.v6());
+    }
+  }
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ struct PlannedInterface {
   std::string device;
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
+  bool clamps_mss = false;
   uint16_t vlan = 0;
   uint16_t mtu = 1500;
   dataplane::Role role = dataplane::Role::Uplink;
@@ -65,8 +66,9 @@ struct PlannedInterface {
 
 struct PlannedTunnel {
   encap::TunnelSpec spec;
-  net::Ipv4Addr masquerade;  // MASQ-5
-  std::string label;         // "vxlan 192.168.0.12"
+  net::Ipv4Addr masquerade_v4;  // MASQ-5
+  net::Ipv6Addr masquerade_v6;
+  std::string label;  // "vxlan 192.168.0.12"
 
   friend bool operator==(const PlannedTunnel&, const PlannedTunnel&) = default;
 };
@@ -77,6 +79,7 @@ struct Plan {
   std::map<net::Prefix, PlannedRoute> routes;
   std::set<PlannedNeighbor> neighbors;  // every one that a hop names
   std::vector<net::Ipv4Addr> tunnel_endpoints;
+  std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   encap::Terminator terminator;
   net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;

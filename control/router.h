@@ -114,6 +114,10 @@ struct RouteEntry {
     std::optional<net::IpAddr> via;
     std::string tunnel;  // "vxlan 192.168.0.12", "ipip 192.168.0.13"
     std::string neighbor_state;
+    // With a tunnel:
+    uint16_t tunnel_mtu = 0;          // of packets in it now, bytes
+    bool mtu_from_path = false;       // learned from ICMP of the underlay, less than what is configured
+    bool tunnel_unreachable = false;  // the underlay lately did not reach the other end
   };
   std::vector<Hop> hops;
 };

@@ -18,6 +18,7 @@ const Adjacency* AdjacencyCache::renew(Adjacency& slot, uint64_t key) {
       right = hop.kind == (slot.tunnel == no_tunnel ? HopKind::Gateway : HopKind::Tunnel) &&
               hop.neighbor == slot.neighbor && hop.tunnel == slot.tunnel;
     }
+    if (right && slot.tunnel != no_tunnel) right = context_.tunnel_path(slot.tunnel) == TunnelPath{slot.mtu, false};
     const uint64_t link = (*context_.tables.neighbors)[slot.neighbor].link.load(std::memory_order_relaxed);
     right =
         right && link == ((net::load<uint64_t>(slot.header.data()) & mac_bits) | uint64_t{slot.neighbor_state} << 48);
@@ -49,6 +50,9 @@ bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
   const PortView& port = snapshot.ports[interface.port];
   if (!port.present || context_.worker >= port.tx_queues) return false;
   if (tunnel != no_tunnel && (tunnel >= snapshot.tunnels.size() || !snapshot.tunnels[tunnel].present)) return false;
+  // Senders are told that the other end of the tunnel is lost: not here.
+  const TunnelPath path = tunnel == no_tunnel ? TunnelPath{interface.mtu, false} : context_.tunnel_path(tunnel);
+  if (path.unreachable) return false;
   slot.key = key;
   slot.buffer = &buffers_[interface.port];
   slot.generation = snapshot.generation;
@@ -56,12 +60,13 @@ bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
   slot.neighbor_state = static_cast<uint16_t>(word >> 48);
   slot.interface = entry.interface;
   slot.tunnel = tunnel;
-  slot.mtu = interface.mtu;
+  slot.mtu = path.mtu;
   slot.room = encap::HeaderTemplate::link_headroom;
   if (tunnel != no_tunnel) {
-    slot.room = static_cast<uint8_t>(slot.room + encap::overhead(snapshot.tunnels[tunnel].spec.kind));
-    slot.mtu = snapshot.tunnels[tunnel].spec.mtu;
-    slot.by_hash = snapshot.tunnels[tunnel].spec.kind == encap::Kind::Vxlan;
+    const encap::TunnelSpec& spec = snapshot.tunnels[tunnel].spec;
+    slot.room = static_cast<uint8_t>(slot.room + encap::overhead(spec));
+    slot.over_v6 = snapshot.tunnels[tunnel].over_v6;
+    slot.by_hash = spec.kind == encap::Kind::Vxlan || slot.over_v6;
   }
   std::memcpy(slot.header.data(), link.mac.bytes.data(), 6);
   std::memcpy(slot.header.data() + 6, interface.mac.bytes.data(), 6);

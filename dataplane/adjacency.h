@@ -38,6 +38,7 @@ struct alignas(64) Adjacency {
   uint8_t header_length = 0;  // 14, or 18 with a VLAN tag
   uint8_t room = 0;           // bytes free before the IP packet: what is written, and what a copy overruns
   bool by_hash = false;       // a tunnel that shows the underlay a packet's flow (VXL-2)
+  bool over_v6 = false;       // a tunnel over IPv6
   // Addresses and tag; the EtherType, which the packet decides, follows.
   std::array<uint8_t, net::ethernet_header_length + net::vlan_tag_length - 2> header{};
 

@@ -2,6 +2,7 @@
 // tables of the router. One per worker; nothing in it is touched by another worker.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <rte_cycles.h>
@@ -14,6 +15,7 @@
 #include "dataplane/net/burst.h"
 #include "dataplane/next_hop.h"
 #include "dataplane/snapshot.h"
+#include "dataplane/tunnel_path.h"
 #include "nat/flow.h"
 
 namespace sluice::dataplane {
@@ -25,6 +27,7 @@ struct Tables {
   Fib* fib = nullptr;
   NextHopTable* next_hops = nullptr;
   NeighborTable* neighbors = nullptr;
+  TunnelPathTable* tunnel_paths = nullptr;
   HandoffRings* rings = nullptr;
   rte_mempool* pool = nullptr;
   net::FlowHasher hasher;
@@ -44,6 +47,13 @@ struct Context {
   net::Burst<rte_mbuf*, 256> dropped;    // freed together at the end of the loop
 
   [[nodiscard]] const Interface& interface(uint16_t index) const { return snapshot->interfaces[index]; }
+
+  // What may go into a tunnel now: what is configured, or less if the underlay said so (MTU-3).
+  [[nodiscard]] TunnelPath tunnel_path(uint16_t tunnel) const {
+    TunnelPath path = (*tables.tunnel_paths)[tunnel];
+    path.mtu = std::min(path.mtu, snapshot->tunnels[tunnel].spec.mtu);
+    return path;
+  }
 
   void drop(rte_mbuf* mbuf, net::DropReason reason) {
     counters.drop(reason);

@@ -21,6 +21,7 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::Encapsulated, "encapsulated"},
     {Event::Fragmented, "fragmented"},
     {Event::FragmentsSent, "fragments_sent"},
+    {Event::Reassembled, "reassembled"},
     {Event::IcmpErrorsSent, "icmp_errors_sent"},
     {Event::IcmpErrorsLimited, "icmp_errors_limited"},
     {Event::IcmpErrorsTranslated, "icmp_errors_translated"},
@@ -33,6 +34,8 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::NdAdvertsSent, "nd_adverts_sent"},
     {Event::NdReceived, "nd_received"},
     {Event::EcnOddCombination, "ecn_odd_combination"},
+    {Event::TunnelErrors, "tunnel_errors"},
+    {Event::TunnelMtuLowered, "tunnel_mtu_lowered"},
     {Event::StubClashes, "stub_clashes"},
 }};
 

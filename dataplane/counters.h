@@ -28,6 +28,7 @@ enum class Event : uint8_t {
   Encapsulated,
   Fragmented,  // packets cut into fragments
   FragmentsSent,
+  Reassembled,  // outer packets of tunnels
   IcmpErrorsSent,
   IcmpErrorsLimited,  // not sent: rate limit
   IcmpErrorsTranslated,
@@ -40,6 +41,8 @@ enum class Event : uint8_t {
   NdAdvertsSent,
   NdReceived,
   EcnOddCombination,  // RFC 6040 section 4.2
+  TunnelErrors,       // ICMP errors about our outer packets
+  TunnelMtuLowered,
   StubClashes,
   Count,
 };

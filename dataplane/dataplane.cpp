@@ -54,6 +54,7 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   tables.fib = plane->fib_.get();
   tables.next_hops = &plane->next_hops_;
   tables.neighbors = plane->neighbors_.get();
+  tables.tunnel_paths = &plane->tunnel_paths_;
   tables.rings = plane->rings_.get();
   tables.pool = plane->pool_;
   uint64_t seed = options.seed;

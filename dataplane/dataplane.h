@@ -48,6 +48,7 @@ class Dataplane {
   [[nodiscard]] const NextHopTable& next_hops() const { return next_hops_; }
   [[nodiscard]] NeighborTable& neighbors() { return *neighbors_; }
   [[nodiscard]] const NeighborTable& neighbors() const { return *neighbors_; }
+  [[nodiscard]] const TunnelPathTable& tunnel_paths() const { return tunnel_paths_; }
   [[nodiscard]] rte_mempool* pool() const { return pool_; }
   [[nodiscard]] uint32_t mbufs_in_use() const;
 
@@ -64,6 +65,7 @@ class Dataplane {
   std::unique_ptr<Fib> fib_;
   NextHopTable next_hops_;
   std::unique_ptr<NeighborTable> neighbors_;
+  TunnelPathTable tunnel_paths_;
   std::unique_ptr<HandoffRings> rings_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Launch> launches_;

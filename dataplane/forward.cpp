@@ -1,5 +1,8 @@
 // Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
+#include <algorithm>
+
+#include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/tcp_reset.h"
 #include "nat/rewrite.h"
@@ -186,10 +189,15 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
     return context_.drop(packet.mbuf, DropReason::TtlExceeded);
   }
-  const bool too_big = packet.l3_length > egress.mtu;
+  constexpr uint16_t always_fits = F::is_v4 ? 0 : 1280;  // RFC 8200 section 5
+  const bool too_big = packet.l3_length > egress.mtu && packet.l3_length > always_fits;
   if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
-    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, egress.mtu, nullptr);
+    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, std::max(egress.mtu, always_fits), nullptr);
     return context_.drop(packet.mbuf, DropReason::MtuExceeded);
+  }
+  if (egress.far_end_lost) [[unlikely]] {  // IPIP-4; the packet goes all the same (tunnel_errors.h)
+    icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
+                        0, nullptr);
   }
   if (const NeighborState state = output_.reachability(egress);
       state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
@@ -206,6 +214,8 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
                packet.protocol);
   }
+  if (context_.snapshot->clamps_mss) [[unlikely]]
+    clamp_segments(packet, egress);
   decrement_ttl<F>(l3);
   if constexpr (F::is_v4) {
     if (too_big) [[unlikely]] {
@@ -213,6 +223,22 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     }
   }
   output_.send<F>(packet, egress, packet.hash);
+}
+
+// MTU-4: the peers of a new TCP connection agree on segments that fit the way there and the way back, whichever is the
+// smaller, if clamping is asked for at one of them.
+template <class F>
+void Pipeline::clamp_segments(FlowPacket<F>& packet, const Egress& egress) {
+  if (!is_syn(packet)) return;
+  const Snapshot& now = *context_.snapshot;
+  const auto clamps = [&](const Egress& way) {
+    return way.tunnel != no_tunnel ? now.clamps_mss_tunnels : context_.interface(way.interface).clamps_mss;
+  };
+  const Egress back = output_.route<F>(packet.key.src, packet.hash);
+  if (!clamps(egress) && !(back.forwards() && clamps(back))) return;
+  uint8_t* const tcp = packet.l4_header();
+  if (packet.contiguous(packet.l4) < (tcp[12] >> 4) * 4) return;
+  clamp_mss(tcp, mss_of<F>(back.forwards() ? std::min(egress.mtu, back.mtu) : egress.mtu));
 }
 
 // A packet whose route leads nowhere.

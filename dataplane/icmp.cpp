@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/mbuf_sum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
@@ -31,6 +32,7 @@ TypeAndCode type_of(IcmpError error, uint8_t code) {
   } else {
     if (error == IcmpError::TtlExceeded) return {net::icmpv6::time_exceeded, 0};
     if (error == IcmpError::TooBig) return {net::icmpv6::packet_too_big, 0};
+    if (error == IcmpError::ParameterProblem) return {net::icmpv6::parameter_problem, code};
     return {net::icmpv6::unreachable, code};
   }
 }
@@ -46,27 +48,6 @@ uint64_t pseudo_sum(const uint8_t* l3, uint16_t payload) {
   } else {
     return pseudo_header_sum<F>(l3, icmp_protocol<F>, payload);
   }
-}
-
-// The sum of `length` bytes from `offset` on, in however many buffers they lie (rte_raw_cksum_mbuf of DPDK 22.11 loses
-// carries behind an odd boundary). All of them are there.
-uint16_t sum_of(const rte_mbuf* segment, uint32_t offset, uint32_t length) {
-  uint64_t sum = 0;
-  for (bool odd = false; length != 0; segment = segment->next) {
-    const uint32_t left = segment->data_len;
-    if (offset >= left) {
-      offset -= left;
-      continue;
-    }
-    const uint32_t here = std::min(left - offset, length);
-    const uint16_t part =
-        net::checksum_fold(net::checksum_sum(rte_pktmbuf_mtod_offset(segment, uint8_t*, offset), here));
-    sum += odd ? rte_bswap16(part) : part;
-    odd = odd != ((here & 1) != 0);
-    length -= here;
-    offset = 0;
-  }
-  return net::checksum_fold(sum);
 }
 
 template <class F>
@@ -141,8 +122,9 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
       from = context_.interface(packet.ingress).template primary<F>();
     }
     // Through a tunnel, the address its other end expects to hear from (MASQ-10).
-    if constexpr (F::is_v4) {
-      if (egress.tunnel != no_tunnel) from = context_.snapshot->tunnels[egress.tunnel].masquerade_v4;
+    if (egress.tunnel != no_tunnel) {
+      const auto& ours = context_.snapshot->tunnels[egress.tunnel].template masquerade<F>();
+      if (!(ours == typename F::Addr{})) from = ours;
     }
     // 169.254.1.1 of a pod's port is nobody's address elsewhere (ICMP-8).
     if (from == typename F::Addr{} || from.is_link_local()) from = context_.snapshot->template router_address<F>();
@@ -152,8 +134,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   std::memset(icmp, 0, net::icmp_header_length);
   icmp[0] = type;
   icmp[1] = wire_code;
-  // RFC 1191 section 4: 16 bits at offset 6; RFC 4443 section 3.2: 32 bits at offset 4.
-  if (error == IcmpError::TooBig) net::store_be16(icmp + 6, mtu);
+  // RFC 1191 section 4: 16 bits at offset 6; RFC 4443 sections 3.2 and 3.4: 32 bits at offset 4.
+  if (error == IcmpError::TooBig || error == IcmpError::ParameterProblem) net::store_be16(icmp + 6, mtu);
   const void* const original = rte_pktmbuf_read(packet.mbuf, packet.l3, quoted, icmp + net::icmp_header_length);
   if (original != icmp + net::icmp_header_length) std::memcpy(icmp + net::icmp_header_length, original, quoted);
   net::store(icmp + 2, net::checksum(icmp, payload, pseudo_sum<F>(l3, payload)));
@@ -190,7 +172,7 @@ void IcmpResponder::answer_echo(net::FlowPacket<F>& packet) {
   uint8_t* const l3 = packet.l3_header();
   uint8_t* const icmp = packet.l4_header();
   const auto payload = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
-  if (net::checksum_fold(pseudo_sum<F>(l3, payload) + sum_of(packet.mbuf, packet.l4, payload)) != 0xffff) {
+  if (net::checksum_fold(pseudo_sum<F>(l3, payload) + net::mbuf_sum(packet.mbuf, packet.l4, payload)) != 0xffff) {
     return context_.drop(packet.mbuf, DropReason::IcmpBadChecksum);
   }
   const typename F::Addr client = packet.key.src;

@@ -13,7 +13,8 @@ namespace sluice::dataplane {
 
 class Output;
 
-enum class IcmpError : uint8_t { TtlExceeded, Unreachable, TooBig };
+// ParameterProblem: of ICMPv6 only.
+enum class IcmpError : uint8_t { TtlExceeded, Unreachable, TooBig, ParameterProblem };
 
 class IcmpResponder {
  public:
@@ -23,8 +24,8 @@ class IcmpResponder {
   IcmpResponder(Context& context, Output& output);
 
   // An error about `packet`, which is quoted as it stands in its mbuf: call before translating it (ICMP-5).
-  // `code`: of Unreachable. `mtu`: of TooBig. `source`: nullptr for the address of the receiving interface.
-  // The packet stays the caller's.
+  // `code`: of Unreachable and ParameterProblem. `mtu`: of TooBig; of ParameterProblem the pointer. `source`: nullptr
+  // for the address of the receiving interface. The packet stays the caller's.
   template <class F>
   void send_error(const net::FlowPacket<F>& packet, IcmpError error, uint8_t code, uint16_t mtu,
                   const typename F::Addr* source);

@@ -21,6 +21,7 @@ struct Interface {
   uint16_t mtu = 1500;  // largest IP packet, bytes
   Role role = Role::Uplink;
   ReversePathFilter rpf = ReversePathFilter::Off;
+  bool clamps_mss = false;  // MTU-4: of connections that leave or come in by it
   std::vector<net::Ipv4Addr> addresses_v4;
   std::vector<net::Ipv6Addr> addresses_v6;  // link-local included
   std::vector<net::Prefix> prefixes;        // the addresses with their subnet lengths, both families

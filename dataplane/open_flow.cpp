@@ -52,10 +52,9 @@ nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
 template <class F>
 const typename F::Addr& Pipeline::masquerade_address(const Egress& egress) const {
   const Snapshot& now = *context_.snapshot;
-  if constexpr (F::is_v4) {
-    if (egress.tunnel != no_tunnel && !now.tunnels[egress.tunnel].masquerade_v4.is_unspecified()) {
-      return now.tunnels[egress.tunnel].masquerade_v4;
-    }
+  if (egress.tunnel != no_tunnel) {
+    const auto& ours = now.tunnels[egress.tunnel].template masquerade<F>();
+    if (!(ours == typename F::Addr{})) return ours;
   }
   const auto& primary = now.interfaces[egress.interface].template primary<F>();
   if (!(primary == typename F::Addr{}) && !primary.is_link_local()) return primary;
@@ -310,12 +309,14 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   nat::FlowId id = nat::no_flow;
   if (quoted_key(packet, quoted)) id = table.find(quoted.reversed(), packet.hash);
   if (id == nat::no_flow) {
-    // About a packet that was not translated: plain transit. To us: about something we never sent.
+    // About a packet that was not translated: plain transit. To us: about an outer packet, or what we never sent.
     const NextHopId hop = context_.tables.fib->lookup(packet.key.dst);
     const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
-    if (egress.kind == HopKind::Local || egress.kind == HopKind::Service) {
-      return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    if (egress.kind == HopKind::Local) {
+      return tunnel_errors_ != nullptr ? tunnel_errors_->on_error(packet)
+                                       : hand_over(packet, 0, HandoffKind::TunnelError);
     }
+    if (egress.kind == HopKind::Service) return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
     return egress.forwards() ? forward<F>(packet, egress, nullptr) : refuse(packet, egress);
   }
   if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);
@@ -371,6 +372,8 @@ void Pipeline::expire(unsigned budget) {
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
   fragments_v4_.expire(context_.now, no_first);
   fragments_v6_.expire(context_.now, no_first);
+  reassembly_->expire(context_.now);
+  reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
   if (!has_room_for_ends(2 * budget)) return;
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });

@@ -12,6 +12,23 @@ namespace sluice::dataplane {
 
 using net::DropReason;
 
+namespace {
+
+void enter_tunnel(Egress& egress, const Context& context) {
+  const TunnelPath path = context.tunnel_path(egress.tunnel);
+  egress.mtu = path.mtu;
+  egress.far_end_lost = path.unreachable;
+}
+
+}  // namespace
+
+void allow_fragments(uint8_t* outer) {
+  const auto before = net::load<uint16_t>(outer + 6);
+  const uint16_t after = before & ~net::be16::from_host(net::ipv4_dont_fragment).wire();
+  net::store(outer + 6, after);
+  net::store(outer + 10, net::ChecksumDelta{}.replace16(before, after).apply(net::load<uint16_t>(outer + 10)));
+}
+
 Output::Output(Context& context)
     : context_(context),
       ports_(std::make_unique<PortBuffer[]>(RTE_MAX_ETHPORTS)),
@@ -33,7 +50,7 @@ Egress Output::egress_of(NextHopId id, const typename F::Addr& destination, uint
     case HopKind::Tunnel:
       egress.tunnel = hop.tunnel;
       egress.neighbor = context_.tables.neighbors->ref(hop.neighbor);
-      egress.mtu = context_.snapshot->tunnels[hop.tunnel].spec.mtu;
+      enter_tunnel(egress, context_);
       break;
     case HopKind::Connected: {
       const uint32_t index = context_.tables.neighbors->find(hop.interface, destination);
@@ -63,11 +80,16 @@ template Egress Output::egress_of<net::V6>(NextHopId, const net::Ipv6Addr&, uint
 
 Egress Output::remembered(uint16_t tunnel, NeighborRef neighbor) const {
   const uint16_t interface = (*context_.tables.neighbors)[neighbor_index(neighbor)].interface;
-  return {.kind = tunnel == no_tunnel ? HopKind::Gateway : HopKind::Tunnel,
-          .interface = interface,
-          .tunnel = tunnel,
-          .mtu = tunnel == no_tunnel ? context_.interface(interface).mtu : context_.snapshot->tunnels[tunnel].spec.mtu,
-          .neighbor = neighbor};
+  Egress egress{.kind = HopKind::Gateway,
+                .interface = interface,
+                .tunnel = tunnel,
+                .mtu = context_.interface(interface).mtu,
+                .neighbor = neighbor};
+  if (tunnel != no_tunnel) {
+    egress.kind = HopKind::Tunnel;
+    enter_tunnel(egress, context_);
+  }
+  return egress;
 }
 
 void Output::resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original) {

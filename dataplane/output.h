@@ -23,6 +23,7 @@ struct Egress {
   uint16_t tunnel = no_tunnel;
   uint16_t mtu = 0;                    // largest IP packet, bytes (of the inner packet for a tunnel)
   NeighborRef neighbor = no_neighbor;  // no_neighbor: on-link destination not known yet
+  bool far_end_lost = false;           // a tunnel whose other end the underlay does not reach (IPIP-4)
 
   [[nodiscard]] bool forwards() const {
     return kind == HopKind::Connected || kind == HopKind::Gateway || kind == HopKind::Tunnel;
@@ -95,6 +96,10 @@ class Output {
   AdjacencyCache adjacencies_;
 };
 
+// RFC 4213 section 3.2.2: every link carries 1280 bytes of IPv6, so what does not fit the underlay with a tunnel's
+// header may be fragmented there. `outer`: the IPv4 header.
+void allow_fragments(uint8_t* outer);
+
 // ---- hot path ----------------------------------------------------------------------------------------
 
 // Moves the beginning of the data, into the headroom if `by` is negative. False if that has no room.
@@ -112,11 +117,15 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
   uint16_t l3 = packet.l3;
   if (egress.tunnel != no_tunnel) {
     const Tunnel& tunnel = context_.snapshot->tunnels[egress.tunnel];
-    if (!tunnel.header.apply<F>(mbuf, l3, packet.l3_length, flow_hash, context_.ip_id++)) [[unlikely]] {
+    const bool done = tunnel.over_v6 ? tunnel.header_v6.apply<F>(mbuf, l3, packet.l3_length, flow_hash)
+                                     : tunnel.header.apply<F>(mbuf, l3, packet.l3_length, flow_hash, context_.ip_id++);
+    if (!done) [[unlikely]] {
       if (packet.original != nullptr) context_.discard(packet.original);
       return context_.drop(mbuf, net::DropReason::NoBuffer);
     }
     l3 = 0;
+    if (!F::is_v4 && packet.l3_length > egress.mtu && !tunnel.over_v6) [[unlikely]]
+      allow_fragments(rte_pktmbuf_mtod(mbuf, uint8_t*));
     context_.counters.add(Event::Encapsulated);
   }
   if (egress.neighbor == no_neighbor) [[unlikely]] {
@@ -131,6 +140,14 @@ inline void Output::send(net::Packet& packet, const Egress& egress, uint64_t flo
   if (packet.original != nullptr) [[unlikely]]
     context_.discard(packet.original);
   send_to(mbuf, l3, egress.interface, link.mac);
+}
+
+// Out of line, so that the way of an IPv4 underlay stays short.
+template <class F>
+[[gnu::noinline]] uint16_t write_over_v6(const encap::HeaderTemplateV6& header, const net::FlowPacket<F>& packet,
+                                         uint8_t* inner) {
+  const uint16_t sum = header.wants_sum() ? net::mbuf_sum(packet.mbuf, packet.l3, packet.l3_length) : uint16_t{0};
+  return header.write<F>(inner, packet.l3_length, packet.hash, sum);
 }
 
 template <class F>
@@ -154,9 +171,14 @@ template <class F>
   uint32_t l3_length = packet.l3_length;
   uint16_t ether_type = F::is_v4 ? net::ether_type_ipv4 : net::ether_type_ipv6;
   if (way.tunnel != no_tunnel) {
-    const encap::HeaderTemplate& header = context_.snapshot->tunnels[way.tunnel].header;
-    l3_length += header.write<F>(inner, packet.l3_length, packet.hash, context_.ip_id++);
-    ether_type = net::ether_type_ipv4;
+    const Tunnel& tunnel = context_.snapshot->tunnels[way.tunnel];
+    if (!way.over_v6) [[likely]] {
+      l3_length += tunnel.header.write<F>(inner, packet.l3_length, packet.hash, context_.ip_id++);
+      ether_type = net::ether_type_ipv4;
+    } else {
+      l3_length += write_over_v6<F>(tunnel.header_v6, packet, inner);
+      ether_type = net::ether_type_ipv6;
+    }
     context_.counters.add(Event::Encapsulated);
   }
   uint8_t* const frame = inner + packet.l3_length - l3_length - way.header_length;

@@ -37,6 +37,12 @@ constexpr unsigned prefetch_ahead = 3;
 constexpr uint16_t least_plain = net::ethernet_header_length + net::ipv4_header_length + net::udp_header_length;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
+template <class F>
+DatagramKey<F> datagram_of(const FlowPacket<F>& fragment) {
+  return {fragment.key.src, fragment.key.dst, fragment.datagram, fragment.tunnel_source,
+          F::is_v4 ? fragment.protocol : uint8_t{0}};
+}
+
 bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   if (packet.protocol != net::protocol::icmpv6 || !packet.has_ports) return false;
   const uint8_t type = packet.l4_header()[0];
@@ -51,11 +57,13 @@ bool continues_connection(const net::Packet& packet) {
 
 }  // namespace
 
-Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections)
+Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver,
+                   TunnelErrors* tunnel_errors, Connections& connections)
     : context_(context),
       output_(output),
       icmp_(icmp),
       resolver_(resolver),
+      tunnel_errors_(tunnel_errors),
       connections_(connections),
       ports_(context.random, context.tables.workers) {}
 
@@ -136,7 +144,7 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
       }
     }
   } else {
-    plain = net::parse_plain(packet, known_good);
+    plain = net::parse_plain(packet, known_good) && !may_be_vxlan(packet);
   }
   if (!plain) [[unlikely]] {
     burst<F>().pop();
@@ -150,7 +158,8 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
 inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_known_good) {
   rte_mbuf* const mbuf = packet.mbuf;
   const uint8_t* const l3 = packet.l3_header();
-  if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint(net::IpHeader<V4>::destination(l3))) return false;
+  if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint<V4>(net::IpHeader<V4>::destination(l3)))
+    return false;
   const uint32_t total = net::plain_length<V4>(l3, checksum_known_good);
   if (total == 0 || total > mbuf->data_len - uint32_t{packet.l3} || mbuf->nb_segs != 1) return false;
   const encap::PlainInner inner = encap::find_plain_inner(l3, total, context_.snapshot->terminator);
@@ -177,17 +186,19 @@ inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_k
   return true;
 }
 
-inline bool Pipeline::is_tunnel_endpoint(net::Ipv4Addr addr) const {
-  for (const net::Ipv4Addr endpoint : context_.snapshot->tunnel_endpoints) {
+template <class F>
+inline bool Pipeline::is_tunnel_endpoint(const typename F::Addr& addr) const {
+  for (const typename F::Addr& endpoint : context_.snapshot->template own_ends<F>()) {
     if (addr == endpoint) return true;
   }
   return false;
 }
 
 // Of plain packets only these can be a tunnel's.
-inline bool Pipeline::may_be_vxlan(const FlowPacket<V4>& packet) const {
+template <class F>
+inline bool Pipeline::may_be_vxlan(const FlowPacket<F>& packet) const {
   return packet.key.dst_port == vxlan_port_ && packet.protocol == net::protocol::udp &&
-         context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst);
+         context_.snapshot->terminates_tunnels && is_tunnel_endpoint<F>(packet.key.dst);
 }
 
 // The end of pass 1 for a plain packet, the last of its burst.
@@ -271,22 +282,61 @@ void Pipeline::enter_v4(FlowPacket<V4>& packet, bool checksum_known_good) {
   if (const DropReason reason = net::parse_ip(packet, checksum_known_good); reason != DropReason::None) {
     return context_.drop(packet.mbuf, reason);
   }
+  if (!ends_here(packet)) enter(packet);
+}
+
+// True if the packet was one of a tunnel that ends here.
+template <class F>
+bool Pipeline::ends_here(FlowPacket<F>& packet) {
   const bool maybe_tunnel = packet.protocol == net::protocol::udp || packet.protocol == net::protocol::ipip ||
                             packet.protocol == net::protocol::ipv6;
-  if (maybe_tunnel && context_.snapshot->terminates_tunnels && is_tunnel_endpoint(packet.key.dst) &&
-      packet.decapsulations < most_decapsulations) {
-    // A pod is no end of a tunnel, whatever address it writes.
-    if (packet.tunnel_source == net::no_tunnel_source &&
-        !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
-      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
-    }
-    if (leave_tunnel(packet)) return;
+  if (!maybe_tunnel || !context_.snapshot->terminates_tunnels || !is_tunnel_endpoint<F>(packet.key.dst) ||
+      packet.decapsulations >= most_decapsulations) {
+    return false;
   }
-  enter(packet);
+  // A pod is no end of a tunnel, whatever address it writes.
+  if (packet.tunnel_source == net::no_tunnel_source &&
+      !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+    context_.drop(packet.mbuf, DropReason::SpoofedSource);
+    return true;
+  }
+  if (packet.fragment != FragmentKind::Whole && may_gather(packet)) [[unlikely]] {
+    gather(packet);
+    return true;
+  }
+  return leave_tunnel(packet);
+}
+
+// Fragments that are worth keeping: outer packets of a known end, which the first one alone shows to be so (FRAG-6).
+template <class F>
+bool Pipeline::may_gather(const FlowPacket<F>& fragment) const {
+  const encap::Terminator& terminator = context_.snapshot->terminator;
+  const bool accepted = fragment.protocol == net::protocol::udp ? terminator.accept_vxlan : terminator.accept_ipip;
+  return accepted && context_.snapshot->reassembles_outer && fragment.decapsulations == 0 &&
+         terminator.sources.find(fragment.key.src) != net::no_tunnel_source;
+}
+
+template <class F>
+void Pipeline::gather(FlowPacket<F>& fragment) {
+  uint64_t hash = 0;
+  if (is_elsewhere(fragment, datagram_of(fragment), hash)) return;
+  rte_mbuf* const whole = reassembly_->add(fragment, context_.now);
+  reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
+  if (whole == nullptr) return;
+  context_.counters.add(Event::Reassembled);
+  FlowPacket<F> packet;
+  packet.mbuf = whole;
+  packet.l3 = fragment.l3;
+  packet.ingress = fragment.ingress;
+  if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
+    return context_.drop(whole, reason);
+  }
+  if (!leave_tunnel(packet)) enter(packet);
 }
 
 // True if the packet, to a tunnel endpoint of ours, was one of a tunnel: what was inside goes on, or it was dropped.
-bool Pipeline::leave_tunnel(FlowPacket<V4>& packet) {
+template <class F>
+bool Pipeline::leave_tunnel(FlowPacket<F>& packet) {
   const encap::DecapResult result = encap::decapsulate(packet, context_.snapshot->terminator);
   if (result.odd_ecn) context_.counters.add(Event::EcnOddCombination);
   if (result.what == encap::Decap::NotTunnel) return false;
@@ -309,9 +359,7 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   FlowPacket<F>& packet = burst<F>().next();
   static_cast<net::Packet&>(packet) = outer;
   if (net::parse_plain(packet, false)) [[likely]] {
-    bool nested = false;
-    if constexpr (F::is_v4) nested = may_be_vxlan(packet);
-    if (!nested) return settle_plain(packet);
+    if (!may_be_vxlan(packet)) return settle_plain(packet);
   }
   burst<F>().pop();
   FlowPacket<F> inner;
@@ -324,8 +372,33 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   }
 }
 
+// FRAG-3: who sends a fragment that can never be part of a whole is told (RFC 8200 section 4.5), in the common case of
+// a fragment header right behind the IPv6 header.
+void Pipeline::refuse_fragment(const FlowPacket<V6>& packet, DropReason reason) {
+  const uint8_t* const l3 = packet.l3_header();
+  constexpr uint16_t extension = net::ipv6_header_length;
+  if (l3[6] != net::protocol::fragment || packet.key.dst.is_multicast()) return;
+  if (packet.tunnel_source == net::no_tunnel_source &&
+      !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
+    return;
+  }
+  const bool later = (net::load_be16(l3 + extension + 2) & 0xfff8) != 0;
+  const bool type_shown = !later && packet.l3_length > extension + 8;
+  if (l3[extension] == net::protocol::icmpv6 && !(type_shown && !net::icmpv6::is_error(l3[extension + 8]))) return;
+  FlowPacket<V6> about = packet;
+  about.fragment = FragmentKind::Whole;
+  if (reason == DropReason::FragmentHeaderMissing) {
+    return icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_incomplete_headers, 0, nullptr);
+  }
+  // The field that is wrong: the payload length, or the offset of a fragment that ends beyond 65 535.
+  const uint16_t pointer = packet.fragment_offset == 0 ? 4 : extension + 2;
+  icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_erroneous_field, pointer, nullptr);
+}
+
 void Pipeline::enter_v6(FlowPacket<V6>& packet) {
   if (const DropReason reason = net::parse_ip(packet, false); reason != DropReason::None) {
+    if (reason == DropReason::FragmentMalformed || reason == DropReason::FragmentHeaderMissing) [[unlikely]]
+      refuse_fragment(packet, reason);
     return context_.drop(packet.mbuf, reason);
   }
   const bool from_tunnel = packet.tunnel_source != net::no_tunnel_source;
@@ -352,7 +425,7 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     if (!from_tunnel && ingress.owns(packet.key.dst)) return to_local_address(packet);
     return context_.drop(packet.mbuf, DropReason::LinkLocalScope);
   }
-  enter(packet);
+  if (!ends_here(packet)) enter(packet);
 }
 
 // The last part of pass 1, for both families: whose flow is it?
@@ -385,21 +458,25 @@ void Pipeline::enter_flow(FlowPacket<F>& packet) {
   burst<F>().push(packet);
 }
 
+// Hands a fragment over if another worker knows its datagram (FRAG-4). `hash`: of the datagram.
+template <class F>
+bool Pipeline::is_elsewhere(FlowPacket<F>& fragment, const DatagramKey<F>& datagram, uint64_t& hash) {
+  const FlowKey<F> key{datagram.src, datagram.dst, {}, {}, datagram.protocol, {}};
+  hash = context_.tables.hasher(key) ^ net::multiply_fold(datagram.id, 0x9fb21c651e98df25);
+  if (context_.tables.workers == 1 || fragment.handed_over) return false;
+  const uint16_t knows = net::owner_of(hash, context_.tables.workers);
+  if (knows == context_.worker) return false;
+  hand_over(fragment, knows, HandoffKind::Fragment);
+  return true;
+}
+
 // Gives a fragment the ports of its datagram (FRAG-1). False if the packet was dropped, held or handed over: all
 // fragments of a datagram are one worker's (FRAG-4).
 template <class F>
 bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
-  const DatagramKey<F> datagram{packet.key.src, packet.key.dst, packet.datagram, packet.tunnel_source,
-                                F::is_v4 ? packet.protocol : uint8_t{0}};
-  const FlowKey<F> key{datagram.src, datagram.dst, {}, {}, datagram.protocol, {}};
-  const uint64_t hash = context_.tables.hasher(key) ^ net::multiply_fold(datagram.id, 0x9fb21c651e98df25);
-  if (context_.tables.workers > 1 && !packet.handed_over) {
-    const uint16_t knows = net::owner_of(hash, context_.tables.workers);
-    if (knows != context_.worker) {
-      hand_over(packet, knows, HandoffKind::Fragment);
-      return false;
-    }
-  }
+  const DatagramKey<F> datagram = datagram_of(packet);
+  uint64_t hash = 0;
+  if (is_elsewhere(packet, datagram, hash)) return false;
   FragmentTable<F>& table = fragments<F>();
   switch (table.settle(packet, datagram, hash, context_.now)) {
     case FragmentVerdict::Forward:
@@ -539,7 +616,13 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     if (note.kind == HandoffKind::Fragment) {
       FlowPacket<F> fragment = packet;
       burst<F>().pop();
-      return enter(fragment);
+      if (!ends_here(fragment)) enter(fragment);
+      return;
+    }
+    if (note.kind == HandoffKind::TunnelError) {
+      FlowPacket<F> error = packet;
+      burst<F>().pop();
+      return tunnel_errors_->on_error(error);
     }
   }
   // Without a flow, one that was sent here by a stub is not ours.
@@ -612,9 +695,12 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool transit_only = tables.endpoints->empty();
+  const bool clamps_mss = context_.snapshot->clamps_mss;
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
-    if (may_be_transit && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i])) [[likely]]
+    const bool to_clamp = clamps_mss && is_syn(packet);
+    if (may_be_transit && !to_clamp && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i]))
+        [[likely]]
       continue;
     ensure_hash(packet);
     if (!openings<F>().empty() && continues_connection(packet)) [[unlikely]] {

@@ -10,7 +10,9 @@
 #include "dataplane/fragment.h"
 #include "dataplane/icmp.h"
 #include "dataplane/output.h"
+#include "dataplane/reassembly.h"
 #include "dataplane/resolver.h"
+#include "dataplane/tunnel_errors.h"
 #include "nat/snat.h"
 
 namespace sluice::dataplane {
@@ -44,11 +46,20 @@ inline void decrement_ttl(uint8_t* l3) {
   }
 }
 
+// The first packet of a TCP connection, or the answer to it.
+[[nodiscard]] inline bool is_syn(const net::Packet& packet) {
+  return packet.protocol == net::protocol::tcp && packet.fragment != net::FragmentKind::Later &&
+         (packet.l4_header()[13] & net::tcp_flag::syn) != 0;
+}
+
 class Pipeline {
  public:
-  // `resolver`: nullptr but for worker 0.
-  Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, Connections& connections);
+  // `resolver`, `tunnel_errors`: nullptr but for worker 0.
+  Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, TunnelErrors* tunnel_errors,
+           Connections& connections);
 
+  // Must be called before any packet comes.
+  void set_reassembly(Reassembly* reassembly) { reassembly_ = reassembly; }
   // Frames as they came from a port, at most net::burst_size. Takes ownership.
   void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
   // Packets another worker handed over, at most net::burst_size. Takes ownership.
@@ -136,15 +147,27 @@ class Pipeline {
   void ensure_hash(net::FlowPacket<F>& packet) const {
     if (packet.hash == 0) packet.hash = context_.tables.hasher(packet.key);
   }
-  [[nodiscard]] bool is_tunnel_endpoint(net::Ipv4Addr addr) const;
-  [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<net::V4>& packet) const;
+  template <class F>
+  [[nodiscard]] bool is_tunnel_endpoint(const typename F::Addr& addr) const;
+  template <class F>
+  [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] bool ends_here(net::FlowPacket<F>& packet);
   [[nodiscard]] bool leave_plain_tunnel(net::FlowPacket<net::V4>& outer, bool checksum_known_good);
-  [[nodiscard]] bool leave_tunnel(net::FlowPacket<net::V4>& packet);
+  template <class F>
+  [[nodiscard]] bool leave_tunnel(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool may_gather(const net::FlowPacket<F>& fragment) const;
+  template <class F>
+  void gather(net::FlowPacket<F>& fragment);
+  template <class F>
+  [[nodiscard]] bool is_elsewhere(net::FlowPacket<F>& fragment, const DatagramKey<F>& datagram, uint64_t& hash);
   template <class F>
   void enter_inner(const net::Packet& outer);
   void classify(rte_mbuf* mbuf, uint16_t port);
   void enter_v4(net::FlowPacket<net::V4>& packet, bool checksum_known_good);
   void enter_v6(net::FlowPacket<net::V6>& packet);
+  void refuse_fragment(const net::FlowPacket<net::V6>& packet, net::DropReason reason);
   template <class F>
   void enter(net::FlowPacket<F>& packet);
   template <class F>
@@ -180,6 +203,8 @@ class Pipeline {
   // Checks TTL and size, translates if `flow` is given, sends.
   template <class F>
   void forward(net::FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow);
+  template <class F>
+  void clamp_segments(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   void refuse(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
@@ -236,6 +261,8 @@ class Pipeline {
   Output& output_;
   IcmpResponder& icmp_;
   Resolver* resolver_;
+  TunnelErrors* tunnel_errors_;
+  Reassembly* reassembly_ = nullptr;
   Connections& connections_;
   nat::PortAllocator ports_;
   ClashMemory clashes_;

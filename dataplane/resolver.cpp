@@ -94,8 +94,12 @@ uint32_t Resolver::find(uint16_t interface, const net::IpAddr& address) const {
 
 void Resolver::activate(uint32_t index) {
   Pending& pending = pending_[index];
-  if (pending.active) return;
   const Neighbor& neighbor = (*context_.tables.neighbors)[index];
+  if (pending.active) {
+    if (pending.epoch == neighbor.load().epoch) return;
+    deactivate(index);
+  }
+  pending.epoch = neighbor.load().epoch;
   pending.count = 0;
   pending.asked = 0;
   pending.active = true;
@@ -159,7 +163,7 @@ void Resolver::hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef
     return output_.send_to(mbuf, l3, interface, link.mac);
   }
   if (link.state == NeighborState::Failed) return refuse(mbuf, original);
-  const bool fresh = !pending_[index].active;
+  const bool fresh = !pending_[index].active || pending_[index].epoch != link.epoch;
   activate(index);
   Pending& pending = pending_[index];
   pending.last_used = context_.now;
@@ -202,7 +206,7 @@ void Resolver::look_at(uint32_t index) {
   Neighbor& neighbor = table[index];
   Pending& pending = pending_[index];
   if (!neighbor.live.load(std::memory_order_acquire) || !(neighbor.address == pending.address) ||
-      neighbor.interface != pending.interface) {
+      neighbor.interface != pending.interface || neighbor.load().epoch != pending.epoch) {
     return deactivate(index);
   }
   const NeighborLink link = neighbor.load();

@@ -54,6 +54,7 @@ class Resolver {
     uint8_t count = 0;
     uint8_t asked = 0;
     bool active = false;
+    uint8_t epoch = 0;  // of the entry when it was activated: a later one has another meaning
     nat::Millis due = 0;
     nat::Millis last_used = 0;
     uint32_t position = 0;  // in active_

@@ -12,6 +12,7 @@
 #include "dataplane/net/addr.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
+#include "encap/header_template_v6.h"
 #include "nat/endpoint_set.h"
 #include "nat/new_flow.h"
 #include "nat/service.h"
@@ -22,9 +23,29 @@ namespace sluice::dataplane {
 // One tunnel; NextHop::tunnel is its index.
 struct Tunnel {
   bool present = false;  // false: a hole in the index space
+  bool over_v6 = false;  // the underlay; one of the headers counts
   encap::TunnelSpec spec;
   encap::HeaderTemplate header;
-  net::Ipv4Addr masquerade_v4;  // source of masqueraded flows that leave through it (MASQ-5)
+  encap::HeaderTemplateV6 header_v6;
+  // Source of masqueraded flows that leave through it (MASQ-5), and of what the router sends into it (MASQ-10);
+  // unspecified: the interface's.
+  net::Ipv4Addr masquerade_v4;
+  net::Ipv6Addr masquerade_v6;
+
+  template <class F>
+  [[nodiscard]] const typename F::Addr& masquerade() const {
+    if constexpr (F::is_v4) {
+      return masquerade_v4;
+    } else {
+      return masquerade_v6;
+    }
+  }
+};
+
+// The far end of a tunnel, to find the tunnel that an ICMP error is about.
+struct TunnelEnd {
+  net::IpAddr remote;
+  uint16_t tunnel = 0;  // index into Snapshot::tunnels
 };
 
 // A queue a worker polls.
@@ -73,9 +94,14 @@ struct Snapshot {
   std::vector<PortView> ports;  // by DPDK port id
   std::vector<WorkerPorts> workers;
   std::vector<Tunnel> tunnels;
+  std::vector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
+  bool clamps_mss = false;             // MTU-4, anywhere
+  bool clamps_mss_tunnels = false;     // of connections that go or come through a tunnel
   bool terminates_tunnels = false;
+  bool reassembles_outer = true;  // FRAG-6
   encap::Terminator terminator;
   std::vector<net::Ipv4Addr> tunnel_endpoints;  // own outer addresses
+  std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   FamilyTables<net::V4> v4;
   FamilyTables<net::V6> v6;
   nat::ProxySettings proxy;
@@ -95,6 +121,15 @@ struct Snapshot {
       return v4;
     } else {
       return v6;
+    }
+  }
+  // Own outer addresses.
+  template <class F>
+  [[nodiscard]] const std::vector<typename F::Addr>& own_ends() const {
+    if constexpr (F::is_v4) {
+      return tunnel_endpoints;
+    } else {
+      return tunnel_endpoints_v6;
     }
   }
   template <class F>

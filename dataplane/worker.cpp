@@ -35,6 +35,10 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
     return net::Error{"a connection table for " + std::to_string(options.connections) +
                       " connections could not be allocated; lower conntrack.max or free memory"};
   }
+  auto reassembly = Reassembly::create();
+  if (!reassembly) return reassembly.error();
+  worker->reassembly_ = std::move(*reassembly);
+  worker->pipeline_.set_reassembly(worker->reassembly_.get());
   worker->connections_.affinity_v4 = nat::AffinityTable<net::V4>::create(tables.hasher);
   worker->connections_.affinity_v6 = nat::AffinityTable<net::V6>::create(tables.hasher);
   if (!worker->connections_.affinity_v4 || !worker->connections_.affinity_v6) {
@@ -58,7 +62,8 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
       output_(context_),
       icmp_(context_, output_),
       resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
-      pipeline_(context_, output_, icmp_, resolver_.get(), connections_) {
+      tunnel_errors_(index == 0 ? std::make_unique<TunnelErrors>(context_) : nullptr),
+      pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_) {
   output_.set_resolver(resolver_.get());
   cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
   start_tsc_ = rte_rdtsc();
@@ -99,6 +104,7 @@ bool Worker::run_once() {
   bool busy = poll_ports();
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
   if (resolver_) resolver_->tick();
+  if (tunnel_errors_) tunnel_errors_->tick();
   pipeline_.expire(expiry_budget);
   work_on_command(busy ? command_budget : idle_command_budget);
   output_.flush();

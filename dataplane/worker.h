@@ -72,7 +72,9 @@ class Worker {
   Connections connections_;
   Output output_;
   IcmpResponder icmp_;
-  std::unique_ptr<Resolver> resolver_;  // worker 0
+  std::unique_ptr<Resolver> resolver_;           // worker 0
+  std::unique_ptr<TunnelErrors> tunnel_errors_;  // worker 0
+  std::unique_ptr<Reassembly> reassembly_;
   Pipeline pipeline_;
   std::array<StubMessage, 16> messages_;  // those being read
   FlowEventRing flow_events_;

@@ -11,9 +11,9 @@ namespace sluice::encap {
 namespace {
 
 using net::DropReason;
-using OuterPacket = net::FlowPacket<net::V4>;
 
-std::optional<Kind> recognise(const OuterPacket& outer, const Terminator& terminator) {
+template <class Outer>
+std::optional<Kind> recognise(const net::FlowPacket<Outer>& outer, const Terminator& terminator) {
   switch (outer.protocol) {
     case net::protocol::udp:
       if (!terminator.accept_vxlan || !outer.has_ports) return std::nullopt;
@@ -29,7 +29,8 @@ std::optional<Kind> recognise(const OuterPacket& outer, const Terminator& termin
 }
 
 // The encapsulation's own checks, then those that hold for all.
-DropReason open(const OuterPacket& outer, const Terminator& terminator, Kind kind, InnerPacket& inner) {
+template <class Outer>
+DropReason open(const net::FlowPacket<Outer>& outer, const Terminator& terminator, Kind kind, InnerPacket& inner) {
   switch (kind) {
     case Kind::Vxlan:
       if (const DropReason reason = open_vxlan(outer, terminator, inner); reason != DropReason::None) return reason;
@@ -46,8 +47,8 @@ DropReason open(const OuterPacket& outer, const Terminator& terminator, Kind kin
   }
   const uint8_t* const l3 = outer.data() + inner.begin;
   if (net::ip_version(l3) != static_cast<uint8_t>(inner.family)) return DropReason::TunnelMalformed;
-  if (kind == Kind::Ipip && v4 &&
-      ipip_loops(net::IpHeader<net::V4>::source(l3), net::IpHeader<net::V4>::destination(l3), outer.key.src,
+  if (kind == Kind::Ipip && inner.family == Outer::family &&
+      ipip_loops(net::IpHeader<Outer>::source(l3), net::IpHeader<Outer>::destination(l3), outer.key.src,
                  outer.key.dst)) {
     return DropReason::TunnelLoop;
   }
@@ -73,7 +74,8 @@ uint8_t traffic_class(const uint8_t* l3, net::Family family) {
 
 }  // namespace
 
-DecapResult decapsulate(OuterPacket& outer, const Terminator& terminator) {
+template <class Outer>
+DecapResult decapsulate(net::FlowPacket<Outer>& outer, const Terminator& terminator) {
   const auto dropped = [](DropReason reason) { return DecapResult{.what = Decap::Dropped, .reason = reason}; };
   const std::optional<Kind> kind = recognise(outer, terminator);
   if (!kind) return {};
@@ -91,7 +93,7 @@ DecapResult decapsulate(OuterPacket& outer, const Terminator& terminator) {
   rte_mbuf* const mbuf = outer.mbuf;
   uint8_t* const l3 = outer.data() + inner.begin;
   const uint8_t before = traffic_class(l3, inner.family);
-  const EcnOutcome ecn = decapsulate_ecn(before, net::IpHeader<net::V4>::traffic_class(outer.l3_header()));
+  const EcnOutcome ecn = decapsulate_ecn(before, net::IpHeader<Outer>::traffic_class(outer.l3_header()));
   DecapResult result{.what = Decap::Stripped, .inner = inner.family, .odd_ecn = ecn.odd};
   if (ecn.drop) {
     result.what = Decap::Dropped;
@@ -110,5 +112,8 @@ DecapResult decapsulate(OuterPacket& outer, const Terminator& terminator) {
   ++outer.decapsulations;
   return result;
 }
+
+template DecapResult decapsulate<net::V4>(net::FlowPacket<net::V4>&, const Terminator&);
+template DecapResult decapsulate<net::V6>(net::FlowPacket<net::V6>&, const Terminator&);
 
 }  // namespace sluice::encap

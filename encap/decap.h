@@ -1,4 +1,4 @@
-// Takes tunnels off. The caller has parsed the outer IPv4 header and found that the destination is one of our
+// Takes tunnels off. The caller has parsed the outer IP header and found that the destination is one of our
 // tunnel endpoint addresses; here it is decided whether the packet is a tunnel packet at all, whether it may be
 // one, and where the inner packet begins.
 //
@@ -30,7 +30,9 @@ struct Terminator {
   bool strict_flags = false;  // VXL-1: reserved bits must be zero
   uint16_t udp_port = 4789;   // host byte order
   uint32_t vni = 0;           // 24 bits
-  net::MacAddr vtep_mac{};    // own
+  net::MacAddr vtep_mac{};    // own, over IPv4
+  net::MacAddr vtep_mac_v6{};
+  bool zero_checksum_v6 = false;  // VXL-9: accept VXLAN over IPv6 without UDP checksum
   KnownSources sources{};
 };
 
@@ -47,15 +49,16 @@ struct DecapResult {
   bool odd_ecn = false;                            // ECN-2: count it; never set for NotTunnel
 };
 
-// `outer` is as parse_ip<V4> left it. After Stripped its mbuf begins at the inner IP header, l3 is 0, tunnel_source
+// `outer` is as parse_ip left it. After Stripped its mbuf begins at the inner IP header, l3 is 0, tunnel_source
 // and decapsulations are set, flags about received checksums are cleared (they spoke of the outer packet), and the
 // other fields still describe the outer header until parse_ip has run again.
 //
 // A later fragment of a UDP datagram shows no port and is NotTunnel; reassemble before, or let it wait for its first
 // fragment, which is dropped here (VXL-8).
-[[nodiscard]] DecapResult decapsulate(net::FlowPacket<net::V4>& outer, const Terminator& terminator);
+template <class Outer>
+[[nodiscard]] DecapResult decapsulate(net::FlowPacket<Outer>& outer, const Terminator& terminator);
 
-// The short cut for tunnel packets in which there is nothing to decide.
+// The short cut for tunnel packets over IPv4 in which there is nothing to decide.
 struct PlainInner {
   uint16_t offset = 0;  // of the inner IP header, from the outer one's begin; 0: not plain, ask decapsulate()
   uint16_t source = net::no_tunnel_source;  // index of the node that sent it

@@ -19,8 +19,8 @@ HeaderTemplate HeaderTemplate::build(const TunnelSpec& spec) {
   constexpr uint8_t dont_fragment = net::ipv4_dont_fragment >> 8;
   const uint8_t df = spec.outer_df == OuterDf::Set ? dont_fragment : 0;
   ip[0] = 0x45;
-  net::store(ip + 12, spec.local);
-  net::store(ip + 16, spec.remote);
+  net::store(ip + 12, spec.local.v4());
+  net::store(ip + 16, spec.remote.v4());
   switch (spec.kind) {
     case Kind::Vxlan:
       ip[6] = df;

@@ -1,4 +1,5 @@
-// A finished outer header: built once per remote node, put before each packet by one or two vector copies.
+// A finished outer header of an IPv4 underlay (header_template_v6.h: of IPv6): built once per remote node, put before
+// each packet by one or two vector copies.
 //
 //   VXLAN  outer IPv4 20 | UDP 8 | VXLAN 8 | inner Ethernet 14   50 bytes, copied as 64
 //   IPIP   outer IPv4 20                                         20 bytes, copied as 32

@@ -1,5 +1,5 @@
-// IP in IPv4 without anything between the two headers: protocol 4 carries IPv4 (RFC 2003), 41 carries IPv6
-// (RFC 4213). The outer header is 20 bytes, options are not copied (IPIP-1).
+// IP in IP without anything between the two headers: protocol 4 carries IPv4 (RFC 2003), 41 carries IPv6 (RFC 4213),
+// over IPv4 and over IPv6 (RFC 2473). The outer header is 20 or 40 bytes, options are not copied (IPIP-1).
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,9 @@ inline constexpr uint8_t ipip_protocol = F::is_v4 ? net::protocol::ipip : net::p
 
 // RFC 2003 section 3.2: a packet with the tunnel's own addresses is on its way round a loop (IPIP-2). Sender: ask it
 // when a flow or route chooses the tunnel, not per packet; the receiver asks it of each packet.
-[[nodiscard]] constexpr bool ipip_loops(net::Ipv4Addr inner_source, net::Ipv4Addr inner_destination,
-                                        net::Ipv4Addr outer_source, net::Ipv4Addr outer_destination) {
+template <class Address>
+[[nodiscard]] constexpr bool ipip_loops(const Address& inner_source, const Address& inner_destination,
+                                        const Address& outer_source, const Address& outer_destination) {
   return inner_source == outer_source && inner_destination == outer_destination;
 }
 

@@ -1,26 +1,39 @@
 #include "encap/known_sources.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace sluice::encap {
 
+template <class Address>
+KnownSources::Table<Address>::Table(size_t nodes)
+    : slots_(std::bit_ceil(2 * nodes + 2)),
+      mask_(slots_.size() - 1),
+      shift_(static_cast<uint32_t>(64 - std::countr_zero(slots_.size()))) {}
+
+template <class Address>
+void KnownSources::Table<Address>::add(const Address& address, uint16_t index) {
+  size_t i = home(address);
+  while (slots_[i].address != Address{} && slots_[i].address != address) i = (i + 1) & mask_;
+  if (slots_[i].address == Address{}) slots_[i] = {address, index};
+}
+
 KnownSources::KnownSources(const std::vector<Node>& nodes, const std::vector<net::Prefix>& external,
                            uint16_t external_index)
-    : external_index_(external_index) {
-  const size_t size = std::bit_ceil(2 * nodes.size() + 2);
-  slots_.resize(size);
-  mask_ = size - 1;
-  shift_ = static_cast<uint32_t>(64 - std::countr_zero(size));
+    : v4_(nodes.size()), v6_(nodes.size()), external_index_(external_index) {
   for (const Node& node : nodes) {
-    size_t i = home(node.address);
-    while (!slots_[i].address.is_unspecified() && slots_[i].address != node.address) i = (i + 1) & mask_;
-    if (slots_[i].address.is_unspecified()) slots_[i] = node;
+    if (node.address.is_v4()) {
+      v4_.add(node.address.v4(), node.index);
+    } else {
+      v6_.add(node.address.v6(), node.index);
+    }
   }
-  for (const net::Prefix& prefix : external) {
-    if (prefix.family() != net::Family::V4) continue;
-    const uint32_t mask = prefix.length == 0 ? 0 : ~uint32_t{0} << (32 - prefix.length);
-    external_.push_back({prefix.addr.v4().host() & mask, mask});
+  for (const net::Prefix& network : external) {
+    if (network.addr.is_v6()) {
+      external_v6_.push_back(network);
+      continue;
+    }
+    const uint32_t mask = network.length == 0 ? 0 : ~uint32_t{0} << (32 - network.length);
+    external_.push_back({network.addr.v4().host() & mask, mask});
   }
 }
 
@@ -28,6 +41,12 @@ uint16_t KnownSources::find_external(net::Ipv4Addr source) const {
   const bool known = std::any_of(external_.begin(), external_.end(), [source](const Network& network) {
     return (source.host() & network.mask) == network.bits;
   });
+  return known ? external_index_ : net::no_tunnel_source;
+}
+
+uint16_t KnownSources::find_external(const net::Ipv6Addr& source) const {
+  const bool known = std::any_of(external_v6_.begin(), external_v6_.end(),
+                                 [&](const net::Prefix& network) { return network.contains(source); });
   return known ? external_index_ : net::no_tunnel_source;
 }
 

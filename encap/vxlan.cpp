@@ -5,7 +5,7 @@
 
 #include <openssl/evp.h>
 
-#include "dataplane/net/checksum.h"
+#include "dataplane/net/mbuf_sum.h"
 #include "encap/decap.h"
 
 namespace sluice::encap {
@@ -13,24 +13,13 @@ namespace {
 
 constexpr uint16_t ether_type_qinq = 0x88a8;  // IEEE 802.1ad
 
-// Whether the UDP checksum over `udp_length` bytes and the pseudo header is right (RFC 768). The datagram may reach
-// over several segments; one that begins at an odd offset adds with its bytes swapped (RFC 1071 section 2 B).
-bool udp_checksum_good(const net::FlowPacket<net::V4>& packet, uint16_t udp_length) {
-  uint64_t sum = uint64_t{packet.key.src.wire()} + packet.key.dst.wire() +
-                 net::be16::from_host(net::protocol::udp).wire() + net::be16::from_host(udp_length).wire();
-  uint32_t left = udp_length;
-  uint32_t skip = packet.l4;
-  for (const rte_mbuf* segment = packet.mbuf; segment != nullptr && left > 0; segment = segment->next) {
-    const uint32_t present = segment->data_len - skip;
-    const uint32_t length = present < left ? present : left;
-    const uint16_t part =
-        net::checksum_fold(net::checksum_sum(rte_pktmbuf_mtod_offset(segment, const uint8_t*, skip), length));
-    const bool odd = ((udp_length - left) & 1) != 0;
-    sum += odd ? __builtin_bswap16(part) : part;
-    left -= length;
-    skip = 0;
-  }
-  return left == 0 && net::checksum_fold(sum) == 0xffff;
+// Whether the UDP checksum over `udp_length` bytes and the pseudo header is right (RFC 768).
+template <class Outer>
+bool udp_checksum_good(const net::FlowPacket<Outer>& packet, uint16_t udp_length) {
+  static_assert(offsetof(net::FlowKey<Outer>, dst) == sizeof(packet.key.src));
+  const uint64_t pseudo = net::checksum_sum(&packet.key, 2 * sizeof(packet.key.src)) +
+                          net::be16::from_host(net::protocol::udp).wire() + net::be16::from_host(udp_length).wire();
+  return net::checksum_fold(pseudo + net::mbuf_sum(packet.mbuf, packet.l4, udp_length)) == 0xffff;
 }
 
 bool flags_good(const uint8_t* header, bool strict) {
@@ -59,7 +48,8 @@ void write_vxlan(const TunnelSpec& spec, uint8_t* out) {
   net::store_be16(ethernet + 12, net::ether_type_ipv4);
 }
 
-net::DropReason open_vxlan(const net::FlowPacket<net::V4>& outer, const Terminator& terminator, InnerPacket& inner) {
+template <class Outer>
+net::DropReason open_vxlan(const net::FlowPacket<Outer>& outer, const Terminator& terminator, InnerPacket& inner) {
   using net::DropReason;
   const uint8_t* const udp = outer.l4_header();
   const uint32_t ip_payload = uint32_t{outer.l3} + outer.l3_length - outer.l4;
@@ -71,11 +61,15 @@ net::DropReason open_vxlan(const net::FlowPacket<net::V4>& outer, const Terminat
   const uint8_t* const header = udp + net::udp_header_length;
   if (!flags_good(header, terminator.strict_flags)) return DropReason::VxlanBadFlags;
   if (net::load_be32(header + 4) >> 8 != terminator.vni) return DropReason::VxlanUnknownVni;
-  // RFC 7348 section 5: 0 is accepted; any other value is verified before anything inside is believed (CSUM-4).
-  if (net::load<uint16_t>(udp + 6) != 0 && !udp_checksum_good(outer, udp_length)) return DropReason::VxlanBadChecksum;
+  // RFC 7348 section 5: 0 is accepted, over IPv6 by agreement only (RFC 8200 section 8.1); any other value is verified
+  // before anything inside is believed (CSUM-4).
+  const bool none = net::load<uint16_t>(udp + 6) == 0;
+  const bool good = none ? Outer::is_v4 || terminator.zero_checksum_v6 : udp_checksum_good(outer, udp_length);
+  if (!good) return DropReason::VxlanBadChecksum;
 
   const uint8_t* const ethernet = header + net::vxlan_header_length;
-  if (net::load<net::MacAddr>(ethernet) != terminator.vtep_mac) return DropReason::VxlanNotOurMac;
+  const net::MacAddr& own = Outer::is_v4 ? terminator.vtep_mac : terminator.vtep_mac_v6;
+  if (net::load<net::MacAddr>(ethernet) != own) return DropReason::VxlanNotOurMac;
   switch (net::load_be16(ethernet + 12)) {
     case net::ether_type_ipv4:
       inner.family = net::Family::V4;
@@ -93,5 +87,8 @@ net::DropReason open_vxlan(const net::FlowPacket<net::V4>& outer, const Terminat
   inner.end = uint32_t{outer.l4} + udp_length;
   return DropReason::None;
 }
+
+template net::DropReason open_vxlan<net::V4>(const net::FlowPacket<net::V4>&, const Terminator&, InnerPacket&);
+template net::DropReason open_vxlan<net::V6>(const net::FlowPacket<net::V6>&, const Terminator&, InnerPacket&);
 
 }  // namespace sluice::encap

@@ -1,13 +1,14 @@
-// VXLAN over IPv4 (RFC 7348), used between layer-3 hosts the way Calico does (VXL-3):
+// VXLAN (RFC 7348), used between layer-3 hosts the way Calico does (VXL-3):
 //
-//   outer IPv4 20 | UDP 8 | VXLAN 8 | inner Ethernet 14 | inner IP
+//   outer IPv4 20 or IPv6 40 | UDP 8 | VXLAN 8 | inner Ethernet 14 | inner IP
 //
 // The inner Ethernet header carries no information of its own: its addresses are the two VTEP MACs, which follow
 // from the node names (VXL-4), so nothing is learned, flooded or asked by ARP. On the way in a frame for another
 // MAC, with a VLAN tag or with anything but IP inside is dropped.
 //
-// The UDP source port spreads flows over the underlay's equal-cost paths and the receiver's queues; the UDP
-// checksum is sent as 0 and verified when a peer sends one (CSUM-4, RFC 7348 section 5).
+// The UDP source port spreads flows over the underlay's equal-cost paths and the receiver's queues. Over IPv4 the UDP
+// checksum is sent as 0 (CSUM-4), over IPv6 it is sent unless both ends agreed otherwise (VXL-9, RFC 6935). One that a
+// peer sends is verified (RFC 7348 section 5).
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct Terminator;
 
 inline constexpr uint8_t vxlan_flag_vni = 0x08;  // the I flag of RFC 7348 section 5
 inline constexpr uint8_t vxlan_outer_ttl = 64;   // TTL-3
-// What stands between the outer IPv4 header and the inner IP header.
+// What stands between the outer and the inner IP header.
 inline constexpr uint16_t vxlan_length =
     net::udp_header_length + net::vxlan_header_length + net::ethernet_header_length;
 
@@ -38,7 +39,7 @@ inline constexpr uint16_t vxlan_length =
   return static_cast<uint16_t>(first + (spread * (uint64_t{range} + 1) >> 32));
 }
 
-// Writes the vxlan_length bytes behind the outer IPv4 header; what depends on the packet is zero.
+// Writes the vxlan_length bytes behind the outer IP header; what depends on the packet is zero.
 void write_vxlan(const TunnelSpec& spec, uint8_t* out);
 
 // Fills in what depends on the packet. `inner` is the inner IP header with the bytes of write_vxlan before it.
@@ -50,7 +51,8 @@ inline void patch_vxlan(uint8_t* inner, uint16_t l3_length, uint16_t source_port
 }
 
 // Checks a whole UDP datagram to the terminator's port and finds the inner packet. None, or why it is dropped.
-[[nodiscard]] net::DropReason open_vxlan(const net::FlowPacket<net::V4>& outer, const Terminator& terminator,
+template <class Outer>
+[[nodiscard]] net::DropReason open_vxlan(const net::FlowPacket<Outer>& outer, const Terminator& terminator,
                                          InnerPacket& inner);
 
 }  // namespace sluice::encap

@@ -56,6 +56,7 @@ DropReason finish(FlowPacket<F>& packet) {
   if (packet.fragment == FragmentKind::Later) return DropReason::None;
   const uint16_t wanted = minimum_l4_length<F>(packet.protocol);
   const uint16_t present = static_cast<uint16_t>(packet.l3 + packet.l3_length - packet.l4);
+  if (!F::is_v4 && present < wanted && packet.fragment == FragmentKind::First) return DropReason::FragmentHeaderMissing;
   if (present < wanted || packet.contiguous(packet.l4) < wanted) return DropReason::L4Truncated;
   if (wanted == 0) return DropReason::None;
   if (packet.protocol == protocol::tcp) {
@@ -225,8 +226,16 @@ DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
 
   Extensions extensions{};
   const uint16_t visible = available < total ? available : static_cast<uint16_t>(total);
-  if (const DropReason reason = walk_extensions(l3, visible, extensions); reason != DropReason::None) return reason;
+  const DropReason reason = walk_extensions(l3, visible, extensions);
   packet.fragment = extensions.fragment;
+  packet.l3_length = static_cast<uint16_t>(total);
+  packet.protocol = extensions.protocol;
+  if (reason != DropReason::None) {
+    // RFC 8200 section 4.5: the first fragment holds all headers.
+    const bool missing =
+        reason == DropReason::IpTruncated && packet.fragment == FragmentKind::First && available >= total;
+    return missing ? DropReason::FragmentHeaderMissing : reason;
+  }
   packet.more_fragments = extensions.more_fragments;
   packet.fragment_offset = extensions.fragment_offset;
   packet.datagram = extensions.datagram;
@@ -234,8 +243,6 @@ DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
   if (packet.fragment == FragmentKind::Later && extensions.fragment_offset + (total - ipv6_header_length - 8) > 65535) {
     return DropReason::FragmentMalformed;
   }
-  packet.l3_length = static_cast<uint16_t>(total);
-  packet.protocol = extensions.protocol;
   packet.l4 = static_cast<uint16_t>(packet.l3 + extensions.offset);
   cut_padding(packet, total);
   return finish(packet);

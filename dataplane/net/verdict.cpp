@@ -31,6 +31,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, drop_reason_count>
     {DropReason::L4Truncated, "l4_truncated"},
     {DropReason::FragmentWithoutFirst, "fragment_without_first"},
     {DropReason::FragmentMalformed, "fragment_malformed"},
+    {DropReason::FragmentHeaderMissing, "fragment_header_missing"},
     {DropReason::FragmentDuplicate, "fragment_duplicate"},
     {DropReason::FragmentOverlap, "fragment_overlap"},
     {DropReason::FragmentTooMany, "fragment_too_many"},

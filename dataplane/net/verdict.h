@@ -37,6 +37,7 @@ enum class DropReason : uint8_t {
   L4Truncated,
   FragmentWithoutFirst,
   FragmentMalformed,
+  FragmentHeaderMissing,
   FragmentDuplicate,
   FragmentOverlap,
   FragmentTooMany,

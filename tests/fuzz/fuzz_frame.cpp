@@ -11,6 +11,7 @@
 #include "dataplane/net/parse.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
+#include "encap/header_template_v6.h"
 #include "tests/unit/encap_plain_check.h"
 #include "tests/unit/fake_mbuf.h"
 #include "tests/unit/net_plain_check.h"
@@ -26,17 +27,21 @@ using test::FakeMbuf;
 constexpr net::MacAddr mac{{0x66, 0xf9, 0x37, 0xc3, 0x7e, 0x94}};
 constexpr auto local = net::Ipv4Addr::from_host(0xc0a86466);
 constexpr auto remote = net::Ipv4Addr::from_host(0xc0a86465);
+constexpr net::Ipv6Addr local_v6{{0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}};
+constexpr net::Ipv6Addr remote_v6{{0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
 
 void check(bool invariant) {
   if (!invariant) __builtin_trap();
 }
 
 const encap::Terminator& terminator() {
-  static const encap::Terminator all{.accept_vxlan = true,
-                                     .accept_ipip = true,
-                                     .vni = 4096,
-                                     .vtep_mac = mac,
-                                     .sources = encap::KnownSources({}, {net::Prefix{net::Ipv4Addr{}, 0}}, 1)};
+  static const encap::Terminator all{
+      .accept_vxlan = true,
+      .accept_ipip = true,
+      .vni = 4096,
+      .vtep_mac = mac,
+      .vtep_mac_v6 = mac,
+      .sources = encap::KnownSources({}, {net::Prefix{net::Ipv4Addr{}, 0}, net::Prefix{net::Ipv6Addr{}, 0}}, 1)};
   return all;
 }
 
@@ -73,6 +78,18 @@ void read_quoted(const net::FlowPacket<F>& packet) {
   if (net::parse_quoted<F>(bytes.data(), length, key, l4)) check(l4 >= 20 && l4 + 8 <= length);
 }
 
+// What apply() made of the packet `inner` comes out of the tunnel as it was.
+template <class F, class Outer>
+void comes_out(FakeMbuf& mbuf, const std::vector<uint8_t>& inner) {
+  net::FlowPacket<Outer> again;
+  again.mbuf = mbuf.get();
+  check(net::parse_ip(again, false) == DropReason::None);
+  const encap::DecapResult result = encap::decapsulate(again, terminator());
+  if (result.reason == DropReason::TunnelLoop) return;
+  check(result.what == encap::Decap::Stripped && result.inner == F::family && !result.odd_ecn);
+  check(mbuf.bytes() == inner);
+}
+
 // An accepted packet goes into a tunnel and comes out of it as it was.
 template <class F>
 void go_round(const net::FlowPacket<F>& packet, encap::Kind kind) {
@@ -80,17 +97,18 @@ void go_round(const net::FlowPacket<F>& packet, encap::Kind kind) {
       encap::HeaderTemplate::build(
           {.kind = encap::Kind::Vxlan, .local = remote, .remote = local, .vni = 4096, .inner_destination = mac}),
       encap::HeaderTemplate::build({.kind = encap::Kind::Ipip, .local = remote, .remote = local})};
+  static const encap::HeaderTemplateV6 outer_v6[] = {
+      encap::HeaderTemplateV6::build(
+          {.kind = encap::Kind::Vxlan, .local = remote_v6, .remote = local_v6, .vni = 4096, .inner_destination = mac}),
+      encap::HeaderTemplateV6::build({.kind = encap::Kind::Ipip, .local = remote_v6, .remote = local_v6})};
   const std::vector<uint8_t> inner(packet.l3_header(), packet.data() + packet.mbuf->data_len);
-  if (inner.size() != packet.l3_length || inner.size() + encap::overhead(kind) > 65535) return;
+  if (inner.size() != packet.l3_length || inner.size() + encap::overhead(kind, net::Family::V6) > 65535) return;
   FakeMbuf mbuf(inner);
   check(outer[static_cast<size_t>(kind)].apply<F>(mbuf.get(), 0, packet.l3_length, net::FlowHasher{}(packet.key), 1));
-  net::FlowPacket<V4> again;
-  again.mbuf = mbuf.get();
-  check(net::parse_ip(again, false) == DropReason::None);
-  const encap::DecapResult result = encap::decapsulate(again, terminator());
-  if (result.reason == DropReason::TunnelLoop) return;
-  check(result.what == encap::Decap::Stripped && result.inner == F::family && !result.odd_ecn);
-  check(mbuf.bytes() == inner);
+  comes_out<F, V4>(mbuf, inner);
+  FakeMbuf other(inner);
+  check(outer_v6[static_cast<size_t>(kind)].apply<F>(other.get(), 0, packet.l3_length, net::FlowHasher{}(packet.key)));
+  comes_out<F, V6>(other, inner);
 }
 
 template <class F>
@@ -107,10 +125,14 @@ bool parse(net::FlowPacket<F>& packet, bool checksum_known_good) {
   return true;
 }
 
-void terminate(net::FlowPacket<V4>& packet, const FakeMbuf& mbuf, bool checksum_known_good) {
+template <class F>
+void go_on(const net::Packet& outer, const FakeMbuf& mbuf, bool checksum_known_good);
+
+template <class Outer>
+void terminate(net::FlowPacket<Outer>& packet, const FakeMbuf& mbuf, bool checksum_known_good) {
   const std::vector<uint8_t> before = mbuf.bytes();
   const uint8_t earlier = packet.decapsulations;
-  if (earlier == 0 && packet.mbuf->nb_segs == 1) {
+  if (Outer::is_v4 && earlier == 0 && packet.mbuf->nb_segs == 1) {
     check(test::wrong_about_plain_inner(before, packet.l3, checksum_known_good, terminator()) == nullptr);
   }
   const encap::DecapResult result = encap::decapsulate(packet, terminator());
@@ -124,14 +146,18 @@ void terminate(net::FlowPacket<V4>& packet, const FakeMbuf& mbuf, bool checksum_
   check(net::ip_version(packet.data()) == static_cast<uint8_t>(result.inner));
   if (result.inner == net::Family::V4) {
     check(packet.mbuf->data_len >= net::ipv4_header_length);
-    if (parse(packet, checksum_known_good)) terminate(packet, mbuf, checksum_known_good);
+    go_on<V4>(packet, mbuf, checksum_known_good);
   } else {
     check(packet.mbuf->data_len >= net::ipv6_header_length);
-    net::FlowPacket<V6> inner;
-    const net::Packet& fields = packet;
-    static_cast<net::Packet&>(inner) = fields;
-    parse(inner, checksum_known_good);
+    go_on<V6>(packet, mbuf, checksum_known_good);
   }
+}
+
+template <class F>
+void go_on(const net::Packet& outer, const FakeMbuf& mbuf, bool checksum_known_good) {
+  net::FlowPacket<F> inner;
+  static_cast<net::Packet&>(inner) = outer;
+  if (parse(inner, checksum_known_good)) terminate(inner, mbuf, checksum_known_good);
 }
 
 void run(const uint8_t* data, size_t size) {
@@ -155,7 +181,7 @@ void run(const uint8_t* data, size_t size) {
     net::FlowPacket<V6> packet;
     packet.mbuf = mbuf.get();
     packet.l3 = net::ethernet_header_length;
-    parse(packet, checksum_known_good);
+    if (parse(packet, checksum_known_good)) terminate(packet, mbuf, checksum_known_good);
   }
 }
 

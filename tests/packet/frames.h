@@ -79,7 +79,8 @@ struct VxlanOptions {
   uint8_t tos = 0;
   uint16_t source_port = 50000;
   net::MacAddr inner_destination;
-  uint16_t ether_type = 0;  // 0: by the version of the inner packet
+  uint16_t ether_type = 0;         // 0: by the version of the inner packet
+  std::optional<bool> checksum{};  // of UDP; otherwise over IPv6 only
 };
 [[nodiscard]] Bytes vxlan(const Endpoint& src, const Endpoint& dst, const Bytes& inner, const VxlanOptions& options);
 [[nodiscard]] Bytes ipip(const Endpoint& src, const Endpoint& dst, const Bytes& inner, uint8_t tos = 0);

@@ -258,7 +258,7 @@ Bytes vxlan(const Endpoint& src, const Endpoint& dst, const Bytes& inner, const 
   ip.src.port = options.source_port;
   ip.dst.port = 4789;
   ip.tos = options.tos;
-  ip.no_checksum = true;
+  ip.no_checksum = !options.checksum.value_or(src.address.is_v6());
   ip.payload = std::move(payload);
   return ip.bytes();
 }

@@ -194,6 +194,27 @@ TEST_P(Neighbor, NamedGatewayIsAskedAtOnce) {
   EXPECT_TRUE(like(rig().announcements(), "*nd solicit 2001:db8:2::fe 2001:db8:2::1>ff02::1:ff00:fe ttl 255*"));
 }
 
+// What was known of a neighbour goes with its last route: named again, it is asked again, at once.
+TEST_P(Neighbor, ARP5_ANeighbourThatComesBackIsAskedAtOnce) {
+  Gateway named;
+  named.neighbors.clear();
+  named.more = R"("routes":[{"destination":"10.9.0.0/16","via":"192.168.0.50"},
+    {"destination":"fd00:9::/32","via":"2001:db8:a::50"}])";
+  Gateway without;
+  without.neighbors.clear();
+  for (int i = 0; i < 3; ++i) {
+    rig().load(list({named.text()}));
+    EXPECT_TRUE(like(rig().announcements(), "*arp request 192.168.0.50? from 192.168.0.1*")) << i;
+    EXPECT_TRUE(like(rig().announcements(), "*nd solicit 2001:db8:a::50 *")) << i;
+    (void)answer();
+    EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.9.0.1:6")), "b/50 udp 192.0.2.10:5>10.9.0.1:6 ttl 63");
+    (void)rig().send("b", nd_advert("2001:db8:a::50", "2001:db8:a::1", mac(0x50)));
+    EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[fd00:9::1]:6")),
+              "b/50 udp [2001:db8:2::10]:5>[fd00:9::1]:6 ttl 63");
+    rig().load(list({without.text()}));
+  }
+}
+
 SLUICE_WITH_WORKERS(Neighbor);
 
 }  // namespace

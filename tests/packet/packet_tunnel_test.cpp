@@ -157,14 +157,6 @@ INSTANTIATE_TEST_SUITE_P(
                                                                [](const Bytes& inner) {
                                                                  return ipip("192.168.0.12", "192.168.0.1", inner, 3);
                                                                }},
-                                                       Refused{"FRAG6_FragmentOfTheOuterPacket", "tunnel_fragment 1",
-                                                               [](const Bytes& inner) {
-                                                                 Bytes outer =
-                                                                     ipip("192.168.0.12", "192.168.0.1", inner);
-                                                                 outer[6] = 0x20;
-                                                                 finish_ipv4(outer);
-                                                                 return outer;
-                                                               }},
                                                        Refused{"InnerChecksumBad", "ip_bad_checksum 1",
                                                                [](const Bytes& inner) {
                                                                  Bytes damaged = inner;

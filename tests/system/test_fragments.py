@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import POD_SERVER, listens
+from cluster import POD_SERVER, listens, vtep_mac
 from frames import ICMP, IP, UDP, Ether, Raw, Wire
 from netns import wait_until
 from objects import service_with_endpoints
@@ -147,3 +147,25 @@ def test_tap_needs_no_offload_settings_at_the_peers(tap_hosts: TwoHosts) -> None
         assert moved.stalled_seconds == 0 and moved.megabits > 10, moved
     finally:
         server.stop()
+
+
+@pytest.mark.changes_config
+def test_FRAG6_outer_fragments_of_a_linux_peer(tap_hosts: TwoHosts) -> None:
+    """A VXLAN device with an MTU that is too large for its link: the kernel cuts what it sends into the tunnel."""
+    pod, mac = "10.244.34.5", vtep_mac("router")
+    right = tap_hosts.right
+    right.ip(f"link add vx4 mtu 1400 address 02:00:00:00:77:04 type vxlan id 4096 dstport 4789 local {RIGHT} "
+             f"dev eth0 nolearning", f"addr add {pod}/32 dev vx4", "link set dev vx4 up",
+             f"route add {LEFT}/32 via 169.254.1.1 dev vx4 onlink src {pod}",
+             f"neigh add 169.254.1.1 lladdr {mac} dev vx4")
+    try:
+        right.bridge("fdb", "append", mac, "dev", "vx4", "dst", ROUTER_RIGHT)
+        tap_hosts.router.apply(tap_hosts.document(
+            tunnels=[{"name": "four", "type": "vxlan", "remote": RIGHT, "remoteMAC": "02:00:00:00:77:04"}],
+            routes=[{"destination": f"{pod}/32", "tunnel": "four"}]))
+        ping(tap_hosts.left, pod)
+        before = tap_hosts.router.counters()["reassembled"]
+        assert "1 received" in ping_says(tap_hosts.left, pod, "-M", "dont", "-s", str(1400 - 28))
+        assert tap_hosts.router.counters()["reassembled"] > before
+    finally:
+        right.ip("link delete vx4")

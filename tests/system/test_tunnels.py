@@ -130,7 +130,7 @@ def test_TTL1_traceroute_shows_every_router_once(cluster: Cluster) -> None:
     assert len(hops) == 4 and hops[-1] == lab.PODS["web-1a"].address
 
 
-def test_ENC_routes_and_tunnels_are_listed(cluster: Cluster) -> None:
+def test_ENC1_ENC6_routes_of_blocks_are_listed(cluster: Cluster) -> None:
     routes = {route["destination"]: route for route in cluster.gateway.routes()}
     hops = {destination: routes[destination]["hops"][0].get("tunnel", "")
             for destination in ("10.244.34.0/26", "10.245.40.0/26")}

@@ -42,7 +42,7 @@ TEST(ConfigGateway, EveryField) {
       {"name": "up", "device": "0000:3b:00.0", "vlan": 7, "role": "uplink", "addresses": ["192.168.0.2/24",
         "fd00:1::2/64"],
        "mac": "02:00:00:00:00:01", "mtu": 9000, "gateway": {"v4": "192.168.0.1", "v6": "fe80::1"}, "rpf": "strict",
-       "promiscuous": true},
+       "promiscuous": true, "tcpMssClamp": true},
       {"name": "pod", "device": "net_memif0", "role": "workload", "podAddresses": ["10.244.0.5/32", "fd00:244::5"],
        "podMAC": "02:00:00:00:00:05"}],
     "routes": [
@@ -53,7 +53,8 @@ TEST(ConfigGateway, EveryField) {
     "tunnels": [
       {"name": "t1", "type": "vxlan", "remote": "192.168.0.11", "vni": 5, "remoteMAC": "02:00:00:00:00:0b",
         "mtu": 1400},
-      {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"}],
+      {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"},
+      {"name": "t3", "type": "ipip", "remote": "fd00:1::12", "local": "fd00:1::2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
                 "detectLocal": {"mode": "ClusterCIDR"}},
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
@@ -64,7 +65,8 @@ TEST(ConfigGateway, EveryField) {
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
-                "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c"},
+                "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
+                "vxlanZeroChecksumV6": true, "reassembleOuter": false},
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
       "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "tcpUnacknowledged": "13s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
@@ -86,7 +88,8 @@ TEST(ConfigGateway, EveryField) {
                           ReversePathFilter::Strict,
                           true,
                           {},
-                          {}},
+                          {},
+                          true},
                          {"pod",
                           "net_memif0",
                           0,
@@ -106,7 +109,8 @@ TEST(ConfigGateway, EveryField) {
                      {prefix("10.6.0.0/16"), RouteType::Unicast, {{{}, "up", ""}}}};
   expected.neighbors = {{"up", ip("192.168.0.9"), mac("02:00:00:00:00:09")}};
   expected.tunnels = {{"t1", TunnelType::Vxlan, ip("192.168.0.11").v4(), {}, 5, mac("02:00:00:00:00:0b"), 1400},
-                      {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}}};
+                      {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}},
+                      {"t3", TunnelType::Ipip, ip("fd00:1::12"), ip("fd00:1::2"), {}, {}, {}}};
   expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}};
   expected.proxy = {false,
                     {prefix("192.168.0.0/24")},
@@ -133,7 +137,10 @@ TEST(ConfigGateway, EveryField) {
                       46,
                       EcnMode::Compatibility,
                       {prefix("192.168.9.0/24")},
-                      mac("02:00:00:00:00:0c")};
+                      mac("02:00:00:00:00:0c"),
+                      true,
+                      true,
+                      false};
   expected.conntrack = {4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s}};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
@@ -200,10 +207,10 @@ TEST(ConfigGateway, WrongValues) {
         "/spec/routes/0/type: \"nat\" is not one of unicast, blackhole, unreachable, prohibit",
         "/spec/routes/1/destination: required",
         "/spec/routes/2/nextHops: stands beside a next hop written in the route itself; write it here as well"}},
-      {R"({"tunnels": [{"name": "t", "type": "gre", "remote": "fd00::1", "vni": 16777216}], "neighbors": [{}]})",
+      {R"({"tunnels": [{"name": "t", "type": "gre", "remote": "node1", "vni": 16777216}], "neighbors": [{}]})",
        {"/spec/neighbors/0/interface: required", "/spec/neighbors/0/address: required",
         "/spec/neighbors/0/mac: required", "/spec/tunnels/0/type: \"gre\" is not one of vxlan, ipip",
-        "/spec/tunnels/0/remote: \"fd00::1\" is not an IPv4 address",
+        "/spec/tunnels/0/remote: \"node1\" is not an IPv4 or IPv6 address",
         "/spec/tunnels/0/vni: expected 0 to 16777215, found 16777216"}},
       {R"({"cluster": {"clusterCIDRs": ["10.244.0.1/16"], "nodePortRange": "32767-30000",
                        "detectLocal": {"mode": "BridgeInterface"}}})",

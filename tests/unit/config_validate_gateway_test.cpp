@@ -227,6 +227,22 @@ TEST(ConfigValidateTunnel, Rules) {
                   {"/spec/tunnels/0/local: required, because no uplink has an IPv4 address"}}});
 }
 
+TEST(ConfigValidateTunnel, VXL9_OverIPv6) {
+  const std::string one = R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24"]}],)";
+  const std::string both =
+      R"("interfaces": [{"name": "a", "device": "net_null0", "addresses": ["10.0.0.1/24", "fd00::1/64"]}],)";
+  const std::string six = R"({"name": "t", "type": "ipip", "remote": "fd00::9")";
+  expect_faults({
+      {one + R"("tunnels": [)" + six + "}]",
+       {"/spec/tunnels/0/local: required, because no uplink has an IPv6 address"}},
+      {both + R"("tunnels": [)" + six + R"(, "local": "10.0.0.1"}])",
+       {"/spec/tunnels/0/local: 10.0.0.1 and fd00::9 are of different families"}},
+      {both + R"("tunnels": [)" + six + R"(, "local": "fd00::1"}, {"name": "l", "type": "ipip", "remote": "fe80::1"}])",
+       {"/spec/tunnels/1/remote: fe80::1 is a link-local address"}},
+      {both + R"("tunnels": [)" + six + "}]", {}},
+  });
+}
+
 TEST(ConfigValidateTunnel, Ipip2NoTunnelThroughATunnel) {
   expect_faults_beside_interfaces({
       {R"("tunnels": [{"name": "a", "type": "ipip", "remote": "172.16.0.1"}, {"name": "b", "type": "ipip",

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "control/plan.h"
+#include "encap/vxlan.h"
 
 namespace sluice::control {
 namespace {
@@ -259,9 +260,9 @@ TEST(Plan, TunnelsTakeTheirWayAndOwnEndFromTheRouteToTheRemote) {
   const Plan plan = make_plan(config);
   EXPECT_EQ(way(plan, "10.244.2.5"), "Tunnel vxlan@far up 192.0.2.254") << "by the default gateway";
   const PlannedTunnel& tunnel = plan.tunnels.at("vxlan@far");
-  EXPECT_EQ(tunnel.spec.remote, ip("203.0.113.5").v4());
-  EXPECT_EQ(tunnel.spec.local, ip("192.168.0.1").v4()) << "the node's address, though another interface is used";
-  EXPECT_EQ(tunnel.masquerade, ip("10.244.0.0").v4()) << "MASQ-5";
+  EXPECT_EQ(tunnel.spec.remote, ip("203.0.113.5"));
+  EXPECT_EQ(tunnel.spec.local, ip("192.168.0.1")) << "the node's address, though another interface is used";
+  EXPECT_EQ(tunnel.masquerade_v4, ip("10.244.0.0").v4()) << "MASQ-5";
   EXPECT_EQ(way(plan, "10.244.0.0"), "Local");
 }
 
@@ -279,6 +280,43 @@ TEST(Plan, MTU1_AutomaticTunnelMtuIsThatOfTheSmallestUplink) {
   EXPECT_EQ(plan.tunnels.at("ipip@near").spec.mtu, 1380) << "although its packets leave by the other uplink";
   config.gateway.overlay.mtu = 1300;
   EXPECT_EQ(make_plan(config).tunnels.at("vxlan@far").spec.mtu, 1300);
+}
+
+// The underlay of a tunnel has the family of what is inside where both nodes have it, as with Calico.
+TEST(Plan, VXL9_VXL4_MTU1_IPv6PoolsGoOverIPv6) {
+  config::Config config = base();
+  config.gateway.interfaces[1].addresses.push_back(prefix("2001:db8:a::1/64"));
+  add_node(config, "gw", "192.168.0.1");
+  config.nodes["gw"].internal_ips.push_back(ip("2001:db8:a::1"));
+  config.nodes["gw"].vxlan_tunnel_ipv6 = ip("fd00:244::").v6();
+  add_node(config, "node1", "192.168.0.11");
+  config.nodes["node1"].internal_ips.push_back(ip("2001:db8:a::11"));
+  add_node(config, "old", "192.168.0.12");
+  add_node(config, "new", "2001:db8:a::13");
+  add_pool(config, "fd00:244::/48", TunnelMode::Always, TunnelMode::Never);
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  for (const char* node : {"node1", "old", "new"}) {
+    const std::string number = node == std::string("node1") ? "1" : node == std::string("old") ? "2" : "3";
+    add_block(config, node, ("fd00:244:0:" + number + "::/122").c_str());
+    add_block(config, node, ("10.244." + number + ".0/26").c_str());
+  }
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "fd00:244:0:1::5"), "Tunnel vxlan6@node1 un 2001:db8:a::11");
+  EXPECT_EQ(way(plan, "10.244.1.5"), "Tunnel vxlan@node1 un 192.168.0.11");
+  EXPECT_EQ(way(plan, "fd00:244:0:2::5"), "Tunnel vxlan@old un 192.168.0.12") << "it has no other address";
+  EXPECT_EQ(way(plan, "10.244.3.5"), "Tunnel vxlan6@new un 2001:db8:a::13") << "it has no other address";
+  const PlannedTunnel& tunnel = plan.tunnels.at("vxlan6@node1");
+  EXPECT_EQ(tunnel.spec.local, ip("2001:db8:a::1"));
+  EXPECT_EQ(tunnel.spec.mtu, 1430);
+  EXPECT_EQ(tunnel.spec.inner_destination, encap::vtep_mac("node1-v6"));
+  EXPECT_EQ(tunnel.spec.inner_source, encap::vtep_mac("gw-v6"));
+  EXPECT_EQ(tunnel.masquerade_v6, ip("fd00:244::").v6()) << "MASQ-5";
+  EXPECT_EQ(way(plan, "fd00:244::"), "Local");
+  EXPECT_EQ(plan.terminator.vtep_mac_v6, encap::vtep_mac("gw-v6"));
+  EXPECT_EQ(plan.tunnel_endpoints_v6, std::vector{ip("2001:db8:a::1").v6()});
+  EXPECT_NE(plan.terminator.sources.find(ip("2001:db8:a::13").v6()), net::no_tunnel_source) << "VXL-6";
+  EXPECT_EQ(plan.terminator.sources.find(ip("2001:db8:a::1").v6()), net::no_tunnel_source);
+  EXPECT_TRUE(plan.warnings.empty());
 }
 
 TEST(Plan, TunnelWithoutAWayIsAWarningAndItsRoutesReject) {

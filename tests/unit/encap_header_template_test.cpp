@@ -180,8 +180,8 @@ Bytes reference(const TunnelSpec& spec, const Bytes& inner, uint64_t hash, uint1
                     .id = id,
                     .fragment = df ? dont_fragment : uint16_t{0}},
                    payload);
-  net::store(out.data() + 12, spec.local);
-  net::store(out.data() + 16, spec.remote);
+  net::store(out.data() + 12, spec.local.v4());
+  net::store(out.data() + 16, spec.remote.v4());
   test::fix_ipv4_checksum(out);
   return out;
 }

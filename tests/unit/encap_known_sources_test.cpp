@@ -86,9 +86,30 @@ TEST(KnownSources, ProbesAroundTheEnd) {
       nodes.push_back({Ipv4Addr::from_host(static_cast<uint32_t>(random() | 1)), index});
     }
     const KnownSources sources(nodes, {}, no_tunnel_source);
-    for (const KnownSources::Node& node : nodes) EXPECT_EQ(sources.find(node.address), node.index);
+    for (const KnownSources::Node& node : nodes) EXPECT_EQ(sources.find(node.address.v4()), node.index);
     EXPECT_EQ(sources.find(Ipv4Addr::from_host(static_cast<uint32_t>(random() & ~1u))), no_tunnel_source);
   }
+}
+
+// VXL-9: an IPv6 underlay; the families do not meet.
+TEST(KnownSources, VXL6_IPIP3_VXL9_IPv6) {
+  std::vector<KnownSources::Node> nodes;
+  for (uint16_t i = 0; i < 3000; ++i) {
+    net::Ipv6Addr address = test::v6("2001:db8:a::");
+    address.bytes[14] = static_cast<uint8_t>(i >> 8);
+    address.bytes[15] = static_cast<uint8_t>(i);
+    nodes.push_back({address, i});
+    nodes.push_back({Ipv4Addr::from_host(0x0a000000U + i), static_cast<uint16_t>(i + 3000)});
+  }
+  const KnownSources sources(nodes, prefixes({"fd00::/16", "172.18.0.0/16"}), 9999);
+  for (const KnownSources::Node& node : nodes) {
+    EXPECT_EQ(node.address.is_v4() ? sources.find(node.address.v4()) : sources.find(node.address.v6()), node.index);
+  }
+  EXPECT_EQ(sources.find(test::v6("2001:db8:a::ffff")), no_tunnel_source);
+  EXPECT_EQ(sources.find(test::v6("fd00:1::1")), 9999);
+  EXPECT_EQ(sources.find(test::v6("fd01::1")), no_tunnel_source);
+  EXPECT_EQ(sources.find(test::v6("::")), no_tunnel_source);
+  EXPECT_EQ(sources.find(v4("172.18.3.3")), 9999);
 }
 
 }  // namespace

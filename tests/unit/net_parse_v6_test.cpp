@@ -146,7 +146,7 @@ TEST(ParseV6, Fragments) {
   }
   // RFC 7112: the first fragment has all headers.
   EXPECT_EQ(reason6(ipv6({.next = protocol::fragment}, fragment_header(protocol::tcp, 0, true) + counting(16))),
-            DropReason::L4Truncated);
+            DropReason::FragmentHeaderMissing);
 }
 
 // RFC 8200 section 4.5: the reassembled payload has at most 65535 bytes.

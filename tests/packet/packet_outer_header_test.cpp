@@ -1,0 +1,214 @@
+// What the outer header shows of the packet inside, what of it comes back out, and what stays as it was.
+#include <gtest/gtest.h>
+
+#include "encap/vxlan.h"
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+
+namespace sluice::packet_test {
+namespace {
+
+class OuterHeader : public RigTest {
+ protected:
+  void SetUp() override {
+    RigTest::SetUp();
+    load("");
+  }
+  void load(const std::string& overlay, const std::string& objects = "") {
+    rig().load(list({gateway(overlay.empty() ? "" : "\"overlay\":" + overlay), cluster(), objects}));
+  }
+  // The outer header around a packet from `a`.
+  const Bytes& outer(const Ip& packet) {
+    (void)rig().send("a", packet);
+    return rig().only().outer;
+  }
+  bool outer_df(const Ip& packet) { return (outer(packet)[6] & 0x40) != 0; }
+  std::string from_vxlan(const Ip& packet, uint8_t outer_tos) {
+    VxlanOptions options;
+    options.inner_destination = encap::vtep_mac("gw");
+    options.tos = outer_tos;
+    return rig().send("b", vxlan("192.168.0.11", "192.168.0.1", packet.bytes(), options));
+  }
+};
+
+const Ip to_vxlan = udp("192.0.2.10:5", "10.244.34.5:6");
+const Ip to_ipip = udp("192.0.2.10:5", "10.245.40.6:6");
+
+TEST_P(OuterHeader, VXL7_MTU2_DontFragment) {
+  struct Case {
+    const char* overlay;
+    bool vxlan, vxlan_of_df, ipip, ipip_of_df;
+  };
+  for (const Case& test : {Case{"", false, false, false, true}, Case{R"({"outerDF":"Set"})", true, true, true, true},
+                           Case{R"({"outerDF":"Clear"})", false, false, false, true}}) {
+    SCOPED_TRACE(test.overlay);
+    load(test.overlay);
+    EXPECT_EQ(outer_df(to_vxlan), test.vxlan);
+    EXPECT_EQ(outer_df(to_vxlan.with_df()), test.vxlan_of_df);
+    EXPECT_EQ(outer_df(to_ipip), test.ipip);
+    EXPECT_EQ(outer_df(to_ipip.with_df()), test.ipip_of_df) << "RFC 2003 section 3.1";
+  }
+}
+
+TEST_P(OuterHeader, TTL3_VxlanHas64IpipWhatIsLeftInside) {
+  for (const uint8_t ttl : {uint8_t{2}, uint8_t{64}, uint8_t{255}}) {
+    EXPECT_EQ(outer(to_vxlan.with_ttl(ttl))[8], 64);
+    EXPECT_EQ(outer(to_ipip.with_ttl(ttl))[8], ttl - 1);
+  }
+}
+
+TEST_P(OuterHeader, ECN1_CopiedOrAsConfigured) {
+  for (unsigned tos = 0; tos < 256; tos += 5) {
+    EXPECT_EQ(outer(to_vxlan.with_tos(static_cast<uint8_t>(tos)))[1], tos);
+    EXPECT_EQ(outer(to_ipip.with_tos(static_cast<uint8_t>(tos)))[1], tos);
+  }
+  load(R"({"dscp":10})");
+  EXPECT_EQ(outer(to_vxlan.with_tos(0xba))[1], 10 << 2 | 2) << "RFC 2983 section 3.1: pipe";
+  EXPECT_EQ(rig().only().ip.tos, 0xba) << "inside nothing changes";
+  load(R"({"ecn":"Compatibility"})");
+  EXPECT_EQ(outer(to_ipip.with_tos(0xbb))[1], 0xb8) << "RFC 6040 section 4.1";
+}
+
+// RFC 6040 figure 4, whole; the DSCP outside is another one and stays there.
+TEST_P(OuterHeader, ECN2_ECN3_ECN4_WhatComesOut) {
+  constexpr int dropped = -1;
+  // Rows: inner Not-ECT, ECT(1), ECT(0), CE; columns: the same outside.
+  constexpr int expected[4][4] = {{0, 0, 0, dropped}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
+  uint64_t drops = 0;
+  for (uint8_t inside = 0; inside < 4; ++inside) {
+    for (uint8_t outside = 0; outside < 4; ++outside) {
+      SCOPED_TRACE(testing::Message() << "inner " << int{inside} << " outer " << int{outside});
+      const Ip inner = udp("10.244.34.5:6", "192.0.2.10:5").with_tos(static_cast<uint8_t>(0x28 | inside));
+      const auto outer_tos = static_cast<uint8_t>(0xb8 | outside);
+      for (const bool ipip_tunnel : {false, true}) {
+        const std::string out = ipip_tunnel
+                                    ? rig().send("b", ipip("192.168.0.12", "192.168.0.1", inner.bytes(), outer_tos))
+                                    : from_vxlan(inner, outer_tos);
+        if (expected[inside][outside] == dropped) {
+          EXPECT_EQ(out, "") << "not marked CE as some do: the transport would not understand";
+          ++drops;
+        } else {
+          ASSERT_NE(out, "");
+          EXPECT_EQ(rig().only().ip.tos, 0x28 | expected[inside][outside]);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(drops, 2u);
+  EXPECT_EQ(rig().drops(), "tunnel_ecn 2");
+  EXPECT_EQ(rig().count(dataplane::Event::EcnOddCombination), 2u * 5) << "those that RFC 6040 marks, counted";
+}
+
+TEST_P(OuterHeader, ECN5_TranslationLeavesDscpAndEcnAlone) {
+  const ServiceSpec dns{.name = "dns",
+                        .cluster_ips = {"10.96.0.10", "fd00:10:96::53"},
+                        .ports = {"UDP 53 5353 30053"},
+                        .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
+  load("", service(dns));
+  for (const uint8_t tos : {uint8_t{0xb9}, uint8_t{2}, uint8_t{3}}) {
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_NE(rig().send("a", udp("198.51.100.9:1000", "192.0.2.1:30053").with_tos(tos)), "");
+      EXPECT_EQ(rig().only().ip.tos, tos);
+      const std::string translated = rig().only().ip.src.text();
+      ASSERT_NE(rig().send("b", udp("10.246.1.20:5353", translated).with_tos(tos)), "");
+      EXPECT_EQ(rig().only().ip.tos, tos);
+      ASSERT_NE(rig().send("a", udp("[2001:db8:99::9]:1000", "[2001:db8:2::1]:30053").with_tos(tos)), "");
+      EXPECT_EQ(rig().only().ip.tos, tos);
+    }
+  }
+}
+
+// RFC 7348 section 5: reserved bits are ignored, unless somebody wants them to be zero.
+TEST_P(OuterHeader, VXL1_ReservedBits) {
+  VxlanOptions options;
+  options.inner_destination = encap::vtep_mac("gw");
+  options.flags = 0x0c;
+  const Bytes reserved = vxlan("192.168.0.11", "192.168.0.1", udp("10.244.34.5:6", "192.0.2.10:5").bytes(), options);
+  EXPECT_EQ(rig().send("b", reserved), "a/10 udp 10.244.34.5:6>192.0.2.10:5 ttl 63");
+  load(R"({"strictVxlanFlags":true})");
+  EXPECT_EQ(rig().send("b", reserved), "");
+  EXPECT_EQ(rig().drops(), "vxlan_bad_flags 1");
+}
+
+TEST_P(OuterHeader, IPIP5_NoIpipForIPv6Pools) {
+  const std::string error = rig().try_load(
+      list({gateway(), node("gw", "192.168.0.1"), pool("v6", "fd00:10:244::/48", R"("ipipMode":"Always")")}));
+  EXPECT_NE(error.find("ipipMode"), std::string::npos) << error;
+}
+
+// Every route of a pool is made from its blocks; nothing waits for a routing protocol.
+TEST_P(OuterHeader, ENC6_BlocksAreRoutesWithoutBgp) {
+  EXPECT_TRUE(like(rig().send("a", to_vxlan), "b/11 vxlan *"));
+  EXPECT_TRUE(like(rig().send("a", to_ipip), "b/12 ipip *"));
+  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:5", "10.246.1.5:6")), "b/13 udp *"));
+}
+
+// ---- sizes beyond 1500 -------------------------------------------------------------------------------------
+
+class Jumbo : public RigTest {
+ protected:
+  void load(const char* mtu_a, const char* mtu_b) {
+    Gateway description;
+    description.interfaces = with_mtu(interface_a, mtu_a) + "," + with_mtu(interface_b, mtu_b);
+    rig().load(list({description.text(), cluster()}));
+  }
+  static std::string with_mtu(std::string interface, const std::string& mtu) {
+    interface.insert(interface.rfind('}'), ",\"mtu\":" + mtu);
+    return interface;
+  }
+};
+
+TEST_P(Jumbo, MTU5_UpToTheMtuOfThePort) {
+  load("2000", "2000");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.246.1.5:6").with_df().with_payload(2000 - 28)),
+            "b/13 udp 192.0.2.10:5>10.246.1.5:6 ttl 63 df");
+  const Ip tunnelled = to_vxlan.with_df();
+  EXPECT_EQ(rig().send("a", tunnelled.with_payload(1950 - 28)),
+            "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | udp 192.0.2.10:5>10.244.34.5:6 ttl 63 df");
+  EXPECT_EQ(rig().only().outer.size(), 2000u);
+  EXPECT_EQ(rig().send("a", tunnelled.with_payload(1951 - 28)),
+            "a/10 icmp 3/4 mtu 1950 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>10.244.34.5:6 ttl 64 df ]");
+  EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
+}
+
+TEST_P(Jumbo, MTU5_WhatIsTooBigForTheNextPortIsToldOrCut) {
+  load("2000", "1500");
+  const Ip packet = udp("192.0.2.10:5", "10.246.1.5:6").with_payload(1900);
+  EXPECT_EQ(rig().send("a", packet.with_df()),
+            "a/10 icmp 3/4 mtu 1500 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>10.246.1.5:6 ttl 64 df ]");
+  (void)rig().send("a", packet);
+  EXPECT_EQ(rig().out().size(), 2u);
+  EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
+}
+
+// A device whose frames would not fit its buffers is refused, not found out by lost packets.
+TEST_P(Jumbo, MTU5_NoMoreThanTheBuffersHold) {
+  Gateway description;
+  description.interfaces = with_mtu(interface_a, "9000") + "," + interface_b;
+  EXPECT_NE(rig().try_load(list({description.text()})).find("an MTU of 9000 does not fit"), std::string::npos);
+}
+
+// ---- one generator of errors ------------------------------------------------------------------------------
+
+// A refused connection counts against the same limit as any other error to that sender.
+TEST_P(OuterHeader, ICMP9_ICMP7_RefusalsComeFromTheSameGenerator) {
+  const ServiceSpec empty{.name = "empty", .cluster_ips = {"10.96.0.20"}, .ports = {"UDP 53 5353"}, .endpoints = {}};
+  load("", service(empty));
+  size_t answered = 0;
+  for (int i = 0; i < 40; ++i) {
+    const std::string out = i % 2 == 0 ? rig().send("b", udp("10.246.1.5:1000", "10.96.0.20:53"))
+                                       : rig().send("b", udp("10.246.1.5:1000", "192.0.2.10:9").with_ttl(1));
+    if (out.empty()) continue;
+    ++answered;
+    EXPECT_TRUE(like(out, i % 2 == 0 ? "b/13 icmp 3/3 10.96.0.20>10.246.1.5 ttl 64 [ *" : "b/13 icmp 11/0 *"));
+  }
+  EXPECT_GE(answered, 20u / GetParam());
+  EXPECT_LE(answered, 22u * GetParam()) << "per worker";
+  EXPECT_EQ(rig().count(dataplane::Event::IcmpErrorsLimited), 40 - answered);
+}
+
+SLUICE_WITH_WORKERS(OuterHeader);
+SLUICE_WITH_WORKERS(Jumbo);
+
+}  // namespace
+}  // namespace sluice::packet_test
