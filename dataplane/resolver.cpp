@@ -129,8 +129,11 @@ void Resolver::deactivate(uint32_t index) {
   pending_[last].position = pending.position;
   active_.pop_back();
   if (NeighborTable::is_pinned(index)) {
+    // Another entry may have got this one's old meaning before it.
     const PinnedKey key = pinned_key(pending.interface, pending.address);
-    rte_hash_del_key(pinned_, &key);
+    void* data = nullptr;
+    const bool here = rte_hash_lookup_data(pinned_, &key, &data) >= 0 && reinterpret_cast<uintptr_t>(data) == index;
+    if (here) rte_hash_del_key(pinned_, &key);
   }
 }
 

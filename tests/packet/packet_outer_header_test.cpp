@@ -143,51 +143,6 @@ TEST_P(OuterHeader, ENC6_BlocksAreRoutesWithoutBgp) {
   EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:5", "10.246.1.5:6")), "b/13 udp *"));
 }
 
-// ---- sizes beyond 1500 -------------------------------------------------------------------------------------
-
-class Jumbo : public RigTest {
- protected:
-  void load(const char* mtu_a, const char* mtu_b) {
-    Gateway description;
-    description.interfaces = with_mtu(interface_a, mtu_a) + "," + with_mtu(interface_b, mtu_b);
-    rig().load(list({description.text(), cluster()}));
-  }
-  static std::string with_mtu(std::string interface, const std::string& mtu) {
-    interface.insert(interface.rfind('}'), ",\"mtu\":" + mtu);
-    return interface;
-  }
-};
-
-TEST_P(Jumbo, MTU5_UpToTheMtuOfThePort) {
-  load("2000", "2000");
-  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.246.1.5:6").with_df().with_payload(2000 - 28)),
-            "b/13 udp 192.0.2.10:5>10.246.1.5:6 ttl 63 df");
-  const Ip tunnelled = to_vxlan.with_df();
-  EXPECT_EQ(rig().send("a", tunnelled.with_payload(1950 - 28)),
-            "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | udp 192.0.2.10:5>10.244.34.5:6 ttl 63 df");
-  EXPECT_EQ(rig().only().outer.size(), 2000u);
-  EXPECT_EQ(rig().send("a", tunnelled.with_payload(1951 - 28)),
-            "a/10 icmp 3/4 mtu 1950 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>10.244.34.5:6 ttl 64 df ]");
-  EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
-}
-
-TEST_P(Jumbo, MTU5_WhatIsTooBigForTheNextPortIsToldOrCut) {
-  load("2000", "1500");
-  const Ip packet = udp("192.0.2.10:5", "10.246.1.5:6").with_payload(1900);
-  EXPECT_EQ(rig().send("a", packet.with_df()),
-            "a/10 icmp 3/4 mtu 1500 192.0.2.1>192.0.2.10 ttl 64 [ udp 192.0.2.10:5>10.246.1.5:6 ttl 64 df ]");
-  (void)rig().send("a", packet);
-  EXPECT_EQ(rig().out().size(), 2u);
-  EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
-}
-
-// A device whose frames would not fit its buffers is refused, not found out by lost packets.
-TEST_P(Jumbo, MTU5_NoMoreThanTheBuffersHold) {
-  Gateway description;
-  description.interfaces = with_mtu(interface_a, "9000") + "," + interface_b;
-  EXPECT_NE(rig().try_load(list({description.text()})).find("an MTU of 9000 does not fit"), std::string::npos);
-}
-
 // ---- one generator of errors ------------------------------------------------------------------------------
 
 // A refused connection counts against the same limit as any other error to that sender.
@@ -208,7 +163,6 @@ TEST_P(OuterHeader, ICMP9_ICMP7_RefusalsComeFromTheSameGenerator) {
 }
 
 SLUICE_WITH_WORKERS(OuterHeader);
-SLUICE_WITH_WORKERS(Jumbo);
 
 }  // namespace
 }  // namespace sluice::packet_test

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from scapy.layers.inet import fragment as cut
 
 from cluster import POD_SERVER, listens, vtep_mac
-from frames import ICMP, IP, UDP, Ether, Raw, Wire
+from frames import ICMP, IP, UDP, VXLAN, Ether, Raw, Wire
 from netns import wait_until
 from objects import service_with_endpoints
 from probes import iperf, listening, ping, ping_says
@@ -19,6 +20,8 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0  # no DF
 VIP = "203.0.113.1"
 ECHO = service_with_endpoints("echo", "10.96.0.4", 7, 9000, [(RIGHT, "other")], VIP, protocol="UDP")
 CLUSTER = {"serviceCIDRs": ["10.96.0.0/16"]}
+TUNNELS = [{"name": "ipip", "type": "ipip", "remote": RIGHT},
+           {"name": "vxlan", "type": "vxlan", "remote": RIGHT, "remoteMAC": "02:00:00:00:00:77"}]
 
 
 @pytest.mark.parametrize("size", [1372, 1373, 1472, 1473, 3000, 5000, 20000])
@@ -126,10 +129,8 @@ def internet_checksum(header: bytes) -> int:
 
 @pytest.mark.changes_config
 @pytest.mark.parametrize("proto", [4, 17], ids=["ipip", "vxlan"])
-def test_FRAG6_fragments_of_tunnel_packets_are_dropped(tap_hosts: TwoHosts, proto: int) -> None:
-    tap_hosts.router.apply(tap_hosts.document(tunnels=[
-        {"name": "ipip", "type": "ipip", "remote": RIGHT},
-        {"name": "vxlan", "type": "vxlan", "remote": RIGHT, "remoteMAC": "02:00:00:00:00:77"}]))
+def test_FRAG6_outer_fragments_are_dropped_by_option(tap_hosts: TwoHosts, proto: int) -> None:
+    tap_hosts.router.apply(tap_hosts.document(tunnels=TUNNELS, overlay={"reassembleOuter": False}))
     before = tap_hosts.router.drops()["tunnel_fragment"]
     inner = IP(src="10.9.0.1", dst=LEFT) / UDP() / (b"x" * 20)
     outer = UDP(sport=50000, dport=4789, len=1000, chksum=0) if proto == 17 else inner
@@ -150,22 +151,21 @@ def test_tap_needs_no_offload_settings_at_the_peers(tap_hosts: TwoHosts) -> None
 
 
 @pytest.mark.changes_config
-def test_FRAG6_outer_fragments_of_a_linux_peer(tap_hosts: TwoHosts) -> None:
-    """A VXLAN device with an MTU that is too large for its link: the kernel cuts what it sends into the tunnel."""
-    pod, mac = "10.244.34.5", vtep_mac("router")
-    right = tap_hosts.right
-    right.ip(f"link add vx4 mtu 1400 address 02:00:00:00:77:04 type vxlan id 4096 dstport 4789 local {RIGHT} "
-             f"dev eth0 nolearning", f"addr add {pod}/32 dev vx4", "link set dev vx4 up",
-             f"route add {LEFT}/32 via 169.254.1.1 dev vx4 onlink src {pod}",
-             f"neigh add 169.254.1.1 lladdr {mac} dev vx4")
-    try:
-        right.bridge("fdb", "append", mac, "dev", "vx4", "dst", ROUTER_RIGHT)
-        tap_hosts.router.apply(tap_hosts.document(
-            tunnels=[{"name": "four", "type": "vxlan", "remote": RIGHT, "remoteMAC": "02:00:00:00:77:04"}],
-            routes=[{"destination": f"{pod}/32", "tunnel": "four"}]))
-        ping(tap_hosts.left, pod)
-        before = tap_hosts.router.counters()["reassembled"]
-        assert "1 received" in ping_says(tap_hosts.left, pod, "-M", "dont", "-s", str(1400 - 28))
-        assert tap_hosts.router.counters()["reassembled"] > before
-    finally:
-        right.ip("link delete vx4")
+@pytest.mark.parametrize("type_", ["ipip", "vxlan"])
+def test_FRAG6_outer_fragments_are_put_together(tap_hosts: TwoHosts, type_: str) -> None:
+    tap_hosts.router.apply(tap_hosts.document(tunnels=TUNNELS))
+    ping(tap_hosts.left, RIGHT)
+    inner = IP(src="10.9.0.1", dst=LEFT) / UDP(sport=4000, dport=4001) / (b"x" * 1200)
+    outer = IP(src=RIGHT, dst=ROUTER_RIGHT, id=10)
+    if type_ == "vxlan":
+        outer /= UDP(sport=50000, dport=4789, chksum=0) / VXLAN(flags=8, vni=4096)
+        outer /= Ether(dst=vtep_mac("router"), src="02:00:00:00:00:77")
+    pieces = cut(outer / inner, fragsize=800)
+    assert len(pieces) == 2
+    before = tap_hosts.router.counters()["reassembled"]
+    with Wire(tap_hosts.left, "eth0") as left, Wire(tap_hosts.right, "eth0") as right:
+        for piece in reversed(pieces):
+            right.send(Ether(dst=tap_hosts.mac("right0"), src=tap_hosts.right.mac("eth0")) / piece)
+        frame = left.expect(lambda frame: UDP in frame and frame[UDP].dport == 4001, "what was inside")
+    assert bytes(frame[UDP].payload) == b"x" * 1200
+    assert tap_hosts.router.counters()["reassembled"] == before + 1
