@@ -19,8 +19,8 @@ class Masquerade : public RigTest {
                      .load_balancer_ip = "198.51.100.80"};
     spec.endpoints = std::move(endpoints);
     spec.more = more;
-    rig().load(list({gateway(R"("proxy":{"allowExternalClusterIP":true})"), cluster(R"("natOutgoing":true)"),
-                     service(spec)}));
+    rig().load(
+        list({gateway(R"("proxy":{"allowExternalClusterIP":true})"), cluster(R"("natOutgoing":true)"), service(spec)}));
   }
   // Source and destination of the first packet of a connection as they leave: "10.246.1.5 > 10.246.1.20".
   std::string ends(const std::string& port, const std::string& client, const std::string& frontend) {
@@ -83,7 +83,8 @@ TEST_P(Masquerade, MASQ14_RepliesAreTranslatedBackWithoutTheirService) {
   std::map<std::string, std::string> clients;  // by translated source
   for (int port = 1000; port < 1016; ++port) {
     const std::string client = "203.0.113.2:" + std::to_string(port);
-    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/13 tcp S 192.168.0.1:*"));
+    ASSERT_TRUE(
+        like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/13 tcp S 192.168.0.1:*"));
     clients[rig().only().ip.src.text()] = client;
   }
   ASSERT_TRUE(like(rig().send("b", udp("10.246.1.5:5000", "198.51.100.9:53")), "a/fe udp 192.0.2.1:*"));
