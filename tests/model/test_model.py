@@ -70,8 +70,10 @@ def model_with(external, internal):
     }  # fmt: skip
     for o in (service, slices):
         objects[key_of(o)] = o
+    spec = next(o for key, o in objects.items() if key[0] == "GatewayConfiguration")["spec"]
+    spec["localNodeNames"] = ["gw"]
+    spec["proxy"] = {"allowExternalClusterIP": True}
     tables = Tables(objects)
-    tables.proxy["allowExternalClusterIP"] = True
     return Model(tables, 1)
 
 
