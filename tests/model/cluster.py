@@ -75,7 +75,7 @@ def gateway():
         "cluster": {"clusterCIDRs": ["10.244.0.0/14", "fd00:10:246::/48"],
                     "serviceCIDRs": ["10.96.0.0/16", "fd00:10:96::/112"]},
         "routes": [{"destination": "198.18.0.0/24", "via": "192.168.0.254"}, *ROUTES[5:7]],
-        "tunnels": TUNNELS, "proxy": {}, "overlay": {}, "snat": {},
+        "tunnels": TUNNELS, "proxy": {}, "overlay": {"reassembleOuter": False}, "snat": {},
         "icmp": {"errorRatePerSecond": 1000000},
         # Windows are not the model's business.
         "conntrack": {"max": 65536, "timeouts": TIMEOUTS},

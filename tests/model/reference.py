@@ -341,7 +341,8 @@ class Model(Ingress, Egress):
         if found is None:
             route = self.tables.route(p.dst)
             if route.kind in ("local", "service"):
-                return self.drop("icmp_no_flow")
+                # To the router itself it may be about a tunnel (MTU-3), so it is looked at first.
+                return self.drop("icmp_no_flow", *(() if checksums_right(p) else ("icmp_bad_checksum",)))
             if route.kind != "hops":
                 return self.refuse(a, route)
             self.say("an ICMP error in transit")

@@ -15,12 +15,10 @@ namespace sluice::packet_test {
 // ones. Empty, or what went wrong; then everything is as before.
 [[nodiscard]] std::string deploy(const std::string& document, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                                 const std::function<void()>& between = nullptr,
-                                 const control::DrainList& drains = {});
+                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {});
 // The same of a configuration that was parsed and validated before.
 [[nodiscard]] std::string deploy(const config::Config& config, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                                 const std::function<void()>& between = nullptr,
-                                 const control::DrainList& drains = {});
+                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {});
 
 }  // namespace sluice::packet_test
