@@ -136,46 +136,14 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
   }
-  const typename F::Addr& source = masquerade ? masquerade_address<F>(egress) : packet.key.src;
-  const FlowKey<F> reply{destination, source, destination_port, packet.key.src_port, packet.protocol, {}};
-  const uint64_t reply_hash = context_.tables.hasher(reply);
-  connections_.of<F>().prefetch(reply_hash);
-  const Opening<F> opening{&packet, egress, destination, destination_port, masquerade, service, reply, reply_hash};
-  if (openings<F>().full()) return open_now(opening);
-  openings<F>().push(opening);
-}
-
-// Of all entries of a burst the memory was asked for before the first is made.
-template <class F>
-void Pipeline::open_waiting() {
-  auto& waiting = openings<F>();
-  const nat::Conntrack<F>& table = connections_.of<F>();
-  const uint64_t inserted = table.counters().inserted;
-  for (size_t i = 0; i < waiting.size(); ++i) {
-    const Opening<F>& opening = waiting[i];
-    FlowPacket<F>& packet = *opening.packet;
-    // Another packet of this burst may have opened this flow.
-    const nat::FlowId id = table.counters().inserted == inserted ? nat::no_flow : table.find(packet.key, packet.hash);
-    if (id != nat::no_flow && !table.is_stub(id)) {
-      forward_flow(packet, id);
-    } else {
-      open_now(opening);
-    }
-  }
-  waiting.clear();
-}
-
-template <class F>
-void Pipeline::open_now(const Opening<F>& opening) {
-  FlowPacket<F>& packet = *opening.packet;
-  const auto& [_, egress, destination, destination_port, masquerade, service, first_reply, first_hash] = opening;
   nat::Conntrack<F>& table = connections_.of<F>();
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
-  const typename F::Addr source = first_reply.dst;
+  const typename F::Addr& source = masquerade ? masquerade_address<F>(egress) : packet.key.src;
   net::be16 source_port = packet.key.src_port;
-  FlowKey<F> reply = first_reply;
-  uint64_t reply_hash = first_hash;
+
+  FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
+  uint64_t reply_hash = hasher(reply);
   // An identifier may be 0, what stands in the place of a port otherwise is 0 because there is none (flow_key.h).
   constexpr uint8_t icmp = F::is_v4 ? net::protocol::icmp : net::protocol::icmpv6;
   constexpr uint8_t echo_request = F::is_v4 ? net::icmpv4::echo_request : net::icmpv6::echo_request;
@@ -388,8 +356,6 @@ template bool Pipeline::wants_tracking<V4>(const FlowPacket<V4>&) const;
 template bool Pipeline::wants_tracking<V6>(const FlowPacket<V6>&) const;
 template void Pipeline::open_untranslated<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::open_untranslated<V6>(FlowPacket<V6>&, const Egress&);
-template void Pipeline::open_waiting<V4>();
-template void Pipeline::open_waiting<V6>();
 template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);

@@ -49,12 +49,6 @@ bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   return type >= net::icmpv6::router_solicitation && type <= net::icmpv6::redirect;
 }
 
-// Not the first of its connection.
-bool continues_connection(const net::Packet& packet) {
-  return packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
-         nat::tcp_event(packet.l4_header()[13]) != nat::TcpEvent::Syn;
-}
-
 }  // namespace
 
 Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver,
@@ -650,9 +644,7 @@ void Pipeline::run(FlowBurst<F>& burst) {
   net::Burst<uint8_t> misses;
   if (without_flows_ && only_plain_) {
     for (size_t i = 0; i < burst.size(); ++i) misses.push(static_cast<uint8_t>(i));
-    forward_misses(burst, misses);
-    if (!openings<F>().empty()) open_waiting<F>();
-    return;
+    return forward_misses(burst, misses);
   }
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId ids[net::burst_size];
@@ -682,7 +674,6 @@ void Pipeline::run(FlowBurst<F>& burst) {
   }
   context_.counters.add(Event::FlowHits, hits);
   if (!misses.empty()) forward_misses(burst, misses);
-  if (!openings<F>().empty()) open_waiting<F>();
 }
 
 template <class F>
@@ -692,6 +683,8 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   NextHopId hops[net::burst_size];
   for (size_t i = 0; i < misses.size(); ++i) destinations[i] = burst[misses[i]].key.dst;
   context_.tables.fib->lookup(destinations, hops, static_cast<unsigned>(misses.size()));
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool transit_only = tables.endpoints->empty();
@@ -703,11 +696,10 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
         [[likely]]
       continue;
     ensure_hash(packet);
-    if (!openings<F>().empty() && continues_connection(packet)) [[unlikely]] {
-      // The flow it is looking for may be among those that wait.
-      open_waiting<F>();
-      const nat::FlowId id = connections_.of<F>().find(packet.key, packet.hash);
-      if (id != nat::no_flow && !connections_.of<F>().is_stub(id)) {
+    if (table.counters().inserted != inserted) [[unlikely]] {
+      // Another packet of this burst may have opened this flow.
+      const nat::FlowId id = table.find(packet.key, packet.hash);
+      if (id != nat::no_flow && !table.is_stub(id)) {
         forward_flow(packet, id);
         continue;
       }

@@ -106,27 +106,6 @@ class Pipeline {
     }
   }
 
-  // A flow that a packet of the present burst opens.
-  template <class F>
-  struct Opening {
-    net::FlowPacket<F>* packet;
-    Egress egress;
-    typename F::Addr destination;  // the real one
-    net::be16 destination_port;
-    bool masquerade;
-    uint32_t service;       // id, or nat::no_service
-    net::FlowKey<F> reply;  // before the source is translated
-    uint64_t reply_hash;
-  };
-  template <class F>
-  [[nodiscard]] auto& openings() {
-    if constexpr (F::is_v4) {
-      return openings_v4_;
-    } else {
-      return openings_v6_;
-    }
-  }
-
   // What the frames of one burst have in common.
   struct Arrival {
     uint64_t mac = 0;                        // own address, in the low 48 bits as it lies in a frame
@@ -221,14 +200,9 @@ class Pipeline {
   [[nodiscard]] bool wants_tracking(const net::FlowPacket<F>& packet) const;
   template <class F>
   void open_untranslated(net::FlowPacket<F>& packet, const Egress& egress);
-  // Decided; the entry is made when all of the burst are (open_waiting).
   template <class F>
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
             net::be16 destination_port, bool masquerade, uint32_t service);
-  template <class F>
-  void open_waiting();
-  template <class F>
-  void open_now(const Opening<F>& opening);
   template <class F>
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
   template <class F>
@@ -273,8 +247,6 @@ class Pipeline {
   net::Burst<net::FlowPacket<net::V6>, FragmentTable<net::V6>::most_held> released_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
-  net::Burst<Opening<net::V4>> openings_v4_;
-  net::Burst<Opening<net::V6>> openings_v6_;
   // Of the present burst:
   bool without_flows_ = false;  // nothing was in the connection tables at its beginning
   bool only_plain_ = false;     // all of it came by the short cut
