@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "dataplane/net/checksum.h"
-#include "dataplane/net/mbuf_sum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
@@ -39,16 +38,6 @@ TypeAndCode type_of(IcmpError error, uint8_t code) {
 
 template <class F>
 constexpr uint8_t icmp_protocol = F::is_v4 ? net::protocol::icmp : net::protocol::icmpv6;
-
-// ICMPv6 covers a pseudo header (RFC 4443 section 2.3), ICMPv4 does not.
-template <class F>
-uint64_t pseudo_sum(const uint8_t* l3, uint16_t payload) {
-  if constexpr (F::is_v4) {
-    return 0;
-  } else {
-    return pseudo_header_sum<F>(l3, icmp_protocol<F>, payload);
-  }
-}
 
 template <class F>
 uint32_t fold_address(const typename F::Addr& addr) {
@@ -138,7 +127,7 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   if (error == IcmpError::TooBig || error == IcmpError::ParameterProblem) net::store_be16(icmp + 6, mtu);
   const void* const original = rte_pktmbuf_read(packet.mbuf, packet.l3, quoted, icmp + net::icmp_header_length);
   if (original != icmp + net::icmp_header_length) std::memcpy(icmp + net::icmp_header_length, original, quoted);
-  net::store(icmp + 2, net::checksum(icmp, payload, pseudo_sum<F>(l3, payload)));
+  net::store(icmp + 2, net::checksum(icmp, payload, icmp_pseudo_sum<F>(l3, payload)));
 
   net::Packet answer;
   answer.mbuf = mbuf;
@@ -171,10 +160,7 @@ template <class F>
 void IcmpResponder::answer_echo(net::FlowPacket<F>& packet) {
   uint8_t* const l3 = packet.l3_header();
   uint8_t* const icmp = packet.l4_header();
-  const auto payload = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
-  if (net::checksum_fold(pseudo_sum<F>(l3, payload) + net::mbuf_sum(packet.mbuf, packet.l4, payload)) != 0xffff) {
-    return context_.drop(packet.mbuf, DropReason::IcmpBadChecksum);
-  }
+  if (!icmp_checksum_good(packet)) return context_.drop(packet.mbuf, DropReason::IcmpBadChecksum);
   const typename F::Addr client = packet.key.src;
   const typename F::Addr own = packet.key.dst;
   // Addresses that change places leave the pseudo header's sum as it is: only the type makes a difference.

@@ -1,5 +1,5 @@
-// The IP headers of packets that the router makes itself (ICMP errors, TCP resets), and what of them enters layer 4's
-// checksum.
+// The IP headers of packets that the router makes itself (ICMP errors, TCP resets), what of them enters layer 4's
+// checksum, and the checksum of ICMP.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
+#include "dataplane/net/mbuf_sum.h"
+#include "dataplane/net/packet.h"
 
 namespace sluice::dataplane {
 
@@ -44,6 +46,21 @@ template <class F>
 [[nodiscard]] inline uint64_t pseudo_header_sum(const uint8_t* l3, uint8_t protocol, uint16_t payload) {
   const uint64_t addresses = F::is_v4 ? net::checksum_sum(l3 + 12, 8) : net::checksum_sum(l3 + 8, 32);
   return addresses + net::be16::from_host(payload).wire() + net::be16::from_host(protocol).wire();
+}
+
+// What an ICMP message of `payload` bytes adds to: ICMPv6 covers a pseudo header (RFC 4443 section 2.3), ICMPv4 does
+// not.
+template <class F>
+[[nodiscard]] inline uint64_t icmp_pseudo_sum(const uint8_t* l3, uint16_t payload) {
+  return F::is_v4 ? 0 : pseudo_header_sum<F>(l3, net::protocol::icmpv6, payload);
+}
+
+// Of a whole ICMP packet, over all its buffers.
+template <class F>
+[[nodiscard]] inline bool icmp_checksum_good(const net::FlowPacket<F>& packet) {
+  const auto payload = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
+  const uint64_t pseudo = icmp_pseudo_sum<F>(packet.l3_header(), payload);
+  return net::checksum_fold(pseudo + net::mbuf_sum(packet.mbuf, packet.l4, payload)) == 0xffff;
 }
 
 }  // namespace sluice::dataplane

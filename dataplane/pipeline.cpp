@@ -717,14 +717,14 @@ inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) 
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::Flow<F>& flow = table.flow(id);
   uint8_t* const l3 = packet.l3_header();
-  const uint8_t tcp_flags = packet.l4_header()[13];
-  if (!nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
+  if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != context_.snapshot->generation) return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   if (packet.protocol == net::protocol::tcp) {
-    const auto l4_length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
-    if (!nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), packet.l4_header(),
-                             l4_length))
+    const uint8_t* const tcp = packet.l4_header();
+    const auto length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
+    if (!nat::is_plain_ack(tcp[13]) ||
+        !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), tcp, length))
       return false;
   }
   nat::account(flow, packet.l3_length, context_.now);

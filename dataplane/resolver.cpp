@@ -9,6 +9,7 @@
 #include "dataplane/icmp.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/output.h"
+#include "dataplane/own_packet.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -417,9 +418,7 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
   if (length < nd_message_length || l3[7] != 255 || icmp[1] != 0 || mbuf->nb_segs != 1) {
     return context_.drop(mbuf, DropReason::NdMalformed);
   }
-  const uint64_t pseudo = net::checksum_sum(l3 + 8, 32) + net::be16::from_host(length).wire() +
-                          net::be16::from_host(net::protocol::icmpv6).wire();
-  if (net::checksum_fold(net::checksum_sum(icmp, length, pseudo)) != 0xffff) {
+  if (net::checksum_fold(net::checksum_sum(icmp, length, icmp_pseudo_sum<net::V6>(l3, length))) != 0xffff) {
     return context_.drop(mbuf, DropReason::IcmpBadChecksum);
   }
   const bool solicit = icmp[0] == net::icmpv6::neighbor_solicitation;

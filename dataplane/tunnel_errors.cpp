@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "dataplane/net/mbuf_sum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/own_packet.h"
 #include "encap/vxlan.h"
@@ -49,13 +48,6 @@ bool is_of(const encap::TunnelSpec& spec, const net::FlowKey<F>& quoted, const u
   if (quoted.protocol != net::protocol::udp || quoted.dst_port.host() != spec.udp_port) return false;
   const uint8_t* const vxlan = l4 + net::udp_header_length;
   return length < net::udp_header_length + net::vxlan_header_length || net::load_be32(vxlan + 4) >> 8 == spec.vni;
-}
-
-template <class F>
-bool icmp_checksum_good(const net::FlowPacket<F>& packet) {
-  const auto payload = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
-  const uint64_t pseudo = F::is_v4 ? 0 : pseudo_header_sum<F>(packet.l3_header(), net::protocol::icmpv6, payload);
-  return net::checksum_fold(pseudo + net::mbuf_sum(packet.mbuf, packet.l4, payload)) == 0xffff;
 }
 
 }  // namespace

@@ -294,8 +294,8 @@ void Conntrack<F>::settle(ConnectionId id) {
   bool original = false;
   if (connection.protocol == net::protocol::tcp) {
     const bool doubtful = (connection.flags & connection_flag::doubtful) != 0;
-    reply = original =
-        assured && connection.tcp_state == TcpState::Established && !doubtful && !has_ignored_segment(connection);
+    reply = original = assured && connection.tcp_state == TcpState::Established && !doubtful &&
+                       !has_ignored_segment(connection) && windows_[id].settle();
   } else {
     reply = assured || (replied && is_echo(connection.protocol));
     original = reply || !replied;

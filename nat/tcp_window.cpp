@@ -1,59 +1,41 @@
 #include "nat/tcp_window.h"
 
+#include "dataplane/net/tcp_options.h"
+
 namespace sluice::nat {
 namespace {
 
+using net::for_each_tcp_option;
+namespace tcp_option = net::tcp_option;
 using net::tcp_flag::ack;
 using net::tcp_flag::rst;
 using net::tcp_flag::syn;
 
-// TCP option kinds (IANA "TCP Option Kind Numbers").
-constexpr uint8_t option_end = 0;
-constexpr uint8_t option_nop = 1;
-constexpr uint8_t option_window_scale = 3;
-constexpr uint8_t option_sack_permitted = 4;
-constexpr uint8_t option_sack = 5;
+// CT-10 (d): an acknowledgement may be this old, whatever the window. Bytes.
+constexpr uint32_t least_ack_window = 66'000;
 
 constexpr uint8_t most_scale = 14;  // RFC 7323 section 2.3: above is read as 14
 
-// Calls fn(kind, value, length of value) for each option; stops at one that is malformed.
-template <class Fn>
-void for_each_option(const TcpSegment& segment, Fn fn) {
-  const uint8_t* const options = segment.options;
-  for (uint32_t at = 0; at < segment.options_length;) {
-    const uint8_t kind = options[at];
-    if (kind == option_end) return;
-    if (kind == option_nop) {
-      ++at;
-      continue;
-    }
-    if (at + 2U > segment.options_length) return;
-    const uint8_t length = options[at + 1];
-    if (length < 2 || at + length > segment.options_length) return;
-    fn(kind, options + at + 2, static_cast<uint8_t>(length - 2));
-    at += length;
-  }
+// What the sender of a segment that fits has now sent, and what it allows the receiver.
+// `offered`: bytes behind `acked`.
+void learn(TcpEnd& sender, TcpEnd& receiver, uint32_t end, uint32_t acked, uint32_t offered) {
+  sender.end = later(sender.end, end);
+  // A closed window is probed with one byte (RFC 9293 section 3.8.6.1).
+  receiver.max_end = later(receiver.max_end, acked + offered + (offered == 0 ? 1 : 0));
 }
 
-// What a SYN says of its sender. Scaling holds if both SYNs offer it (CT-11).
-void begin(TcpEnd& sender, TcpEnd& receiver, const TcpSegment& segment, uint32_t end) {
+// What a SYN says of its sender.
+void begin(TcpEnd& sender, const TcpSegment& segment, uint32_t end) {
   sender = {};
   sender.end = sender.max_end = end;
-  for_each_option(segment, [&](uint8_t kind, const uint8_t* value, uint8_t length) {
-    if (kind == option_window_scale && length == 1) {
+  for_each_tcp_option(segment.options, segment.options_length, [&](uint8_t kind, const uint8_t* value, uint8_t length) {
+    if (kind == tcp_option::window_scale && length == 1) {
       sender.scales = 1;
-      sender.wanted_scale = std::min(*value, most_scale) & 0xf;
-    } else if (kind == option_sack_permitted && length == 0) {
+      sender.scale = std::min(*value, most_scale) & 0xf;
+    } else if (kind == tcp_option::sack_permitted && length == 0) {
       sender.sacks = 1;
     }
   });
-  if ((sender.scales & receiver.scales) != 0) {
-    sender.scale = sender.wanted_scale;
-    const uint32_t bytes = receiver.window_bytes();
-    receiver.scale = receiver.wanted_scale;
-    receiver.window = 0;
-    receiver.offer(bytes);
-  }
   sender.offer(std::max<uint32_t>(segment.window, 1));
 }
 
@@ -73,8 +55,8 @@ void begin_in_the_middle(TcpEnd& sender, TcpEnd& receiver, const TcpSegment& seg
 uint32_t highest_acknowledged(const TcpEnd& receiver, const TcpSegment& segment) {
   uint32_t highest = segment.ack;
   if (receiver.sacks == 0) return highest;
-  for_each_option(segment, [&](uint8_t kind, const uint8_t* value, uint8_t length) {
-    if (kind != option_sack) return;
+  for_each_tcp_option(segment.options, segment.options_length, [&](uint8_t kind, const uint8_t* value, uint8_t length) {
+    if (kind != tcp_option::sack) return;
     for (unsigned block = 0; block + 8U <= length; block += 8) {
       const uint32_t right = net::load_be32(value + block + 4);
       if (seq_before(highest, right)) highest = right;
@@ -97,7 +79,7 @@ WindowVerdict check_window(TcpWindows& windows, Direction direction, const TcpSe
 
   const bool new_syn = is_syn && opening && seq_before(sender.end, end);
   if (is_syn && (!sender.seen() || new_syn)) {
-    begin(sender, receiver, segment, end);
+    begin(sender, segment, end);
     if ((segment.flags & ack) == 0) return WindowVerdict::Fits;  // of either end (CT-6)
   } else if (!sender.seen()) {
     begin_in_the_middle(sender, receiver, segment, end, sack);
@@ -110,21 +92,46 @@ WindowVerdict check_window(TcpWindows& windows, Direction direction, const TcpSe
   if (seq_before(sender.max_end, seq)) return WindowVerdict::Invalid;                                           // (a)
   if (receiver.seen() && seq_before(end, sender.end - receiver.window_bytes())) return WindowVerdict::Outside;  // (b)
   if (seq_before(receiver.end, sack)) return WindowVerdict::Invalid;                                            // (c)
-  constexpr uint32_t least_ack_window = 66'000;
-  if (seq_before(sack, receiver.end - std::max(sender.window_bytes(), least_ack_window))) {  // (d)
+  if (seq_before(sack, receiver.end - std::max(sender.window_bytes(), least_ack_window))) {                     // (d)
     return WindowVerdict::Outside;
   }
 
-  const uint32_t offered = uint32_t{segment.window} << (is_syn ? 0 : sender.scale);
+  const uint32_t offered = uint32_t{segment.window} << (is_syn ? 0 : windows.scale_of(direction));
   if (receiver.seen() && seq_before(sender.max_end, end)) {
     receiver.offer(receiver.window_bytes() + (end - sender.max_end));
   }
-  sender.offer(offered + (sack - acked));
-  if (seq_before(sender.end, end)) sender.end = end;
+  sender.offer(uint64_t{offered} + (sack - acked));
   if ((segment.flags & ack) != 0) sender.acknowledge(acked);
-  const uint32_t allowed = sack + offered + (offered == 0 ? 1 : 0);
-  if (seq_before(receiver.max_end, allowed)) receiver.max_end = allowed;
+  learn(sender, receiver, end, sack, offered);
   return WindowVerdict::Fits;
+}
+
+bool advance_window(TcpWindows& windows, Direction direction, const uint8_t* tcp, uint32_t length) {
+  TcpEnd& sender = windows.of(direction);
+  TcpEnd& receiver = windows.of(opposite(direction));
+  // Without options or with a timestamp as RFC 7323 appendix A lays it out: no selective acknowledgement.
+  constexpr uint32_t nop_nop_timestamp = 0x0101080a;
+  const uint32_t header = (tcp[12] >> 4) * 4U;
+  const bool ordinary = header == net::tcp_header_length ||
+                        (header == net::tcp_header_length + 12 && net::load_be32(tcp + 20) == nop_nop_timestamp);
+  const uint32_t seq = net::load_be32(tcp + 4);
+  const uint32_t ack = net::load_be32(tcp + 8);
+  const uint32_t end = seq + (length - header);
+  const uint32_t own = sender.window_bytes();
+  // CT-10 (a) to (d): each difference is negative if the segment does not fit.
+  const uint32_t misfit = (sender.max_end - seq) | (end - sender.end + receiver.window_bytes()) | (receiver.end - ack) |
+                          (ack - receiver.end + std::max(own, least_ack_window));
+  if (!ordinary || static_cast<int32_t>(misfit) < 0) [[unlikely]]
+    return false;
+  // Rare in an established connection: a larger window than ever, or more than was allowed.
+  const uint32_t offered = uint32_t{net::load_be16(tcp + 14)} << sender.scale;
+  if (static_cast<int32_t>((own - offered) | (sender.max_end - end)) < 0) [[unlikely]] {
+    if (seq_before(sender.max_end, end)) receiver.offer(receiver.window_bytes() + (end - sender.max_end));
+    sender.offer(offered);
+  }
+  sender.max_ack = later(sender.max_ack, ack);
+  learn(sender, receiver, end, ack, offered);
+  return true;
 }
 
 bool is_exact_reset(const TcpWindows& windows, Direction direction, uint32_t seq) {

@@ -13,8 +13,7 @@
 // that was overtaken. It must reach the other end, or the connection stalls for ever; it teaches the router nothing.
 //
 // Half of a cache line per connection, so that ordinary segments of established connections read and write that and no
-// more. Windows are kept in units of the end's own scale, rounded up: with scale s the check is lenient by less than
-// 2^s bytes.
+// more. Windows are kept in units of 256 bytes, rounded up: the check is lenient by less than that.
 #pragma once
 
 #include <algorithm>
@@ -43,26 +42,26 @@ struct TcpSegment {
 
 // Sequence numbers are compared modulo 2^32.
 [[nodiscard]] constexpr bool seq_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+[[nodiscard]] constexpr uint32_t later(uint32_t a, uint32_t b) { return seq_before(a, b) ? b : a; }
 
 // One end of a connection; all zero: nothing was seen of it.
 struct TcpEnd {
-  uint32_t end;               // one past the highest sequence number it sent
-  uint32_t max_end;           // one past the highest it may send
-  uint32_t max_ack;           // highest acknowledgement it sent, if has_acked
-  uint32_t window : 21;       // largest it offered, in 2^scale bytes; 0: it has sent nothing yet
-  uint32_t scale : 4;         // of the windows in its segments (RFC 7323)
-  uint32_t wanted_scale : 4;  // by its SYN's option,
-  uint32_t scales : 1;        // if there was one
-  uint32_t sacks : 1;         // its SYN permitted selective acknowledgements (RFC 2018)
+  uint32_t end;         // one past the highest sequence number it sent
+  uint32_t max_end;     // one past the highest it may send
+  uint32_t max_ack;     // highest acknowledgement it sent, if has_acked
+  uint32_t scale : 4;   // of the windows in its segments (RFC 7323) if the other end scales too
+  uint32_t scales : 1;  // its SYN had that option
+  uint32_t sacks : 1;   // its SYN permitted selective acknowledgements (RFC 2018)
   uint32_t has_acked : 1;
+  uint32_t reserved : 1;
+  uint32_t window : 24;  // largest it offered, in units of 256 bytes; 0: it has sent nothing yet
 
   [[nodiscard]] bool seen() const { return window != 0; }
-  [[nodiscard]] uint32_t window_bytes() const { return window << scale; }
-  // Remembers a window of `bytes` if it is the largest yet.
-  void offer(uint32_t bytes) {
-    constexpr uint32_t most = (1U << 21) - 1;
-    const uint32_t units = std::min(most, static_cast<uint32_t>((uint64_t{bytes} + (1U << scale) - 1) >> scale));
-    if (units > window) window = units;
+  [[nodiscard]] uint32_t window_bytes() const { return window << 8; }
+  // Remembers a window of `bytes` if it is the largest yet. Half the sequence space is more than any.
+  void offer(uint64_t bytes) {
+    const auto units = static_cast<uint32_t>(std::min<uint64_t>((bytes + 255) >> 8, (1U << 23) - 1));
+    if (units > window) window = units & 0xffffff;
   }
   void acknowledge(uint32_t number) {
     if (has_acked == 0 || seq_before(max_ack, number)) max_ack = number;
@@ -83,6 +82,16 @@ struct alignas(32) TcpWindows {
     };
     return waits(ends[0], ends[1]) || waits(ends[1], ends[0]);
   }
+  // Of the windows in segments that are no SYN: scaling holds if both SYNs offer it (CT-11).
+  [[nodiscard]] uint32_t scale_of(Direction direction) const {
+    return (ends[0].scales & ends[1].scales) != 0 ? of(direction).scale : 0;
+  }
+  // For advance_window: the connection is established, so its scales are what they are. False: an end has not spoken
+  // or not acknowledged yet.
+  [[nodiscard]] bool settle() {
+    if ((ends[0].scales & ends[1].scales) == 0) ends[0].scale = ends[1].scale = 0;
+    return ends[0].seen() && ends[1].seen() && ends[0].has_acked != 0 && ends[1].has_acked != 0;
+  }
 };
 static_assert(sizeof(TcpWindows) == 32);
 
@@ -99,36 +108,9 @@ enum class WindowVerdict : uint8_t { Fits, Outside, Invalid };
 // It is older than what the other end has acknowledged (CT-14).
 [[nodiscard]] bool is_stale_reset(const TcpWindows& windows, Direction direction, uint32_t seq);
 
-// The same as check_window for the ordinary segment: an ACK (is_plain_ack) between ends that are both known. False:
-// it does not fit or is not so ordinary, and nothing was changed. `tcp`: the header, `length` bytes with its payload.
-[[nodiscard, gnu::always_inline]] inline bool advance_window(TcpWindows& windows, Direction direction,
-                                                             const uint8_t* tcp, uint32_t length) {
-  TcpEnd& sender = windows.of(direction);
-  TcpEnd& receiver = windows.of(opposite(direction));
-  // Without options or with a timestamp as RFC 7323 appendix A lays it out: no selective acknowledgement.
-  constexpr uint32_t nop_nop_timestamp = 0x0101080a;
-  const uint32_t header = (tcp[12] >> 4) * 4U;
-  const bool ordinary = header == net::tcp_header_length ||
-                        (header == net::tcp_header_length + 12 && net::load_be32(tcp + 20) == nop_nop_timestamp);
-  const uint32_t seq = net::load_be32(tcp + 4);
-  const uint32_t ack = net::load_be32(tcp + 8);
-  const uint32_t end = seq + (length - header);
-  const uint32_t own = sender.window_bytes();
-  constexpr uint32_t least_ack_window = 66'000;
-  const bool fits = !seq_before(sender.max_end, seq) && !seq_before(end, sender.end - receiver.window_bytes()) &&
-                    !seq_before(receiver.end, ack) && !seq_before(ack, receiver.end - std::max(own, least_ack_window));
-  if (!(ordinary & fits & sender.seen() & receiver.seen() & (sender.has_acked != 0))) return false;
-  // Rare in an established connection: a larger window than ever, or more than was allowed.
-  const uint32_t offered = uint32_t{net::load_be16(tcp + 14)} << sender.scale;
-  if (offered > own || seq_before(sender.max_end, end)) [[unlikely]] {
-    if (seq_before(sender.max_end, end)) receiver.offer(receiver.window_bytes() + (end - sender.max_end));
-    sender.offer(offered);
-  }
-  if (seq_before(sender.end, end)) sender.end = end;
-  if (seq_before(sender.max_ack, ack)) sender.max_ack = ack;
-  const uint32_t allowed = ack + offered + (offered == 0 ? 1 : 0);
-  if (seq_before(receiver.max_end, allowed)) receiver.max_end = allowed;
-  return true;
-}
+// The same as check_window for the ordinary segment: an ACK (is_plain_ack) of a connection whose windows settle().
+// False: it does not fit or is not so ordinary, and nothing was changed. `tcp`: the header, `length` bytes with its
+// payload.
+[[nodiscard]] bool advance_window(TcpWindows& windows, Direction direction, const uint8_t* tcp, uint32_t length);
 
 }  // namespace sluice::nat

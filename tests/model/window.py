@@ -47,8 +47,8 @@ class End:
         self.scale, self.wanted, self.sacks = 0, None, False
 
     def offer(self, size):
-        # Windows are kept in units of the scale, rounded up (docs/architecture.md).
-        self.offered = max(self.offered, -(-size >> self.scale) << self.scale)
+        # Windows are kept in units of 256 bytes, rounded up (nat/tcp_window.h).
+        self.offered = max(self.offered, min(-(-size >> 8), (1 << 23) - 1) << 8)
         self.seen = True
 
 
@@ -80,7 +80,6 @@ class Windows:
                 sender.sacks = True
         if sender.wanted is not None and receiver.wanted is not None:
             sender.scale, receiver.scale = sender.wanted, receiver.wanted
-            receiver.offer(receiver.offered)
         sender.offer(max(segment.window, 1))
 
     def check(self, direction, segment, opening):

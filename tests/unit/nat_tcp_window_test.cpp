@@ -151,7 +151,7 @@ TEST_F(TcpWindow, CT11_ScaleNeedsBothSyns) {
 TEST_F(TcpWindow, CT11_OneSidedScaleDoesNotCount) {
   handshake(65535, 65535, scale(7), no_options);
   EXPECT_EQ(end_of(client).scale, 0U);
-  EXPECT_EQ(end_of(client).window_bytes(), 65535U);
+  EXPECT_EQ(end_of(client).window_bytes(), 65536U);  // in units of 256 bytes, rounded up
   EXPECT_EQ(end_of(server).max_end - server_isn, 1 + 65535U);
 }
 
@@ -298,12 +298,14 @@ TEST(TcpWindowShortCut, AgreesWithTheCheck) {
     const uint32_t base = random();
     for (TcpEnd& end : windows.ends) {
       end.scale = below(8) & 0xf;
+      end.scales = below(8) != 0;
       end.sacks = below(2) & 1;
       end.end = base + below(100'000);
       end.max_end = end.end + below(100'000);
-      end.offer(below(3) == 0 ? 1 : below(200'000));
+      end.offer(1 + below(3) * below(100'000));
       end.acknowledge(base + below(100'000));
     }
+    ASSERT_TRUE(windows.settle());
     std::vector<uint8_t> tcp(20, 0);
     TcpSegment segment;
     segment.flags = ack;
@@ -348,7 +350,7 @@ TEST(TcpWindowModel, RandomConversations) {
     const uint32_t isn[2] = {static_cast<uint32_t>(random()), static_cast<uint32_t>(random())};
     End model[2] = {};
     TcpWindows windows{};
-    const auto window = [&] { return static_cast<uint16_t>(1000 + below(60'000)); };
+    const auto window = [&] { return static_cast<uint16_t>(256 * (4 + below(240))); };
     const uint16_t first = window();
     const uint16_t second = window();
     ASSERT_EQ(check_window(windows, client, {syn, isn[0], 0, 0, first}, true), WindowVerdict::Fits);
@@ -376,7 +378,9 @@ TEST(TcpWindowModel, RandomConversations) {
         expected = WindowVerdict::Outside;
       }
       if (expected == WindowVerdict::Fits) {
-        if (seq + length > sender.max_end) receiver.max_window += seq + length - sender.max_end;
+        if (seq + length > sender.max_end) {
+          receiver.max_window = (receiver.max_window + seq + length - sender.max_end + 255) / 256 * 256;
+        }
         sender.max_window = std::max<int64_t>(sender.max_window, offered);
         sender.end = std::max(sender.end, seq + length);
         receiver.max_end = std::max(receiver.max_end, number + offered);
