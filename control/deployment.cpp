@@ -40,7 +40,7 @@ template <class F>
 void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& config,
                  const std::vector<net::IpAddr>& own_addresses) {
   for (const Prefix& cidr : config.gateway.cluster.cluster_cidrs) {
-    if (cidr.family() == F::family) tables.cluster_cidrs.push_back(cidr);
+    if (cidr.family() == F::family) tables.cluster_cidrs.push_back({F::addr_of(cidr.addr), cidr.length});
   }
   for (const auto& [name, pool] : config.pools) {
     if (pool.cidr.family() != F::family) continue;

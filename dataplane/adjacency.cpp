@@ -30,7 +30,6 @@ const Adjacency* AdjacencyCache::renew(Adjacency& slot, uint64_t key) {
 }
 
 bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
-  slot = {};
   const Snapshot& snapshot = *context_.snapshot;
   NeighborRef neighbor = static_cast<NeighborRef>(key);
   uint16_t tunnel = static_cast<uint16_t>(key >> 32);
@@ -53,6 +52,7 @@ bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
   // Senders are told that the other end of the tunnel is lost: not here.
   const TunnelPath path = tunnel == no_tunnel ? TunnelPath{interface.mtu, false} : context_.tunnel_path(tunnel);
   if (path.unreachable) return false;
+  slot = {};
   slot.key = key;
   slot.buffer = &buffers_[interface.port];
   slot.generation = snapshot.generation;

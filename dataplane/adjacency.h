@@ -71,7 +71,7 @@ class AdjacencyCache {
     return renew(slot, key);
   }
   [[gnu::noinline]] const Adjacency* renew(Adjacency& slot, uint64_t key);
-  // False, and an empty slot, if there is no such way.
+  // False if there is no such way; the slot stays what it was.
   bool make(Adjacency& slot, uint64_t key) const;
 
   Context& context_;

@@ -42,8 +42,8 @@ template <class F>
 nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   if (tables.owns(source)) return nat::ClientKind::Node;
-  for (const net::Prefix& cidr : tables.cluster_cidrs) {
-    if (cidr.contains(net::IpAddr(source))) return nat::ClientKind::Pod;
+  for (const nat::Cidr<F>& cidr : tables.cluster_cidrs) {
+    if (cidr.contains(source)) return nat::ClientKind::Pod;
   }
   return nat::ClientKind::Outside;
 }

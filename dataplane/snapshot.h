@@ -76,7 +76,7 @@ template <class F>
 struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
   std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
-  std::vector<net::Prefix> cluster_cidrs;        // where pods live (MASQ-1)
+  std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live (MASQ-1)
   std::vector<nat::Pool<F>> pools;               // MASQ-8
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
   std::vector<typename F::Addr> own_addresses;   // every local address, sorted
