@@ -74,8 +74,8 @@ void DryRun::remember_flow(const FlowRecord& flow) {
 template <class F>
 void DryRun::remember(const FlowRecord& flow) {
   const auto key_of = [&](const net::IpAddr& src, const net::IpAddr& dst, uint16_t src_port, uint16_t dst_port) {
-    return net::FlowKey<F>{
-        F::addr_of(src), F::addr_of(dst), be16::from_host(src_port), be16::from_host(dst_port), flow.protocol, {}};
+    return net::FlowKey<F>{F::addr_of(src),           F::addr_of(dst), be16::from_host(src_port),
+                           be16::from_host(dst_port), flow.protocol,   {}};
   };
   const auto original = key_of(flow.src, flow.dst, flow.src_port, flow.dst_port);
   const auto reply = key_of(flow.reply_src, flow.reply_dst, flow.reply_src_port, flow.reply_dst_port);

@@ -86,6 +86,7 @@ struct PacketTrace {
   uint16_t port = net::no_interface;  // DPDK port; not of packets that another worker handed over
   bool handed_over = false;
   HandoffKind came_as = HandoffKind::Flow;  // of those
+  uint16_t l3 = 0;  // of those: offset of the IP header in `frame`, in front of which may be anything
 
   // What the pipeline read, of the innermost packet; `parsed` false: it did not get as far as a flow key.
   bool parsed = false;

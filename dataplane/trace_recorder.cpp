@@ -18,6 +18,8 @@ void TraceRecorder::begin(PacketTrace& trace, const rte_mbuf* mbuf) {
   trace.port = net::no_interface;
   trace.handed_over = trace.parsed = trace.has_flow = trace.reply = trace.icmp_error = false;
   trace.interface = net::no_interface;
+  trace.decapsulations = 0;
+  trace.l3 = 0;
   trace.service = {};
   trace.route = {};
   trace.drop_count = trace.sent_count = 0;

@@ -33,7 +33,9 @@ void Tracer::process(rte_mbuf** packets, const uint8_t* wanted, uint16_t count, 
     trace->port = port;
     if (port == net::no_interface) {
       trace->handed_over = true;
-      trace->came_as = context_.tables.rings->note(packets[i]).kind;
+      const HandoffNote& note = context_.tables.rings->note(packets[i]);
+      trace->came_as = note.kind;
+      trace->l3 = note.l3;
     }
     process_until(static_cast<uint16_t>(i + 1));
     recorder_.end();

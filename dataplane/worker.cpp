@@ -205,8 +205,8 @@ void Worker::work_on_command(unsigned budget) {
 
 template <class F>
 void Worker::find_affinity(Command::Affinity& question) const {
-  const auto found = connections_.affinity<F>().find(F::addr_of(question.client), question.key,
-                                                     question.seconds * 1000, context_.now);
+  const auto found =
+      connections_.affinity<F>().find(F::addr_of(question.client), question.key, question.seconds * 1000, context_.now);
   if (!found) return;
   question.endpoint = net::IpAddr(found->addr);
   question.port = found->port.host();

@@ -81,7 +81,7 @@ class Worker {
   std::unique_ptr<Reassembly> reassembly_;
   Pipeline pipeline_;
   Tracer tracer_;
-  const TraceOrders* traced_ = nullptr;    // of this loop; nullptr: nobody traces
+  const TraceOrders* traced_ = nullptr;   // of this loop; nullptr: nobody traces
   std::array<StubMessage, 16> messages_;  // those being read
   FlowEventRing flow_events_;
   std::atomic<bool> watched_{false};

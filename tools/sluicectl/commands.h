@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json/value.hpp>
+
 #include "tools/sluicectl/client.h"
 
 namespace sluice::ctl {
@@ -49,5 +51,13 @@ struct GetOptions {
 // `hard`: its connections end, too.
 [[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
 [[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
+
+// trace.cpp
+// `packet`: the body of POST /v1/explain.
+[[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, bool as_json);
+// Prints what happens to the packets that match until there were enough of them.
+[[nodiscard]] ExitCode trace(const Server& server, const Parameters& parameters, bool as_json);
+// Writes them to a file, "-" for standard output.
+[[nodiscard]] ExitCode capture(const Server& server, const Parameters& parameters, const std::string& file);
 
 }  // namespace sluice::ctl
