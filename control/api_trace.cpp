@@ -205,10 +205,11 @@ class TraceStream final : public Stream {
   bool ended_ = false;
 };
 
+// One line, for columns and filters. With a line feed at its end: scapy reads a comment up to there.
 std::string comment_of(const TracedPacket& packet) {
   std::string out = packet.explanation.verdict;
   if (!packet.explanation.reason.empty()) out += ": " + packet.explanation.reason;
-  for (const Explanation::Step& step : packet.explanation.steps) out += fmt::format("\n{}: {}", step.name, step.text);
+  for (const Explanation::Step& step : packet.explanation.steps) out += fmt::format(" | {}: {}", step.name, step.text);
   return out;
 }
 
@@ -222,8 +223,10 @@ class CaptureStream final : public Stream {
     for (const TracedPacket& packet : batch.packets) {
       ++number_;
       for (const TracedFrame& frame : packet.frames) {
-        const std::string comment = frame.out ? fmt::format("what became of packet {}", number_)
-                                              : fmt::format("packet {}, {}", number_, comment_of(packet));
+        // Of a packet that another worker handed over there is no frame as it came.
+        const bool first = &frame == packet.frames.data();
+        const std::string comment = first ? fmt::format("packet {}, {}\n", number_, comment_of(packet))
+                                          : fmt::format("what became of packet {}\n", number_);
         out +=
             writer_.packet({frame.port, packet.time_seconds, frame.out, frame.length, frame.bytes, number_, comment});
       }

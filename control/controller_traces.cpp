@@ -116,20 +116,14 @@ std::string Controller::port_name(uint16_t port) const {
 
 // The connection that such a packet belongs to, if a worker has one; in either direction.
 Awaitable<std::optional<dataplane::FlowRecord>> Controller::find_flow(const Probe& probe) {
-  if (!probe.from_port && !is_echo(probe)) co_return std::nullopt;
-  const auto port = [&](uint16_t number) { return is_echo(probe) ? std::nullopt : std::optional<uint16_t>(number); };
+  if (!probe.from_port) co_return std::nullopt;
   FlowFilter there;
-  there.protocol = probe.protocol;
-  FlowFilter back = there;
+  FlowFilter back;
+  there.protocol = back.protocol = probe.protocol;
   there.src = back.reply_src = net::Prefix::host(probe.from);
   there.dst = back.reply_dst = net::Prefix::host(probe.to);
-  if (is_echo(probe)) {
-    there.src_port = probe.from_port.value_or(probe_source_port);
-    back.reply_src_port = there.src_port;
-  } else {
-    there.src_port = back.reply_src_port = port(*probe.from_port);
-    there.dst_port = back.reply_dst_port = port(probe.to_port);
-  }
+  there.src_port = back.reply_src_port = *probe.from_port;  // of an echo request the identifier
+  if (!is_echo(probe)) there.dst_port = back.reply_dst_port = probe.to_port;
   for (const FlowFilter& filter : {there, back}) {
     for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
       const auto command = co_await ask_worker(i, dataplane::Command::Kind::ListFlows, filter, 1);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstdlib>
 #include <memory>
 #include <pcap/pcap.h>
 #include <string>
@@ -12,6 +11,7 @@
 #include <fmt/format.h>
 #include <rte_bpf.h>
 #include <rte_errno.h>
+#include <rte_malloc.h>
 
 namespace sluice::control {
 namespace {
@@ -75,7 +75,7 @@ net::Result<PacketFilter> PacketFilter::compile(std::string_view text) {
     return net::Error{fmt::format("the filter \"{}\" is wrong: {}", text, pcap_geterr(handle.get()))};
   }
   const std::unique_ptr<bpf_program, decltype(&pcap_freecode)> classic(&compiled, pcap_freecode);
-  const std::unique_ptr<rte_bpf_prm, decltype(&std::free)> converted(rte_bpf_convert(&compiled), std::free);
+  const std::unique_ptr<rte_bpf_prm, decltype(&rte_free)> converted(rte_bpf_convert(&compiled), rte_free);
   rte_bpf* const program = converted == nullptr ? nullptr : rte_bpf_load(converted.get());
   if (program == nullptr) {
     return net::Error{fmt::format("the filter \"{}\" cannot be run by the workers: {}", text, rte_strerror(rte_errno))};

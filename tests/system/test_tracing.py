@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -209,13 +210,16 @@ def test_EXP5_trace_names_the_drop(cluster: Cluster) -> None:
 def test_EXP6_traces_are_limited(cluster: Cluster) -> None:
     wrong = cluster.gateway.control("trace", "host", "example", check=False)
     assert wrong.returncode == 1 and "names of hosts are not looked up" in wrong.stderr, wrong.stderr
-    running = [start(cluster, "trace", "--seconds", "30", "port 9", name=f"trace{number}") for number in range(3)]
-    wait_until(lambda: "too many traces and captures run already" in
-               cluster.gateway.control("trace", "--seconds", "1", "port 9", check=False).stderr, 8, "three traces")
-    for process in running:
-        process.signal(15)
-        process.wait(5)
-    wait_until(lambda: cluster.gateway.control("trace", "--seconds", "1", "port 9", check=False).returncode == 0, 15,
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(contextlib.closing(cluster.gateway.connect()))
+            connection.request("GET", "/v1/trace?filter=port%209&seconds=60")
+            assert connection.getresponse().readline() == b": tracing\n"
+        one_more = cluster.gateway.control("trace", "--seconds", "1", "port 9", check=False)
+        assert one_more.returncode == 1
+        assert "too many traces and captures run already: try again later" in one_more.stderr, one_more.stderr
+    # A client that left is noticed with the next sign of life to it.
+    wait_until(lambda: cluster.gateway.control("trace", "--seconds", "1", "port 9", check=False).returncode == 0, 30,
                "room for a trace")
 
 
@@ -239,6 +243,31 @@ def test_EXP7_capture_has_both_sides_and_the_decisions(cluster: Cluster, tmp_pat
     opening = [text for text in comments if "this packet opened it" in text]
     assert opening, comments[:3]
     assert "service: default/web:http, LoadBalancer 203.0.113.80:80" in opening[0]
-    if cluster.gateway.options.workers == 1:
-        assert opening[0].startswith("packet "), opening[0]
+    assert opening[0].startswith("packet ") and ", forwarded | " in opening[0]
     assert any(text.startswith("what became of packet ") for text in comments)
+
+
+# ---- rates ----
+
+def test_EXP8_top_shows_what_moves(cluster: Cluster) -> None:
+    router = cluster.gateway
+    before = router.counters()["cluster_ip_from_outside"]
+    process = start(cluster, "top", "-d", "1", "-c", "3", "-o", "json", name="top")
+
+    def seen() -> bool:
+        connect_error(cluster.client, lab.WEB, 80, seconds=0.3)
+        return not process.running()
+    wait_until(seen, 15, "top to end")
+    assert process.wait(1) == 0, process.stderr()
+    looks = [json.loads(line) for line in process.stdout().splitlines()]
+    assert len(looks) == 3
+    assert [worker["worker"] for worker in looks[0]["workers"]] == list(range(router.options.workers))
+    assert {interface["interface"] for interface in looks[0]["interfaces"]} == {"uplink0", "underlay0"}
+    dropped = sum(look["dropsPerSecond"].get("cluster_ip_from_outside", 0) * look["seconds"] for look in looks)
+    assert 1 <= round(dropped) <= router.counters()["cluster_ip_from_outside"] - before
+    received = sum(look["seconds"] * interface["rxPacketsPerSecond"] for look in looks
+                   for interface in look["interfaces"] if interface["interface"] == "uplink0")
+    assert received >= dropped
+    text = router.control("top", "-d", "0.2", "-c", "1").stdout
+    for word in ("WORKER", "BUSY", "PACKETS/S", "INTERFACE", "RX-BIT/S", "uplink0", "underlay0"):
+        assert word in text, text

@@ -52,6 +52,11 @@ struct GetOptions {
 [[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
 [[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
 
+// top.cpp
+// Rates of workers, interfaces and drops, again and again: every `delay` seconds, `count` times; 0: until the user ends
+// it. On a terminal one takes the place of the other.
+[[nodiscard]] ExitCode top(const Server& server, double delay, unsigned count, bool as_json);
+
 // trace.cpp
 // `packet`: the body of POST /v1/explain.
 [[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, bool as_json);

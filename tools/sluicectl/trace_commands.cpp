@@ -95,12 +95,33 @@ void add_capture(CLI::App& app, const Server& server, std::function<ExitCode()>&
   });
 }
 
+struct TopWords {
+  double delay = 1;
+  unsigned count = 0;
+  std::string output = "table";
+};
+
+void add_top(CLI::App& app, const Server& server, std::function<ExitCode()>& run) {
+  CLI::App* command = app.add_subcommand("top", "Rates of workers, interfaces and drops, live");
+  const auto words = std::make_shared<TopWords>();
+  command->add_option("-d,--delay", words->delay, "seconds between two looks")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  command->add_option("-c,--count", words->count, "so many times (default: until Ctrl-C)")->type_name("NUMBER");
+  command->add_option("-o,--output", words->output, "table or json, a line each time")
+      ->check(CLI::IsMember({"table", "json"}));
+  command->callback([&server, &run, words] {
+    run = [&server, words] { return top(server, words->delay, words->count, words->output == "json"); };
+  });
+}
+
 }  // namespace
 
 void add_trace_commands(CLI::App& app, const Server& server, std::function<ExitCode()>& run) {
   add_explain(app, server, run);
   add_trace(app, server, run);
   add_capture(app, server, run);
+  add_top(app, server, run);
 }
 
 }  // namespace sluice::ctl

@@ -1,4 +1,4 @@
-// The words of explain, trace and capture.
+// The words of explain, trace, capture and top.
 #pragma once
 
 #include <functional>
