@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "control/api_trace.h"
 #include "control/api_traffic.h"
 #include "control/metrics.h"
 
@@ -236,6 +237,8 @@ constexpr std::string_view flow_watch_words =
 constexpr std::string_view flow_delete_words =
     " src dst sport dport reply-src reply-dst reply-sport reply-dport proto state service limit all ";
 
+constexpr std::string_view trace_words = " filter count seconds ";
+
 constexpr std::array actions{
     Action{"/v1/config", "GET", " kind namespace ", Body::None, get_config},
     Action{"/v1/config", "PUT", change_words, Body::JsonOrLines, change_config<&Router::replace_config>},
@@ -255,6 +258,9 @@ constexpr std::array actions{
     Action{"/v1/drains", "GET", no_parameters, Body::None, get_drains},
     Action{"/v1/drains", "PUT", " endpoint hard ", Body::None, put_drain},
     Action{"/v1/drains", "DELETE", " endpoint ", Body::None, delete_drain},
+    Action{"/v1/explain", "POST", no_parameters, Body::Json, post_explain},
+    Action{"/v1/trace", "GET", trace_words, Body::None, get_trace},
+    Action{"/v1/capture", "GET", trace_words, Body::None, get_capture},
     Action{"/v1/version", "GET", no_parameters, Body::None, get_version},
     Action{"/healthz", "GET", no_parameters, Body::None, get_alive},
     Action{"/livez", "GET", no_parameters, Body::None, get_alive},

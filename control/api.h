@@ -36,6 +36,10 @@ class Stream {
   virtual ~Stream() = default;
   // What is to be sent next; empty if there was nothing for `patience`. One call at a time.
   virtual Awaitable<std::string> next(std::chrono::milliseconds patience) = 0;
+  // Whether everything has been said; asked after next().
+  [[nodiscard]] virtual bool ended() const { return false; }
+  // What may be sent while there is nothing to say; empty: nothing.
+  [[nodiscard]] virtual std::string heartbeat() const { return ":\n\n"; }
 };
 
 struct Response {

@@ -427,10 +427,16 @@ Awaitable<void> ApiServer::Connection::answer_without_end(Response response) {
   auto last_sent = Clock::now();
   while (goes_on && !state_->stopping) {
     std::string piece = co_await response.stream->next(stream_patience);
-    if (piece.empty() && Clock::now() - last_sent >= state_->options.stream_heartbeat) piece = ":\n\n";
-    if (piece.empty()) continue;
-    goes_on = co_await send(std::move(piece), "");
-    last_sent = Clock::now();
+    const bool ended = response.stream->ended();
+    if (piece.empty() && Clock::now() - last_sent >= state_->options.stream_heartbeat) {
+      piece = response.stream->heartbeat();
+      last_sent = Clock::now();
+    }
+    if (!piece.empty()) {
+      goes_on = co_await send(std::move(piece), "");
+      last_sent = Clock::now();
+    }
+    if (ended) co_return;
   }
 }
 

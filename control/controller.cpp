@@ -49,7 +49,10 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       drain_state_(options_.state_folder, "drains.json"),
       deployment_(plane),
       health_server_(io, [this] { return health(); }),
-      flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }) {
+      flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }),
+      traces_(
+          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false); },
+          [this](uint16_t port) { return port_name(port); }) {
   load_drains();
 }
 

@@ -21,6 +21,7 @@
 #include "control/router.h"
 #include "control/service_compiler.h"
 #include "control/state_file.h"
+#include "control/traces.h"
 #include "dataplane/dataplane.h"
 
 namespace sluice::control {
@@ -55,6 +56,8 @@ class Controller final : public Router {
   [[nodiscard]] std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) override {
     return flow_events_.watch(filter);
   }
+  Awaitable<net::Result<Explanation>> explain(Probe probe) override;
+  Awaitable<net::Result<std::shared_ptr<TraceWatch>>> trace(TraceRequest request) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -69,6 +72,14 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<std::unique_ptr<dataplane::Command>> ask_worker(uint16_t worker,
                                                                           dataplane::Command::Kind kind,
                                                                           const FlowFilter& filter, size_t limit);
+  [[nodiscard]] Awaitable<void> run_command(uint16_t worker, dataplane::Command& command);
+  // controller_traces.cpp
+  [[nodiscard]] Awaitable<std::optional<dataplane::FlowRecord>> find_flow(const Probe& probe);
+  [[nodiscard]] Awaitable<std::optional<dataplane::Command::Affinity>> find_affinity(const Probe& probe);
+  [[nodiscard]] Explanation describe_trace(const dataplane::PacketTrace& trace, bool dry) const;
+  // Of "default/web:http": how many endpoints there are, and why they are not used.
+  [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
+  [[nodiscard]] std::string port_name(uint16_t port) const;
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   void remember(ApplyReply& reply);
@@ -100,6 +111,7 @@ class Controller final : public Router {
   std::chrono::system_clock::time_point updated_;
   HealthServer health_server_;
   FlowEvents flow_events_;
+  Traces traces_;
 };
 
 }  // namespace sluice::control

@@ -275,10 +275,14 @@ Awaitable<std::unique_ptr<dataplane::Command>> Controller::ask_worker(uint16_t w
   }
   command->limit = limit;
   if (kind == dataplane::Command::Kind::ListFlows) command->records.reserve(limit);
-  while (!plane_.worker(worker).submit(command.get())) co_await pause(std::chrono::milliseconds(1));
-  // A command's memory must outlive the worker's interest in it.
-  while (!command->done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
+  co_await run_command(worker, *command);
   co_return command;
+}
+
+// A command's memory must outlive the worker's interest in it.
+Awaitable<void> Controller::run_command(uint16_t worker, dataplane::Command& command) {
+  while (!plane_.worker(worker).submit(&command)) co_await pause(std::chrono::milliseconds(1));
+  while (!command.done.load(std::memory_order_acquire)) co_await pause(std::chrono::microseconds(200));
 }
 
 Awaitable<std::vector<FlowEntry>> Controller::flows(FlowFilter filter) {

@@ -20,6 +20,8 @@
 #include "config/json.h"
 #include "control/drains.h"
 #include "dataplane/net/addr.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/net/result.h"
 #include "nat/flow.h"
 
 namespace sluice::control {
@@ -213,6 +215,66 @@ class FlowWatch {
   virtual Awaitable<FlowBatch> next(std::chrono::milliseconds patience) = 0;
 };
 
+// What became of a packet, or would: a line for each decision.
+struct Explanation {
+  std::string verdict;  // forwarded, answered, taken (ARP, ND), held, handed over, dropped
+  std::string reason;   // of dropped: the counter's name
+  std::string advice;   // of dropped and held: what it means, what to do
+  struct Step {
+    std::string name;  // parsed, flow, service, backend, nat, route, tunnel, neighbor, mtu, out, answer, dropped
+    std::string text;
+  };
+  std::vector<Step> steps;
+};
+
+// A packet that nobody sends.
+struct Probe {
+  net::IpAddr from, to;                   // of one family
+  std::optional<uint16_t> from_port;      // empty: some port
+  uint16_t to_port = 0;                   // of TCP, UDP and SCTP
+  uint8_t protocol = net::protocol::tcp;  // also UDP, SCTP, ICMP and ICMPv6 (an echo request)
+  uint8_t tcp_flags = net::tcp_flag::syn;
+  uint16_t size = 0;          // bytes of the IP packet; 0: headers only
+  bool dont_fragment = true;  // IPv4; IPv6 is never fragmented on its way
+  uint8_t ttl = 64;
+  std::string interface;  // it comes in by; empty: where the route to `from` leads
+};
+inline constexpr uint16_t most_probe_bytes = 9216;
+
+struct TraceRequest {
+  std::string filter;  // pcap-filter(7), over frames as they arrive; empty: every frame
+  uint64_t count = 10;
+  std::chrono::seconds time{60};
+};
+
+struct TracedFrame {
+  std::string port;  // DPDK device
+  bool out = false;
+  uint32_t length = 0;  // of the frame, bytes
+  std::string bytes;    // the first of them
+};
+
+struct TracedPacket {
+  double time_seconds = 0;  // since 1970
+  uint16_t worker = 0;
+  Explanation explanation;
+  std::vector<TracedFrame> frames;  // as it came, then what left
+};
+
+struct TraceBatch {
+  std::vector<TracedPacket> packets;
+  uint64_t lost = 0;   // packets of any trace that there was no room for
+  bool ended = false;  // nothing comes any more: so many were traced, or the time is over
+};
+
+// The packets that one client wants. It gets them as long as it is held.
+class TraceWatch {
+ public:
+  virtual ~TraceWatch() = default;
+  // Empty if nothing came for `patience`. One call at a time.
+  virtual Awaitable<TraceBatch> next(std::chrono::milliseconds patience) = 0;
+};
+
 class Router {
  public:
   virtual ~Router() = default;
@@ -241,6 +303,10 @@ class Router {
   virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;
   // The filter's limit and state mean nothing. nullptr: too many watch already.
   [[nodiscard]] virtual std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) = 0;
+  // Nothing is sent and nothing stays behind. Error: the packet cannot come in at all, and why.
+  virtual Awaitable<net::Result<Explanation>> explain(Probe probe) = 0;
+  // What comes after the answer is traced. Error: what is wrong with the filter. nullptr: too many trace already.
+  virtual Awaitable<net::Result<std::shared_ptr<TraceWatch>>> trace(TraceRequest request) = 0;
 };
 
 }  // namespace sluice::control

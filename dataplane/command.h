@@ -5,15 +5,17 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "dataplane/flow_record.h"
+#include "dataplane/net/addr.h"
 #include "nat/flow.h"
 
 namespace sluice::dataplane {
 
 struct Command {
-  enum class Kind : uint8_t { ListFlows, DeleteFlows };
+  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity };
   Kind kind = Kind::ListFlows;
   FlowQuery query;
   uint64_t limit = std::numeric_limits<uint64_t>::max();  // so many are enough
@@ -21,6 +23,16 @@ struct Command {
   std::vector<FlowRecord> records;
   uint64_t matched = 0;
   std::atomic<bool> done{false};
+
+  // FindAffinity: of a client and a service port with session affinity (ServicePort), the endpoint that it has.
+  struct Affinity {
+    net::IpAddr client;
+    uint32_t key = 0;
+    uint32_t seconds = 0;
+    std::optional<net::IpAddr> endpoint;  // the worker's answer
+    uint16_t port = 0;                    // of it, host byte order
+  };
+  Affinity affinity;
 
   // Where the worker stands.
   bool second_family = false;

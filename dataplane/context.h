@@ -21,6 +21,7 @@
 namespace sluice::dataplane {
 
 class FlowEventRing;
+struct ServiceTrace;
 
 // Shared by all workers, changed in place by one writer each.
 struct Tables {
@@ -44,6 +45,7 @@ struct Context {
   uint64_t random = 1;  // xorshift state
   WorkerCounters counters;
   FlowEventRing* flow_events = nullptr;  // of this loop; nullptr: nobody watches
+  ServiceTrace* trace = nullptr;         // of this packet; nullptr: it is not traced
   net::Burst<rte_mbuf*, 256> dropped;    // freed together at the end of the loop
 
   [[nodiscard]] const Interface& interface(uint16_t index) const { return snapshot->interfaces[index]; }

@@ -50,7 +50,7 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   if (!rings) return rings.error();
   plane->rings_ = std::move(*rings);
 
-  Tables tables;
+  Tables& tables = plane->tables_;
   tables.fib = plane->fib_.get();
   tables.next_hops = &plane->next_hops_;
   tables.neighbors = plane->neighbors_.get();

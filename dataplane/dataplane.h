@@ -49,6 +49,8 @@ class Dataplane {
   [[nodiscard]] NeighborTable& neighbors() { return *neighbors_; }
   [[nodiscard]] const NeighborTable& neighbors() const { return *neighbors_; }
   [[nodiscard]] const TunnelPathTable& tunnel_paths() const { return tunnel_paths_; }
+  // As the workers have them.
+  [[nodiscard]] const Tables& tables() const { return tables_; }
   [[nodiscard]] rte_mempool* pool() const { return pool_; }
   [[nodiscard]] uint32_t mbufs_in_use() const;
 
@@ -67,6 +69,7 @@ class Dataplane {
   std::unique_ptr<NeighborTable> neighbors_;
   TunnelPathTable tunnel_paths_;
   std::unique_ptr<HandoffRings> rings_;
+  Tables tables_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Launch> launches_;
   std::atomic<bool> stop_{false};

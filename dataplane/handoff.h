@@ -33,7 +33,8 @@ enum class HandoffKind : uint8_t {
 // Travels in the mbuf. Not larger: the drivers that note the time of arrival need room there too.
 struct HandoffNote {
   HandoffKind kind = HandoffKind::Flow;
-  uint8_t decapsulations : 6 = 0;
+  uint8_t decapsulations : 3 = 0;
+  uint8_t traces : 3 = 0;        // PacketTrace::traces
   bool ports_known : 1 = false;  // a later fragment, whose ports and protocol (in `neighbor`) are these
   bool plain : 1 = false;        // Packet::plain
   uint16_t l3 = 0;               // offset of the IP header

@@ -4,6 +4,7 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/trace.h"
 #include "nat/icmp_error.h"
 #include "nat/rewrite.h"
 
@@ -85,6 +86,9 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   const nat::ServiceChoice<F> choice =
       nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src), context_.snapshot->proxy,
                           packet.key.src == frontend.addr, kept ? &*kept : nullptr);
+  if (context_.trace != nullptr) [[unlikely]] {
+    note_choice(*context_.trace, frontend, client_kind<F>(packet.key.src), kept ? &*kept : nullptr, choice);
+  }
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);

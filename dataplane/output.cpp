@@ -160,6 +160,11 @@ void Output::transmit(rte_mbuf* mbuf, uint16_t port) {
 void Output::flush_port(PortBuffer& buffer) {
   if (buffer.count == 0) return;
   const uint16_t port = buffer.port;
+  if (!transmits_) [[unlikely]] {
+    for (uint16_t i = 0; i < buffer.count; ++i) context_.discard(buffer.packets[i]);
+    buffer.count = 0;
+    return;
+  }
   uint16_t sent = rte_eth_tx_burst(port, context_.worker, buffer.packets.data(), buffer.count);
   // A software device's queue may be full for a moment only.
   if (sent < buffer.count) {
@@ -180,6 +185,15 @@ void Output::hand_over(rte_mbuf* mbuf, uint16_t worker, const HandoffNote& note)
 void Output::flush_ring(uint16_t worker) {
   RingBuffer& buffer = rings_[worker];
   if (buffer.count == 0) return;
+  if (!transmits_) [[unlikely]] {
+    for (uint16_t i = 0; i < buffer.count; ++i) {
+      rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).original;
+      if (original != nullptr) context_.discard(original);
+      context_.discard(buffer.packets[i]);
+    }
+    buffer.count = 0;
+    return;
+  }
   const unsigned sent = context_.tables.rings->send(context_.worker, worker, buffer.packets.data(), buffer.count);
   context_.counters.add(Event::HandedOver, sent);
   for (unsigned i = sent; i < buffer.count; ++i) {

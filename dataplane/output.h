@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
 
@@ -76,6 +77,12 @@ class Output {
   // Takes a finished frame for `port` (HandoffKind::Transmit).
   void transmit(rte_mbuf* mbuf, uint16_t port);
   void flush();
+  // What waits for flush(): frames as on_frame(rte_mbuf*, uint16_t port), packets for other workers as
+  // on_packet(rte_mbuf*, uint16_t worker, HandoffNote&).
+  template <class OnFrame, class OnPacket>
+  void each_waiting(const OnFrame& on_frame, const OnPacket& on_packet);
+  // From now on nothing leaves: what would is freed (dry_run.h).
+  void keep_everything() { transmits_ = false; }
 
  private:
   struct RingBuffer {
@@ -94,7 +101,22 @@ class Output {
   uint64_t pending_ports_ = 0;  // a bit for each port with a non-empty buffer
   std::unique_ptr<RingBuffer[]> rings_;
   AdjacencyCache adjacencies_;
+  bool transmits_ = true;
 };
+
+template <class OnFrame, class OnPacket>
+void Output::each_waiting(const OnFrame& on_frame, const OnPacket& on_packet) {
+  for (uint64_t ports = pending_ports_; ports != 0; ports &= ports - 1) {
+    PortBuffer& buffer = ports_[std::countr_zero(ports)];
+    for (uint16_t i = 0; i < buffer.count; ++i) on_frame(buffer.packets[i], buffer.port);
+  }
+  for (uint16_t worker = 0; worker < context_.tables.workers; ++worker) {
+    RingBuffer& buffer = rings_[worker];
+    for (uint16_t i = 0; i < buffer.count; ++i) {
+      on_packet(buffer.packets[i], worker, context_.tables.rings->note(buffer.packets[i]));
+    }
+  }
+}
 
 // RFC 4213 section 3.2.2: every link carries 1280 bytes of IPv6, so what does not fit the underlay with a tunnel's
 // header may be fragmented there. `outer`: the IPv4 header.

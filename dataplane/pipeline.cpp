@@ -536,7 +536,7 @@ void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKi
   note.l3 = packet.l3;
   note.where = packet.ingress;
   note.tunnel_source = packet.tunnel_source;
-  note.decapsulations = packet.decapsulations & 0x3f;
+  note.decapsulations = packet.decapsulations & 0x7;
   note.plain = packet.plain;
   note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
   note.src_port = packet.key.src_port;

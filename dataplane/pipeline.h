@@ -72,6 +72,15 @@ class Pipeline {
   // told keeps the stub for good: whoever can wait with closing connections asks first.
   [[nodiscard]] bool has_room_for_ends(unsigned connections) const;
   [[nodiscard]] const nat::SnatCounters& snat_counters() const { return ports_.counters(); }
+  // After one packet came in: what was read of it, if it got as far as its flow. Its buffer may be gone.
+  template <class F>
+  [[nodiscard]] const net::FlowPacket<F>* last() const {
+    if constexpr (F::is_v4) {
+      return burst_v4_.size() == 1 ? &burst_v4_[0] : nullptr;
+    } else {
+      return burst_v6_.size() == 1 ? &burst_v6_[0] : nullptr;
+    }
+  }
   // Removes a connection with all that hangs on it.
   template <class F>
   void close_connection(nat::ConnectionId id);

@@ -47,6 +47,9 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }
+  if (!worker->tracer_.ring().allocate()) {
+    return net::Error{"the ring for traced packets could not be allocated; free memory"};
+  }
   worker->commands_ = rte_ring_create(("sluice_command_" + std::to_string(index)).c_str(), command_slots, SOCKET_ID_ANY,
                                       RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (worker->commands_ == nullptr) {
@@ -63,7 +66,8 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
       icmp_(context_, output_),
       resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
       tunnel_errors_(index == 0 ? std::make_unique<TunnelErrors>(context_) : nullptr),
-      pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_) {
+      pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_),
+      tracer_(context_, output_, pipeline_, connections_) {
   output_.set_resolver(resolver_.get());
   cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
   start_tsc_ = rte_rdtsc();
@@ -101,6 +105,7 @@ bool Worker::run_once() {
   const uint64_t begin = context_.tsc;
   context_.snapshot = &publisher_.current();
   context_.flow_events = watched_.load(std::memory_order_relaxed) ? &flow_events_ : nullptr;
+  traced_ = tracer_.orders();
   bool busy = poll_ports();
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
   if (resolver_) resolver_->tick();
@@ -129,7 +134,11 @@ bool Worker::poll_ports() {
     if (count == 0) continue;
     busy = true;
     if (context_.tables.workers > 1) read_messages();
-    pipeline_.process_frames(frames, count, queue.port);
+    if (traced_ != nullptr) [[unlikely]] {
+      tracer_.process_frames(*traced_, frames, count, queue.port);
+    } else {
+      pipeline_.process_frames(frames, count, queue.port);
+    }
   }
   return busy;
 }
@@ -143,7 +152,11 @@ bool Worker::poll_workers() {
     if (count == 0) continue;
     busy = true;
     read_messages();
-    pipeline_.process_handed_over(packets, static_cast<uint16_t>(count));
+    if (traced_ != nullptr) [[unlikely]] {
+      tracer_.process_handed_over(packets, static_cast<uint16_t>(count));
+    } else {
+      pipeline_.process_handed_over(packets, static_cast<uint16_t>(count));
+    }
   }
   if (!busy) read_messages();
   return busy;
@@ -168,6 +181,16 @@ void Worker::work_on_command(unsigned budget) {
     if (rte_ring_sc_dequeue(commands_, &next) != 0) return;
     command_ = static_cast<Command*>(next);
   }
+  if (command_->kind == Command::Kind::FindAffinity) {
+    if (command_->affinity.client.is_v4()) {
+      find_affinity<net::V4>(command_->affinity);
+    } else {
+      find_affinity<net::V6>(command_->affinity);
+    }
+    command_->done.store(true, std::memory_order_release);
+    command_ = nullptr;
+    return;
+  }
   const bool finished =
       command_->second_family ? work_through<net::V6>(*command_, budget) : work_through<net::V4>(*command_, budget);
   if (!finished) return;
@@ -178,6 +201,15 @@ void Worker::work_on_command(unsigned budget) {
   }
   command_->done.store(true, std::memory_order_release);
   command_ = nullptr;
+}
+
+template <class F>
+void Worker::find_affinity(Command::Affinity& question) const {
+  const auto found =
+      connections_.affinity<F>().find(F::addr_of(question.client), question.key, question.seconds * 1000, context_.now);
+  if (!found) return;
+  question.endpoint = net::IpAddr(found->addr);
+  question.port = found->port.host();
 }
 
 template <class F>

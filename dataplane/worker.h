@@ -13,6 +13,7 @@
 #include "dataplane/net/result.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/publisher.h"
+#include "dataplane/tracer.h"
 
 struct rte_ring;
 
@@ -47,6 +48,7 @@ class Worker {
   // Whether connections that open and end are noted, from the next turn on; and what was noted.
   void watch_flows(bool watched) { watched_.store(watched, std::memory_order_relaxed); }
   [[nodiscard]] FlowEventRing& flow_events() { return flow_events_; }
+  [[nodiscard]] Tracer& tracer() { return tracer_; }
   [[nodiscard]] const WorkerCounters& counters() const { return context_.counters; }
   [[nodiscard]] const nat::SnatCounters& snat_counters() const { return pipeline_.snat_counters(); }
 
@@ -57,6 +59,8 @@ class Worker {
   [[nodiscard]] bool poll_workers();
   void read_messages();
   void work_on_command(unsigned budget);
+  template <class F>
+  void find_affinity(Command::Affinity& question) const;
   template <class F>
   bool work_through(Command& command, unsigned budget);
 
@@ -76,6 +80,8 @@ class Worker {
   std::unique_ptr<TunnelErrors> tunnel_errors_;  // worker 0
   std::unique_ptr<Reassembly> reassembly_;
   Pipeline pipeline_;
+  Tracer tracer_;
+  const TraceOrders* traced_ = nullptr;   // of this loop; nullptr: nobody traces
   std::array<StubMessage, 16> messages_;  // those being read
   FlowEventRing flow_events_;
   std::atomic<bool> watched_{false};

@@ -70,6 +70,8 @@ class Rig {
   [[nodiscard]] uint64_t flows() const;                        // live, both families
   [[nodiscard]] dataplane::Dataplane& plane() { return *plane_; }
   [[nodiscard]] const dataplane::Snapshot& snapshot() const { return *deployment_->snapshot(); }
+  [[nodiscard]] const control::Plan& plan() const { return deployment_->plan(); }
+  [[nodiscard]] const control::ServiceCompiler& services() const { return services_; }
 
  private:
   [[nodiscard]] rte_mbuf* make_frame(const Bytes& frame, const std::vector<size_t>& cuts);

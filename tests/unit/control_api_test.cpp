@@ -120,6 +120,10 @@ class FakeRouter : public Router {
     return watched;
   }
 
+  // control_api_trace_test.cpp has a router that can.
+  Awaitable<net::Result<Explanation>> explain(Probe) override { co_return net::Error{"not here"}; }
+  Awaitable<net::Result<std::shared_ptr<TraceWatch>>> trace(TraceRequest) override { co_return net::Error{"not here"}; }
+
   // What it answers.
   FlowBatch news;
   std::shared_ptr<FlowWatch> watched;  // of `news`, unless there is none

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json/value.hpp>
+
 #include "tools/sluicectl/client.h"
 
 namespace sluice::ctl {
@@ -49,5 +51,18 @@ struct GetOptions {
 // `hard`: its connections end, too.
 [[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
 [[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
+
+// top.cpp
+// Rates of workers, interfaces and drops, again and again: every `delay` seconds, `count` times; 0: until the user ends
+// it. On a terminal one takes the place of the other.
+[[nodiscard]] ExitCode top(const Server& server, double delay, unsigned count, bool as_json);
+
+// trace.cpp
+// `packet`: the body of POST /v1/explain.
+[[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, bool as_json);
+// Prints what happens to the packets that match until there were enough of them.
+[[nodiscard]] ExitCode trace(const Server& server, const Parameters& parameters, bool as_json);
+// Writes them to a file, "-" for standard output.
+[[nodiscard]] ExitCode capture(const Server& server, const Parameters& parameters, const std::string& file);
 
 }  // namespace sluice::ctl

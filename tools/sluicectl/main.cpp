@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "tools/sluicectl/commands.h"
+#include "tools/sluicectl/trace_commands.h"
 
 namespace sluice::ctl {
 namespace {
@@ -23,7 +24,10 @@ constexpr const char* exit_codes =
     "  sluicectl get flows --service default/web --proto tcp\n"
     "  sluicectl conntrack -E -p tcp --dport 80  connections as they open and end\n"
     "  sluicectl get routes --to 10.244.34.5    the route that a packet would take\n"
-    "  sluicectl drain default/web-0            no new connections to this pod";
+    "  sluicectl drain default/web-0            no new connections to this pod\n"
+    "  sluicectl explain --from 192.0.2.10 --to 10.96.0.10:80\n"
+    "                                           why a connection fails, or where it goes\n"
+    "  sluicectl trace host 192.0.2.10 and tcp  what happens to the next packets of a host";
 
 struct Arguments {
   Server server;
@@ -279,6 +283,7 @@ ExitCode run(int argc, char** argv) {
   add_get(app, arguments);
   add_conntrack(app, arguments);
   add_drain(app, arguments);
+  add_trace_commands(app, arguments.server, arguments.run);
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });

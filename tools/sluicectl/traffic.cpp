@@ -1,11 +1,11 @@
 // Commands about traffic: connections, drained endpoints.
 #include <algorithm>
-#include <cstdio>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "tools/sluicectl/calls.h"
+#include "tools/sluicectl/events.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
 
@@ -22,43 +22,16 @@ std::string list_text(const json::value& object, std::string_view name) {
   return out;
 }
 
-// Takes server-sent events apart as they come in pieces: lines of "event: NAME" and "data: JSON", an empty line at the
-// end of each event; other lines are comments.
-class EventReader {
- public:
-  explicit EventReader(bool as_json) : as_json_(as_json) {}
-
-  void read(std::string_view piece) {
-    rest_ += piece;
-    for (size_t end = 0; (end = rest_.find('\n')) != std::string::npos; rest_.erase(0, end + 1)) {
-      line(std::string_view(rest_).substr(0, end));
-    }
-    std::fflush(stdout);
-  }
-
- private:
-  void line(std::string_view line) {
-    static constexpr std::string_view event = "event: ";
-    static constexpr std::string_view data = "data: ";
-    if (line.starts_with(event)) name_ = line.substr(event.size());
-    if (!line.starts_with(data)) return;
-    line.remove_prefix(data.size());
-    if (as_json_) {
-      print(fmt::format("{{\"event\": \"{}\", \"data\": {}}}\n", name_, line));
-    } else {
-      print(flow_event_text(name_, parsed(std::string(line))));
-    }
-  }
-
-  bool as_json_;
-  std::string rest_;
-  std::string name_;
-};
-
 }  // namespace
 
 ExitCode watch_flows(const Server& server, const Parameters& parameters, bool as_json) {
-  EventReader reader(as_json);
+  EventReader reader([&](std::string_view name, std::string_view data) {
+    if (as_json) {
+      print(event_json(name, data));
+    } else {
+      print(flow_event_text(name, parsed(std::string(data))));
+    }
+  });
   const Call call{"GET", target("/v1/conntrack/events", parameters)};
   const auto answer = follow(server, call, [&](std::string_view piece) { reader.read(piece); });
   if (!answer) return unreachable(answer.error());

@@ -1,0 +1,186 @@
+// What the router does to packets: explained for one that nobody sent, traced for those that come.
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "control/controller.h"
+#include "control/probe.h"
+#include "control/trace_text.h"
+#include "dataplane/dry_run.h"
+
+namespace sluice::control {
+namespace {
+
+using net::V4;
+using net::V6;
+
+// The buffer, or chain of buffers, with these bytes; nullptr if there is none.
+rte_mbuf* make_buffer(rte_mempool* pool, const std::vector<uint8_t>& bytes) {
+  rte_mbuf* first = nullptr;
+  for (size_t at = 0; at < bytes.size();) {
+    rte_mbuf* const mbuf = rte_pktmbuf_alloc(pool);
+    if (mbuf == nullptr || (first != nullptr && rte_pktmbuf_chain(first, mbuf) != 0)) {
+      rte_pktmbuf_free(mbuf);
+      rte_pktmbuf_free(first);
+      return nullptr;
+    }
+    if (first == nullptr) first = mbuf;
+    const auto piece = static_cast<uint16_t>(std::min<size_t>(bytes.size() - at, rte_pktmbuf_tailroom(mbuf)));
+    std::memcpy(rte_pktmbuf_mtod(mbuf, uint8_t*), bytes.data() + at, piece);
+    mbuf->data_len = piece;
+    if (mbuf != first) first->pkt_len += piece;
+    if (mbuf == first) mbuf->pkt_len = piece;
+    at += piece;
+  }
+  return first;
+}
+
+template <class F>
+const nat::Frontend<F>* frontend_of(const dataplane::Snapshot& now, const Probe& probe) {
+  return now.family<F>().services->find(F::addr_of(probe.to), net::be16::from_host(probe.to_port), probe.protocol);
+}
+
+// What the workers have to be asked: nothing if the service has no affinity.
+template <class F>
+std::optional<dataplane::Command::Affinity> affinity_question(const dataplane::Snapshot& now, const Probe& probe) {
+  const nat::Frontend<F>* const frontend = frontend_of<F>(now, probe);
+  if (frontend == nullptr || frontend->service->affinity_seconds == 0) return std::nullopt;
+  return dataplane::Command::Affinity{probe.from, frontend->service->affinity_key, frontend->service->affinity_seconds,
+                                      std::nullopt, 0};
+}
+
+template <class F>
+void remember_endpoint(dataplane::DryRun& run, const dataplane::Snapshot& now, const Probe& probe,
+                       const dataplane::Command::Affinity& found) {
+  const nat::Frontend<F>* const frontend = frontend_of<F>(now, probe);
+  if (frontend == nullptr || !found.endpoint) return;
+  const nat::Backend<F> endpoint{F::addr_of(*found.endpoint), net::be16::from_host(found.port)};
+  run.remember_endpoint<F>(F::addr_of(probe.from), *frontend->service, endpoint);
+}
+
+bool is_echo(const Probe& probe) {
+  return probe.protocol == net::protocol::icmp || probe.protocol == net::protocol::icmpv6;
+}
+
+}  // namespace
+
+std::string Controller::endpoints_text(const std::string& service_port) const {
+  const std::string name = service_port.substr(0, service_port.find(':'));
+  const config::Config& config = objects_.config();
+  size_t all = 0;
+  size_t ready = 0;
+  size_t terminating = 0;
+  size_t drained = 0;
+  for (const auto& [slice_name, slice] : config.slices) {
+    if (slice.fqdn || slice_name.ns + "/" + slice.service != name) continue;
+    for (const config::Endpoint& endpoint : slice.endpoints) {
+      ++all;
+      if (drains_.of({slice_name.ns, endpoint.pod}, endpoint.address, slice.ports.empty() ? 0 : slice.ports[0].port) !=
+          Drain::None) {
+        ++drained;
+      } else if (endpoint.ready) {
+        ++ready;
+      } else if (endpoint.terminating) {
+        ++terminating;
+      }
+    }
+  }
+  if (all == 0) return fmt::format("no EndpointSlice of {} has an endpoint", name);
+  std::string rest;
+  const auto add = [&](size_t count, std::string_view what) {
+    if (count != 0) rest += fmt::format("{}{} {}", rest.empty() ? "" : ", ", count, what);
+  };
+  add(all - ready - terminating - drained, "not ready");
+  add(terminating, "terminating");
+  add(drained, "drained by hand");
+  return fmt::format("{} of {} endpoint{} of {} {} ready{}", ready, all, all == 1 ? "" : "s", name,
+                     ready == 1 ? "is" : "are", rest.empty() ? "" : " (" + rest + ")");
+}
+
+Explanation Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry) const {
+  TraceNames names;
+  names.snapshot = deployment_.snapshot();
+  names.plan = &deployment_.plan();
+  names.service = [this](uint32_t id) { return services_.name_of(id); };
+  names.endpoints = [this](const std::string& service) { return endpoints_text(service); };
+  return describe(trace, names, dry);
+}
+
+std::string Controller::port_name(uint16_t port) const {
+  for (const auto& [device, open] : deployment_.ports()) {
+    if (open->id() == port) return device;
+  }
+  return fmt::format("port{}", port);
+}
+
+// The connection that such a packet belongs to, if a worker has one; in either direction.
+Awaitable<std::optional<dataplane::FlowRecord>> Controller::find_flow(const Probe& probe) {
+  if (!probe.from_port) co_return std::nullopt;
+  FlowFilter there;
+  FlowFilter back;
+  there.protocol = back.protocol = probe.protocol;
+  there.src = back.reply_src = net::Prefix::host(probe.from);
+  there.dst = back.reply_dst = net::Prefix::host(probe.to);
+  there.src_port = back.reply_src_port = *probe.from_port;  // of an echo request the identifier
+  if (!is_echo(probe)) there.dst_port = back.reply_dst_port = probe.to_port;
+  for (const FlowFilter& filter : {there, back}) {
+    for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
+      const auto command = co_await ask_worker(i, dataplane::Command::Kind::ListFlows, filter, 1);
+      if (!command->records.empty()) co_return command->records.front();
+    }
+  }
+  co_return std::nullopt;
+}
+
+Awaitable<std::optional<dataplane::Command::Affinity>> Controller::find_affinity(const Probe& probe) {
+  const dataplane::Snapshot& now = *deployment_.snapshot();
+  auto question = probe.to.is_v4() ? affinity_question<V4>(now, probe) : affinity_question<V6>(now, probe);
+  if (!question) co_return std::nullopt;
+  // Workers tell each other: any of them knows.
+  auto command = std::make_unique<dataplane::Command>();
+  command->kind = dataplane::Command::Kind::FindAffinity;
+  command->affinity = *question;
+  co_await run_command(0, *command);
+  co_return command->affinity;
+}
+
+Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
+  if (generation_ == 0) co_return net::Error{"there is no configuration yet"};
+  const auto packet = make_packet(probe);
+  if (!packet) co_return packet.error();
+  // No change of configuration comes between the questions to the workers and the answer.
+  const auto lock = co_await changes_.lock();
+  const auto arrival = arrival_of(probe, *deployment_.snapshot(), deployment_.plan());
+  if (!arrival) co_return arrival.error();
+  const auto flow = co_await find_flow(probe);
+  const auto affinity = co_await find_affinity(probe);
+
+  const dataplane::Snapshot& now = *deployment_.snapshot();
+  auto run = dataplane::DryRun::create(plane_.tables(), now,
+                                       static_cast<uint64_t>(Clock::now().time_since_epoch().count()) | 1);
+  if (!run) co_return run.error();
+  if (flow) (*run)->remember_flow(*flow);
+  if (affinity && probe.to.is_v4()) remember_endpoint<V4>(**run, now, probe, *affinity);
+  if (affinity && !probe.to.is_v4()) remember_endpoint<V6>(**run, now, probe, *affinity);
+  const auto trace = std::make_unique<dataplane::PacketTrace>();
+  const dataplane::Interface& interface = now.interfaces[arrival->interface];
+  const bool from_tunnel = arrival->tunnel_source != net::no_tunnel_source;
+  rte_mbuf* const mbuf = make_buffer(plane_.pool(), from_tunnel ? *packet : make_frame(*packet, interface));
+  if (mbuf == nullptr) co_return net::Error{"packet buffers have run out"};
+  if (from_tunnel) {
+    (*run)->run_from_tunnel(mbuf, arrival->interface, arrival->tunnel_source, *trace);
+  } else {
+    (*run)->run(mbuf, interface.port, *trace);
+  }
+  co_return describe_trace(*trace, true);
+}
+
+Awaitable<net::Result<std::shared_ptr<TraceWatch>>> Controller::trace(TraceRequest request) {
+  auto started = traces_.start(request);
+  if (!started) co_return started.error();
+  if (started->watch) (void)co_await wait_for(started->token);
+  co_return std::move(started->watch);
+}
+
+}  // namespace sluice::control

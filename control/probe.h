@@ -1,0 +1,33 @@
+// The packet that a Probe describes, and where it would come in.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "control/plan.h"
+#include "control/router.h"
+#include "dataplane/snapshot.h"
+
+namespace sluice::control {
+
+// Its source port if nobody names one.
+inline constexpr uint16_t probe_source_port = 40000;
+
+// The IP packet, with right checksums. Error: its fields contradict each other.
+[[nodiscard]] net::Result<std::vector<uint8_t>> make_packet(const Probe& probe);
+
+// The interface's index, and where a packet of this source comes out of a tunnel the index of its node
+// (net::no_tunnel_source without one).
+struct ProbeArrival {
+  uint16_t interface = 0;
+  uint16_t tunnel_source = net::no_tunnel_source;
+};
+// By the interface's name, or by the route back to the source. Error: there is none, and what to do.
+[[nodiscard]] net::Result<ProbeArrival> arrival_of(const Probe& probe, const dataplane::Snapshot& snapshot,
+                                                   const Plan& plan);
+
+// The Ethernet frame, with the interface's VLAN tag and MAC address, from a made-up neighbour.
+[[nodiscard]] std::vector<uint8_t> make_frame(const std::vector<uint8_t>& packet,
+                                              const dataplane::Interface& interface);
+
+}  // namespace sluice::control

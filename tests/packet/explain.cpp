@@ -1,0 +1,90 @@
+#include "tests/packet/explain.h"
+
+#include <cstring>
+
+namespace sluice::packet_test {
+
+std::string text_of(const control::Explanation& explanation) {
+  std::string out;
+  for (const auto& [name, text] : explanation.steps) out += name + ": " + text + "\n";
+  out += "=> " + explanation.verdict;
+  return explanation.reason.empty() ? out : out + " (" + explanation.reason + ")";
+}
+
+control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, bool dry) {
+  control::TraceNames names;
+  names.snapshot = &rig.snapshot();
+  names.plan = &rig.plan();
+  names.service = [&](uint32_t id) { return rig.services().name_of(id); };
+  names.endpoints = [](const std::string& service) { return "endpoints of " + service; };
+  return control::describe(trace, names, dry);
+}
+
+std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow) {
+  const auto packet = control::make_packet(probe);
+  if (!packet) return packet.error().message;
+  const auto arrival = control::arrival_of(probe, rig.snapshot(), rig.plan());
+  if (!arrival) return arrival.error().message;
+  const bool tunnel = arrival->tunnel_source != net::no_tunnel_source;
+  const dataplane::Interface& interface = rig.snapshot().interfaces[arrival->interface];
+  const std::vector<uint8_t> bytes = tunnel ? *packet : control::make_frame(*packet, interface);
+  rte_mbuf* const mbuf = rte_pktmbuf_alloc(rig.plane().pool());
+  void* const to = mbuf == nullptr ? nullptr : rte_pktmbuf_append(mbuf, static_cast<uint16_t>(bytes.size()));
+  if (to == nullptr) return "no buffer";
+  std::memcpy(to, bytes.data(), bytes.size());
+  auto run = dataplane::DryRun::create(rig.plane().tables(), rig.snapshot(), 1);
+  if (!run) return run.error().message;
+  if (flow != nullptr) (*run)->remember_flow(*flow);
+  dataplane::PacketTrace trace;
+  if (tunnel) {
+    (*run)->run_from_tunnel(mbuf, arrival->interface, arrival->tunnel_source, trace);
+  } else {
+    (*run)->run(mbuf, interface.port, trace);
+  }
+  return text_of(describe(rig, trace, true));
+}
+
+control::Probe syn(const Endpoint& from, const Endpoint& to) {
+  control::Probe probe;
+  probe.from = from.address;
+  probe.to = to.address;
+  if (from.port != 0) probe.from_port = from.port;
+  probe.to_port = to.port;
+  return probe;
+}
+
+std::string step(const std::string& explanation, const std::string& name) {
+  const std::string begin = "\n" + name + ": ";
+  const std::string text = "\n" + explanation;
+  const size_t at = text.find(begin);
+  if (at == std::string::npos) return "";
+  const size_t from = at + begin.size();
+  return text.substr(from, text.find('\n', from) - from);
+}
+
+RigTrace::RigTrace(Rig& rig, const std::string& filter)
+    : rig_(rig), filter_(std::move(control::PacketFilter::compile(filter).value())) {
+  orders_.filters[1] = filter_.program();
+  for (uint16_t i = 0; i < rig.plane().worker_count(); ++i) rig.plane().worker(i).tracer().order(&orders_);
+}
+
+RigTrace::~RigTrace() {
+  for (uint16_t i = 0; i < rig_.plane().worker_count(); ++i) rig_.plane().worker(i).tracer().order(nullptr);
+  (void)rig_.run();
+}
+
+std::vector<dataplane::PacketTrace> RigTrace::take() {
+  std::vector<dataplane::PacketTrace> out;
+  for (uint16_t i = 0; i < rig_.plane().worker_count(); ++i) {
+    rig_.plane().worker(i).tracer().ring().take([&](const dataplane::PacketTrace& trace) { out.push_back(trace); });
+  }
+  return out;
+}
+
+std::vector<std::string> RigTrace::texts() {
+  std::vector<std::string> out;
+  for (const dataplane::PacketTrace& trace : take()) out.push_back(text_of(describe(rig_, trace, false)));
+  return out;
+}
+
+}  // namespace sluice::packet_test
