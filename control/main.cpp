@@ -6,6 +6,7 @@
 #include <optional>
 #include <sched.h>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -19,6 +20,7 @@
 #include "config/validate.h"
 #include "control/api_server.h"
 #include "control/controller.h"
+#include "control/privileges.h"
 #include "control/state_file.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
@@ -35,6 +37,9 @@ struct Arguments {
   std::string check;
   std::string state_folder = "/var/lib/sluice";
   ApiServerOptions api;
+  std::string user;
+  std::string socket_group;
+  std::string socket_mode = "0660";
   std::string tcp;
   std::string token_file;
   uint16_t workers = 1;
@@ -131,6 +136,47 @@ net::Status<> set_tcp(Arguments& arguments) {
   return net::Done{};
 }
 
+net::Status<> set_socket_mode(Arguments& arguments) {
+  const std::string& text = arguments.socket_mode;
+  if (text.empty() || text.size() > 4 || text.find_first_not_of("01234567") != std::string::npos) {
+    return net::Error{fmt::format("--socket-mode wants an octal mode like 0660, not \"{}\"", text)};
+  }
+  arguments.api.socket_mode = static_cast<mode_t>(std::stoul(text, nullptr, 8));
+  if ((arguments.api.socket_mode & 07006) == 0) return net::Done{};
+  return net::Error{"--socket-mode: the API is not open to everyone; a group may be let in, like 0660"};
+}
+
+// Who the process goes on as, and who may use its socket. Nothing set: as it is.
+struct Ownership {
+  std::optional<Identity> user;
+  std::optional<Identity> socket;
+};
+
+net::Result<Ownership> ownership(const Arguments& arguments) {
+  Ownership who;
+  const Identity own{"this user", geteuid(), getegid()};
+  if (!arguments.user.empty()) {
+    auto user = find_identity(arguments.user);
+    if (!user) return net::Error{"--user: " + user.error().message};
+    if (auto possible = can_become(*user); !possible) return net::Error{"--user: " + possible.error().message};
+    who.user = who.socket = *user;
+  }
+  if (!arguments.socket_group.empty()) {
+    auto group = find_identity(std::to_string(who.user.value_or(own).uid) + ":" + arguments.socket_group);
+    if (!group) return net::Error{"--socket-group: " + group.error().message};
+    who.socket = *group;
+  }
+  return who;
+}
+
+// What the process will need as somebody else, while it still may give things away.
+net::Status<> give_away(const Arguments& arguments, const Identity& user) {
+  if (auto given = give_folder(arguments.state_folder, user); !given) return given;
+  const size_t slash = arguments.api.socket_path.rfind('/');
+  return slash == std::string::npos ? net::Status<>(net::Done{})
+                                    : make_folder(arguments.api.socket_path.substr(0, slash), user);
+}
+
 struct InitialConfig {
   std::string text;  // empty: the router waits for the first PUT
   std::string from;
@@ -169,17 +215,31 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
   return initial;
 }
 
-Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, boost::asio::io_context& io, int& code) {
+// With the ports of the first configuration open.
+net::Status<> go_on_as(const std::optional<Identity>& user) {
+  if (!user) return net::Done{};
+  if (auto dropped = drop_privileges(*user); !dropped) {
+    return net::Error{fmt::format("cannot go on as {}: {}", user->name, dropped.error().message)};
+  }
+  say(fmt::format("running as {}, with CAP_NET_ADMIN and CAP_NET_RAW for the ports to come", user->name));
+  return net::Done{};
+}
+
+Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, const std::optional<Identity>& user,
+                              boost::asio::io_context& io, int& code) {
   ApplyOptions options;
   options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
   const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), options);
   for (const config::Warning& warning : reply.warnings) say("warning: " + warning.text());
   if (reply.code == ApplyReply::Code::Applied) {
     say(fmt::format("serving generation {} from {}", reply.generation, initial.from));
-    co_return;
+    const net::Status<> dropped = go_on_as(user);
+    if (dropped) co_return;
+    say(dropped.error().message);
+  } else {
+    say_findings(reply.faults);
+    say(fmt::format("the configuration in {} cannot be applied: {}", initial.from, reply.message));
   }
-  say_findings(reply.faults);
-  say(fmt::format("the configuration in {} cannot be applied: {}", initial.from, reply.message));
   code = exit_cannot_start;
   io.stop();
 }
@@ -189,6 +249,21 @@ int serve(Arguments& arguments) {
   if (auto tcp = set_tcp(arguments); !tcp) {
     say(tcp.error().message);
     return exit_cannot_start;
+  }
+  if (auto mode = set_socket_mode(arguments); !mode) {
+    say(mode.error().message);
+    return exit_cannot_start;
+  }
+  const auto who = ownership(arguments);
+  if (!who) {
+    say(who.error().message);
+    return exit_cannot_start;
+  }
+  if (who->user) {
+    if (auto given = give_away(arguments, *who->user); !given) {
+      say(given.error().message);
+      return exit_cannot_start;
+    }
   }
   auto initial = initial_config(arguments);
   if (!initial) return exit_bad_config;
@@ -226,6 +301,12 @@ int serve(Arguments& arguments) {
     say(started.error().message);
     return exit_cannot_start;
   }
+  if (who->socket && !arguments.api.socket_path.empty()) {
+    if (auto given = give(arguments.api.socket_path, *who->socket); !given) {
+      say(given.error().message);
+      return exit_cannot_start;
+    }
+  }
   if (auto started = (*plane)->start(); !started) {
     say(started.error().message);
     return exit_cannot_start;
@@ -240,9 +321,14 @@ int serve(Arguments& arguments) {
                   fmt::join(arguments.worker_cpus, ","), arguments.control_cpu,
                   (*eal)->uses_hugepages() ? "hugepages" : "no hugepages"));
   if (initial->text.empty()) {
+    if (auto dropped = go_on_as(who->user); !dropped) {
+      say(dropped.error().message);
+      return exit_cannot_start;
+    }
     say(fmt::format("no configuration yet: sluicectl --socket {} apply -f FILE", arguments.api.socket_path));
   } else {
-    boost::asio::co_spawn(io, apply_initial(*controller, std::move(*initial), io, code), boost::asio::detached);
+    boost::asio::co_spawn(io, apply_initial(*controller, std::move(*initial), who->user, io, code),
+                          boost::asio::detached);
   }
   io.run();
   server.stop();
@@ -260,6 +346,13 @@ int run(int argc, char** argv) {
       ->type_name("FILE");
   app.add_option("--check", arguments.check, "check a JSON document and exit; no device is touched")->type_name("FILE");
   app.add_option("--socket", arguments.api.socket_path, "UNIX socket of the API")->capture_default_str();
+  app.add_option("--socket-mode", arguments.socket_mode, "mode of the socket")
+      ->type_name("OCTAL")
+      ->capture_default_str();
+  app.add_option("--socket-group", arguments.socket_group, "group of the socket: whose members may use it")
+      ->type_name("GROUP");
+  app.add_option("--user", arguments.user, "go on as this user once the ports of the first configuration are open")
+      ->type_name("USER[:GROUP]");
   app.add_option("--tcp", arguments.tcp, "also serve the API on a loopback address")->type_name("ADDRESS:PORT");
   app.add_option("--token-file", arguments.token_file, "bearer token for --tcp")->type_name("FILE");
   app.add_option("--state-dir", arguments.state_folder, "where the last good configuration is kept; empty: nowhere")
