@@ -1,4 +1,3 @@
-#define ALLOW_EXPERIMENTAL_API  // DPDK: rte_bpf_convert
 #include "control/packet_filter.h"
 
 #include <algorithm>
@@ -9,9 +8,6 @@
 #include <string>
 
 #include <fmt/format.h>
-#include <rte_bpf.h>
-#include <rte_errno.h>
-#include <rte_malloc.h>
 
 namespace sluice::control {
 namespace {
@@ -69,22 +65,24 @@ net::Result<PacketFilter> PacketFilter::compile(std::string_view text) {
   if (auto known = refuse_names(text); !known) return known.error();
   constexpr int most_captured = 65535;
   const std::unique_ptr<pcap_t, decltype(&pcap_close)> handle(pcap_open_dead(DLT_EN10MB, most_captured), pcap_close);
-  bpf_program compiled{};
   if (handle == nullptr) return net::Error{"there is no memory for a filter"};
-  if (pcap_compile(handle.get(), &compiled, std::string(text).c_str(), 1, PCAP_NETMASK_UNKNOWN) != 0) {
+  std::unique_ptr<bpf_program, Free> program(new bpf_program{});
+  if (pcap_compile(handle.get(), program.get(), std::string(text).c_str(), 1, PCAP_NETMASK_UNKNOWN) != 0) {
     return net::Error{fmt::format("the filter \"{}\" is wrong: {}", text, pcap_geterr(handle.get()))};
   }
-  const std::unique_ptr<bpf_program, decltype(&pcap_freecode)> classic(&compiled, pcap_freecode);
-  const std::unique_ptr<rte_bpf_prm, decltype(&rte_free)> converted(rte_bpf_convert(&compiled), rte_free);
-  rte_bpf* const program = converted == nullptr ? nullptr : rte_bpf_load(converted.get());
-  if (program == nullptr) {
-    return net::Error{fmt::format("the filter \"{}\" cannot be run by the workers: {}", text, rte_strerror(rte_errno))};
-  }
-  return PacketFilter(program);
+  return PacketFilter(std::move(program));
 }
 
-PacketFilter::~PacketFilter() {
-  if (program_ != nullptr) rte_bpf_destroy(program_);
+dataplane::TraceFilter PacketFilter::filter() const {
+  const auto matches = [](const void* program, const uint8_t* frame, uint32_t length, uint32_t contiguous) {
+    return bpf_filter(static_cast<const bpf_program*>(program)->bf_insns, frame, length, contiguous) != 0;
+  };
+  return {matches, program_.get()};
+}
+
+void PacketFilter::Free::operator()(bpf_program* program) const {
+  pcap_freecode(program);
+  delete program;
 }
 
 }  // namespace sluice::control

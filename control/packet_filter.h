@@ -1,12 +1,13 @@
 // A filter in the words of tcpdump (pcap-filter(7)) as a program that workers run over a frame.
 #pragma once
 
+#include <memory>
 #include <string_view>
-#include <utility>
 
 #include "dataplane/net/result.h"
+#include "dataplane/trace.h"
 
-struct rte_bpf;
+struct bpf_program;
 
 namespace sluice::control {
 
@@ -16,19 +17,18 @@ class PacketFilter {
 
   // Empty: every frame. Names of hosts are refused: looking them up would block the control thread.
   [[nodiscard]] static net::Result<PacketFilter> compile(std::string_view text);
-  PacketFilter(PacketFilter&& other) noexcept : program_(std::exchange(other.program_, nullptr)) {}
-  PacketFilter& operator=(PacketFilter&& other) noexcept {
-    std::swap(program_, other.program_);
-    return *this;
-  }
-  ~PacketFilter();
 
-  [[nodiscard]] const rte_bpf* program() const { return program_; }
+  // For as long as this lives. libpcap runs it: no allocation, no system call, bounded by the program's length, since
+  // it jumps forward only.
+  [[nodiscard]] dataplane::TraceFilter filter() const;
 
  private:
-  explicit PacketFilter(rte_bpf* program) : program_(program) {}
+  struct Free {
+    void operator()(bpf_program* program) const;
+  };
+  explicit PacketFilter(std::unique_ptr<bpf_program, Free> program) : program_(std::move(program)) {}
 
-  rte_bpf* program_;
+  std::unique_ptr<bpf_program, Free> program_;
 };
 
 }  // namespace sluice::control

@@ -79,7 +79,10 @@ std::string PcapngWriter::packet(const Packet& packet) {
     put_option(body, if_tsresol, uint8_t{9});
     out += block(interface_description_block, std::move(body));
   }
-  const auto time = static_cast<uint64_t>(std::llround(packet.time_seconds * 1e9));
+  // In two parts: a double has not digits enough for nanoseconds since 1970.
+  const double seconds = std::floor(packet.time_seconds);
+  const auto nanoseconds = static_cast<uint64_t>(std::llround((packet.time_seconds - seconds) * 1e9));
+  const uint64_t time = static_cast<uint64_t>(seconds) * 1'000'000'000 + nanoseconds;
   std::string body;
   put(body, interface->second);
   put(body, static_cast<uint32_t>(time >> 32));

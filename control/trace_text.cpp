@@ -349,7 +349,8 @@ class Text {
                            : trace_.dropped() || trace_.count(Event::EchoReplies) != 0;
       const std::string tunnel = frame.headers.empty() ? std::string() : fmt::format(", in {}", frame.headers);
       if (frame.kind == FrameText::Kind::Discovery) {
-        step("answer", "{} by {}", frame.text, port_name(sent.to));
+        const bool asks = trace_.count(Event::ArpRequestsSent) + trace_.count(Event::NdSolicitsSent) != 0;
+        step(asks ? "asks" : "answer", "{} by {}", frame.text, port_name(sent.to));
       } else if (answered && own) {
         step("answer", "{} by {}{}", frame.text, port_name(sent.to), tunnel);
       } else {

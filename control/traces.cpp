@@ -103,7 +103,7 @@ uint64_t Traces::give_orders() {
       slot.watch.reset();
       continue;
     }
-    orders->filters[i] = slot.filter.front().program();
+    orders->filters[i] = slot.filter.front().filter();
     any = true;
   }
   retired.orders = std::move(orders_);

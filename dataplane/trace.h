@@ -18,8 +18,6 @@
 #include "dataplane/next_hop.h"
 #include "nat/new_flow.h"
 
-struct rte_bpf;
-
 namespace sluice::dataplane {
 
 // What nat::choose_backend was asked and what it said.
@@ -136,13 +134,19 @@ struct PacketTrace {
 };
 static_assert(std::is_trivially_destructible_v<PacketTrace>);
 
+// Which frames one trace wants. `frame`: the first segment's bytes, `contiguous` of them; `length`: of the whole frame.
+struct TraceFilter {
+  bool (*matches)(const void* program, const uint8_t* frame, uint32_t length, uint32_t contiguous) = nullptr;
+  const void* program = nullptr;
+};
+
 // Which packets are wanted, for all workers. Const while a worker may read it (QSBR).
 struct TraceOrders {
   // As many as HandoffNote has bits for.
   static constexpr size_t most = 3;
 
-  // rte_bpf programs over the frame as it arrives, not 0: wanted. nullptr: nobody asks.
-  std::array<const rte_bpf*, most> filters{};
+  // Over the frame as it arrives. Without a function: nobody asks.
+  std::array<TraceFilter, most> filters{};
 };
 
 // Single producer, single consumer; a record is written where it is read. One per worker.

@@ -1,7 +1,5 @@
 #include "dataplane/tracer.h"
 
-#include <rte_bpf.h>
-
 namespace sluice::dataplane {
 
 bool TraceRing::allocate() {
@@ -47,11 +45,13 @@ void Tracer::process(rte_mbuf** packets, const uint8_t* wanted, uint16_t count, 
 void Tracer::process_frames(const TraceOrders& orders, rte_mbuf** frames, uint16_t count, uint16_t port) {
   uint8_t wanted[net::burst_size] = {};
   for (size_t order = 0; order < TraceOrders::most; ++order) {
-    if (orders.filters[order] == nullptr) continue;
-    uint64_t matches[net::burst_size];
-    rte_bpf_exec_burst(orders.filters[order], reinterpret_cast<void**>(frames), matches, count);
+    const TraceFilter& filter = orders.filters[order];
+    if (filter.matches == nullptr) continue;
     for (uint16_t i = 0; i < count; ++i) {
-      if (matches[i] != 0) wanted[i] |= static_cast<uint8_t>(1U << order);
+      const auto* const frame = rte_pktmbuf_mtod(frames[i], const uint8_t*);
+      if (filter.matches(filter.program, frame, frames[i]->pkt_len, frames[i]->data_len)) {
+        wanted[i] |= static_cast<uint8_t>(1U << order);
+      }
     }
   }
   process(frames, wanted, count, port,

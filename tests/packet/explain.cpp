@@ -64,7 +64,7 @@ std::string step(const std::string& explanation, const std::string& name) {
 
 RigTrace::RigTrace(Rig& rig, const std::string& filter)
     : rig_(rig), filter_(std::move(control::PacketFilter::compile(filter).value())) {
-  orders_.filters[1] = filter_.program();
+  orders_.filters[1] = filter_.filter();
   for (uint16_t i = 0; i < rig.plane().worker_count(); ++i) rig.plane().worker(i).tracer().order(&orders_);
 }
 

@@ -79,6 +79,16 @@ TEST_P(Trace, EXP5_DropsHaveTheirReasons) {
   EXPECT_TRUE(any(trace.texts(), "answer: arp reply of 192.0.2.1 by up"));
 }
 
+TEST_P(Trace, EXP5_PacketsThatWaitForTheirNeighbor) {
+  RigTrace trace(rig(), "udp");
+  (void)rig().send("a", udp("192.0.2.10:1000", "192.168.0.77:53"));
+  const auto texts = trace.texts();
+  EXPECT_TRUE(any(texts, "neighbor: no MAC address: 192.168.0.77 on un has not answered ARP yet"));
+  EXPECT_TRUE(any(texts, "asks: arp who has 192.168.0.77, tell 192.168.0.1 by un"));
+  EXPECT_TRUE(any(texts, "=> held"));
+  (void)rig().advance(5000);
+}
+
 TEST_P(Trace, EXP5_PacketsOfTunnels) {
   rig().load(list({gateway(), cluster(),
                    service({.name = "far",

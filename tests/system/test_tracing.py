@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import cluster as lab
 from cluster import Cluster, changed, find_object, gateway_configuration
@@ -271,3 +272,22 @@ def test_EXP8_top_shows_what_moves(cluster: Cluster) -> None:
     text = router.control("top", "-d", "0.2", "-c", "1").stdout
     for word in ("WORKER", "BUSY", "PACKETS/S", "INTERFACE", "RX-BIT/S", "uplink0", "underlay0"):
         assert word in text, text
+
+
+def test_EXP8_yaml_is_what_json_is(cluster: Cluster) -> None:
+    router = cluster.gateway
+    for words in (("config",), ("config", "service", "default/web"), ("services",), ("routes",), ("interfaces",)):
+        as_json = router.control("get", *words, "-o", "json").stdout
+        as_yaml = router.control("get", *words, "-o", "yaml").stdout
+        def without_counts(value: object) -> object:
+            if isinstance(value, dict):
+                return {key: without_counts(inner) for key, inner in value.items() if not key.startswith(("rx", "tx"))}
+            return [without_counts(inner) for inner in value] if isinstance(value, list) else value
+        assert without_counts(yaml.safe_load(as_yaml)) == without_counts(json.loads(as_json)), as_yaml
+
+
+def test_EXP8_get_again_and_again(cluster: Cluster) -> None:
+    process = start(cluster, "get", "status", "-w", name="watch")
+    wait_until(lambda: process.stdout().count("Generation:") >= 2, 15, "the status twice")
+    process.signal(15)
+    process.wait(5)

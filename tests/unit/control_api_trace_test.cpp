@@ -239,6 +239,34 @@ std::vector<uint8_t> frame_of(const std::vector<uint8_t>& l3) {
   return frame;
 }
 
+bool matches(const std::string& text, const std::vector<uint8_t>& frame) {
+  const auto filter = PacketFilter::compile(text);
+  if (!filter) {
+    ADD_FAILURE() << filter.error().message;
+    return false;
+  }
+  const auto [run, program] = filter->filter();
+  const auto length = static_cast<uint32_t>(frame.size());
+  return run(program, frame.data(), length, length);
+}
+
+TEST(PacketFilters, EXP5_AreThoseOfTcpdump) {
+  // tcp 192.0.2.10:1000 > 10.96.0.10:80, SYN
+  std::vector<uint8_t> l3{0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 10, 10, 96, 0, 10};
+  l3.insert(l3.end(), {0x03, 0xe8, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0});
+  const auto frame = frame_of(l3);
+  for (const char* yes :
+       {"", "tcp", "host 192.0.2.10", "src net 192.0.2.0/24 and dst port 80", "not udp", "tcp[tcpflags] & tcp-syn != 0",
+        "ip host 10.96.0.10 and portrange 79-81", "tcp port http", "len <= 54",
+        "(udp or tcp) and not (port 81 or port 82)", "ip[8] = 64", "ether proto 0x0800"}) {
+    EXPECT_TRUE(matches(yes, frame)) << yes;
+  }
+  for (const char* no : {"udp", "host 192.0.2.11", "dst port 81", "ip6", "arp", "tcp[tcpflags] & tcp-ack != 0", "vlan",
+                         "icmp", "greater 1000", "ether host 02:00:00:00:00:0b", "host fd00::1"}) {
+    EXPECT_FALSE(matches(no, frame)) << no;
+  }
+}
+
 TEST(PacketFilters, EXP6_WhatIsNone) {
   const auto fault = [](const std::string& text) { return PacketFilter::compile(text).error().message; };
   EXPECT_EQ(fault("host example"),

@@ -12,6 +12,8 @@
 namespace sluice::ctl {
 
 void print(std::string_view text);
+// For a terminal: home, and what was there is wiped.
+inline constexpr std::string_view clear_screen = "\x1b[H\x1b[J";
 void complain(std::string_view text);  // a line on stderr
 [[nodiscard]] ExitCode usage_error(std::string_view text);
 

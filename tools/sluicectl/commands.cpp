@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <thread>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -14,6 +17,7 @@
 #include "tools/sluicectl/calls.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
+#include "tools/sluicectl/yaml.h"
 
 namespace sluice::ctl {
 namespace {
@@ -143,10 +147,16 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
 }
 
 // Interfaces and workers are parts of the status.
-std::string json_of(const GetOptions& options, const json::value& answer) {
-  if (options.thing == Thing::Interfaces) return pretty(field(answer, "interfaces"));
-  if (options.thing == Thing::Workers) return pretty(field(answer, "workers"));
-  return pretty(answer);
+const json::value& part_of(const GetOptions& options, const json::value& answer) {
+  if (options.thing == Thing::Interfaces) return field(answer, "interfaces");
+  if (options.thing == Thing::Workers) return field(answer, "workers");
+  return answer;
+}
+
+std::string text_of(const GetOptions& options, const json::value& answer) {
+  if (options.output == "json") return pretty(part_of(options, answer));
+  if (options.output == "yaml") return yaml_text(part_of(options, answer));
+  return table_of(options, answer);
 }
 
 void show_findings(const std::vector<config::Finding>& findings, std::string_view before) {
@@ -204,15 +214,27 @@ ExitCode check_offline(const ChangeOptions& options) {
 
 ExitCode get(const Server& server, const GetOptions& options) {
   const Call call{"GET", target(path_of(options.thing), options.parameters)};
-  return with_answer(server, call, [&](const Answer& answer) {
-    const json::value body = parsed(answer.body);
-    print(options.output == "json" ? json_of(options, body) : table_of(options, body));
-  });
+  const auto show = [&](const Answer& answer) { print(text_of(options, parsed(answer.body))); };
+  if (!options.watch) return with_answer(server, call, show);
+  const bool screen = isatty(STDOUT_FILENO) != 0;
+  ExitCode code = ExitCode::Ok;
+  for (bool first = true; code == ExitCode::Ok; first = false) {
+    if (!first) std::this_thread::sleep_for(std::chrono::seconds(2));
+    code = with_answer(server, call, [&](const Answer& answer) {
+      print(screen ? clear_screen : first ? "" : "\n");
+      show(answer);
+    });
+    std::fflush(stdout);
+  }
+  return code;
 }
 
-ExitCode get_object(const Server& server, std::string_view kind, std::string_view name) {
+ExitCode get_object(const Server& server, std::string_view kind, std::string_view name, bool as_yaml) {
   const Call call{"GET", object_path(kind, name)};
-  return with_answer(server, call, [](const Answer& answer) { print(pretty(parsed(answer.body))); });
+  return with_answer(server, call, [&](const Answer& answer) {
+    const json::value object = parsed(answer.body);
+    print(as_yaml ? yaml_text(object) : pretty(object));
+  });
 }
 
 ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run) {

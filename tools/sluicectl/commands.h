@@ -28,7 +28,8 @@ enum class Thing { Config, Status, Interfaces, Workers, Counters, Neighbors, Rou
 
 struct GetOptions {
   Thing thing = Thing::Status;
-  std::string output = "table";  // table, wide, json
+  std::string output = "table";  // table, wide, yaml, json
+  bool watch = false;            // again and again, until the user ends it
   bool all = false;              // counters: zeros too
   Parameters parameters;
 };
@@ -40,7 +41,7 @@ struct GetOptions {
 // The same rules as the server's, without a server.
 [[nodiscard]] ExitCode check_offline(const ChangeOptions& options);
 [[nodiscard]] ExitCode get(const Server& server, const GetOptions& options);
-[[nodiscard]] ExitCode get_object(const Server& server, std::string_view kind, std::string_view name);
+[[nodiscard]] ExitCode get_object(const Server& server, std::string_view kind, std::string_view name, bool as_yaml);
 [[nodiscard]] ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run);
 [[nodiscard]] ExitCode version(const Server& server);
 

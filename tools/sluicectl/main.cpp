@@ -122,12 +122,14 @@ void add_documents(CLI::App& app, Arguments& arguments) {
 }
 
 CLI::App* add_thing(CLI::App& command, Arguments& arguments, Thing thing, const char* name, const char* description,
-                    const char* formats = "table or json") {
+                    const char* formats = "table, yaml or json") {
   CLI::App* sub = command.add_subcommand(name, description);
   sub->add_option("-o,--output", arguments.get.output, formats)
-      ->check(formats == std::string("table or json") ? CLI::IsMember({"table", "json"})
-                                                      : CLI::IsMember({"table", "wide", "json"}))
+      ->check(std::string_view(formats).find("wide") == std::string_view::npos
+                  ? CLI::IsMember({"table", "yaml", "json"})
+                  : CLI::IsMember({"table", "wide", "yaml", "json"}))
       ->capture_default_str();
+  sub->add_flag("-w,--watch", arguments.get.watch, "again every two seconds, until Ctrl-C");
   sub->callback([&arguments, thing] {
     arguments.get.thing = thing;
     arguments.run = [&arguments] { return get(arguments.server, arguments.get); };
@@ -147,8 +149,9 @@ void add_get(CLI::App& app, Arguments& arguments) {
     arguments.get.thing = Thing::Config;
     arguments.get.parameters = {{"kind", arguments.kind}, {"namespace", arguments.ns}};
     arguments.run = [&] {
-      return arguments.name.empty() ? get(arguments.server, arguments.get)
-                                    : get_object(arguments.server, arguments.kind, arguments.name);
+      return arguments.name.empty()
+                 ? get(arguments.server, arguments.get)
+                 : get_object(arguments.server, arguments.kind, arguments.name, arguments.get.output == "yaml");
     };
   });
 
@@ -157,7 +160,7 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Workers, "workers", "Workers: load, packets, connections");
   add_thing(*command, arguments, Thing::Neighbors, "neighbors", "ARP and neighbour discovery entries")->alias("neigh");
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
-            "table, wide (each endpoint) or json")
+            "table, wide (each endpoint), yaml or json")
       ->alias("svc");
   add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
   CLI::App* counters = add_thing(*command, arguments, Thing::Counters, "counters", "Drops by reason, other events");
@@ -231,7 +234,8 @@ void add_conntrack(CLI::App& app, Arguments& arguments) {
   command->add_option("-e,--event-mask", arguments.event, "with -E: only these")
       ->transform(CLI::CheckedTransformer(std::map<std::string, std::string>{{"NEW", "new"}, {"DESTROY", "closed"}},
                                           CLI::ignore_case));
-  command->add_option("-o,--output", arguments.get.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  command->add_option("-o,--output", arguments.get.output, "table, json or (but for -E) yaml")
+      ->check(CLI::IsMember({"table", "yaml", "json"}));
 }
 
 void add_drain(CLI::App& app, Arguments& arguments) {

@@ -178,8 +178,8 @@ ExitCode top(const Server& server, double delay, unsigned count, bool as_json) {
     if (as_json) {
       print(json::serialize(difference.as_json()) + "\n");
     } else {
-      // Home, and what was there is wiped.
-      print(fmt::format("{}{}", screen ? "\x1b[H\x1b[J" : shown == 0 ? "" : "\n", difference.as_text()));
+      print(screen ? clear_screen : shown == 0 ? "" : "\n");
+      print(difference.as_text());
     }
     std::fflush(stdout);
     before = std::move(after);
