@@ -721,7 +721,9 @@ inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) 
   if (!nat::is_quiet(flow, tcp_flags) || flow.generation != context_.snapshot->generation) return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
-  if (packet.protocol == net::protocol::tcp) {
+  if ((flow.flags & nat::flow_flag::direct_return) != 0) {
+    if (packet.tunnel_source != net::no_tunnel_source) return false;
+  } else if (packet.protocol == net::protocol::tcp) {
     const auto l4_length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
     if (!nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), packet.l4_header(),
                              l4_length))
