@@ -21,6 +21,10 @@ constexpr std::array service_types{Choice<ServiceType>{"ClusterIP", ServiceType:
 constexpr std::array traffic_policies{Choice<TrafficPolicy>{"Cluster", TrafficPolicy::Cluster},
                                       Choice<TrafficPolicy>{"Local", TrafficPolicy::Local}};
 
+constexpr std::array forwardings{Choice<Forwarding>{"snat", Forwarding::Snat},
+                                 Choice<Forwarding>{"dsr", Forwarding::Dsr}, Choice<Forwarding>{"", Forwarding::Snat}};
+constexpr std::string_view forwarding_annotation = "sluice.dev/forwarding";
+
 enum class Affinity : uint8_t { None, ClientIp };
 constexpr std::array affinities{Choice<Affinity>{"None", Affinity::None},
                                 Choice<Affinity>{"ClientIP", Affinity::ClientIp}};
@@ -122,6 +126,16 @@ void read_affinity(Reader& spec, Service& service) {
   Reader client_ip = config.object("clientIP");
   client_ip.number("timeoutSeconds", timeout, 0, std::numeric_limits<int32_t>::max());
   service.affinity = Seconds(timeout);
+}
+
+// Nothing is refused that a service may become while its annotations stay: it waits for an address, or has none now.
+void warn_of_forwarding(Reader& object, const Service& service) {
+  const bool may_have_address = service.type == ServiceType::LoadBalancer || !service.external_ips.empty();
+  if (service.forwarding != Forwarding::Dsr || (service.proxied && may_have_address)) return;
+  Reader metadata = object.object("metadata");
+  Reader annotations = metadata.object("annotations");
+  annotations.warn(forwarding_annotation,
+                   "dsr is of no use here: only load balancer addresses and external IPs are answered directly");
 }
 
 // SVC-66: white space around a range is allowed; a family without ranges is unrestricted, which deserves a word.
@@ -260,6 +274,7 @@ Service read_service(const ObjectKey& key, Reader& object) {
     metadata.labels("labels", labels);
     Reader annotations = metadata.object("annotations");
     read_weights(annotations, service.weights);
+    annotations.choice(forwarding_annotation, service.forwarding, forwardings);
   }
   Reader spec = object.object("spec");
   object.require("spec");
@@ -280,6 +295,7 @@ Service read_service(const ObjectKey& key, Reader& object) {
     read_load_balancer_ips(status, service);
   }
   read_source_ranges(spec, service);
+  warn_of_forwarding(object, service);
   return service;
 }
 

@@ -89,6 +89,12 @@ struct EndpointWeights {
   friend bool operator==(const EndpointWeights&, const EndpointWeights&) = default;
 };
 
+// Annotation sluice.dev/forwarding: how a client from outside reaches an endpoint that is not here.
+enum class Forwarding : uint8_t {
+  Snat,  // under our address, so that the answer comes back
+  Dsr,   // in a tunnel as it came; the endpoint answers the client (direct server return)
+};
+
 struct Service {
   ObjectName name;
   ServiceType type = ServiceType::ClusterIp;
@@ -103,6 +109,12 @@ struct Service {
   uint16_t health_check_node_port = 0;  // 0: none
   std::vector<Prefix> source_ranges;    // loadBalancerSourceRanges
   EndpointWeights weights;
+  Forwarding forwarding = Forwarding::Snat;
+
+  // Direct server return is for these addresses only; node ports are the gateway's own.
+  [[nodiscard]] bool returns_directly() const {
+    return proxied && forwarding == Forwarding::Dsr && !(external_ips.empty() && load_balancer_ips.empty());
+  }
   friend bool operator==(const Service&, const Service&) = default;
 };
 

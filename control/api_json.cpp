@@ -129,6 +129,7 @@ json::object flow(const FlowEntry& flow) {
                       {"state", flow.state},
                       {"assured", flow.assured},
                       {"replied", flow.replied},
+                      {"directReturn", flow.direct_return},
                       {"worker", flow.worker},
                       {"service", flow.service},
                       {"expiresSeconds", flow.expires_seconds},
@@ -286,6 +287,7 @@ json::value to_json(const std::vector<ServiceEntry>& services) {
                         {"protocol", service.protocol},
                         {"internalTrafficPolicy", service.internal_policy},
                         {"externalTrafficPolicy", service.external_policy},
+                        {"forwarding", service.forwarding},
                         {"frontends", list(service.frontends, frontend)},
                         {"endpoints", list(service.endpoints, endpoint)}};
   });

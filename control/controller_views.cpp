@@ -225,6 +225,7 @@ std::vector<ServiceEntry> Controller::services() const {
       if (entry == entries.end()) continue;
       entry->second.internal_policy = policy_name(service.internal_policy);
       entry->second.external_policy = policy_name(service.external_policy);
+      entry->second.forwarding = service.returns_directly() ? "dsr" : "snat";
     }
   }
   for (const auto& [slice_name, slice] : config.slices) {
@@ -252,6 +253,7 @@ std::vector<ServiceEntry> Controller::services() const {
       const auto entry = entries.find(host_port_name(pod, port));
       if (entry == entries.end()) continue;
       entry->second.external_policy = policy_name(config::TrafficPolicy::Local);
+      entry->second.forwarding = "snat";
       entry->second.internal_policy = policy_name(config::TrafficPolicy::Cluster);
       for (const net::IpAddr& address : pod.addresses) {
         entry->second.endpoints.push_back({address, port.container_port, pod.node_name, true, true, true, false, 100,

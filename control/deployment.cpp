@@ -61,6 +61,17 @@ void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& confi
   std::sort(tables.own_addresses.begin(), tables.own_addresses.end());
 }
 
+template <class F>
+void fill_direct_returns(dataplane::FamilyTables<F>& tables, const Plan& plan,
+                         const std::map<std::string, uint16_t>& tunnel_index) {
+  for (const auto& [endpoint, way] : plan.direct_returns) {
+    if (endpoint.family() != F::family) continue;
+    tables.direct_returns.push_back({F::addr_of(endpoint), tunnel_index.at(way.tunnel), way.same_port_only});
+  }
+  std::sort(tables.direct_returns.begin(), tables.direct_returns.end(),
+            [](const auto& a, const auto& b) { return a.endpoint < b.endpoint; });
+}
+
 std::vector<net::IpAddr> own_addresses_of(const Plan& plan) {
   std::vector<net::IpAddr> own;
   // Uplinks first: NodePorts stand on the first address (SVC-51).
@@ -381,6 +392,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->v6.endpoints = tables_.endpoints_v6;
   fill_family(snapshot->v4, config, own);
   fill_family(snapshot->v6, config, own);
+  fill_direct_returns(snapshot->v4, plan, tunnel_index_);
+  fill_direct_returns(snapshot->v6, plan, tunnel_index_);
   const config::Proxy& proxy = gateway.proxy;
   snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,

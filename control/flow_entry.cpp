@@ -45,6 +45,7 @@ FlowEntry entry_of(const dataplane::FlowRecord& record, std::string service) {
   if (record.protocol == net::protocol::tcp) entry.state = name_of(record.tcp_state);
   entry.assured = (record.flags & nat::connection_flag::assured) != 0;
   entry.replied = (record.flags & nat::connection_flag::replied) != 0;
+  entry.direct_return = (record.flags & nat::connection_flag::one_way) != 0;
   entry.worker = record.worker;
   entry.original = {record.src, record.dst, record.src_port, record.dst_port, record.packets, record.bytes};
   entry.reply = {record.reply_src,      record.reply_dst,     record.reply_src_port,

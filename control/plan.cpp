@@ -40,6 +40,7 @@ class Planner {
     add_connected();
     add_blocks();
     add_services();
+    add_direct_returns();
     add_pools();
     resolve_tunnels();
     collect_neighbors();
@@ -66,6 +67,9 @@ class Planner {
   void add_blocks();
   void add_block(const Prefix& block, const config::Node& node);
   void add_services();
+  void add_direct_returns();
+  void add_direct_return(const config::Service& service, const config::EndpointSlice& slice,
+                         const config::Endpoint& endpoint);
   void prevent_loop(const Prefix& services, const char* origin);
   void add_pools();
   void resolve_tunnels();
@@ -99,6 +103,7 @@ class Planner {
   const config::Node* own_ = nullptr;
   Plan plan_;
   std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
+  std::set<PlannedNeighbor> outer_neighbors_;                  // of tunnels that no route names
 };
 
 const config::Interface* Planner::interface_named(const std::string& name) const {
@@ -393,6 +398,52 @@ void Planner::add_services() {
   for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
 }
 
+void Planner::add_direct_returns() {
+  std::map<config::ObjectName, const config::Service*> direct;
+  for (const auto& [name, service] : config_.services) {
+    if (service.returns_directly()) direct.emplace(name, &service);
+  }
+  if (direct.empty()) return;
+  for (const auto& [name, slice] : config_.slices) {
+    const auto service = direct.find({name.ns, slice.service});
+    if (service == direct.end() || slice.fqdn) continue;
+    for (const config::Endpoint& endpoint : slice.endpoints) add_direct_return(*service->second, slice, endpoint);
+  }
+}
+
+// To the endpoint's node, whose router finds the endpoint; if that is no node we know, to the endpoint itself, a server
+// that takes the tunnel off and has the service's address.
+void Planner::add_direct_return(const config::Service& service, const config::EndpointSlice& slice,
+                                const config::Endpoint& endpoint) {
+  if (plan_.direct_returns.contains(endpoint.address)) return;
+  const auto& local = gateway_.local_node_names;
+  if (std::find(local.begin(), local.end(), endpoint.node_name) != local.end()) return;
+  const auto node = config_.nodes.find(endpoint.node_name);
+  if (node != config_.nodes.end()) {
+    const auto far_end = tunnel_end(node->second, slice.family);
+    if (far_end && !is_own(node->second)) {
+      plan_.direct_returns[endpoint.address] = {tunnel_to(node->second, encap::Kind::Ipip, *far_end), false};
+    }
+    return;
+  }
+  const std::string address = net::to_string(endpoint.address);
+  const std::string tunnel = "dsr@" + address;
+  PlannedTunnel planned;
+  planned.spec = overlay_spec(encap::Kind::Ipip, endpoint.address);
+  planned.label = "ipip " + address;
+  planned.to_endpoint = true;
+  plan_.tunnels.emplace(tunnel, std::move(planned));
+  plan_.direct_returns[endpoint.address] = {tunnel, true};
+  for (const config::EndpointPort& at : slice.ports) {
+    for (const config::ServicePort& port : service.ports) {
+      if (port.name != at.name || port.protocol != at.protocol || port.port == at.port) continue;
+      plan_.warnings.push_back(fmt::format(
+          "service {}: port {} of endpoint {} is not the service's {}, so it is translated, not answered directly",
+          service.name.text(), at.port, address, port.port));
+    }
+  }
+}
+
 // SVC-3, SVC-70: what no service owns must not follow the default route.
 void Planner::prevent_loop(const Prefix& services, const char* origin) {
   switch (gateway_.proxy.service_loop_prevention) {
@@ -467,6 +518,11 @@ void Planner::resolve_tunnels() {
     if (route.hops.empty()) route.hops = {fixed_hop(dataplane::hop::unreachable, HopKind::Reject)};
   }
   std::erase_if(plan_.tunnels, [&](const auto& tunnel) { return !outer.contains(tunnel.first); });
+  std::erase_if(plan_.direct_returns, [&](const auto& way) {
+    const auto found = outer.find(way.second.tunnel);
+    if (found != outer.end()) outer_neighbors_.insert(*found->second.neighbor);
+    return found == outer.end();
+  });
 }
 
 // A neighbour is known by one MAC: where one hop knows it statically, all do. A host route to every neighbour of a
@@ -476,14 +532,17 @@ void Planner::collect_neighbors() {
   for (const config::StaticNeighbor& neighbor : gateway_.neighbors) {
     known[{neighbor.interface, neighbor.address}] = neighbor.mac;
   }
+  const auto collect = [&](PlannedNeighbor& neighbor) {
+    const auto found = known.find({neighbor.interface, neighbor.address});
+    if (found != known.end() && !neighbor.mac) neighbor.mac = found->second;
+    plan_.neighbors.insert(neighbor);
+  };
   for (auto& [prefix, route] : plan_.routes) {
     for (PlannedHop& hop : route.hops) {
-      if (!hop.neighbor) continue;
-      const auto found = known.find({hop.neighbor->interface, hop.neighbor->address});
-      if (found != known.end() && !hop.neighbor->mac) hop.neighbor->mac = found->second;
-      plan_.neighbors.insert(*hop.neighbor);
+      if (hop.neighbor) collect(*hop.neighbor);
     }
   }
+  for (PlannedNeighbor neighbor : outer_neighbors_) collect(neighbor);
   for (const PlannedNeighbor& neighbor : plan_.neighbors) {
     if (neighbor.address.is_v6() && neighbor.address.is_link_local()) continue;
     if (connected_to(neighbor.address) == nullptr) continue;
@@ -505,6 +564,10 @@ void Planner::make_terminator() {
     terminator.accept_vxlan = terminator.accept_vxlan || pool.vxlan_mode != TunnelMode::Never;
     terminator.accept_ipip = terminator.accept_ipip || pool.ipip_mode != TunnelMode::Never;
   }
+  // Another gateway may send us what our endpoints are to answer directly.
+  terminator.accept_ipip =
+      terminator.accept_ipip || std::any_of(config_.services.begin(), config_.services.end(),
+                                            [](const auto& service) { return service.second.returns_directly(); });
   for (const auto& [name, node] : config_.nodes) {
     if (is_own(node)) continue;
     for (const auto& underlay : {node.underlay(net::Family::V4), node.underlay(net::Family::V6)}) {
@@ -513,6 +576,7 @@ void Planner::make_terminator() {
   }
   std::set<IpAddr> endpoints;
   for (const auto& [name, tunnel] : plan_.tunnels) {
+    if (tunnel.to_endpoint) continue;
     (tunnel.spec.kind == encap::Kind::Vxlan ? terminator.accept_vxlan : terminator.accept_ipip) = true;
     sources.push_back({tunnel.spec.remote, index++});
     endpoints.insert(tunnel.spec.local);

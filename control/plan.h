@@ -1,6 +1,9 @@
 // Config → Plan: interfaces, tunnels, neighbours and routes as values that name each other by name. Pure: no
 // device, no table, no clock. What it says is put into the data plane by Deployment (deployment.h).
 //
+// Where endpoints of services with direct server return are (sluice.dev/forwarding: dsr) is planned as well, so those
+// services' EndpointSlices are read here; no other is.
+//
 // Where several sources want the same prefix the first of this list wins: own addresses, static routes, static
 // neighbours, pods of workload ports, default gateways, connected subnets, blocks of nodes, services, pools.
 #pragma once
@@ -68,9 +71,16 @@ struct PlannedTunnel {
   encap::TunnelSpec spec;
   net::Ipv4Addr masquerade_v4;  // MASQ-5
   net::Ipv6Addr masquerade_v6;
-  std::string label;  // "vxlan 192.168.0.12"
+  std::string label;         // "vxlan 192.168.0.12"
+  bool to_endpoint = false;  // its far end is an endpoint of a service, not a node: nothing comes back through it
 
   friend bool operator==(const PlannedTunnel&, const PlannedTunnel&) = default;
+};
+
+// The tunnel to an endpoint that answers clients itself.
+struct PlannedDirectReturn {
+  std::string tunnel;
+  bool same_port_only = false;  // it is the tunnel's far end itself, and nothing there translates ports
 };
 
 struct Plan {
@@ -80,6 +90,7 @@ struct Plan {
   std::set<PlannedNeighbor> neighbors;  // every one that a hop names
   std::vector<net::Ipv4Addr> tunnel_endpoints;
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
+  std::map<net::IpAddr, PlannedDirectReturn> direct_returns;  // by endpoint
   encap::Terminator terminator;
   net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;

@@ -144,6 +144,7 @@ struct ServiceEntry {
   };
   std::vector<Endpoint> endpoints;
   std::string internal_policy, external_policy;
+  std::string forwarding;  // snat, dsr
 };
 
 struct DrainEntry {
@@ -163,6 +164,7 @@ struct FlowEntry {
   std::string protocol;  // tcp, udp, icmp, …
   std::string state;     // ESTABLISHED … for TCP, empty otherwise
   bool assured = false, replied = false;
+  bool direct_return = false;  // nothing is translated; the endpoint, reply.src, answers past this router
   uint16_t worker = 0;
   struct Tuple {
     net::IpAddr src, dst;

@@ -86,10 +86,10 @@ std::vector<nat::Backend<F>> usable(const std::vector<Candidate<F>>& candidates,
 template <class F>
 bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
   return a.protocol == b.protocol && a.external_policy == b.external_policy && a.internal_policy == b.internal_policy &&
-         a.has_endpoint == b.has_endpoint && a.affinity_seconds == b.affinity_seconds &&
-         a.cluster.backends == b.cluster.backends && a.local.backends == b.local.backends &&
-         a.restricted == b.restricted && a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving &&
-         a.cut_off == b.cut_off &&
+         a.has_endpoint == b.has_endpoint && a.direct_return == b.direct_return &&
+         a.affinity_seconds == b.affinity_seconds && a.cluster.backends == b.cluster.backends &&
+         a.local.backends == b.local.backends && a.restricted == b.restricted &&
+         a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving && a.cut_off == b.cut_off &&
          std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
 }
@@ -163,7 +163,8 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
   if (!internal_local || outside) {  // SVC-12
     inputs.cluster.backends = usable(candidates, HintFilter<F>(config, candidates));
   }
-  if (internal_local || (external_local && outside)) {
+  inputs.direct_return = service.returns_directly();
+  if (internal_local || (external_local && outside) || inputs.direct_return) {
     inputs.local.backends = usable(candidates, [](const auto& candidate) { return candidate.backend.local; });
   }
   for (const net::Prefix& range : service.source_ranges) {

@@ -17,6 +17,7 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::Transit, "transit"},
     {Event::ServiceFlows, "service_flows"},
     {Event::Masqueraded, "masqueraded"},
+    {Event::DirectReturnFlows, "direct_return_flows"},
     {Event::Decapsulated, "decapsulated"},
     {Event::Encapsulated, "encapsulated"},
     {Event::Fragmented, "fragmented"},

@@ -24,6 +24,7 @@ enum class Event : uint8_t {
   Transit,  // forwarded without a flow
   ServiceFlows,
   Masqueraded,
+  DirectReturnFlows,  // sent on as they came, to endpoints that answer past this router
   Decapsulated,
   Encapsulated,
   Fragmented,  // packets cut into fragments

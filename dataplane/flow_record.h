@@ -16,7 +16,8 @@ namespace sluice::dataplane {
 struct FlowRecord {
   net::IpAddr src, dst;  // original direction as it arrives
   uint16_t src_port = 0, dst_port = 0;
-  net::IpAddr reply_src, reply_dst;  // reply direction as it arrives
+  // Reply direction as it arrives. If it does not (one_way): with the endpoint in the place of the service's address.
+  net::IpAddr reply_src, reply_dst;
   uint16_t reply_src_port = 0, reply_dst_port = 0;
   uint8_t protocol = 0;
   uint8_t flags = 0;  // nat::connection_flag

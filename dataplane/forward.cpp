@@ -102,6 +102,11 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
   bool close_after = false;
+  // What another gateway relayed to us is for our own endpoints (new_flow.h), whatever the client sent us before.
+  if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.tunnel_source != net::no_tunnel_source) [[unlikely]] {
+    close_connection<F>(nat::connection_of(id));
+    return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+  }
   if (tcp || !nat::is_quiet(flow, tcp_flags)) {
     // SVC-92: who begins anew is not sent to an endpoint that is gone.
     if (tcp && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn && nat::direction_of(id) == nat::Direction::Original &&
@@ -160,7 +165,8 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
 // The route of a flow's packets after a change of configuration, remembered in the flow.
 template <class F>
 Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
-  const Egress egress = output_.template route<F>(flow.rewrite.dst, hash);
+  const bool direct = (flow.flags & nat::flow_flag::direct_return) != 0;
+  const Egress egress = direct ? direct_egress(flow, hash) : output_.template route<F>(flow.rewrite.dst, hash);
   flow.generation = 0;
   if (egress.forwards() && egress.neighbor != no_neighbor) {
     flow.route = egress.tunnel;
@@ -177,6 +183,13 @@ bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::ConnectionId owner = nat::connection_of(id);
   const nat::Connection& connection = table.connection(owner);
+  if ((connection.flags & nat::connection_flag::one_way) != 0) {
+    // Without a tunnel, or the service being answered through this router from now on, there is no going on.
+    const nat::Flow<F>& original = table.flow(nat::flow_id(owner, nat::Direction::Original));
+    const nat::Frontend<F>* const frontend = frontend_of(original, *context_.snapshot);
+    const bool translates = frontend != nullptr && !frontend->service->direct_return;
+    if (translates || !direct_egress(original, 0).forwards()) return false;
+  }
   if (connection.protocol != net::protocol::udp) return true;
   if (connection.service != nat::no_service) return !lost_endpoint(table, owner, *context_.snapshot);
   return frontend_of(table.flow(nat::flow_id(owner, nat::Direction::Original)), *context_.snapshot) == nullptr;
@@ -214,7 +227,9 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
                packet.protocol);
   }
-  if (context_.snapshot->clamps_mss) [[unlikely]]
+  // The answers to what is answered directly go another way.
+  const bool direct = flow != nullptr && (flow->flags & nat::flow_flag::direct_return) != 0;
+  if (context_.snapshot->clamps_mss && !direct) [[unlikely]]
     clamp_segments(packet, egress);
   decrement_ttl<F>(l3);
   if constexpr (F::is_v4) {

@@ -83,14 +83,23 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   if (stays != 0) {
     kept = connections_.affinity<F>().find(packet.key.src, service.affinity_key, stays, context_.now);
   }
-  const nat::ServiceChoice<F> choice =
-      nat::choose_backend(frontend, packet.key, client_kind<F>(packet.key.src), context_.snapshot->proxy,
-                          packet.key.src == frontend.addr, kept ? &*kept : nullptr);
+  nat::ClientKind client = client_kind<F>(packet.key.src);
+  if (client == nat::ClientKind::Outside && packet.tunnel_source != net::no_tunnel_source) {
+    client = nat::ClientKind::Relayed;
+  }
+  const nat::ServiceChoice<F> choice = nat::choose_backend(frontend, packet.key, client, context_.snapshot->proxy,
+                                                           packet.key.src == frontend.addr, kept ? &*kept : nullptr);
   if (context_.trace != nullptr) [[unlikely]] {
-    note_choice(*context_.trace, frontend, client_kind<F>(packet.key.src), kept ? &*kept : nullptr, choice);
+    note_choice(*context_.trace, frontend, client, kept ? &*kept : nullptr, choice);
   }
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
+  if (choice.direct_return) {
+    if (const Egress way = direct_egress(*choice.backend, packet.key.dst_port, packet.hash); way.forwards()) {
+      if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
+      return open_direct(packet, way, *choice.backend, service.id);
+    }
+  }
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
   if (!egress.forwards()) {
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
@@ -292,6 +301,9 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
     return egress.forwards() ? forward<F>(packet, egress, nullptr) : refuse(packet, egress);
   }
   if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);
+  if ((table.connection(nat::connection_of(id)).flags & nat::connection_flag::one_way) != 0) {
+    return relay_error(packet, id);
+  }
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
   const nat::Flow<F>& reverse = table.flow(id);
   const DropReason reason =

@@ -720,8 +720,10 @@ inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) 
   if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != context_.snapshot->generation) return false;
   const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
-  if (packet.protocol == net::protocol::tcp) {
-    const uint8_t* const tcp = packet.l4_header();
+  const uint8_t* const tcp = packet.l4_header();
+  if ((flow.flags & nat::flow_flag::direct_return) != 0) [[unlikely]] {
+    if (!nat::is_quiet(flow, tcp[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
+  } else if (packet.protocol == net::protocol::tcp) {
     const auto length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
     if (!nat::is_plain_ack(tcp[13]) ||
         !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), tcp, length))

@@ -224,6 +224,16 @@ class Pipeline {
   void forward_icmp_error(net::FlowPacket<F>& packet);
   template <class F>
   [[nodiscard]] nat::ClientKind client_kind(const typename F::Addr& source) const;
+  // Direct server return: direct_return.cpp
+  [[nodiscard]] Egress tunnel_egress(uint16_t tunnel, uint64_t hash) const;
+  template <class F>
+  [[nodiscard]] Egress direct_egress(const nat::Backend<F>& backend, net::be16 port, uint64_t hash) const;
+  template <class F>
+  [[nodiscard]] Egress direct_egress(const nat::Flow<F>& flow, uint64_t hash) const;
+  template <class F>
+  void open_direct(net::FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend, uint32_t service);
+  template <class F>
+  void relay_error(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
   [[nodiscard]] const typename F::Addr& masquerade_address(const Egress& egress) const;
   template <class F>

@@ -72,6 +72,14 @@ struct IcmpSettings {
   bool vip_echo_reply = false;        // SVC-71
 };
 
+// How a packet of a client reaches an endpoint that answers the client itself.
+template <class F>
+struct DirectReturn {
+  typename F::Addr endpoint;
+  uint16_t tunnel = 0;          // index into Snapshot::tunnels
+  bool same_port_only = false;  // the far end is the endpoint, not a router that translates
+};
+
 template <class F>
 struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
@@ -81,7 +89,14 @@ struct FamilyTables {
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
   std::vector<typename F::Addr> own_addresses;   // every local address, sorted
   bool any_nat_outgoing = false;
+  std::vector<DirectReturn<F>> direct_returns;  // sorted by endpoint
 
+  // nullptr: none leads to this endpoint.
+  [[nodiscard]] const DirectReturn<F>* direct_return(const typename F::Addr& endpoint) const {
+    const auto at = std::lower_bound(direct_returns.begin(), direct_returns.end(), endpoint,
+                                     [](const auto& entry, const auto& addr) { return entry.endpoint < addr; });
+    return at != direct_returns.end() && at->endpoint == endpoint ? &*at : nullptr;
+  }
   [[nodiscard]] nat::PoolView<F> pool_view() const { return {pools, excluded_nodes}; }
   [[nodiscard]] bool owns(const typename F::Addr& addr) const {
     return std::binary_search(own_addresses.begin(), own_addresses.end(), addr);

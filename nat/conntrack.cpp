@@ -31,6 +31,8 @@ constexpr uint32_t first_look = 30'000;
 
 Standing standing_of(const Connection& connection) {
   if ((connection.flags & connection_flag::assured) == 0) return Standing::Unassured;
+  // Nobody sees the server end it, and its next packet finds the same endpoint without an entry (direct server return).
+  if ((connection.flags & connection_flag::one_way) != 0) return Standing::Closing;
   switch (connection.tcp_state) {
     case TcpState::FinWait:
     case TcpState::CloseWait:
@@ -51,6 +53,14 @@ void track_stateless(Connection& connection, Direction direction, Millis now) {
   if ((connection.flags & connection_flag::replied) != 0 && !is_echo(connection.protocol) &&
       now - connection.created > stream_age) {
     connection.flags |= connection_flag::assured;
+  }
+}
+
+// The same of a connection that is answered past this router: it goes on, so somebody answers.
+void confirm_one_way(Connection& connection, Millis now) {
+  const bool begun = connection.protocol != net::protocol::tcp || connection.tcp_state == TcpState::Established;
+  if (begun && !is_echo(connection.protocol) && now - connection.created > stream_age) {
+    connection.flags |= connection_flag::replied | connection_flag::assured;
   }
 }
 
@@ -264,11 +274,13 @@ TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Time
   Connection& connection = connections_[connection_id];
   TrackAction action = TrackAction::Pass;
   if (connection.protocol == net::protocol::tcp) {
-    action = track_tcp(id, segment, liberal);
+    const bool one_way = (connection.flags & connection_flag::one_way) != 0;
+    action = one_way ? step_one_way(connection, direction_of(id), segment).action : track_tcp(id, segment, liberal);
     if (action == TrackAction::Invalid || action == TrackAction::Reopen) return action;
   } else {
     track_stateless(connection, direction_of(id), now);
   }
+  if ((connection.flags & connection_flag::one_way) != 0) confirm_one_way(connection, now);
   if (const Standing standing = standing_of(connection); standing != connection.standing) {
     unlink(connection);
     link(connection_id, standing);
@@ -290,15 +302,16 @@ void Conntrack<F>::settle(ConnectionId id) {
   const Connection& connection = connections_[id];
   const bool assured = (connection.flags & connection_flag::assured) != 0;
   const bool replied = (connection.flags & connection_flag::replied) != 0;
+  const bool one_way = (connection.flags & connection_flag::one_way) != 0;
   bool reply = false;
   bool original = false;
   if (connection.protocol == net::protocol::tcp) {
     const bool doubtful = (connection.flags & connection_flag::doubtful) != 0;
     reply = original = assured && connection.tcp_state == TcpState::Established && !doubtful &&
-                       !has_ignored_segment(connection) && windows_[id].settle();
+                       !has_ignored_segment(connection) && (one_way || windows_[id].settle());
   } else {
     reply = assured || (replied && is_echo(connection.protocol));
-    original = reply || !replied;
+    original = reply || (!replied && !one_way);
   }
   const auto set = [this](FlowId flow, bool settled) {
     uint8_t& flags = flows_[flow].flags;

@@ -68,13 +68,16 @@ namespace flow_flag {
 inline constexpr uint8_t translated = 1;  // the rewrite changes something
 inline constexpr uint8_t stub = 2;        // no connection here: the key belongs to worker `Flow::route`
 inline constexpr uint8_t settled = 4;     // an ordinary packet changes nothing but the counters: `is_quiet`
+// Goes to its endpoint as it came, in a tunnel, and is answered past this router: the rewrite says which endpoint, and
+// is not applied.
+inline constexpr uint8_t direct_return = 8;
 }  // namespace flow_flag
 
 template <class F>
 struct alignas(64) Flow {
   FlowKey<F> key;
   Rewrite<F> rewrite;
-  uint16_t route = 0;  // next-hop index of the routing table; of a stub: the owning worker
+  uint16_t route = 0;  // the tunnel it goes into, or none; of a stub: the owning worker
   uint8_t flags = 0;
   uint8_t tunnelled = 0;    // free for the data plane's resolver
   uint32_t neighbor = 0;    // neighbour index, resolved with `generation`
@@ -104,10 +107,12 @@ inline constexpr uint8_t replied = 2;      // a packet of the reply direction wa
 inline constexpr uint8_t masqueraded = 4;  // the original direction's source was translated
 inline constexpr uint8_t liberal = 8;      // TCP numbers outside the window pass: its beginning was not seen whole
 inline constexpr uint8_t doubtful = 16;    // the last segment was a RST that may not be of this connection (CT-14)
+inline constexpr uint8_t one_way = 32;     // answers do not come back here; set before the first packet is tracked
 inline constexpr uint8_t live = 0x80;      // between open and close; set by Conntrack only
 }  // namespace connection_flag
 
-// What stands between a connection and eviction when the table is full (CT-9), worst standing first.
+// What stands between a connection and eviction when the table is full (CT-9), worst standing first. One-way
+// connections never get beyond Closing.
 enum class Standing : uint8_t { Unassured, Closing, Assured };
 
 inline constexpr uint16_t unarmed = 0xffff;

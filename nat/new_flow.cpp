@@ -9,8 +9,10 @@ using net::DropReason;
 
 template <class F>
 ServiceChoice<F> dropped(DropReason reason) {
-  return {Outcome::Drop, reason, nullptr, false};
+  return {Outcome::Drop, reason};
 }
+
+bool is_outside(ClientKind client) { return client == ClientKind::Outside || client == ClientKind::Relayed; }
 
 // Which list of endpoints a client gets and under which source address.
 template <class F>
@@ -36,10 +38,18 @@ Route<F> route_external(const ServicePort<F>& service, ClientKind client, const 
     case ClientKind::Node:
       return {&service.cluster, true};  // SVC-62
     case ClientKind::Outside:
+    case ClientKind::Relayed:
       break;
   }
   // SVC-61; SVC-65: a gateway on the return path of every endpoint keeps the source and takes any.
   return {settings.local_scope_cluster ? &service.cluster : &service.local, false};
+}
+
+// Node ports stand on the gateway's own addresses, from which nobody else can answer.
+template <class F>
+bool returns_directly(const Frontend<F>& frontend, ClientKind client) {
+  return frontend.service->direct_return && is_outside(client) &&
+         (frontend.kind == FrontendKind::LoadBalancer || frontend.kind == FrontendKind::ExternalIp);
 }
 
 // SVC-21, SVC-41: with affinity all flows of a client, to any frontend of the service port, hash alike.
@@ -63,24 +73,25 @@ ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& k
 
   // Who may not enter does not learn whether there are endpoints: both filters come before the verdicts of 3.4.
   const bool internal = frontend.kind == FrontendKind::ClusterIp;
-  if (internal && client == ClientKind::Outside && !settings.allow_external_cluster_ip) {
+  if (internal && is_outside(client) && !settings.allow_external_cluster_ip) {
     return dropped<F>(DropReason::ClusterIpFromOutside);  // SVC-121
   }
   // SVC-66: load balancer addresses only; SVC-53: not the node port of the same service.
   if (frontend.kind == FrontendKind::LoadBalancer) {
-    const bool asked = client == ClientKind::Outside || settings.source_ranges_for_in_cluster;  // SVC-68
-    const bool node_to_itself = source_is_vip && service.ranges_admit_node;                     // SVC-67
+    const bool asked = is_outside(client) || settings.source_ranges_for_in_cluster;  // SVC-68
+    const bool node_to_itself = source_is_vip && service.ranges_admit_node;          // SVC-67
     if (asked && !node_to_itself && !source_admitted(service, key.src)) return dropped<F>(DropReason::SourceRange);
   }
 
   // SVC-30: nothing usable in the whole cluster. The Local list does not matter here (SVC-14).
   if (!service.has_endpoint) {
     if (!settings.no_endpoints_reject) return dropped<F>(DropReason::NoEndpoint);
-    return {Outcome::Reject, DropReason::NoEndpointRejected, nullptr, false};
+    return {Outcome::Reject, DropReason::NoEndpointRejected};
   }
 
-  const Route<F> route =
-      internal ? route_internal(service, client, settings) : route_external(service, client, settings);
+  const bool direct = returns_directly(frontend, client);
+  Route<F> route = internal ? route_internal(service, client, settings) : route_external(service, client, settings);
+  if (direct && client == ClientKind::Relayed) route.backends = &service.local;
   const Backend<F>* backend = kept == nullptr ? nullptr : route.backends->find(kept->addr, kept->port);
   if (backend == nullptr) backend = route.backends->pick(hash_for(service, key));
   // Endpoints only elsewhere: silence, so that health checks move the traffic away (SVC-61).
@@ -88,7 +99,9 @@ ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& k
 
   // MASQ-3: an endpoint that talks to itself would answer itself directly.
   const bool hairpin = backend->addr == key.src;
-  return {Outcome::Forward, DropReason::None, backend, route.masquerade || hairpin};
+  const bool keeps_source = direct && backend->local;
+  return {Outcome::Forward, DropReason::None, backend, (route.masquerade && !keeps_source) || hairpin,
+          direct && !backend->local && !hairpin};
 }
 
 template <class F>

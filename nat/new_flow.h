@@ -21,8 +21,9 @@ namespace sluice::nat {
 using net::FlowKey;
 
 // Where a packet comes from. Pod: a source that the cluster's `detectLocal` calls local. Node: one of our own
-// node's addresses. Outside: everyone else.
-enum class ClientKind : uint8_t { Pod, Node, Outside };
+// node's addresses. Outside: everyone else. Relayed: from outside as well, but out of a tunnel, so another gateway had
+// it first.
+enum class ClientKind : uint8_t { Pod, Node, Outside, Relayed };
 
 // What GatewayConfiguration says about services (spec.proxy).
 struct ProxySettings {
@@ -44,10 +45,17 @@ struct ServiceChoice {
   net::DropReason reason = net::DropReason::None;
   const Backend<F>* backend = nullptr;  // lives as long as the frontend's service port
   bool masquerade = false;              // replace the source, too
+  // Send it as it is, in a tunnel, to where the endpoint is; if there is no such tunnel, translate it as the rest says.
+  bool direct_return = false;
 };
 
 // `key` is the packet's, before translation. `source_is_vip`: its source is the frontend's own address, a node that
 // talks to its own load balancer address (SVC-67).
+//
+// Direct server return (ServicePort::direct_return) is for clients from outside that come to an external or load
+// balancer address. Their own address is kept then: an endpoint here is reached without masquerade, one elsewhere
+// through a tunnel, where it, or the router of its node, answers the client past this router. What was relayed to us
+// that way is for our own endpoints and never goes to another node again.
 //
 // `kept`: what the affinity table (affinity.h) says the client had, or nullptr. It counts if it is among the endpoints
 // that this client may have now (SVC-44, SVC-46). Without it a service with client IP affinity hashes only the

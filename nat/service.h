@@ -81,6 +81,7 @@ struct ServicePort {
   TrafficPolicy external_policy = TrafficPolicy::Cluster;
   TrafficPolicy internal_policy = TrafficPolicy::Cluster;
   bool has_endpoint = false;      // any usable endpoint in the cluster (SVC-14)
+  bool direct_return = false;     // endpoints elsewhere answer clients from outside themselves (new_flow.h)
   uint32_t affinity_seconds = 0;  // 0: none (SVC-40)
   uint32_t affinity_key = 0;      // of its entries in the affinity table; another one whenever affinity begins (SVC-45)
   BackendSet<F> cluster;          // SVC-11, SVC-12

@@ -75,6 +75,36 @@ constexpr Table reply_table{{
 }};
 // clang-format on
 
+// By event; of a one-way connection, which has no other states than these. A SYN behind a FIN uses the port again: the
+// other end may have closed first, which nobody saw.
+struct OneWayRow {
+  TcpCell none, syn_sent, established, fin_wait, close;
+};
+constexpr std::array<OneWayRow, tcp_event_count> one_way_table{{
+    /* SYN     */ {ss, same, same, nf, nf},
+    /* SYN+ACK */ {iv, same, same, same, same},
+    /* FIN     */ {iv, fw, fw, same, fw},
+    /* ACK     */ {es, es, same, same, es},
+    /* RST     */ {iv, cl, cl, cl, same},
+}};
+
+TcpCell one_way_transition(TcpEvent event, TcpState state) {
+  if (event == TcpEvent::Invalid) return TcpCell::Invalid;
+  const OneWayRow& row = one_way_table[static_cast<size_t>(event)];
+  switch (state) {
+    case TcpState::None:
+      return row.none;
+    case TcpState::SynSent:
+      return row.syn_sent;
+    case TcpState::Established:
+      return row.established;
+    case TcpState::FinWait:
+      return row.fin_wait;
+    default:
+      return row.close;
+  }
+}
+
 // Connection::last_tcp_event: which segment was ignored last, if no other came since.
 constexpr uint8_t ignored_syn = 1;  // of the original direction; ignored_seq is its end
 constexpr uint8_t ignored_other = 2;
@@ -162,6 +192,21 @@ TcpStep step(Connection& connection, Direction direction, const TcpSegment& segm
     connection.flags |= connection_flag::assured;
   }
   return {TrackAction::Pass, next};
+}
+
+TcpStep step_one_way(Connection& connection, Direction direction, const TcpSegment& segment) {
+  const TcpState old = connection.tcp_state;
+  // An answer that came this way all the same says nothing that a later one will.
+  if (direction == Direction::Reply) return {TrackAction::Pass, old};
+  const TcpCell cell = one_way_transition(tcp_event(segment.flags), old);
+  if (cell == TcpCell::Invalid) return {TrackAction::Invalid, old};
+  if (cell == TcpCell::NewFlow) return {TrackAction::Reopen, old};
+  if (cell == TcpCell::Same) return {TrackAction::Pass, old};
+  connection.tcp_state = static_cast<TcpState>(cell);
+  if (old == TcpState::SynSent && connection.tcp_state != TcpState::Close) {
+    connection.flags |= connection_flag::replied | connection_flag::assured;
+  }
+  return {TrackAction::Pass, connection.tcp_state};
 }
 
 }  // namespace sluice::nat

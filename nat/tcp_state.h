@@ -66,6 +66,12 @@ struct TcpStep {
 // Applies one segment to tcp_state, flags and the memory of ignored segments.
 [[nodiscard]] TcpStep step(Connection& connection, Direction direction, const TcpSegment& segment);
 
+// The same for a connection of which only the client's segments come by (connection_flag::one_way). The client's ACK
+// says that its SYN was answered. No segment can be held against numbers that are not known, so nothing that a stack
+// sends is refused, and what follows a RST shows that the RST was not the connection's. A connection picked up in
+// the middle is not assured by that (CT-9): a single ACK is easily made up.
+[[nodiscard]] TcpStep step_one_way(Connection& connection, Direction direction, const TcpSegment& segment);
+
 // Whether a segment may open a flow: a SYN always; an ACK only with `loose` pick-up (CT-7), as the middle of
 // a connection that began before this table did.
 [[nodiscard]] inline bool opens_flow(uint8_t tcp_flags, bool loose) {

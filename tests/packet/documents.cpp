@@ -48,8 +48,8 @@ std::string slice(const ServiceSpec& spec, bool v6) {
     endpoints += fmt::format(
         R"({}{{"addresses":["{}"],"nodeName":"{}","targetRef":{{"kind":"Pod","name":"{}-{}"}},
         "conditions":{{"ready":{},"serving":{},"terminating":{}}}}})",
-        endpoints.empty() ? "" : ",", word[0], word[1], spec.name, dashed(word[0]), state == "ready",
-        state != "unready", state == "terminating");
+        endpoints.empty() ? "" : ",", word[0], word[1] == "-" ? "" : word[1], spec.name, dashed(word[0]),
+        state == "ready", state != "unready", state == "terminating");
   }
   std::string ports;
   for (const std::string& text : spec.ports) {
@@ -112,10 +112,10 @@ std::string service(const ServiceSpec& spec) {
   const char* type = !spec.load_balancer_ip.empty() ? "LoadBalancer" : node_ports ? "NodePort" : "ClusterIP";
   std::string out = fmt::format(
       R"({{"apiVersion":"v1","kind":"Service","metadata":{{"namespace":"default","name":"{}",
-    "annotations":{{"sluice.dev/weights":"{}"}}}},"spec":{{"type":"{}",
+    "annotations":{{"sluice.dev/weights":"{}","sluice.dev/forwarding":"{}"}}}},"spec":{{"type":"{}",
     "clusterIP":"{}","clusterIPs":{},"ipFamilies":[{}],"ports":[{}]{}{}{}}})",
-      spec.name, escaped(spec.weights), type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips), family_names,
-      ports, spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]",
+      spec.name, escaped(spec.weights), spec.forwarding, type, spec.cluster_ips.at(0), quoted_list(spec.cluster_ips),
+      family_names, ports, spec.external_ip.empty() ? "" : ",\"externalIPs\":[\"" + spec.external_ip + "\"]",
       spec.more.empty() ? "" : ",", spec.more);
   if (!spec.load_balancer_ip.empty()) {
     out += fmt::format(R"(,"status":{{"loadBalancer":{{"ingress":[{{"ip":"{}"}}]}}}})", spec.load_balancer_ip);

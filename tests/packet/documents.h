@@ -32,12 +32,13 @@ struct ServiceSpec {
   std::string name;
   std::vector<std::string> cluster_ips;  // at most one of each family
   std::vector<std::string> ports;        // "TCP 80 8080" or with a node port "TCP 80 8080 30080"
-  std::vector<std::string> endpoints;    // "10.246.1.5 node3", "10.246.1.6 node3 terminating", "… unready"; of the
-                                         // pod "NAME-10-246-1-5"
+  std::vector<std::string> endpoints;  // "10.246.1.5 node3", "10.246.1.6 node3 terminating", "… unready"; "-" for no
+                                       // node; of the pod "NAME-10-246-1-5"
   std::string load_balancer_ip;
   std::string external_ip;
   std::string more;     // further members of spec
   std::string weights;  // "{\"10.246.1.5\": 10}"
+  std::string forwarding = "snat";
 };
 // The Service and its EndpointSlices.
 [[nodiscard]] std::string service(const ServiceSpec& spec);

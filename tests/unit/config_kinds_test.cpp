@@ -194,6 +194,42 @@ TEST(ConfigService, Svc22Weights) {
   EXPECT_TRUE(service_of(one_port, weights_annotation("{}")).weights.empty());
 }
 
+TEST(ConfigService, Forwarding) {
+  const auto annotated = [](const std::string& value) {
+    return R"(, "annotations": {"sluice.dev/forwarding": )" + value + "}";
+  };
+  constexpr const char* balancer = R"("spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1",
+    "ports": [{"port": 80}]}, "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.80"}]}})";
+  EXPECT_EQ(service_of(balancer).forwarding, Forwarding::Snat);
+  EXPECT_EQ(service_of(balancer, annotated(R"("snat")")).forwarding, Forwarding::Snat);
+  EXPECT_EQ(service_of(balancer, annotated(R"("")")).forwarding, Forwarding::Snat) << "taken back";
+  EXPECT_TRUE(service_of(balancer, annotated(R"("dsr")")).returns_directly());
+  EXPECT_FALSE(service_of(balancer).returns_directly());
+
+  const auto document = [&](const std::string& value, const std::string& spec) {
+    return list_with_gateway({R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web")" +
+                              annotated(value) + "}, " + spec + "}"});
+  };
+  const std::string place = "/items/1/metadata/annotations/sluice.dev~1forwarding: ";
+  for (const char* wrong : {R"("DSR")", R"("ipip")", "1"}) {
+    const Lines found = lines(faults_of(document(wrong, balancer)));
+    ASSERT_EQ(found.size(), 1u) << wrong;
+    EXPECT_EQ(found[0].substr(0, place.size()), place);
+  }
+  // Of no use without an address of its own; a load balancer's may come later.
+  const auto warnings = [&](const std::string& spec) {
+    return lines(valid_set(document(R"("dsr")", spec)).warnings());
+  };
+  EXPECT_EQ(warnings(one_port), (Lines{place + "dsr is of no use here: only load balancer addresses and external IPs "
+                                               "are answered directly"}));
+  EXPECT_EQ(warnings(R"("spec": {"clusterIP": "None", "ports": [{"port": 80}]})").size(), 1u);
+  EXPECT_EQ(warnings(balancer), Lines{});
+  EXPECT_EQ(warnings(R"("spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "ports": [{"port": 80}]})"),
+            Lines{});
+  EXPECT_EQ(warnings(R"("spec": {"clusterIP": "10.96.0.1", "externalIPs": ["203.0.113.5"], "ports": [{"port": 80}]})"),
+            Lines{});
+}
+
 TEST(ConfigService, Svc22WrongWeights) {
   const auto faults = [](const std::string& text) {
     return lines(faults_of(list_with_gateway({R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web")" +

@@ -386,6 +386,82 @@ TEST(Plan, NeighboursHaveOneMacWhicheverRouteNamesThem) {
   EXPECT_TRUE(plan.neighbors.contains({"up", ip("192.0.2.254"), std::nullopt}));
 }
 
+// A service that is answered directly, with endpoints "address" or "address node".
+void add_direct(config::Config& config, const std::vector<std::pair<const char*, std::string>>& endpoints,
+                uint16_t port = 80) {
+  config::Service service;
+  service.name = {"default", "web"};
+  service.ports = {{.port = 80}};
+  service.load_balancer_ips = {ip("203.0.113.80")};
+  service.forwarding = config::Forwarding::Dsr;
+  config.services[service.name] = service;
+  config::EndpointSlice slice;
+  slice.name = {"default", "web-1"};
+  slice.service = "web";
+  slice.ports = {{.port = port}};
+  for (const auto& [address, node] : endpoints) {
+    config::Endpoint endpoint;
+    endpoint.address = ip(address);
+    endpoint.node_name = node;
+    slice.endpoints.push_back(endpoint);
+  }
+  config.slices[slice.name] = slice;
+}
+
+TEST(Plan, IPIP1_DirectReturnToTheNodeOfAnEndpoint) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "node1", "192.168.0.11");
+  add_node(config, "far", "198.18.0.5");
+  config.gateway.neighbors = {{"un", ip("192.168.0.11"), mac(0x11)}};
+  add_direct(config, {{"10.244.1.5", "node1"}, {"10.244.1.6", "node1"}, {"10.244.2.5", "far"}, {"10.244.0.5", "gw"}});
+  const Plan plan = make_plan(config);
+  ASSERT_EQ(plan.direct_returns.size(), 3u) << "ours needs none";
+  EXPECT_EQ(plan.direct_returns.at(ip("10.244.1.5")).tunnel, "ipip@node1");
+  EXPECT_EQ(plan.direct_returns.at(ip("10.244.1.6")).tunnel, "ipip@node1");
+  EXPECT_FALSE(plan.direct_returns.at(ip("10.244.1.5")).same_port_only);
+  EXPECT_EQ(plan.direct_returns.at(ip("10.244.2.5")).tunnel, "ipip@far");
+  EXPECT_EQ(plan.tunnels.size(), 2u);
+  EXPECT_EQ(plan.tunnels.at("ipip@node1").spec.local, ip("192.168.0.1"));
+  EXPECT_TRUE(plan.neighbors.contains({"un", ip("192.168.0.11"), mac(0x11)}));
+  EXPECT_EQ(way(plan, "192.168.0.11"), "Gateway un 192.168.0.11") << "of the outer packet";
+  EXPECT_TRUE(plan.terminator.accept_ipip);
+  EXPECT_TRUE(plan.warnings.empty());
+
+  config.services.begin()->second.forwarding = config::Forwarding::Snat;
+  const Plan without = make_plan(config);
+  EXPECT_TRUE(without.direct_returns.empty());
+  EXPECT_TRUE(without.tunnels.empty());
+  EXPECT_FALSE(without.terminator.accept_ipip);
+}
+
+TEST(Plan, IPIP3_DirectReturnToAServerThatIsNoNode) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_direct(config, {{"192.168.0.40", ""}, {"203.0.113.41", "unknown"}});
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(plan.direct_returns.at(ip("192.168.0.40")).tunnel, "dsr@192.168.0.40");
+  EXPECT_TRUE(plan.direct_returns.at(ip("192.168.0.40")).same_port_only);
+  EXPECT_EQ(plan.tunnels.at("dsr@203.0.113.41").spec.remote, ip("203.0.113.41"));
+  EXPECT_EQ(plan.terminator.sources.find(ip("192.168.0.40").v4()), net::no_tunnel_source);
+  EXPECT_TRUE(plan.warnings.empty());
+
+  add_direct(config, {{"192.168.0.40", ""}}, 8080);
+  EXPECT_EQ(make_plan(config).warnings,
+            (std::vector<std::string>{"service default/web: port 8080 of endpoint 192.168.0.40 is not the service's "
+                                      "80, so it is translated, not answered directly"}));
+}
+
+TEST(Plan, IPIP2_DirectReturnNeedsAWayToTheFarEnd) {
+  config::Config config = base();
+  config.gateway.interfaces[0].gateway_v4.reset();
+  add_direct(config, {{"203.0.113.41", ""}});
+  const Plan plan = make_plan(config);
+  EXPECT_TRUE(plan.direct_returns.empty());
+  EXPECT_TRUE(plan.tunnels.empty());
+  EXPECT_EQ(plan.warnings.size(), 1u);
+}
+
 TEST(Plan, EqualConfigsGiveEqualPlans) {
   config::Config config = base();
   add_node(config, "node1", "192.168.0.11");

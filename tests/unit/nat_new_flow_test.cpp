@@ -279,6 +279,67 @@ TYPED_TEST(NewFlow, MASQ3_OnlyTheChosenEndpointCounts) {
   EXPECT_EQ(seen.size(), 2u);
 }
 
+// Direct server return: endpoint, "masq", and "dsr" for what goes into a tunnel.
+template <class F>
+std::string directly(const Frontend<F>& frontend, ClientKind client, const char* source = nullptr) {
+  std::set<std::string> seen;
+  for (uint16_t source_port = 40000; source_port < 40200; ++source_port) {
+    const auto choice =
+        choose(frontend, client, like_kube_proxy(), source == nullptr ? address_of<F>(client) : source, source_port);
+    if (choice.outcome != Outcome::Forward) return std::string(net::name(choice.reason));
+    const bool local = choice.backend->addr == addr<F>(Net<F>::local);
+    seen.insert(std::string(local ? "L" : "R") + (choice.direct_return ? " dsr" : choice.masquerade ? " masq" : ""));
+  }
+  std::string out;
+  for (const std::string& each : seen) out += out.empty() ? each : ", " + each;
+  return out;
+}
+
+TYPED_TEST(NewFlow, SVC60_SVC61_MASQ2_MASQ4_DirectServerReturn) {
+  using F = TypeParam;
+  auto service = service_of<F>({local_endpoint<F>(), remote_endpoint<F>()});
+  service.direct_return = true;
+  for (const FrontendKind kind : {FrontendKind::LoadBalancer, FrontendKind::ExternalIp}) {
+    EXPECT_EQ(directly(frontend_of(kind, service), ClientKind::Outside), "L, R dsr");
+    EXPECT_EQ(directly(frontend_of(kind, service), ClientKind::Relayed), "L") << "never to another node again";
+    EXPECT_EQ(directly(frontend_of(kind, service), ClientKind::Pod), "L masq, R masq");
+    EXPECT_EQ(directly(frontend_of(kind, service), ClientKind::Node), "L masq, R masq");
+  }
+  for (const ClientKind client : {ClientKind::Outside, ClientKind::Relayed}) {
+    EXPECT_EQ(directly(frontend_of(FrontendKind::NodePort, service), client), "L masq, R masq");
+    EXPECT_EQ(directly(frontend_of(FrontendKind::ClusterIp, service), client), "L masq, R masq");
+  }
+  EXPECT_EQ(directly(frontend_of(FrontendKind::ClusterIp, service), ClientKind::Pod), "L, R");
+  EXPECT_EQ(directly(frontend_of(FrontendKind::LoadBalancer, service), ClientKind::Outside, Net<F>::remote),
+            "L, R masq")
+      << "MASQ-3";
+
+  auto elsewhere = service_of<F>({remote_endpoint<F>()});
+  elsewhere.direct_return = true;
+  EXPECT_EQ(directly(frontend_of(FrontendKind::LoadBalancer, elsewhere), ClientKind::Relayed), "no_local_endpoint");
+  elsewhere.direct_return = false;
+  EXPECT_EQ(directly(frontend_of(FrontendKind::LoadBalancer, elsewhere), ClientKind::Relayed), "R masq")
+      << "what is not answered directly is as from outside";
+  service.external_policy = TrafficPolicy::Local;
+  EXPECT_EQ(directly(frontend_of(FrontendKind::LoadBalancer, service), ClientKind::Outside), "L");
+}
+
+// What is needed for the case that there is no tunnel.
+TYPED_TEST(NewFlow, MASQ2_DirectServerReturnSaysWhatElseToDo) {
+  using F = TypeParam;
+  auto service = service_of<F>({remote_endpoint<F>()});
+  service.direct_return = true;
+  const auto frontend = frontend_of(FrontendKind::LoadBalancer, service);
+  EXPECT_TRUE(choose(frontend, ClientKind::Outside).masquerade);
+  auto kept = service;
+  kept.external_policy = TrafficPolicy::Local;
+  ProxySettings everywhere = like_kube_proxy();
+  everywhere.local_scope_cluster = true;
+  const auto choice = choose(frontend_of(FrontendKind::LoadBalancer, kept), ClientKind::Outside, everywhere);
+  EXPECT_TRUE(choice.direct_return);
+  EXPECT_FALSE(choice.masquerade) << "SVC-65";
+}
+
 // What the cells of table 3.4 say about one frontend.
 template <class F>
 std::string verdict(FrontendKind kind, const ServicePort<F>& service, ClientKind client) {

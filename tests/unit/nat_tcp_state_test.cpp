@@ -395,6 +395,56 @@ TEST(TcpConversation, T3RstWhileClosing) {
   EXPECT_EQ(c.send(server, rst, 2001), TrackAction::Pass) << "late and inexact, but not invalid";
 }
 
+// Direct server return: only the client's segments come by.
+TEST(TcpOneWay, TheClientsHalfOfAConversation) {
+  struct Step {
+    uint8_t flags;
+    TrackAction action;
+    TcpState next;
+  };
+  const auto run = [](TcpState from, std::initializer_list<Step> steps) {
+    Connection connection = tcp_connection(from, connection_flag::one_way);
+    for (const Step& wanted : steps) {
+      const TcpStep done = step_one_way(connection, client, {wanted.flags, 1000, 2000, 0});
+      EXPECT_EQ(done.action, wanted.action) << int{wanted.flags};
+      EXPECT_EQ(done.next, wanted.next) << int{wanted.flags};
+      EXPECT_EQ(connection.tcp_state, wanted.next);
+    }
+    return (connection.flags & connection_flag::assured) != 0;
+  };
+  using enum TcpState;
+  constexpr TrackAction pass = TrackAction::Pass;
+  EXPECT_TRUE(run(None, {{syn, pass, SynSent},
+                         {syn, pass, SynSent},
+                         {ack, pass, Established},
+                         {ack | psh, pass, Established},
+                         {fin | ack, pass, FinWait},
+                         {ack, pass, FinWait}}));
+  EXPECT_FALSE(run(None, {{syn, pass, SynSent}, {rst, pass, Close}}));
+  EXPECT_TRUE(run(None, {{syn, pass, SynSent}, {fin | ack, pass, FinWait}})) << "its ACK was lost before us";
+  EXPECT_FALSE(run(None, {{ack, pass, Established}})) << "CT-7, CT-9: a single segment in the middle";
+  EXPECT_FALSE(run(None, {{fin | ack, TrackAction::Invalid, None},
+                          {rst, TrackAction::Invalid, None},
+                          {syn | ack, TrackAction::Invalid, None},
+                          {syn | fin, TrackAction::Invalid, None}}));
+  (void)run(Established, {{syn, pass, Established}, {syn | fin, TrackAction::Invalid, Established}});
+  (void)run(Established, {{rst | ack, pass, Close}, {ack, pass, Established}});
+  // CT-4
+  (void)run(FinWait, {{syn, TrackAction::Reopen, FinWait}});
+  (void)run(Close, {{syn, TrackAction::Reopen, Close}});
+}
+
+TEST(TcpOneWay, AnswersChangeNothing) {
+  for (const TcpState state : {TcpState::SynSent, TcpState::Established, TcpState::FinWait, TcpState::Close}) {
+    for (const uint8_t flags : flags_of_event) {
+      Connection connection = tcp_connection(state, connection_flag::one_way);
+      EXPECT_EQ(step_one_way(connection, server, {flags, 1, 1, 0}).action, TrackAction::Pass);
+      EXPECT_EQ(connection.tcp_state, state);
+      EXPECT_EQ(connection.flags & connection_flag::assured, 0);
+    }
+  }
+}
+
 TEST(TcpQuiet, PlainAckOfASettledFlowOnly) {
   Flow<net::V4> flow{};
   flow.key.protocol = net::protocol::tcp;

@@ -274,6 +274,7 @@ std::string services_text(const json::value& answer, bool wide) {
     if (const std::string inner = text(service, "internalTrafficPolicy"); inner != policy) {
       policy = fmt::format("external {}, internal {}", policy, inner);
     }
+    if (text(service, "forwarding") == "dsr") policy += ", dsr";
     const std::string summary = fmt::format("{} of {} ready", ready, endpoints.size());
     table.add({text(service, "name"), text(service, "protocol"), frontends, wide ? addresses : summary, policy});
   }
@@ -297,6 +298,7 @@ FlowWays ways_of(const json::value& flow) {
   // How the same packets leave the router: the tuple of their replies, turned round.
   ways.after = end(reply, "dst", "dport") + " → " + end(reply, "src", "sport");
   if (ways.before == ways.after) ways.after.clear();
+  if (flag(flow, "directReturn")) ways.after += " (dsr)";
   return ways;
 }
 
