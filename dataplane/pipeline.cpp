@@ -686,7 +686,8 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
-  const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
+  const bool may_be_transit =
+      plain_transit_ && !tables.any_nat_outgoing && !connections_.hints<F>().in_use(context_.now);
   const bool transit_only = tables.endpoints->empty();
   const bool clamps_mss = context_.snapshot->clamps_mss;
   for (size_t i = 0; i < misses.size(); ++i) {
