@@ -106,7 +106,10 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
     if (choice.masquerade || outgoing) return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
     return forward_stateless(packet, egress, choice.backend->addr, choice.backend->port);
   }
-  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing, service.id);
+  const Masquerade masquerade = choice.masquerade ? Masquerade::Service
+                                : outgoing        ? Masquerade::Outgoing
+                                                  : Masquerade::No;
+  open(packet, egress, choice.backend->addr, choice.backend->port, masquerade, service.id);
 }
 
 template <class F>
@@ -115,7 +118,7 @@ void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
       !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, true, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::Outgoing, nat::no_service);
 }
 
 // Transit that needs an entry although nothing is translated: who talks to an endpoint directly may talk to it
@@ -135,12 +138,12 @@ void Pipeline::open_untranslated(FlowPacket<F>& packet, const Egress& egress) {
   if (tcp && !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return forward<F>(packet, egress, nullptr);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, false, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::No, nat::no_service);
 }
 
 template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-                    net::be16 destination_port, bool masquerade, uint32_t service) {
+                    net::be16 destination_port, Masquerade kind, uint32_t service) {
   // CT-21: what the port found damaged opens nothing.
   if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
@@ -149,7 +152,13 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   nat::Conntrack<F>& table = connections_.of<F>();
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
-  const typename F::Addr& source = masquerade ? masquerade_address<F>(egress) : packet.key.src;
+  const Snapshot& now = *context_.snapshot;
+  const bool masquerade = kind != Masquerade::No;
+  const bool outgoing = kind == Masquerade::Outgoing;
+  const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
+  const typename F::Addr& source = !masquerade                                  ? packet.key.src
+                                   : outgoing && !(fixed == typename F::Addr{}) ? fixed
+                                                                                : masquerade_address<F>(egress);
   net::be16 source_port = packet.key.src_port;
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
@@ -172,8 +181,9 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     source_port = *port;
     return true;
   };
-  const nat::PortRange range =
-      masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last} : nat::every_port;
+  const nat::PortRange range = !masquerade ? nat::every_port
+                               : outgoing  ? nat::PortRange{now.nat_outgoing_first, now.nat_outgoing_last}
+                                           : nat::PortRange{now.snat_first, now.snat_last};
   const bool taken_elsewhere =
       workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && clashes_.recent(reply_hash, context_.now);
   const bool to_service = service != nat::no_service;

@@ -196,6 +196,9 @@ class Pipeline {
   [[nodiscard]] bool still_valid(nat::FlowId id);
 
   // Cold: open_flow.cpp
+  // Whether a new flow's source is replaced: for its service (MASQ-1 to MASQ-4), or because it leaves the pods'
+  // networks (MASQ-8), which may have an address and ports of its own.
+  enum class Masquerade : uint8_t { No, Service, Outgoing };
   template <class F>
   void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
   template <class F>
@@ -206,7 +209,7 @@ class Pipeline {
   void open_untranslated(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-            net::be16 destination_port, bool masquerade, uint32_t service);
+            net::be16 destination_port, Masquerade masquerade, uint32_t service);
   template <class F>
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
   // Without a record: stateless.cpp
