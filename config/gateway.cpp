@@ -108,6 +108,10 @@ void read_proxy(Reader& spec, Proxy& proxy) {
 void read_snat(Reader& spec, Snat& snat) {
   Reader object = spec.object("snat");
   read_port_range(object, "portRange", snat.port_range);
+  Reader address = object.object("natOutgoingAddress");
+  address.parsed("v4", snat.nat_outgoing_v4, net::parse_ipv4, "an IPv4 address");
+  address.parsed("v6", snat.nat_outgoing_v6, net::parse_ipv6, "an IPv6 address");
+  if (object.find("natPortRange") != nullptr) read_port_range(object, "natPortRange", snat.nat_port_range.emplace());
   read_single_choice(object, "mapping", mappings);
   object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, exclusions);
 }

@@ -292,6 +292,10 @@ struct Proxy {
 
 struct Snat {
   PortRange port_range{32768, 65535};
+  // Of what natOutgoing translates (MASQ-8). Absent: the address of the interface or tunnel it leaves by; port_range.
+  std::optional<net::Ipv4Addr> nat_outgoing_v4;
+  std::optional<net::Ipv6Addr> nat_outgoing_v6;
+  std::optional<PortRange> nat_port_range;
   NatExclusions nat_outgoing_exclusions = NatExclusions::IpPoolsOnly;
   friend bool operator==(const Snat&, const Snat&) = default;
 };

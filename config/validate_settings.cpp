@@ -27,6 +27,7 @@ class SettingRules {
     check_names();
     check_cluster();
     check_ports();
+    check_nat_outgoing();
     check_overlay();
     check_conntrack();
     check_health();
@@ -70,18 +71,41 @@ class SettingRules {
 
   // SVC-56: a reply to a masqueraded flow must not look like traffic to a node port or to the tunnel.
   void check_ports() {
-    const PortRange& snat = gateway_.snat.port_range;
     const PortRange& node_ports = gateway_.cluster.node_port_range;
     const uint16_t vxlan = gateway_.overlay.vxlan_port;
-    if (overlap(snat, node_ports)) {
-      fault(fmt::format("{} overlaps the node ports {}", to_string(snat), to_string(node_ports)), "snat", "portRange");
-    }
-    if (snat.contains(vxlan)) {
-      fault(fmt::format("{} contains the VXLAN port {}", to_string(snat), vxlan), "snat", "portRange");
-    }
+    check_snat_ports(gateway_.snat.port_range, "portRange");
+    if (gateway_.snat.nat_port_range) check_snat_ports(*gateway_.snat.nat_port_range, "natPortRange");
     if (node_ports.contains(vxlan)) {
       fault(fmt::format("{} contains the VXLAN port {}", to_string(node_ports), vxlan), "cluster", "nodePortRange");
     }
+  }
+
+  void check_snat_ports(const PortRange& snat, std::string_view name) {
+    const PortRange& node_ports = gateway_.cluster.node_port_range;
+    const uint16_t vxlan = gateway_.overlay.vxlan_port;
+    if (overlap(snat, node_ports)) {
+      fault(fmt::format("{} overlaps the node ports {}", to_string(snat), to_string(node_ports)), "snat", name);
+    }
+    if (snat.contains(vxlan)) {
+      fault(fmt::format("{} contains the VXLAN port {}", to_string(snat), vxlan), "snat", name);
+    }
+  }
+
+  // MASQ-8: answers come back only to an address that the router has, and which its neighbours are told of.
+  void check_nat_outgoing() {
+    const auto check = [this](const auto& address, std::string_view family) {
+      if (!address) return;
+      const IpAddr wanted(*address);
+      for (const Interface& interface : gateway_.interfaces) {
+        for (const Prefix& own : interface.addresses) {
+          if (own.addr == wanted && !wanted.is_link_local()) return;
+        }
+      }
+      fault(fmt::format("{} is no address of an interface of this router", net::to_string(wanted)), "snat",
+            "natOutgoingAddress", family);
+    };
+    check(gateway_.snat.nat_outgoing_v4, "v4");
+    check(gateway_.snat.nat_outgoing_v6, "v6");
   }
 
   // SVC-80, SVC-82: kernel sockets, so any address that a socket can be bound to.

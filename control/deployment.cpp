@@ -407,6 +407,11 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->pinned_neighbors = next_pinned_;
   snapshot->snat_first = gateway.snat.port_range.first;
   snapshot->snat_last = gateway.snat.port_range.last;
+  const config::PortRange nat_ports = gateway.snat.nat_port_range.value_or(gateway.snat.port_range);
+  snapshot->nat_outgoing_first = nat_ports.first;
+  snapshot->nat_outgoing_last = nat_ports.last;
+  snapshot->v4.nat_outgoing_address = gateway.snat.nat_outgoing_v4.value_or(net::Ipv4Addr{});
+  snapshot->v6.nat_outgoing_address = gateway.snat.nat_outgoing_v6.value_or(net::Ipv6Addr{});
   snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,
                     .error_source_vip = gateway.icmp.error_source == config::IcmpErrorSource::Vip,
                     .vip_echo_reply = proxy.vip_echo_reply};

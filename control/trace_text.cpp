@@ -26,6 +26,8 @@ std::string_view client_text(nat::ClientKind client) {
       return "this node";
     case nat::ClientKind::Outside:
       return "outside the cluster";
+    case nat::ClientKind::Relayed:
+      return "outside the cluster, relayed by another gateway";
   }
   return "";
 }

@@ -5,6 +5,7 @@
 
 #include "nat/affinity.h"
 #include "nat/conntrack.h"
+#include "nat/hints.h"
 
 namespace sluice::dataplane {
 
@@ -13,6 +14,8 @@ struct Connections {
   std::unique_ptr<nat::Conntrack<net::V6>> v6;
   std::unique_ptr<nat::AffinityTable<net::V4>> affinity_v4;
   std::unique_ptr<nat::AffinityTable<net::V6>> affinity_v6;
+  std::unique_ptr<nat::HintTable<net::V4>> hints_v4;
+  std::unique_ptr<nat::HintTable<net::V6>> hints_v6;
 
   template <class F>
   [[nodiscard]] nat::Conntrack<F>& of() const {
@@ -28,6 +31,14 @@ struct Connections {
       return *affinity_v4;
     } else {
       return *affinity_v6;
+    }
+  }
+  template <class F>
+  [[nodiscard]] nat::HintTable<F>& hints() const {
+    if constexpr (F::is_v4) {
+      return *hints_v4;
+    } else {
+      return *hints_v6;
     }
   }
 };

@@ -14,6 +14,7 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::FlowsOpened, "flows_opened"},
     {Event::FlowsClosed, "flows_closed"},
     {Event::FlowsEvicted, "flows_evicted"},
+    {Event::StatelessForwards, "stateless_forwards"},
     {Event::Transit, "transit"},
     {Event::ServiceFlows, "service_flows"},
     {Event::Masqueraded, "masqueraded"},

@@ -21,7 +21,8 @@ enum class Event : uint8_t {
   FlowsOpened,
   FlowsClosed,
   FlowsEvicted,
-  Transit,  // forwarded without a flow
+  StatelessForwards,  // to and from services, translated without a flow: the table was full
+  Transit,            // forwarded without a flow
   ServiceFlows,
   Masqueraded,
   DirectReturnFlows,  // sent on as they came, to endpoints that answer past this router

@@ -26,6 +26,12 @@ bool dont_fragment(const uint8_t* l3) {
   }
 }
 
+template <class F>
+bool is_too_big(const FlowPacket<F>& packet, const Egress& egress) {
+  constexpr uint16_t always_fits = F::is_v4 ? 0 : 1280;  // RFC 8200 section 5
+  return packet.l3_length > egress.mtu && packet.l3_length > always_fits;
+}
+
 nat::TcpSegment segment_of(const net::Packet& packet) {
   const uint8_t* const tcp = packet.l4_header();
   const auto header = static_cast<uint32_t>(tcp[12] >> 4) * 4;
@@ -202,10 +208,10 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
     return context_.drop(packet.mbuf, DropReason::TtlExceeded);
   }
-  constexpr uint16_t always_fits = F::is_v4 ? 0 : 1280;  // RFC 8200 section 5
-  const bool too_big = packet.l3_length > egress.mtu && packet.l3_length > always_fits;
+  const bool too_big = is_too_big(packet, egress);
   if (too_big && dont_fragment<F>(l3)) [[unlikely]] {  // MTU-2
-    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, std::max(egress.mtu, always_fits), nullptr);
+    constexpr uint16_t least_mtu = F::is_v4 ? 0 : 1280;
+    icmp_.send_error<F>(packet, IcmpError::TooBig, 0, std::max(egress.mtu, least_mtu), nullptr);
     return context_.drop(packet.mbuf, DropReason::MtuExceeded);
   }
   if (egress.far_end_lost) [[unlikely]] {  // IPIP-4; the packet goes all the same (tunnel_errors.h)
@@ -216,11 +222,7 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
       state != NeighborState::Reachable && state != NeighborState::Permanent && state != NeighborState::Stale)
       [[unlikely]] {
     // Should the neighbour never answer, the sender is told about the packet as it sent it (ICMP-5).
-    if (state == NeighborState::Failed) {
-      icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address,
-                          0, nullptr);
-      return context_.drop(packet.mbuf, DropReason::NeighborFailed);
-    }
+    if (state == NeighborState::Failed) return refuse_failed(packet);
     packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);
   }
   if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
@@ -238,6 +240,26 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     }
   }
   output_.send<F>(packet, egress, packet.hash);
+}
+
+template <class F>
+void Pipeline::refuse_failed(FlowPacket<F>& packet) {
+  icmp_.send_error<F>(packet, IcmpError::Unreachable, F::is_v4 ? net::icmpv4::code_host : net::icmpv6::code_address, 0,
+                      nullptr);
+  context_.drop(packet.mbuf, DropReason::NeighborFailed);
+}
+
+// Whether forward() would drop the packet as it is: such a one opens no flow. True: it has.
+template <class F>
+bool Pipeline::ends_before_it_opens(FlowPacket<F>& packet, const Egress& egress) {
+  const uint8_t* const l3 = packet.l3_header();
+  if (net::IpHeader<F>::ttl(l3) <= 1 || (is_too_big(packet, egress) && dont_fragment<F>(l3))) {
+    forward<F>(packet, egress, nullptr);
+    return true;
+  }
+  if (output_.reachability(egress) != NeighborState::Failed) return false;
+  refuse_failed(packet);
+  return true;
 }
 
 // MTU-4: the peers of a new TCP connection agree on segments that fit the way there and the way back, whichever is the
@@ -306,6 +328,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
   }
   const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
   if (!egress.forwards()) return refuse(packet, egress);
+  if (connections_.hints<F>().in_use(context_.now) && forward_reply_by_hint(packet, egress)) return;
   if (now.family<F>().any_nat_outgoing &&
       nat::nat_outgoing<F>(packet.key.src, packet.key.dst, now.family<F>().pool_view())) {
     return open_outgoing(packet, egress);
@@ -319,6 +342,8 @@ template void Pipeline::forward_flow<V4>(FlowPacket<V4>&, nat::FlowId);
 template void Pipeline::forward_flow<V6>(FlowPacket<V6>&, nat::FlowId);
 template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4>*);
 template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, nat::Flow<V6>*);
+template bool Pipeline::ends_before_it_opens<V4>(FlowPacket<V4>&, const Egress&);
+template bool Pipeline::ends_before_it_opens<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::refuse<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::refuse<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::forward_miss<V4>(FlowPacket<V4>&, NextHopId);

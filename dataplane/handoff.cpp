@@ -62,9 +62,13 @@ bool HandoffRings::send(uint16_t from, uint16_t to, const StubMessage& message) 
   return rte_ring_sp_enqueue_elem(messages_[pair(from, to)], const_cast<StubMessage*>(&message), sizeof message) == 0;
 }
 
+void HandoffRings::tell(uint16_t from, uint16_t to, const StubMessage& message) {
+  if (message_room(from, to) > message_slots / 2) (void)send(from, to, message);
+}
+
 void HandoffRings::tell_all(uint16_t from, const StubMessage& message) {
   for (uint16_t to = 0; to < workers_; ++to) {
-    if (to != from && message_room(from, to) > message_slots / 2) (void)send(from, to, message);
+    if (to != from) tell(from, to, message);
   }
 }
 

@@ -48,17 +48,30 @@ struct HandoffNote {
 static_assert(sizeof(HandoffNote) == 24);
 
 // What workers tell each other. Add, Remove, Clash: of a flow that NAT made asymmetric: `key` arrives there, `owner`
-// knows it. Affinity: the client `key.src` has the endpoint `key.dst` of the service `connection` (affinity.h).
+// knows it. Affinity: the client `key.src` has the endpoint `key.dst` of the service `connection` (affinity.h). Hint:
+// what comes with `key` answers a connection without a record that went to the service `frontend` (hints.h).
 struct StubMessage {
-  enum class Kind : uint8_t { AddV4, AddV6, RemoveV4, RemoveV6, ClashV4, ClashV6, AffinityV4, AffinityV6 };
+  enum class Kind : uint8_t {
+    AddV4,
+    AddV6,
+    RemoveV4,
+    RemoveV6,
+    ClashV4,
+    ClashV6,
+    AffinityV4,
+    AffinityV6,
+    HintV4,
+    HintV6
+  };
   Kind kind = Kind::AddV4;
-  uint8_t reserved = 0;
+  bool proven = false;  // Hint
   uint16_t owner = 0;
   uint32_t connection = 0;  // of the owner; Affinity: the service port's affinity_key
   uint64_t hash = 0;
   net::FlowKey<net::V4> v4;
   net::FlowKey<net::V6> v6;
-  uint32_t padding[2] = {};
+  net::IpAddr frontend;
+  net::be16 frontend_port;
 
   template <class F>
   [[nodiscard]] const net::FlowKey<F>& key() const {
@@ -87,7 +100,9 @@ class HandoffRings {
   [[nodiscard]] unsigned send(uint16_t from, uint16_t to, rte_mbuf* const* packets, unsigned count);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count);
   [[nodiscard]] bool send(uint16_t from, uint16_t to, const StubMessage& message);
-  // To every other worker, but where half the ring is full: room is left for messages that must arrive.
+  // Unless half the ring is full: room is left for messages that must arrive.
+  void tell(uint16_t from, uint16_t to, const StubMessage& message);
+  // The same to every other worker.
   void tell_all(uint16_t from, const StubMessage& message);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, StubMessage* messages, unsigned count);
   // How many messages `from` can send to `to` now.

@@ -68,10 +68,14 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
         (void)connections_.affinity<F>().remember(key.src, message.connection, {key.dst, key.dst_port, false}, 0,
                                                   context_.now);
         return;
+      case StubMessage::Kind::HintV4:
+      case StubMessage::Kind::HintV6:
+        return take_hint<F>(message);
     }
   };
   const bool v4 = message.kind == StubMessage::Kind::AddV4 || message.kind == StubMessage::Kind::RemoveV4 ||
-                  message.kind == StubMessage::Kind::ClashV4 || message.kind == StubMessage::Kind::AffinityV4;
+                  message.kind == StubMessage::Kind::ClashV4 || message.kind == StubMessage::Kind::AffinityV4 ||
+                  message.kind == StubMessage::Kind::HintV4;
   if (v4) {
     handle(V4{});
   } else {

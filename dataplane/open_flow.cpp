@@ -72,15 +72,20 @@ void Pipeline::reject(FlowPacket<F>& packet, DropReason reason) {
 
 template <class F>
 void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& frontend) {
-  // CT-20: what cannot begin a connection is not sent to an endpoint.
-  if (packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
-      !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
+  // CT-20: what cannot begin a connection is not sent to an endpoint, unless one began that has no record.
+  const nat::Hint<F>* const hint = find_hint(packet);
+  const bool loose = context_.snapshot->tcp_loose || hint != nullptr;
+  const bool opens = packet.protocol != net::protocol::tcp || packet.fragment == FragmentKind::Later ||
+                     nat::opens_flow(packet.l4_header()[13], loose);
+  if (!opens && !(loose && may_end_stateless(packet))) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
   const nat::ServicePort<F>& service = *frontend.service;
   const nat::Millis stays = affinity_time(service.affinity_seconds);
   std::optional<nat::Backend<F>> kept;
-  if (stays != 0) {
+  if (hint != nullptr) {
+    kept = nat::Backend<F>{hint->addr, hint->port};
+  } else if (stays != 0) {
     kept = connections_.affinity<F>().find(packet.key.src, service.affinity_key, stays, context_.now);
   }
   nat::ClientKind client = client_kind<F>(packet.key.src);
@@ -110,7 +115,14 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
-  open(packet, egress, choice.backend->addr, choice.backend->port, choice.masquerade || outgoing, service.id);
+  if (!opens) {
+    if (choice.masquerade || outgoing) return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
+    return forward_stateless(packet, egress, choice.backend->addr, choice.backend->port);
+  }
+  const Masquerade masquerade = choice.masquerade ? Masquerade::Service
+                                : outgoing        ? Masquerade::Outgoing
+                                                  : Masquerade::No;
+  open(packet, egress, choice.backend->addr, choice.backend->port, masquerade, service.id);
 }
 
 template <class F>
@@ -119,7 +131,7 @@ void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
       !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, true, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::Outgoing, nat::no_service);
 }
 
 // Transit that needs an entry although nothing is translated: who talks to an endpoint directly may talk to it
@@ -139,20 +151,27 @@ void Pipeline::open_untranslated(FlowPacket<F>& packet, const Egress& egress) {
   if (tcp && !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return forward<F>(packet, egress, nullptr);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, false, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::No, nat::no_service);
 }
 
 template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-                    net::be16 destination_port, bool masquerade, uint32_t service) {
+                    net::be16 destination_port, Masquerade kind, uint32_t service) {
   // CT-21: what the port found damaged opens nothing.
   if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
   }
+  if (ends_before_it_opens(packet, egress)) return;
   nat::Conntrack<F>& table = connections_.of<F>();
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
-  const typename F::Addr& source = masquerade ? masquerade_address<F>(egress) : packet.key.src;
+  const Snapshot& now = *context_.snapshot;
+  const bool masquerade = kind != Masquerade::No;
+  const bool outgoing = kind == Masquerade::Outgoing;
+  const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
+  const typename F::Addr& source = !masquerade                                  ? packet.key.src
+                                   : outgoing && !(fixed == typename F::Addr{}) ? fixed
+                                                                                : masquerade_address<F>(egress);
   net::be16 source_port = packet.key.src_port;
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
@@ -175,18 +194,26 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     source_port = *port;
     return true;
   };
-  const nat::PortRange range =
-      masquerade ? nat::PortRange{context_.snapshot->snat_first, context_.snapshot->snat_last} : nat::every_port;
+  const nat::PortRange range = !masquerade ? nat::every_port
+                               : outgoing  ? nat::PortRange{now.nat_outgoing_first, now.nat_outgoing_last}
+                                           : nat::PortRange{now.snat_first, now.snat_last};
   const bool taken_elsewhere =
       workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && clashes_.recent(reply_hash, context_.now);
   const bool to_service = service != nat::no_service;
   if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet, to_service);
   if (masquerade && taken_elsewhere && !has_port) return reject_exhausted(packet, to_service);
 
+  // Whose record is not in the table yet, and may have been told otherwise before.
+  if (!masquerade && !to_service && connections_.hints<F>().in_use(context_.now)) [[unlikely]]
+    connections_.hints<F>().forget(reply, reply_hash);
   const auto open_with_room = [&] {
     const nat::Opened first = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
     if (first.status != nat::OpenStatus::Full) return first;
-    if (!has_room_for_ends(1) || !table.evict([this](nat::ConnectionId id) { forget<F>(id); })) return first;
+    const auto give_up = [this](nat::ConnectionId id) {
+      leave_hints<F>(id);
+      forget<F>(id);
+    };
+    if (!has_room_for_ends(1) || !table.evict(give_up)) return first;
     context_.counters.add(Event::FlowsEvicted);
     return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
   };
@@ -198,9 +225,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) {
-    // Without a translation the packet needs no entry to be forwarded.
-    if (!masquerade && service == nat::no_service) return forward<F>(packet, egress, nullptr);
-    return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+    // Without a translation of the source the packet needs no entry to be forwarded.
+    if (masquerade || source_port != packet.key.src_port) return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+    if (!to_service) return forward<F>(packet, egress, nullptr);
+    return forward_stateless(packet, egress, destination, destination_port);
   }
 
   const nat::ConnectionId id = nat::connection_of(opened.flow);
@@ -288,8 +316,15 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   FlowKey<F> quoted;
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId id = nat::no_flow;
-  if (quoted_key(packet, quoted)) id = table.find(quoted.reversed(), packet.hash);
-  if (id == nat::no_flow) {
+  std::optional<nat::Flow<F>> without_record;
+  if (quoted_key(packet, quoted)) {
+    id = table.find(quoted.reversed(), packet.hash);
+    if (id == nat::no_flow) {
+      const nat::Hint<F>* const hint = connections_.hints<F>().find(quoted.reversed(), packet.hash, context_.now);
+      if (hint != nullptr) without_record = nat::flow_of(*hint);
+    }
+  }
+  if (id == nat::no_flow && !without_record) {
     // About a packet that was not translated: plain transit. To us: about an outer packet, or what we never sent.
     const NextHopId hop = context_.tables.fib->lookup(packet.key.dst);
     const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
@@ -300,12 +335,14 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
     if (egress.kind == HopKind::Service) return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
     return egress.forwards() ? forward<F>(packet, egress, nullptr) : refuse(packet, egress);
   }
-  if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);
-  if ((table.connection(nat::connection_of(id)).flags & nat::connection_flag::one_way) != 0) {
-    return relay_error(packet, id);
+  if (!without_record) {
+    if (table.is_stub(id)) return hand_over(packet, table.flow(id).route, HandoffKind::OwnerByStub);
+    if ((table.connection(nat::connection_of(id)).flags & nat::connection_flag::one_way) != 0) {
+      return relay_error(packet, id);
+    }
   }
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
-  const nat::Flow<F>& reverse = table.flow(id);
+  const nat::Flow<F>& reverse = without_record ? *without_record : table.flow(id);
   const DropReason reason =
       nat::translate_error(packet.l3_header(), packet.l3_length, static_cast<uint16_t>(packet.l4 - packet.l3), reverse,
                            context_.snapshot->icmp.error_source_vip);

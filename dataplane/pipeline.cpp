@@ -687,17 +687,21 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
+  const bool may_have_hints = connections_.hints<F>().in_use(context_.now);
   const bool transit_only = tables.endpoints->empty();
   const bool clamps_mss = context_.snapshot->clamps_mss;
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
     const bool to_clamp = clamps_mss && is_syn(packet);
-    if (may_be_transit && !to_clamp && (transit_only || !wants_tracking(packet)) && forward_plain(packet, hops[i]))
-        [[likely]]
+    // Another packet of this burst may have opened its flow; what an endpoint says may be known by a hint.
+    const auto needs_no_flow = [&] {
+      return table.counters().inserted == inserted && !wants_tracking(packet) &&
+             !(may_have_hints && tables.endpoints->contains(packet.key.src, packet.key.src_port, packet.protocol));
+    };
+    if (may_be_transit && !to_clamp && (transit_only || needs_no_flow()) && forward_plain(packet, hops[i])) [[likely]]
       continue;
     ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {
-      // Another packet of this burst may have opened this flow.
       const nat::FlowId id = table.find(packet.key, packet.hash);
       if (id != nat::no_flow && !table.is_stub(id)) {
         forward_flow(packet, id);

@@ -192,6 +192,10 @@ class Pipeline {
   template <class F>
   void forward(net::FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow);
   template <class F>
+  [[nodiscard]] bool ends_before_it_opens(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
+  void refuse_failed(net::FlowPacket<F>& packet);
+  template <class F>
   void clamp_segments(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   void refuse(net::FlowPacket<F>& packet, const Egress& egress);
@@ -201,6 +205,9 @@ class Pipeline {
   [[nodiscard]] bool still_valid(nat::FlowId id);
 
   // Cold: open_flow.cpp
+  // Whether a new flow's source is replaced: for its service (MASQ-1 to MASQ-4), or because it leaves the pods'
+  // networks (MASQ-8), which may have an address and ports of its own.
+  enum class Masquerade : uint8_t { No, Service, Outgoing };
   template <class F>
   void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
   template <class F>
@@ -211,9 +218,27 @@ class Pipeline {
   void open_untranslated(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-            net::be16 destination_port, bool masquerade, uint32_t service);
+            net::be16 destination_port, Masquerade masquerade, uint32_t service);
   template <class F>
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
+  // Without a record: stateless.cpp
+  template <class F>
+  [[nodiscard]] bool may_end_stateless(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] const nat::Hint<F>* find_hint(const net::FlowPacket<F>& packet);
+  template <class F>
+  void forward_stateless(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& endpoint,
+                         net::be16 endpoint_port);
+  template <class F>
+  [[nodiscard]] bool forward_reply_by_hint(net::FlowPacket<F>& packet, const Egress& egress);
+  template <class F>
+  void place_hints(const net::FlowKey<F>& original, uint64_t hash, const typename F::Addr& endpoint,
+                   net::be16 endpoint_port, bool proven);
+  template <class F>
+  void take_hint(const StubMessage& message);
+  template <class F>
+  void leave_hints(nat::ConnectionId id);
+
   template <class F>
   void to_service_address(net::FlowPacket<F>& packet);
   template <class F>

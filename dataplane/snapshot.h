@@ -89,6 +89,7 @@ struct FamilyTables {
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
   std::vector<typename F::Addr> own_addresses;   // every local address, sorted
   bool any_nat_outgoing = false;
+  typename F::Addr nat_outgoing_address{};  // source of what leaves by natOutgoing; unspecified: of the egress (MASQ-5)
   std::vector<DirectReturn<F>> direct_returns;  // sorted by endpoint
 
   // nullptr: none leads to this endpoint.
@@ -126,6 +127,8 @@ struct Snapshot {
   uint32_t pinned_neighbors = 0;  // NeighborTable indices below this may be live
   uint16_t snat_first = 32768;    // host byte order
   uint16_t snat_last = 65535;
+  uint16_t nat_outgoing_first = 32768;  // of natOutgoing
+  uint16_t nat_outgoing_last = 65535;
   IcmpSettings icmp;
   net::Ipv4Addr router_v4;  // source where the receiving interface has no address (ICMP-8)
   net::Ipv6Addr router_v6;

@@ -44,6 +44,11 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   if (!worker->connections_.affinity_v4 || !worker->connections_.affinity_v6) {
     return net::Error{"the tables of session affinity could not be allocated; free memory"};
   }
+  worker->connections_.hints_v4 = nat::HintTable<net::V4>::create();
+  worker->connections_.hints_v6 = nat::HintTable<net::V6>::create();
+  if (!worker->connections_.hints_v4 || !worker->connections_.hints_v6) {
+    return net::Error{"the tables for connections without a record could not be allocated; free memory"};
+  }
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }

@@ -249,7 +249,7 @@ class Model(Ingress, Egress):
         return None
 
     def open(self, a, hop, destination, port, masquerade, frontend):
-        """A new flow. False: its packet was not forwarded, so nobody knows what was chosen."""
+        """A new flow. False: its packet was not forwarded and opened none, or nobody knows what was chosen."""
         source, sport = a.packet.src, a.sport
         reply = (a.proto, destination, port, source, sport)
         if masquerade:
@@ -275,7 +275,6 @@ class Model(Ingress, Egress):
         if (source, sport, destination, port) != self.addresses(a):
             packet = translated(packet, source, destination, sport if sport is not None else 0, port)
         if not self.forward(a, packet, hop, flow):
-            self.unsure.add(a.key)
             return False
         self.flows[flow.original] = flow, 0
         self.flows[flow.reply] = flow, 1

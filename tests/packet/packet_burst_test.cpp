@@ -171,6 +171,18 @@ TEST_P(Burst, PIPE2_TheFirstPacketsOfAFlowOpenOneConnection) {
   EXPECT_EQ(rig().count(dataplane::Event::FlowsOpened), 4u);
 }
 
+// Of two ends that speak at once the second one's packet belongs to the flow that the first one's has just opened.
+TEST_P(BurstInOrder, PIPE2_AnAnswerBehindTheFirstPacketIsTranslated) {
+  if (GetParam() != 1) return;
+  (void)rig().send_burst("b",
+                         {udp(client(1000), "10.96.0.10:53").bytes(), udp("10.246.1.20:5353", client(1000)).bytes(),
+                          udp(client(1001), "10.246.1.40:9").bytes()});
+  ASSERT_EQ(rig().out().size(), 3u);
+  EXPECT_EQ(rig().out()[0].text, "b/13 udp " + client(1000) + ">10.246.1.20:5353 ttl 63");
+  EXPECT_EQ(rig().out()[1].text, "b/13 udp 10.96.0.10:53>" + client(1000) + " ttl 63");
+  EXPECT_EQ(rig().out()[2].text, "b/13 udp " + client(1001) + ">10.246.1.40:9 ttl 63");
+}
+
 // A masqueraded client: all packets of a burst leave by one port.
 TEST_P(Burst, PIPE2_MASQ6_OnePortForAllOfThem) {
   std::vector<Bytes> burst{tcp("198.51.100.9:1000", "192.0.2.1:30080", "S").bytes()};

@@ -270,7 +270,7 @@ TEST_P(Connections, CT9_MASQ7_AClashInAFullTable) {
 
 TEST_P(Connections, CT9_AssuredConnectionsAreNeverEvicted) {
   start({.connections = 128});
-  load({"10.246.1.20 node3"});
+  load({"10.246.1.20 node3"}, 0, R"("proxy":{"masqueradeAll":true})");
   std::vector<std::string> established;
   for (int port = 1000; port < 1400; ++port) {
     const std::string client = "10.246.1.5:" + std::to_string(port);
@@ -279,7 +279,10 @@ TEST_P(Connections, CT9_AssuredConnectionsAreNeverEvicted) {
   EXPECT_EQ(established.size(), 128u);
   EXPECT_TRUE(like(rig().drops(), "conntrack_full *"));
   for (const std::string& client : established) {
-    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client, "PA")),
+    EXPECT_TRUE(
+        like(rig().send("b", tcp(client, "10.96.0.10:80", "PA")), "b/13 tcp PA 192.168.0.1:*>10.246.1.20:8080 *"));
+    const std::string seen_client = rig().only().ip.src.text();
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", seen_client, "PA")),
               "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
   }
 }

@@ -62,7 +62,8 @@ TEST(ConfigGateway, EveryField) {
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 16381, "sourceRangesForInCluster": false,
               "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster",
               "onBackendRemoved": "Reset", "healthzPort": 10256, "healthAddresses": ["127.0.0.1", "::1"]},
-    "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
+    "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs",
+             "natOutgoingAddress": {"v4": "192.168.0.2", "v6": "fd00:1::2"}, "natPortRange": "51000-52000"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
                 "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
@@ -126,7 +127,11 @@ TEST(ConfigGateway, EveryField) {
                     BackendRemoval::Reset,
                     10256,
                     {ip("127.0.0.1"), ip("::1")}};
-  expected.snat = {{40000, 50000}, NatExclusions::IpPoolsAndHostIps};
+  expected.snat = {{40000, 50000},
+                   net::parse_ipv4("192.168.0.2"),
+                   net::parse_ipv6("fd00:1::2"),
+                   PortRange{51000, 52000},
+                   NatExclusions::IpPoolsAndHostIps};
   expected.overlay = {9,
                       8472,
                       {50000, 60000},

@@ -292,6 +292,18 @@ TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
   });
 }
 
+// MASQ-8: answers must come back to this router.
+TEST(ConfigValidateSettings, Masq8OwnAddressAndPortsOfNatOutgoing) {
+  expect_faults_beside_interfaces({
+      {R"("snat": {"natPortRange": "1024-65535", "natOutgoingAddress": {"v4": "203.0.113.99", "v6": "fe80::1"}})",
+       {"/spec/snat/natPortRange: 1024-65535 overlaps the node ports 30000-32767",
+        "/spec/snat/natPortRange: 1024-65535 contains the VXLAN port 4789",
+        "/spec/snat/natOutgoingAddress/v4: 203.0.113.99 is no address of an interface of this router",
+        "/spec/snat/natOutgoingAddress/v6: fe80::1 is no address of an interface of this router"}},
+      {R"("snat": {"natPortRange": "32768-32768"})", {}},
+  });
+}
+
 TEST(ConfigValidateSettings, Svc80Svc82WhereHealthIsTold) {
   expect_faults_beside_interfaces({
       {R"("proxy": {"healthzPort": 10256, "healthAddresses": ["0.0.0.0", "::1", "192.168.7.1"]})", {}},
