@@ -234,6 +234,9 @@ class Text {
     if (!trace_.has_flow) return;
     const dataplane::FlowRecord& flow = trace_.flow;
     const bool opened = trace_.count(Event::FlowsOpened) != 0;
+    if ((flow.flags & nat::connection_flag::one_way) != 0) {
+      return step("nat", "{}", "none: the endpoint answers the client directly (sluice.dev/forwarding: dsr)");
+    }
     std::string text;
     const auto add = [&](std::string_view what, const net::IpAddr& from, uint16_t from_port, const net::IpAddr& to,
                          uint16_t to_port) {

@@ -92,7 +92,9 @@ void TraceRecorder::look_at(const net::FlowPacket<F>& packet) {
     trace.has_flow = true;
     trace.reply = nat::direction_of(id) == nat::Direction::Reply;
     trace.flow = record_of(table, nat::connection_of(id), context_);
-    destination = table.flow(id).rewrite.dst;
+    const nat::Flow<F>& flow = table.flow(id);
+    if ((flow.flags & nat::flow_flag::direct_return) != 0) return look_at_tunnel<F>(flow.route, flow.rewrite.dst, hash);
+    destination = flow.rewrite.dst;
   } else if (trace.service.asked && trace.service.outcome == nat::Outcome::Forward) {
     destination = F::addr_of(trace.service.backend);
   }
@@ -119,6 +121,26 @@ void TraceRecorder::look_at_route(const typename F::Addr& destination, uint64_t 
   route.neighbor = neighbor.address;
   route.neighbor_state = link.state;
   route.neighbor_mac = link.mac;
+}
+
+// Of what goes to `destination` in a tunnel that no route leads into (direct_return.cpp).
+template <class F>
+void TraceRecorder::look_at_tunnel(uint16_t tunnel, const typename F::Addr& destination, uint64_t hash) {
+  if (tunnel >= context_.snapshot->tunnels.size()) return;
+  const net::IpAddr& remote = context_.snapshot->tunnels[tunnel].spec.remote;
+  if (remote.is_v4()) {
+    look_at_route<net::V4>(remote.v4(), hash);
+  } else {
+    look_at_route<net::V6>(remote.v6(), hash);
+  }
+  RouteTrace& route = trace_->route;
+  route.destination = net::IpAddr(destination);
+  if (route.kind != HopKind::Connected && route.kind != HopKind::Gateway) return;
+  const TunnelPath path = context_.tunnel_path(tunnel);
+  route.kind = HopKind::Tunnel;
+  route.tunnel = tunnel;
+  route.mtu = path.mtu;
+  route.far_end_lost = path.unreachable;
 }
 
 void TraceRecorder::look_at_sent() {

@@ -113,6 +113,21 @@ TEST_P(Explain, EXP1_ANeighborThatDoesNotAnswer) {
   EXPECT_TRUE(text.ends_with("=> dropped (neighbor_failed)")) << text;
 }
 
+TEST_P(Explain, EXP1_AServiceThatIsAnsweredDirectly) {
+  ServiceSpec direct = one;
+  direct.load_balancer_ip = "198.51.100.11";
+  direct.endpoints = {"10.244.34.5 node1"};
+  direct.forwarding = "dsr";
+  rig().load(list({gateway(), cluster(), service(direct)}));
+  const std::string text = ask("192.0.2.10", "198.51.100.11:80");
+  EXPECT_EQ(step(text, "backend"), "10.244.34.5:8080, the only endpoint");
+  EXPECT_EQ(step(text, "nat"), "none: the endpoint answers the client directly (sluice.dev/forwarding: dsr)");
+  EXPECT_EQ(step(text, "tunnel"), "ipip 192.168.0.11, MTU 1480");
+  EXPECT_EQ(step(text, "out"),
+            "tcp SYN 192.0.2.10:40000 > 198.51.100.11:80, 40 bytes by un, in ipip 192.168.0.1 > 192.168.0.11");
+  EXPECT_TRUE(text.ends_with("=> forwarded")) << text;
+}
+
 TEST_P(Explain, EXP1_AConnectionThatWorks) {
   const std::string text = ask("192.0.2.10", "198.51.100.80:80");
   EXPECT_TRUE(like(text,
