@@ -104,7 +104,7 @@ class FakeRouter : public Router {
   }
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter asked) override {
     filter = asked;
-    FlowEntry flow{"tcp", "ESTABLISHED", true, true, 1, {}, {}, "default/web:http", 86399};
+    FlowEntry flow{"tcp", "ESTABLISHED", true, true, false, 1, {}, {}, "default/web:http", 86399};
     flow.original = {ip("203.0.113.7"), ip("10.96.7.7"), 4711, 80, 10, 1000};
     flow.reply = {ip("10.244.34.5"), ip("192.168.0.2"), 8080, 32768, 9, 9000};
     co_return std::vector<FlowEntry>(std::min(live_flows, asked.limit), flow);
@@ -399,7 +399,7 @@ TEST_F(Api, FlowFiltersOfRepliesAndStates) {
 
 // An event about a connection from this port.
 FlowEventEntry event_of(uint16_t port, bool closed) {
-  FlowEventEntry event{closed, 1700000000.25, {"udp", "", false, closed, 0, {}, {}, "default/dns:dns", 30}};
+  FlowEventEntry event{closed, 1700000000.25, {"udp", "", false, closed, false, 0, {}, {}, "default/dns:dns", 30}};
   event.flow.original = {ip("10.244.34.5"), ip("10.96.0.10"), port, 53, 1, 60};
   event.flow.reply = {ip("10.244.40.6"), ip("10.244.34.5"), 5353, port, 1, 200};
   return event;
@@ -431,13 +431,13 @@ TEST_F(ApiEvents, CT34_EventsAreServerSent) {
   EXPECT_EQ(next(response),
             "event: new\n"
             R"(data: {"timeSeconds":1700000000.25,"protocol":"udp","state":"","assured":false,"replied":false,)"
-            R"("worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
+            R"("directReturn":false,"worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
             R"("original":{"src":"10.244.34.5","dst":"10.96.0.10","sport":1000,"dport":53,"packets":1,"bytes":60},)"
             R"("reply":{"src":"10.244.40.6","dst":"10.244.34.5","sport":5353,"dport":1000,"packets":1,"bytes":200}})"
             "\n\n"
             "event: closed\n"
             R"(data: {"timeSeconds":1700000000.25,"protocol":"udp","state":"","assured":false,"replied":true,)"
-            R"("worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
+            R"("directReturn":false,"worker":0,"service":"default/dns:dns","expiresSeconds":30,)"
             R"("original":{"src":"10.244.34.5","dst":"10.96.0.10","sport":1001,"dport":53,"packets":1,"bytes":60},)"
             R"("reply":{"src":"10.244.40.6","dst":"10.244.34.5","sport":5353,"dport":1001,"packets":1,"bytes":200}})"
             "\n\n"
