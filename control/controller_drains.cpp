@@ -17,12 +17,12 @@ template <class F>
 void find_empty(const nat::ServiceTable<F>* table, const std::vector<std::string>& names,
                 std::vector<std::string>& warnings) {
   if (table == nullptr) return;
-  for (const nat::Frontend<F>& frontend : table->frontends()) {
+  table->each([&](const nat::Frontend<F>& frontend) {
     const nat::ServicePort<F>& service = *frontend.service;
-    if (service.has_endpoint || std::find(names.begin(), names.end(), service.name) == names.end()) continue;
+    if (service.has_endpoint || std::find(names.begin(), names.end(), service.name) == names.end()) return;
     std::string warning = fmt::format("{} has no endpoint left for new flows", service.name);
     if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(std::move(warning));
-  }
+  });
 }
 
 }  // namespace

@@ -66,13 +66,13 @@ std::string_view policy_name(config::TrafficPolicy policy) {
 
 template <class F>
 void add_frontends(const nat::ServiceTable<F>& table, std::map<std::string, ServiceEntry>& entries) {
-  for (const nat::Frontend<F>& frontend : table.frontends()) {
+  table.each([&](const nat::Frontend<F>& frontend) {
     ServiceEntry& entry = entries[frontend.service->name];
     entry.name = frontend.service->name;
     entry.protocol = protocol_name(frontend.protocol);
     entry.frontends.push_back(
         {std::string(kind_name(frontend.kind)), net::IpAddr(frontend.addr), frontend.port.host()});
-  }
+  });
 }
 
 }  // namespace
