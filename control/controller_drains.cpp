@@ -54,7 +54,7 @@ Awaitable<void> Controller::publish_drains(DrainList drains, DrainReply& reply) 
   }
   if (generation_ == 0) co_return;
   const config::Config& config = objects_.config();
-  const uint64_t token = deployment_.publish(config, deployment_.plan(), services_, drains_);
+  const uint64_t token = deployment_.publish_services(config, services_, drains_, nullptr);
   if (!co_await wait_for(token)) reply.warnings.emplace_back("a worker has not taken it over yet");
   deployment_.finish();
   health_server_.update(make_health_plan(config, drains_));

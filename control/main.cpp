@@ -20,6 +20,7 @@
 #include "control/api_server.h"
 #include "control/controller.h"
 #include "control/state_file.h"
+#include "control/state_journal.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
 
@@ -134,11 +135,12 @@ net::Status<> set_tcp(Arguments& arguments) {
 struct InitialConfig {
   std::string text;  // empty: the router waits for the first PUT
   std::string from;
+  bool from_state = false;
   bool pci = false;
   uint32_t connections = config::Conntrack{}.max;
 };
 
-std::optional<InitialConfig> initial_config(const Arguments& arguments) {
+std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJournal& journal) {
   InitialConfig initial;
   if (!arguments.config.empty()) {
     auto text = read_file(arguments.config);
@@ -149,13 +151,12 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
     initial.text = std::move(*text);
     initial.from = arguments.config;
   } else {
-    const StateFile state(arguments.state_folder);
-    auto text = state.load();
-    if (!text) say(text.error().message + "; starting without a configuration");
-    if (text && *text) {
-      initial.text = std::move(**text);
-      initial.from = state.path();
-    }
+    StateJournal::Kept kept = journal.load();
+    for (const std::string& message : kept.messages) say(message);
+    if (kept.document.empty() && !kept.messages.empty()) say("starting without a configuration");
+    initial.text = std::move(kept.document);
+    initial.from = journal.path();
+    initial.from_state = true;
   }
   if (initial.text.empty()) return initial;
   const auto objects = checked(initial.text, initial.from);
@@ -171,6 +172,7 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
 
 Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, boost::asio::io_context& io, int& code) {
   ApplyOptions options;
+  options.from_state = initial.from_state;
   options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
   const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), options);
   for (const config::Warning& warning : reply.warnings) say("warning: " + warning.text());
@@ -190,7 +192,8 @@ int serve(Arguments& arguments) {
     say(tcp.error().message);
     return exit_cannot_start;
   }
-  auto initial = initial_config(arguments);
+  StateJournal journal(arguments.state_folder);
+  auto initial = initial_config(arguments, journal);
   if (!initial) return exit_bad_config;
 
   dataplane::EalOptions eal_options;
@@ -220,7 +223,7 @@ int serve(Arguments& arguments) {
   int code = 0;
   boost::asio::io_context io(1);
   ControllerOptions controller_options{SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus};
-  auto controller = std::make_unique<Controller>(io, **plane, controller_options);
+  auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);
   if (auto started = server.start(); !started) {
     say(started.error().message);

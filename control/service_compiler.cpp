@@ -226,10 +226,8 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
     for (const config::ObjectName& name : *names) slices.push_back(&config.slices.at(name));
   }
   for (const config::ServicePort& port : service.ports) {
-    const std::string name =
-        service.name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
-    nat::ServicePort<F> inputs =
-        inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains);
+    const std::string name = service.name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
+    nat::ServicePort<F> inputs = inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains);
     const auto shared = share<F>(name, std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
     const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
       if (address.family() != F::family) return;
@@ -267,8 +265,8 @@ ServiceCompiler::Unit<F> ServiceCompiler::pod_unit(const Context& context, const
     inputs.has_endpoint = drain == Drain::None;
     if (drain == Drain::None) inputs.cluster.backends = inputs.local.backends = {backend};
     (drain == Drain::Hard ? inputs.cut_off : inputs.serving).push_back(backend);
-    const auto shared = share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size,
-                                 before, unit);
+    const auto shared =
+        share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
     for (const IpAddr& own : context.own_addresses) {
       if (own.family() != F::family || own.is_link_local()) continue;
       if (port.host_ip && !(*port.host_ip == own)) continue;
@@ -367,12 +365,9 @@ ServiceCompiler::Tables ServiceCompiler::refresh(const Context& context, const N
 
 ServiceCompiler::Surroundings ServiceCompiler::surroundings_of(const Context& context) {
   const config::Gateway& gateway = context.config->gateway;
-  return {gateway.local_node_names,
-          gateway.proxy.node_ports_on_primary,
-          gateway.proxy.node_port_addresses,
-          gateway.proxy.maglev_table_size,
-          zone_of(*context.config),
-          context.own_addresses,
+  return {gateway.local_node_names,          gateway.proxy.node_ports_on_primary,
+          gateway.proxy.node_port_addresses, gateway.proxy.maglev_table_size,
+          zone_of(*context.config),          context.own_addresses,
           context.drains->targets()};
 }
 

@@ -119,7 +119,7 @@ class ServiceCompiler {
 
   Family<net::V4> v4_;
   Family<net::V6> v6_;
-  std::map<config::ObjectName, Names> slices_of_;                     // of every service that slices name
+  std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name
   std::map<config::ObjectName, config::ObjectName> service_of_slice_;  // those that belong to one
   Surroundings surroundings_;
   uint32_t last_affinity_key_ = 0;
