@@ -4,11 +4,13 @@
 #include <cmath>
 #include <exception>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include <boost/json/monotonic_resource.hpp>
 #include <fmt/format.h>
 
+#include "config/json_items.h"
 #include "config/json_reader.h"
 #include "config/reader.h"
 
@@ -18,9 +20,6 @@ namespace {
 namespace json = boost::json;
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-bool is_blank(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return is_blank(c); });
-}
 
 SyntaxError syntax_error(std::string_view text, size_t offset, std::string message) {
   const std::string_view before = text.substr(0, offset);
@@ -125,15 +124,19 @@ class Intake {
     auto head = read_head(*fields, location);
     if (!head) return;
     auto& [kind, key] = *head;
-    const auto [first, fresh] = seen_.try_emplace(key, location);
-    if (!fresh) {
-      Report(findings_, {key.kind, key.ns, key.name, location})
-          .fault(Path::of("metadata", "name"),
-                 fmt::format("a second {} of this name; the first is at {}", key.kind, first->second));
-      return;
-    }
+    if (!take_key(key, location)) return;
     // Initialised, not assigned: assignment between two arenas would copy the value.
     objects_.push_back({std::move(key), kind, std::move(value), std::move(location)});
+  }
+
+  // False: there was one of this key before, which has been recorded.
+  bool take_key(const ObjectKey& key, const std::string& location) {
+    const auto [first, fresh] = seen_.try_emplace(key, location);
+    if (fresh) return true;
+    Report(findings_, {key.kind, key.ns, key.name, location})
+        .fault(Path::of("metadata", "name"),
+               fmt::format("a second {} of this name; the first is at {}", key.kind, first->second));
+    return false;
   }
 
   // Tells what was ignored, once per kind.
@@ -246,10 +249,7 @@ Result<Document, ParseFailure> parse_lines(std::string_view text, const Options&
   Intake intake(options, document.objects, document.findings);
   TextParser parser(text, options);
   size_t index = 0;
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (is_blank(line)) continue;
+  for (const std::string_view line : lines_of(text)) {
     auto value = parser.parse(line);
     if (!value) return ParseFailure{value.error(), {}};
     intake.take(std::move(*value), fmt::format("/items/{}", index++));
@@ -275,6 +275,70 @@ Result<Document, ParseFailure> parse_value(std::string_view text, const Options&
   }
   intake.finish();
   return document;
+}
+
+// Parses one item after the other into the same memory.
+class ItemParser {
+ public:
+  // `levels`: that items stand below others of the document.
+  ItemParser(std::string_view document, const Options& options, size_t levels)
+      : document_(document),
+        block_(std::make_unique<unsigned char[]>(first_block)),
+        memory_(std::in_place, block_.get(), first_block),
+        reader_(&*memory_, parse_options(options, levels)) {}
+
+  // `parsed` gets the value, which lives no longer than the call.
+  template <class Parsed>
+  std::optional<SyntaxError> parse(std::string_view item, const Parsed& parsed) {
+    json::error_code error;
+    const size_t end = reader_.read(item, error);
+    const auto* next = std::find_if_not(item.begin() + end, item.end(), [](char c) { return is_blank(c); });
+    if (error || next != item.end()) {
+      const auto* place = error ? item.data() + end : next;
+      return syntax_error(document_, static_cast<size_t>(place - document_.data()),
+                          error ? error.message() : "there is more after the end of the document");
+    }
+    parsed(reader_.release());
+    memory_.emplace(block_.get(), first_block);  // not release(): each block after the first is twice the last one
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr size_t first_block = size_t{256} << 10;
+
+  static json::parse_options parse_options(const Options& options, size_t levels) {
+    json::parse_options parse_options;
+    parse_options.max_depth = options.max_depth - std::min(options.max_depth, levels);
+    return parse_options;
+  }
+
+  std::string_view document_;
+  std::unique_ptr<unsigned char[]> block_;
+  std::optional<json::monotonic_resource> memory_;
+  JsonReader reader_;
+};
+
+std::optional<ParseFailure> read_items(std::string_view text, const std::vector<std::string_view>& items, size_t levels,
+                                       const Options& options, const DocumentVisitor& visitor, Findings& findings) {
+  std::vector<RawObject> taken;
+  Intake intake(options, taken, findings);
+  ItemParser parser(text, options, levels);
+  for (size_t index = 0; index < items.size(); ++index) {
+    std::string location = fmt::format("/items/{}", index);
+    const Digest digest = digest_of(items[index]);
+    if (const ObjectKey* key = visitor.known(digest)) {
+      if (intake.take_key(*key, location)) visitor.keep(*key, std::move(location));
+      continue;
+    }
+    const auto error = parser.parse(items[index], [&](json::value&& value) {
+      intake.take(std::move(value), std::move(location));
+      if (!taken.empty()) visitor.take(std::move(taken.back()), digest);
+      taken.clear();
+    });
+    if (error) return ParseFailure{*error, {}};
+  }
+  intake.finish();
+  return std::nullopt;
 }
 
 void read_deletion(Reader& item, const std::string& location, const Options& options, Delta& delta) {
@@ -336,6 +400,32 @@ std::string SyntaxError::text() const {
 Result<Document, ParseFailure> parse_document(std::string_view text, const Options& options) {
   return without_exceptions<Document>(
       [&] { return options.format == Format::NdJson ? parse_lines(text, options) : parse_value(text, options); });
+}
+
+std::optional<ParseFailure> read_document(std::string_view text, const Options& options, const DocumentVisitor& visitor,
+                                          Findings& findings) {
+  struct Read {};
+  const auto result = without_exceptions<Read>([&]() -> Result<Read, ParseFailure> {
+    std::optional<ParseFailure> failure;
+    if (options.format == Format::NdJson) {
+      failure = read_items(text, lines_of(text), 0, options, visitor, findings);
+    } else if (const auto items = list_items(text)) {
+      failure = read_items(text, *items, list_levels, options, visitor, findings);
+      // Who reads all of the text knows best where it is wrong.
+      if (failure) {
+        if (const auto whole = parse_value(text, options); !whole) failure = whole.error();
+      }
+    } else {
+      auto document = parse_value(text, options);
+      if (!document) return document.error();
+      for (RawObject& object : document->objects) visitor.take(std::move(object), {});
+      findings.append(std::move(document->findings));
+    }
+    if (failure) return *std::move(failure);
+    return Read{};
+  });
+  if (!result) return result.error();
+  return std::nullopt;
 }
 
 Result<Delta, ParseFailure> parse_delta(std::string_view text, const Options& options) {

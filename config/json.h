@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@
 
 #include <boost/json/value.hpp>
 
+#include "config/digest.h"
 #include "config/finding.h"
 #include "config/kinds.h"
 #include "dataplane/net/result.h"
@@ -84,6 +86,21 @@ struct Delta {
 // Newline-delimited objects are located as if their lines were the items of a List; empty lines do not count.
 [[nodiscard]] Result<Document, ParseFailure> parse_document(std::string_view text, const Options& options = {});
 [[nodiscard]] Result<Delta, ParseFailure> parse_delta(std::string_view text, const Options& options = {});
+
+// The objects of a document one after the other, for documents of a whole cluster: each is parsed, given away and
+// forgotten before the next, so the values of one object at a time are in memory.
+struct DocumentVisitor {
+  // The key of an object whose text has this digest and need not be parsed; nullptr: there is none.
+  std::function<const ObjectKey*(Digest)> known;
+  // Such an object, as often as it is in the document and not told a second time.
+  std::function<void(const ObjectKey&, std::string location)> keep;
+  // Any other. Its value lives as long as the call. No digest if the document is not read object by object.
+  std::function<void(RawObject&&, Digest)> take;
+};
+
+// Adds to `findings` what parse_document() puts into a Document. Fails as parse_document() does.
+[[nodiscard]] std::optional<ParseFailure> read_document(std::string_view text, const Options& options,
+                                                        const DocumentVisitor& visitor, Findings& findings);
 
 // PUT and DELETE of one object are deltas.
 [[nodiscard]] Delta to_delta(Document&& document);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include <boost/json/serialize.hpp>
@@ -63,6 +65,20 @@ void use_short_form(const std::string& text, Fault& fault) {
 
 std::string name_in_faults(const ObjectKey& key) { return key.ns.empty() ? key.name : key.ns + "/" + key.name; }
 
+// What Change::Touched::moved says of the old and the new value of an object.
+bool moved(const Typed& before, const Typed& after) {
+  const auto addresses = [](const Service& service) {
+    return std::tie(service.proxied, service.cluster_ips, service.external_ips, service.load_balancer_ips);
+  };
+  if (const auto* service = std::get_if<Service>(&before)) {
+    return addresses(*service) != addresses(std::get<Service>(after));
+  }
+  if (const auto* slice = std::get_if<EndpointSlice>(&before)) {
+    return slice->service != std::get<EndpointSlice>(after).service;
+  }
+  return true;
+}
+
 bool by_key(const Change::Touched& a, const Change::Touched& b) { return a.key < b.key; }
 
 }  // namespace
@@ -82,14 +98,21 @@ bool Change::touches(const ObjectKey& key) const {
   return found != touched.end() && found->key == key && found->effective;
 }
 
-ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, uint64_t document, Findings& findings) {
+void append(Change& change, const Change& further) {
+  for (const Change::Touched& touched : further.touched) {
+    Change::Touched& added = change.touched.emplace_back(touched);
+    added.before.clear();
+  }
+  std::stable_sort(change.touched.begin(), change.touched.end(), by_key);
+}
+
+ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, Findings& findings) {
   Findings own;
   own.max_faults = findings.max_faults;
   Typed typed = convert(raw, own);
   Converted out{raw.key, {}, std::move(typed)};
   out.stored.kind = raw.kind;
   out.stored.location = raw.location;
-  out.stored.document = document;
   out.faulty = own.any_fault();
   out.stored.warnings = std::move(own.warnings);
   own.warnings.clear();
@@ -98,11 +121,10 @@ ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, uint64_t document, 
   return out;
 }
 
-std::vector<ObjectSet::Converted> ObjectSet::convert_all(std::vector<RawObject>&& objects, uint64_t document,
-                                                         Findings& findings) {
+std::vector<ObjectSet::Converted> ObjectSet::convert_all(std::vector<RawObject>&& objects, Findings& findings) {
   std::vector<Converted> out;
   out.reserve(objects.size());
-  for (RawObject& raw : objects) out.push_back(convert_one(std::move(raw), document, findings));
+  for (RawObject& raw : objects) out.push_back(convert_one(std::move(raw), findings));
   objects.clear();
   return out;
 }
@@ -141,8 +163,56 @@ Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document, Ru
 
 Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
   Findings findings = std::move(delta.findings);
-  std::vector<Converted> upsert = convert_all(std::move(delta.upsert), document_ + 1, findings);
-  check_gateways(upsert, delta.remove, findings);
+  std::vector<Converted> upsert = convert_all(std::move(delta.upsert), findings);
+  return apply(std::move(upsert), std::move(delta.remove), std::move(findings), rules);
+}
+
+Result<ObjectSet::Replacement, ParseFailure> ObjectSet::prepare(std::string_view text, const Options& options) const {
+  Replacement out;
+  std::unordered_set<const ObjectKey*> named;
+  const auto known = [&](Digest digest) {
+    const auto found = by_digest_.find(digest);
+    return found == by_digest_.end() ? nullptr : found->second;
+  };
+  const auto keep = [&](const ObjectKey& key, std::string location) {
+    named.insert(&key);
+    out.known_.push_back({&key, std::move(location)});
+  };
+  const auto take = [&](RawObject&& raw, Digest digest) {
+    if (const auto found = objects_.find(raw.key); found != objects_.end()) named.insert(&found->first);
+    out.upsert_.push_back(convert_one(std::move(raw), out.findings_));
+    out.upsert_.back().stored.digest = digest;
+  };
+  out.findings_.max_faults = options.max_faults;
+  if (auto failure = read_document(text, options, {known, keep, take}, out.findings_)) return *std::move(failure);
+  for (const auto& [key, stored] : objects_) {
+    if (!named.contains(&key)) out.remove_.push_back({key, ""});
+  }
+  return out;
+}
+
+Result<Change, ParseFailure> ObjectSet::apply(Replacement&& replacement, Rules rules) {
+  for (Replacement::Known& known : replacement.known_) {
+    Stored& stored = objects_.find(*known.key)->second;
+    stored.location = std::move(known.location);
+    stored.document = document_ + 1;
+  }
+  const bool fresh = objects_.empty();
+  auto change =
+      apply(std::move(replacement.upsert_), std::move(replacement.remove_), std::move(replacement.findings_), rules);
+  if (change) {
+    document_warnings_ = std::move(change->warnings);
+    change->warnings.clear();
+  } else if (fresh) {
+    *this = ObjectSet();
+  }
+  return change;
+}
+
+Result<Change, ParseFailure> ObjectSet::apply(std::vector<Converted>&& upsert, std::vector<Deletion>&& remove,
+                                              Findings&& findings, Rules rules) {
+  ++document_;
+  check_gateways(upsert, remove, findings);
   const bool sound = !findings.any_fault();
   if (!sound && rules == nullptr) return ParseFailure{std::nullopt, findings.take_faults()};
   std::set<std::pair<std::string, std::string>> faulty;
@@ -158,11 +228,10 @@ Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
 
   Findings between;
   between.max_faults = findings.max_faults;
-  Change change = commit(std::move(upsert), delta.remove, findings);
+  Change change = commit(std::move(upsert), remove, findings);
   if (rules != nullptr) between.faults = rules(*this, change);
   if (sound && !between.any_fault()) return change;
   revert(std::move(change));
-  --document_;
   // What is said of an object that could not be read may only follow from that.
   std::erase_if(between.faults, [&](const Fault& fault) { return faulty.contains({fault.kind, fault.name}); });
   findings.append(std::move(between));
@@ -170,7 +239,6 @@ Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
 }
 
 Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings) {
-  ++document_;
   Change change;
   for (const Deletion& deletion : remove) {
     const auto found = objects_.find(deletion.key);
@@ -181,6 +249,8 @@ Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Dele
     }
     const bool used = found->second.kind->use != KindUse::Kept;
     change.touched.push_back({deletion.key, Change::Action::Removed, used, std::move(found->second.text)});
+    if (found->second.kind->use == KindUse::EndpointSlice)
+      change.touched.back().service = slice_of(deletion.key).service;
     erase(deletion.key);
   }
   for (Converted& object : upsert) {
@@ -189,9 +259,12 @@ Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Dele
     if (found == objects_.end()) {
       change.touched.push_back({object.key, Change::Action::Added, use != KindUse::Kept, {}});
     } else if (found->second.text != object.stored.text) {
-      const bool effective = typed_of(object.key, use) != object.typed;
-      change.touched.push_back({object.key, Change::Action::Replaced, effective, std::move(found->second.text)});
+      const Typed before = typed_of(object.key, use);
+      change.touched.push_back({object.key, Change::Action::Replaced, before != object.typed,
+                                std::move(found->second.text), moved(before, object.typed)});
+      if (use == KindUse::EndpointSlice) change.touched.back().service = slice_of(object.key).service;
     }
+    object.stored.document = document_;
     install(std::move(object));
   }
   std::sort(change.touched.begin(), change.touched.end(), by_key);
@@ -211,7 +284,7 @@ void ObjectSet::revert(Change&& change) {
     const json::value* version = value.is_object() ? value.get_object().if_contains("apiVersion") : nullptr;
     const json::string* text = version == nullptr ? nullptr : version->if_string();
     const Kind* kind = text == nullptr ? nullptr : find_kind(touched.key.kind, std::string_view(*text));
-    if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, 0, ignored));
+    if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, ignored));
   }
   refresh_gateway();
   change = {};
@@ -267,7 +340,10 @@ void ObjectSet::install(Converted&& converted) {
                  [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
              },
              converted.typed);
-  objects_.insert_or_assign(std::move(converted.key), std::move(converted.stored));
+  const auto [at, fresh] = objects_.try_emplace(std::move(converted.key));
+  if (!fresh) by_digest_.erase(at->second.digest);
+  at->second = std::move(converted.stored);
+  if (!at->second.digest.empty()) by_digest_[at->second.digest] = &at->first;
 }
 
 void ObjectSet::erase(const ObjectKey& key) {
@@ -299,8 +375,11 @@ void ObjectSet::erase(const ObjectKey& key) {
     case KindUse::Kept:
       break;
   }
+  by_digest_.erase(found->second.digest);
   objects_.erase(found);
 }
+
+const EndpointSlice& ObjectSet::slice_of(const ObjectKey& key) const { return config_.slices.at({key.ns, key.name}); }
 
 void ObjectSet::refresh_gateway() {
   config_.gateway = gateway_;
@@ -331,7 +410,9 @@ std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> gen
   if (generation) out += fmt::format(R"("metadata":{{"generation":{}}},)", *generation);
   out += R"("items":[)";
   bool first = true;
-  for (const auto& [key, stored] : objects_) {
+  for (auto at = objects_.lower_bound({std::string(filter.kind), "", ""}); at != objects_.end(); ++at) {
+    const auto& [key, stored] = *at;
+    if (!filter.kind.empty() && key.kind != filter.kind) break;
     const auto passes = [](std::string_view wanted, const std::string& found) {
       return wanted.empty() || wanted == found;
     };

@@ -21,11 +21,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include <boost/json/value.hpp>
 
 #include "config/convert.h"
+#include "config/digest.h"
 #include "config/json.h"
 #include "config/model.h"
 
@@ -37,8 +39,10 @@ struct Change {
   struct Touched {
     ObjectKey key;
     Action action = Action::Added;
-    bool effective = true;  // false: only the JSON differs, the Config does not (a new resourceVersion)
-    std::string before;     // canonical text; empty if added
+    bool effective = true;     // false: only the JSON differs, the Config does not (a new resourceVersion)
+    std::string before;        // canonical text; empty if added
+    bool moved = true;         // false: a Service with the addresses, an EndpointSlice with the service it had
+    std::string service = {};  // of an EndpointSlice: the one it belonged to before
   };
 
   std::vector<Touched> touched;   // each key once, in order; objects set to the very same text are not here
@@ -50,6 +54,9 @@ struct Change {
   [[nodiscard]] bool touches(std::string_view kind) const;
   [[nodiscard]] bool touches(const ObjectKey& key) const;
 };
+
+// Adds what `further`, which came next, did: for whoever looks at both at once. It cannot be reverted.
+void append(Change& change, const Change& further);
 
 class ObjectSet;
 
@@ -71,6 +78,15 @@ class ObjectSet {
 
   // Reports faults as from_document() does. On failure nothing has changed. Deleting what is not there is a warning.
   [[nodiscard]] Result<Change, ParseFailure> apply(Delta&& delta, Rules rules = nullptr);
+
+  // A full configuration, to take the place of this one. Objects whose text is the same, byte for byte, as what they
+  // came as last are not looked into, so that a document that is sent again costs little more than reading it. Changes
+  // nothing; meanwhile other threads may read. Fails for text that is no document at all.
+  class Replacement;
+  [[nodiscard]] Result<Replacement, ParseFailure> prepare(std::string_view text, const Options& options = {}) const;
+  // Reports faults as from_document() does. The set is as it was when the replacement was prepared.
+  [[nodiscard]] Result<Change, ParseFailure> apply(Replacement&& replacement, Rules rules = nullptr);
+
   // Undoes the last change that was applied and not yet reverted.
   void revert(Change&& change);
 
@@ -89,6 +105,12 @@ class ObjectSet {
   };
   [[nodiscard]] std::string to_text(const Filter& filter, std::optional<uint64_t> generation = {}) const;
   [[nodiscard]] boost::json::value to_json(const Filter& filter, std::optional<uint64_t> generation = {}) const;
+  // Visits the objects behind `after` in the order of keys until visit(key, text) says false.
+  template <class Visit>
+  void each_after(const ObjectKey& after, const Visit& visit) const {
+    for (auto at = objects_.upper_bound(after); at != objects_.end() && visit(at->first, at->second.text); ++at) {
+    }
+  }
   // Canonical text of one object; nullptr if there is none.
   [[nodiscard]] const std::string* text_of(const ObjectKey& key) const;
 
@@ -102,6 +124,7 @@ class ObjectSet {
  private:
   struct Stored {
     std::string text;
+    Digest digest;  // of what it came as; none if it came in a delta
     const Kind* kind = nullptr;
     std::string location;   // in the document that brought it
     uint64_t document = 0;  // which one that was
@@ -115,22 +138,38 @@ class ObjectSet {
     bool surplus = false;  // a second GatewayConfiguration
   };
 
-  [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, uint64_t document,
-                                                          Findings& findings);
-  [[nodiscard]] static Converted convert_one(RawObject&& raw, uint64_t document, Findings& findings);
+  [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, Findings& findings);
+  [[nodiscard]] static Converted convert_one(RawObject&& raw, Findings& findings);
+  [[nodiscard]] Result<Change, ParseFailure> apply(std::vector<Converted>&& upsert, std::vector<Deletion>&& remove,
+                                                   Findings&& findings, Rules rules);
   void check_gateways(std::vector<Converted>& upsert, const std::vector<Deletion>& remove, Findings& findings) const;
   [[nodiscard]] Change commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings);
   [[nodiscard]] Typed typed_of(const ObjectKey& key, KindUse use) const;
+  [[nodiscard]] const EndpointSlice& slice_of(const ObjectKey& key) const;
   void install(Converted&& converted);
   void erase(const ObjectKey& key);
   void refresh_gateway();
 
   std::map<ObjectKey, Stored> objects_;
+  std::unordered_map<Digest, const ObjectKey*, Digest::Hash> by_digest_;
   Config config_;
   Gateway gateway_;                                           // as its object says; config_ has the ServiceCIDRs added
   std::map<std::string, std::vector<Prefix>> service_cidrs_;  // by ServiceCIDR
   std::vector<Warning> document_warnings_;
-  uint64_t document_ = 0;  // number of the last document or delta
+  uint64_t document_ = 0;  // number of the last document or delta, refused ones included
+};
+
+class ObjectSet::Replacement {
+ private:
+  friend class ObjectSet;
+  struct Known {
+    const ObjectKey* key;
+    std::string location;
+  };
+  std::vector<Known> known_;  // objects that stay as they are
+  std::vector<Converted> upsert_;
+  std::vector<Deletion> remove_;
+  Findings findings_;
 };
 
 }  // namespace sluice::config

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -47,9 +48,18 @@ unsigned status_of(ApplyReply::Code code) {
   return 503;
 }
 
-Response apply_response(const ApplyReply& reply, bool dry_run) {
-  const unsigned status = status_of(reply.code);
-  if (status == 200) return json_response(to_json(reply, dry_run));
+// The generation as an entity tag (RFC 9110 section 8.8.3).
+std::string entity_tag(uint64_t generation) { return fmt::format("\"{}\"", generation); }
+
+// `conditional`: the request named the generation that it is based on by If-Match.
+Response apply_response(const ApplyReply& reply, bool dry_run, bool conditional) {
+  unsigned status = status_of(reply.code);
+  if (status == 200) {
+    Response response = json_response(to_json(reply, dry_run));
+    response.headers.emplace_back("ETag", entity_tag(reply.generation));
+    return response;
+  }
+  if (status == 409 && conditional) status = 412;
   const bool invalid = reply.code == ApplyReply::Code::Invalid;
   const std::string faults =
       fmt::format("nothing was applied, {} fault{}", reply.faults.size(), reply.faults.size() == 1 ? "" : "s");
@@ -68,13 +78,31 @@ ApplyOptions apply_options(Query& query, const Request& request) {
   return options;
 }
 
+// RFC 9110 section 13.1.1: one tag, or any generation at all. Weak tags never match.
+net::Status<> read_if_match(std::string_view text, ApplyOptions& options) {
+  if (text.empty() || text == "*") return net::Done{};
+  uint64_t generation = 0;
+  const bool quoted = text.size() > 2 && text.front() == '"' && text.back() == '"';
+  const char* end = text.data() + text.size() - 1;
+  if (quoted) {
+    const auto [at, error] = std::from_chars(text.data() + 1, end, generation);
+    if (at == end && error == std::errc()) {
+      options.base_generation = generation;
+      return net::Done{};
+    }
+  }
+  return net::Error{"If-Match wants a generation as in ETag, like \"41\", or *"};
+}
+
 template <Awaitable<ApplyReply> (Router::*change)(std::string, ApplyOptions)>
 Awaitable<Response> change_config(Router& router, Request request) {
   Query query(request.query);
-  const ApplyOptions options = apply_options(query, request);
+  ApplyOptions options = apply_options(query, request);
   if (!query.complaint().empty()) co_return error_response(400, query.complaint());
+  if (const auto read = read_if_match(request.if_match, options); !read)
+    co_return error_response(400, read.error().message);
   const ApplyReply reply = co_await (router.*change)(std::move(request.body), options);
-  co_return apply_response(reply, options.dry_run);
+  co_return apply_response(reply, options.dry_run, options.base_generation.has_value());
 }
 
 Awaitable<Response> validate_config(Router& router, Request request) {
@@ -86,9 +114,10 @@ Awaitable<Response> get_config(Router& router, Request request) {
   Query query(request.query);
   const std::string_view kind = query.kind("kind");
   if (!query.complaint().empty()) co_return error_response(400, query.complaint());
-  const json::value applied = router.applied_config(kind, query.text("namespace"));
-  // Not to_text: it is slow for a cluster's worth of text, and objects keep the numbers they came with.
-  co_return Response{200, "application/json", json::serialize(applied) + '\n', {}};
+  const std::string_view ns = query.text("namespace");
+  Response response{200, "application/json", router.applied_config({.kind = kind, .ns = ns}) + '\n', {}};
+  response.headers.emplace_back("ETag", entity_tag(router.generation()));
+  co_return response;
 }
 
 // ---- one object --------------------------------------------------------------------------------------
@@ -153,22 +182,26 @@ Response no_such_object(const config::ObjectKey& key) {
 
 Awaitable<Response> delete_object(Router& router, Request request) {
   Query query(request.query);
-  const ApplyOptions options = apply_options(query, request);
+  ApplyOptions options = apply_options(query, request);
   if (!query.complaint().empty()) co_return error_response(400, query.complaint());
+  if (const auto read = read_if_match(request.if_match, options); !read)
+    co_return error_response(400, read.error().message);
   const config::ObjectKey key = object_key(request.path).value();
   const ApplyReply reply = co_await router.delete_object(key, options);
   if (reply.code == ApplyReply::Code::Unchanged && !options.dry_run) co_return no_such_object(key);
-  co_return apply_response(reply, options.dry_run);
+  co_return apply_response(reply, options.dry_run, options.base_generation.has_value());
 }
 
 Awaitable<Response> get_object(Router& router, Request request) {
   const config::ObjectKey key = object_key(request.path).value();
-  const json::value applied = router.applied_config(key.kind, key.ns);
+  const json::value applied = json::parse(router.applied_config({.kind = key.kind, .ns = key.ns, .name = key.name}));
   const json::value* items = member(&applied, "items");
   if (items != nullptr && items->is_array()) {
     for (const json::value& item : items->as_array()) {
       if (text_member(member(&item, "metadata"), "name") != key.name) continue;
-      co_return Response{200, "application/json", json::serialize(item) + '\n', {}};
+      Response response{200, "application/json", json::serialize(item) + '\n', {}};
+      response.headers.emplace_back("ETag", entity_tag(router.generation()));
+      co_return response;
     }
   }
   co_return no_such_object(key);
@@ -292,11 +325,11 @@ std::optional<Response> refuse_parameters(const Action& action, const FieldList&
 std::optional<Response> refuse_content(const Action& action, const Request& head) {
   if (action.body == Body::None) return std::nullopt;
   const std::string encoding = media_type(head.content_encoding);
-  if (!encoding.empty() && encoding != "identity") {
+  if (!encoding.empty() && encoding != "identity" && !is_gzip(encoding)) {
     Response response = error_response(415, fmt::format("a body with Content-Encoding {} is not understood: send it "
-                                                        "uncompressed",
+                                                        "as it is or with gzip",
                                                         encoding));
-    response.headers.emplace_back("Accept-Encoding", "identity");
+    response.headers.emplace_back("Accept-Encoding", "gzip, identity");
     return response;
   }
   const std::string type = media_type(head.content_type);
@@ -378,6 +411,11 @@ net::Status<> set_target(Request& request, std::string_view target) {
   return net::Done{};
 }
 
+bool is_gzip(std::string_view content_encoding) {
+  const std::string encoding = media_type(content_encoding);
+  return encoding == "gzip" || encoding == "x-gzip";
+}
+
 std::optional<Response> refuse(const Request& head) { return choose(head).refusal; }
 
 Awaitable<Response> handle(Router& router, Request request) {
@@ -400,7 +438,7 @@ Response error_response(unsigned status, std::string_view message) {
 }
 
 std::string_view reason_phrase(unsigned status) {
-  static constexpr std::array<std::pair<unsigned, std::string_view>, 18> phrases{{
+  static constexpr std::array<std::pair<unsigned, std::string_view>, 19> phrases{{
       {100, "Continue"},
       {200, "OK"},
       {400, "Bad Request"},
@@ -409,6 +447,7 @@ std::string_view reason_phrase(unsigned status) {
       {405, "Method Not Allowed"},
       {408, "Request Timeout"},
       {409, "Conflict"},
+      {412, "Precondition Failed"},
       {413, "Content Too Large"},
       {415, "Unsupported Media Type"},
       {417, "Expectation Failed"},

@@ -27,7 +27,8 @@ struct Request {
   FieldList query;               // decoded, in order
   std::string content_type;      // as sent; empty: application/json
   std::string content_encoding;  // as sent
-  std::string body;
+  std::string if_match;          // as sent
+  std::string body;              // expanded
 };
 
 // The body of an answer that goes on until one of the sides ends it.
@@ -53,6 +54,9 @@ struct Response {
 // Splits a request target ("/v1/config?kind=Service", or its absolute form) into path and query and undoes
 // percent-encoding (RFC 3986 section 2.1).
 [[nodiscard]] net::Status<> set_target(Request& request, std::string_view target);
+
+// RFC 9110 section 8.4.1.3.
+[[nodiscard]] bool is_gzip(std::string_view content_encoding);
 
 // The answer to a request that cannot be served whatever its body is (404, 405, 415, parameters that are unknown):
 // so that a body need not be taken in for nothing. `head` is a request without its body.

@@ -17,6 +17,7 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -26,6 +27,7 @@
 #include <fmt/format.h>
 
 #include "control/api.h"
+#include "control/gunzip.h"
 
 namespace sluice::control {
 namespace {
@@ -39,6 +41,7 @@ using Socket = asio::generic::stream_protocol::socket;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr size_t read_size = 64 << 10;
+constexpr uint64_t expand_size = 1 << 20;                         // of a compressed body, before others have their turn
 constexpr size_t large_answer = 1 << 20;                          // smaller ones are given however much memory is held
 constexpr auto stream_patience = std::chrono::milliseconds(250);  // how soon a stream learns that all is over
 constexpr auto accept_pause = std::chrono::milliseconds(100);     // after an error like EMFILE
@@ -169,7 +172,10 @@ class ApiServer::Connection : public std::enable_shared_from_this<Connection> {
   // One step of the conversation; false: it is over.
   Awaitable<bool> serve_one();
   Awaitable<bool> receive_head(Parser& parser);
-  Awaitable<bool> receive_body(Parser& parser);
+  // Into request.body, expanded.
+  Awaitable<bool> receive_body(Parser& parser, Request& request);
+  // What has come of a compressed body goes into `body`.
+  Awaitable<bool> expand(Parser& parser, Gunzip& gunzip, std::string& body);
   // Answers and, if that is the end of the conversation, sees it out.
   Awaitable<bool> answer(Response response, const Parser& parser);
   Awaitable<void> answer_without_end(Response response);
@@ -318,9 +324,30 @@ Awaitable<bool> ApiServer::Connection::receive_head(Parser& parser) {
   }
 }
 
-Awaitable<bool> ApiServer::Connection::receive_body(Parser& parser) {
+Awaitable<bool> ApiServer::Connection::expand(Parser& parser, Gunzip& gunzip, std::string& body) {
+  const uint64_t limit = state_->options.body_limit;
+  const std::string packed = std::exchange(parser.get().body(), {});
+  std::string_view rest = packed;
+  auto outcome = Gunzip::Outcome::Full;
+  while (outcome == Gunzip::Outcome::Full) {
+    // One byte more than allowed tells that it is too much.
+    outcome = gunzip.expand(rest, body, std::min<uint64_t>(expand_size, limit + 1 - body.size()));
+    if (outcome == Gunzip::Outcome::Broken) co_return co_await answer_broken(400, "broken body: no sound gzip");
+    if (body.size() > limit) {
+      co_return co_await answer_broken(413, fmt::format("the body is larger than {} bytes when expanded", limit));
+    }
+    // Others have their turn.
+    if (outcome == Gunzip::Outcome::Full) co_await asio::post(asio::use_awaitable);
+  }
+  co_return true;
+}
+
+Awaitable<bool> ApiServer::Connection::receive_body(Parser& parser, Request& request) {
   const ApiServerOptions& options = state_->options;
   const auto deadline = Clock::now() + options.body_timeout;
+  std::optional<Gunzip> gunzip;
+  if (is_gzip(request.content_encoding)) gunzip.emplace();
+  const std::string& expanded = request.body;
   parser.eager(true);
   while (true) {
     error_code error;
@@ -331,11 +358,19 @@ Awaitable<bool> ApiServer::Connection::receive_body(Parser& parser) {
     if (error && error != http::error::need_more) {
       co_return co_await answer_broken(400, fmt::format("broken body: {}", error.message()));
     }
-    hold(parser.get().body().size());
+    if (gunzip) {
+      const bool sound = co_await expand(parser, *gunzip, request.body);
+      if (!sound) co_return false;
+    }
+    hold(parser.get().body().size() + expanded.size());
     if (state_->held_bytes > options.memory_limit) {
       co_return co_await answer_broken(503, "too many large requests at one time: try again later");
     }
-    if (parser.is_done()) co_return true;
+    if (parser.is_done()) {
+      if (gunzip && !gunzip->complete()) co_return co_await answer_broken(400, "broken body: the gzip ends too early");
+      if (!gunzip) request.body = std::move(parser.get().body());
+      co_return true;
+    }
     // Only the line before a chunk stays in the buffer.
     if (buffer_.size() > options.header_limit)
       co_return co_await answer_broken(400, "broken body: endless chunk header");
@@ -369,6 +404,7 @@ std::optional<Response> ApiServer::Connection::refuse_head(const Parser& parser,
   request.method = head.method_string();
   request.content_type = head[http::field::content_type];
   request.content_encoding = head[http::field::content_encoding];
+  request.if_match = head[http::field::if_match];
   if (const auto target = set_target(request, head.target()); !target) {
     return error_response(400, target.error().message);
   }
@@ -387,9 +423,10 @@ Awaitable<bool> ApiServer::Connection::serve_one() {
     if (parser.get().count(http::field::expect) != 0 && parser.get().version() == 11 && buffer_.size() == 0) {
       if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n", "")) co_return false;
     }
-    if (!co_await receive_body(parser)) co_return false;
+    if (!co_await receive_body(parser, request)) co_return false;
+  } else {
+    request.body = std::move(parser.get().body());
   }
-  request.body = std::move(parser.get().body());
   Response response;
   try {
     response = co_await handle(state_->router, std::move(request));
@@ -562,7 +599,7 @@ void ApiServer::State::close_all() {
 
 ApiServer::ApiServer(asio::io_context& io, Router& router, ApiServerOptions options)
     : state_(std::make_shared<State>(io, router, std::move(options))) {
-  if (state_->options.memory_limit == 0) state_->options.memory_limit = 4 * state_->options.body_limit;
+  if (state_->options.memory_limit == 0) state_->options.memory_limit = 2 * state_->options.body_limit;
 }
 
 ApiServer::~ApiServer() {

@@ -8,8 +8,8 @@
 //   waiting     the head of a request     silence after header_timeout (a new connection) or idle_timeout; 408 when
 //                                         a begun head takes longer than header_timeout; 431 past header_limit
 //   receiving   the body                  408 after body_idle_timeout without a byte or body_timeout in all; 413 as
-//                                         soon as Content-Length or what came exceeds body_limit; 503 when the
-//                                         bodies and answers of all exceed memory_limit
+//                                         soon as Content-Length, what came, or what a compressed body means exceeds
+//                                         body_limit; 503 when the bodies and answers of all exceed memory_limit
 //   answering   the router, the client    silence when the client takes nothing for write_timeout; an answer without
 //                                         end (api.h: Stream) goes on until then, or until the server stops
 //
@@ -47,9 +47,9 @@ struct ApiServerOptions {
   std::optional<Tcp> tcp;
 
   size_t max_connections = 256;
-  size_t header_limit = 16 << 10;  // bytes
-  uint64_t body_limit = 64 << 20;  // bytes of one body
-  uint64_t memory_limit = 0;       // bytes of all bodies and answers at one time; 0: four times body_limit
+  size_t header_limit = 16 << 10;   // bytes
+  uint64_t body_limit = 128 << 20;  // bytes of one body, expanded
+  uint64_t memory_limit = 0;        // bytes of all bodies and answers at one time; 0: twice body_limit
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds body_idle_timeout{30'000};
   std::chrono::milliseconds body_timeout{120'000};

@@ -14,46 +14,49 @@
 
 namespace sluice::control {
 
+// A Lock may outlive the mutex: coroutines that wait when the program ends are taken down after what they were part of.
 class AsyncMutex {
+  struct State {
+    bool locked = false;
+    std::deque<std::shared_ptr<boost::asio::steady_timer>> waiting;
+  };
+
  public:
   class Lock {
    public:
-    explicit Lock(AsyncMutex& mutex) : mutex_(&mutex) {}
-    Lock(Lock&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+    explicit Lock(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    Lock(Lock&& other) noexcept = default;
     Lock& operator=(Lock&&) = delete;
     ~Lock() {
-      if (mutex_ != nullptr) mutex_->unlock();
+      if (state_ == nullptr) return;
+      if (state_->waiting.empty()) {
+        state_->locked = false;
+        return;
+      }
+      // Stays locked: it is handed to the one that has waited longest.
+      state_->waiting.front()->cancel();
+      state_->waiting.pop_front();
     }
 
    private:
-    AsyncMutex* mutex_;
+    std::shared_ptr<State> state_;
   };
 
   boost::asio::awaitable<Lock> lock() {
-    if (locked_) {
+    const std::shared_ptr<State> state = state_;
+    if (state->locked) {
       auto timer = std::make_shared<boost::asio::steady_timer>(co_await boost::asio::this_coro::executor,
                                                                std::chrono::steady_clock::time_point::max());
-      waiting_.push_back(timer);
+      state->waiting.push_back(timer);
       boost::system::error_code woken;
       co_await timer->async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, woken));
     }
-    locked_ = true;
-    co_return Lock(*this);
+    state->locked = true;
+    co_return Lock(state);
   }
 
  private:
-  void unlock() {
-    if (waiting_.empty()) {
-      locked_ = false;
-      return;
-    }
-    // Stays locked: it is handed to the one that has waited longest.
-    waiting_.front()->cancel();
-    waiting_.pop_front();
-  }
-
-  bool locked_ = false;
-  std::deque<std::shared_ptr<boost::asio::steady_timer>> waiting_;
+  std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
 }  // namespace sluice::control

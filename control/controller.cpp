@@ -1,16 +1,25 @@
 #include "control/controller.h"
 
+#include <algorithm>
+
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include "config/validate.h"
+#include "control/in_background.h"
 
 namespace sluice::control {
 namespace {
 
 using config::ObjectSet;
 
+constexpr auto first_poll = std::chrono::microseconds(50);
 constexpr auto poll_interval = std::chrono::microseconds(200);
+constexpr const char* late_worker = "a worker has not taken the new generation over yet";
+constexpr size_t max_batch = 256;
+// A larger document is read in the background.
+constexpr size_t large_document = size_t{256} << 10;  // bytes
 constexpr auto worker_patience = std::chrono::seconds(10);
 // SVC-82: twice kube-proxy's sync period.
 constexpr auto change_patience = std::chrono::seconds(60);
@@ -41,11 +50,12 @@ double milliseconds_since(std::chrono::steady_clock::time_point begin) {
 
 }  // namespace
 
-Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, ControllerOptions options)
+Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, StateJournal& journal,
+                       ControllerOptions options)
     : io_(io),
       plane_(plane),
       options_(std::move(options)),
-      state_(options_.state_folder),
+      journal_(journal),
       drain_state_(options_.state_folder, "drains.json"),
       deployment_(plane),
       health_server_(io, [this] { return health(); }),
@@ -64,10 +74,12 @@ Awaitable<void> Controller::pause(std::chrono::microseconds time) {
 }
 
 Awaitable<bool> Controller::wait_for(uint64_t token) {
-  const auto deadline = Clock::now() + worker_patience;
+  const auto begin = Clock::now();
+  auto interval = first_poll;
   while (!plane_.publisher().passed(token)) {
-    if (Clock::now() > deadline) co_return false;
-    co_await pause(poll_interval);
+    if (Clock::now() - begin > worker_patience) co_return false;
+    co_await pause(interval);
+    interval = std::min(2 * interval, poll_interval);
   }
   co_return true;
 }
@@ -84,22 +96,40 @@ ApplyReply Controller::applied(ApplyReply::Code code, std::vector<config::Warnin
 
 Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions options) {
   const auto begin = Clock::now();
-  auto document = config::parse_document(text, parse_options(options));
-  if (!document) co_return refusal(document.error(), generation_);
-  auto next = ObjectSet::from_document(std::move(*document), config::validate);
-  if (!next) co_return refusal(next.error(), generation_);
-  std::vector<config::Warning> warnings = next->warnings();
-  if (options.dry_run) co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
-
   const auto lock = co_await changes_.lock();
-  if (generation_ != 0 && ObjectSet::difference(objects_, *next).empty()) {
+  if (auto stale = refuse_stale(options.base_generation, generation_)) co_return *std::move(stale);
+  if (generation_ == 0 && !options.from_state) journal_.ignore_kept();
+  std::optional<config::Result<ObjectSet::Replacement, config::ParseFailure>> prepared;
+  if (text.size() < large_document) {
+    prepared.emplace(objects_.prepare(text, parse_options(options)));
+  } else {
+    auto prepare = [&] {
+      prepared.emplace(objects_.prepare(text, parse_options(options)));
+      return true;
+    };
+    (void)co_await run_in(background_, prepare);
+  }
+  text = {};
+  if (!*prepared) co_return refusal(prepared->error(), generation_);
+  auto change = objects_.apply(std::move(**prepared), config::validate);
+  prepared.reset();
+  if (!change) co_return refusal(change.error(), generation_);
+  std::vector<config::Warning> warnings = objects_.warnings();
+  if (options.dry_run) {
+    objects_.revert(std::move(*change));
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
-  ApplyReply reply = co_await deploy(next->config());
+  if (generation_ != 0 && change->empty()) {
+    co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
+  }
+  ApplyReply reply = co_await deploy(*change, 1);
   if (reply.code == ApplyReply::Code::Applied) {
-    objects_ = std::move(*next);
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
-    remember(reply);
+    if (!options.from_state) {
+      if (auto problem = co_await remember(*change)) reply.warnings.push_back(std::move(*problem));
+    }
+  } else {
+    objects_.revert(std::move(*change));
   }
   reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);
   co_return reply;
@@ -122,81 +152,163 @@ Awaitable<ApplyReply> Controller::delete_object(config::ObjectKey key, ApplyOpti
 }
 
 Awaitable<ApplyReply> Controller::apply_delta(config::Delta delta, ApplyOptions options) {
-  const auto begin = Clock::now();
+  const auto pending = std::make_shared<Pending>();
+  pending->delta = std::move(delta);
+  pending->options = options;
+  waiting_.push_back(pending);
   const auto lock = co_await changes_.lock();
-  if (delta.base_generation && *delta.base_generation != generation_) {
-    ApplyReply reply;
-    reply.code = ApplyReply::Code::StaleBase;
-    reply.generation = generation_;
-    reply.message = fmt::format("the change is based on generation {}, but generation {} serves; read it and try again",
-                                *delta.base_generation, generation_);
-    co_return reply;
+  if (!pending->reply) {
+    const Batch batch = take_batch(pending);
+    co_await apply_batch(batch);
   }
-  auto change = objects_.apply(std::move(delta), config::validate);
-  if (!change) co_return refusal(change.error(), generation_);
-  std::vector<config::Warning> warnings = change->warnings;
-  if (options.dry_run) {
-    objects_.revert(std::move(*change));
-    co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
-  }
-  if (change->empty()) co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
-  ApplyReply reply = co_await deploy(objects_.config());
-  if (reply.code == ApplyReply::Code::Applied) {
-    reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
-    remember(reply);
-  } else {
-    objects_.revert(std::move(*change));
-  }
-  reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);
-  co_return reply;
+  co_return *std::move(pending->reply);
 }
 
-Awaitable<ApplyReply> Controller::deploy(const config::Config& config) {
-  ApplyReply reply;
-  reply.generation = generation_;
-  ++wanted_generation_;
-  if (!changing_since_) changing_since_ = Clock::now();
-  const auto fail = [&](const net::Error& error) {
-    if (!awaited_token_) changing_since_.reset();
-    reply.message = error.message;
-    wanted_generation_ = generation_;
-    return reply;
+// What holds only endpoints cannot fail once it is found valid, so nobody's failure undoes what others were told.
+Controller::Batch Controller::take_batch(const std::shared_ptr<Pending>& own) {
+  const auto light = [](const Pending& pending) {
+    const auto is_light = [](const config::ObjectKey& key) { return key.kind == "EndpointSlice"; };
+    const config::Delta& delta = pending.delta;
+    return std::all_of(delta.upsert.begin(), delta.upsert.end(), [&](const auto& raw) { return is_light(raw.key); }) &&
+           std::all_of(delta.remove.begin(), delta.remove.end(), [&](const auto& one) { return is_light(one.key); });
   };
+  std::erase(waiting_, own);
+  Batch batch{own};
+  while (light(*own) && !waiting_.empty() && batch.size() < max_batch && light(*waiting_.front())) {
+    batch.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+  return batch;
+}
+
+std::optional<ApplyReply> Controller::refuse_stale(std::optional<uint64_t> base, uint64_t serving) {
+  if (!base || *base == serving) return std::nullopt;
+  ApplyReply reply;
+  reply.code = ApplyReply::Code::StaleBase;
+  reply.generation = serving;
+  reply.message = fmt::format("the change is based on generation {}, but generation {} serves; read it and try again",
+                              *base, serving);
+  return reply;
+}
+
+Awaitable<void> Controller::apply_batch(const Batch& batch) {
+  struct Step {
+    Pending* pending;
+    config::Change change;
+  };
+  std::vector<Step> steps;
+  config::Change whole;
+  for (const auto& pending : batch) {
+    const uint64_t serving = generation_ + steps.size();
+    if (auto stale = refuse_stale(pending->delta.base_generation, serving)) {
+      pending->reply = std::move(stale);
+      continue;
+    }
+    if (auto stale = refuse_stale(pending->options.base_generation, serving)) {
+      pending->reply = std::move(stale);
+      continue;
+    }
+    auto change = objects_.apply(std::move(pending->delta), config::validate);
+    if (!change) {
+      pending->reply = refusal(change.error(), serving);
+      continue;
+    }
+    if (pending->options.dry_run || change->empty()) {
+      pending->reply = applied(ApplyReply::Code::Unchanged, change->warnings, pending->begin);
+      pending->reply->generation = serving;
+      if (pending->options.dry_run) objects_.revert(std::move(*change));
+      continue;
+    }
+    append(whole, *change);
+    steps.push_back({pending.get(), std::move(*change)});
+  }
+  if (steps.empty()) co_return;
+  const uint64_t before = generation_;
+  const ApplyReply deployed = co_await deploy(whole, steps.size());
+  const bool done = deployed.code == ApplyReply::Code::Applied;
+  std::optional<config::Warning> problem;
+  if (done) {
+    problem = co_await remember(whole);
+  } else {
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) objects_.revert(std::move(step->change));
+  }
+  for (size_t i = 0; i < steps.size(); ++i) {
+    ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
+    const std::vector<config::Warning>& own = steps[i].change.warnings;
+    reply.warnings.insert(reply.warnings.begin(), own.begin(), own.end());
+    if (done) reply.generation = before + i + 1;
+    if (problem) reply.warnings.push_back(*problem);
+    reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(steps[i].pending->begin);
+  }
+}
+
+Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change& change, std::vector<std::string>& warnings) {
+  const config::Config& config = objects_.config();
   Plan plan = make_plan(config);
-  std::vector<std::string> warnings = plan.warnings;
+  warnings = plan.warnings;
   if (config.gateway.conntrack.max != plane_.options().connections) {
     warnings.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
                                    plane_.options().connections, config.gateway.conntrack.max));
   }
-  if (auto opened = deployment_.open_ports(plan); !opened) co_return fail(opened.error());
+  if (auto opened = deployment_.open_ports(plan); !opened) co_return opened.error();
   if (deployment_.changes_routing(plan)) {
     if (!co_await wait_for(deployment_.announce(plan))) {
       co_await deployment_retreat();
-      co_return fail({"a worker does not answer"});
+      co_return net::Error{"a worker does not answer"};
     }
     if (auto installed = deployment_.install_routes(plan); !installed) {
       const net::Error error = installed.error();
       co_await deployment_retreat();
-      co_return fail(error);
+      co_return error;
     }
   }
-  const uint64_t token = deployment_.publish(config, std::move(plan), services_, drains_);
-  if (co_await wait_for(token)) {
-    changing_since_.reset();
-    awaited_token_.reset();
+  co_return deployment_.publish(config, std::move(plan), services_, drains_, &change);
+}
+
+Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t generations) {
+  ApplyReply reply;
+  reply.generation = generation_;
+  wanted_generation_ = generation_ + generations;
+  if (!changing_since_) changing_since_ = Clock::now();
+  std::vector<std::string> warnings;
+  std::optional<uint64_t> token;
+  const bool rewires = generation_ == 0 || !Deployment::only_services(change);
+  if (rewires) {
+    const auto wired = co_await rewire(change, warnings);
+    if (!wired) {
+      if (!awaited_token_) changing_since_.reset();
+      reply.message = wired.error().message;
+      wanted_generation_ = generation_;
+      co_return reply;
+    }
+    token = *wired;
+    warnings_ = warnings;
+  } else if (change.effective()) {
+    token = deployment_.publish_services(objects_.config(), services_, drains_, &change);
+  }
+  if (!token || co_await wait_for(*token)) {
+    if (token) awaited_token_.reset();
+    if (!awaited_token_) changing_since_.reset();
+    std::erase(warnings_, late_worker);
   } else {
     awaited_token_ = token;
-    warnings.emplace_back("a worker has not taken the new generation over yet");
+    warnings.emplace_back(late_worker);
+    if (std::find(warnings_.begin(), warnings_.end(), late_worker) == warnings_.end()) {
+      warnings_.emplace_back(late_worker);
+    }
   }
   deployment_.finish();
   updated_ = std::chrono::system_clock::now();
-  health_server_.update(make_health_plan(config, drains_));
+  if (rewires || affects_health(objects_.config(), change)) {
+    health_server_.update(make_health_plan(objects_.config(), drains_));
+  }
   generation_ = wanted_generation_;
-  warnings_ = warnings;
   reply.code = ApplyReply::Code::Applied;
   reply.generation = generation_;
   for (std::string& warning : warnings) reply.warnings.push_back({.message = std::move(warning)});
-  for (config::Warning& problem : health_server_.problems()) reply.warnings.push_back(std::move(problem));
+  if (rewires) {
+    for (config::Warning& problem : health_server_.problems()) reply.warnings.push_back(std::move(problem));
+  }
   co_return reply;
 }
 
@@ -210,12 +322,6 @@ RouterHealth Controller::health() const {
   const bool taken_over = awaited_token_ && plane_.publisher().passed(*awaited_token_);
   const bool late = changing_since_ && Clock::now() - *changing_since_ > change_patience && !taken_over;
   return {generation_ != 0 && !late, updated_};
-}
-
-void Controller::remember(ApplyReply& reply) {
-  if (auto saved = state_.save(objects_.to_text({}, generation_)); !saved) {
-    reply.warnings.push_back({.message = "applied, but not kept for the next start: " + saved.error().message});
-  }
 }
 
 }  // namespace sluice::control

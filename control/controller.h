@@ -1,17 +1,21 @@
 // The router behind the API: takes documents, validates, compiles, deploys, remembers.
 //
-// Every change takes the same way: objects → faults? → plan → deployment → grace period → answer. One at a time;
-// the reply comes when every worker runs the new generation. Nothing here waits for a worker: grace periods and
-// answers from command rings are polled by a timer.
+// Every change takes the same way: objects → faults? → plan → deployment → grace period → kept on disk → answer. One at
+// a time; the reply comes when every worker runs the new generation. What changes nothing but service tables leaves the
+// plan alone, and all such changes that came while another was under way are put in place together: each has its own
+// verdict and generation, the workers get one snapshot. Nothing here waits for a worker: grace periods and answers from
+// command rings are polled by a timer; large documents are read and files are written in a thread of their own.
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include "config/object_set.h"
 #include "control/async_mutex.h"
@@ -21,6 +25,7 @@
 #include "control/router.h"
 #include "control/service_compiler.h"
 #include "control/state_file.h"
+#include "control/state_journal.h"
 #include "control/traces.h"
 #include "dataplane/dataplane.h"
 
@@ -28,13 +33,15 @@ namespace sluice::control {
 
 struct ControllerOptions {
   std::string version;
-  std::string state_folder;      // empty: nothing is kept
+  std::string state_folder;      // of the drained endpoints; empty: nothing is kept
   std::vector<int> worker_cpus;  // for display
 };
 
 class Controller final : public Router {
  public:
-  Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, ControllerOptions options);
+  // `io`, `plane` and `journal` outlive it.
+  Controller(boost::asio::io_context& io, dataplane::Dataplane& plane, StateJournal& journal,
+             ControllerOptions options);
   ~Controller() override;
 
   // Router
@@ -42,7 +49,10 @@ class Controller final : public Router {
   Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override;
   Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) override;
   Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) override;
-  [[nodiscard]] boost::json::value applied_config(std::string_view kind, std::string_view ns) const override;
+  [[nodiscard]] std::string applied_config(const config::ObjectSet::Filter& filter) const override {
+    return objects_.to_text(filter, generation_);
+  }
+  [[nodiscard]] uint64_t generation() const override { return generation_; }
   [[nodiscard]] Status status() const override;
   [[nodiscard]] Counters counters() const override;
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
@@ -62,9 +72,28 @@ class Controller final : public Router {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // A change that waits for its turn.
+  struct Pending {
+    config::Delta delta;
+    ApplyOptions options;
+    Clock::time_point begin = Clock::now();
+    std::optional<ApplyReply> reply;
+  };
+  using Batch = std::vector<std::shared_ptr<Pending>>;
+
   [[nodiscard]] Awaitable<ApplyReply> apply_delta(config::Delta delta, ApplyOptions options);
-  // Puts objects_ (already changed) into the data plane. On failure the reply says why and nothing has changed.
-  [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Config& config);
+  // The next that wait and can be put in place together; `own` is the first of them.
+  [[nodiscard]] Batch take_batch(const std::shared_ptr<Pending>& own);
+  // The answer to a change that is based on a generation other than the one that serves.
+  [[nodiscard]] static std::optional<ApplyReply> refuse_stale(std::optional<uint64_t> base, uint64_t serving);
+  // Answers all of them.
+  [[nodiscard]] Awaitable<void> apply_batch(const Batch& batch);
+  // Puts objects_, already changed by `change`, into the data plane, as so many generations. On failure the reply says
+  // why and nothing has changed.
+  [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Change& change, uint64_t generations);
+  // Steps 1 to 4 of deployment.h. The token of the last.
+  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change& change,
+                                                        std::vector<std::string>& warnings);
   [[nodiscard]] Awaitable<void> deployment_retreat();
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
   [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);
@@ -82,7 +111,12 @@ class Controller final : public Router {
   [[nodiscard]] std::string port_name(uint16_t port) const;
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
-  void remember(ApplyReply& reply);
+  // Keeps what `change` did for the next start. A problem becomes a warning.
+  [[nodiscard]] Awaitable<std::optional<config::Warning>> remember(const config::Change& change);
+  // Writes what is kept through to the disk, and anew once it has become long.
+  [[nodiscard]] Awaitable<void> tidy_journal();
+  // `locked`: the caller holds changes_; otherwise other changes go on meanwhile.
+  [[nodiscard]] Awaitable<net::Status<>> rewrite_document(bool locked);
   void load_drains();
   // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
   // into the reply's warnings.
@@ -92,10 +126,14 @@ class Controller final : public Router {
   boost::asio::io_context& io_;
   dataplane::Dataplane& plane_;
   ControllerOptions options_;
-  StateFile state_;
+  StateJournal& journal_;
   StateFile drain_state_;
   AsyncMutex changes_;
-  config::ObjectSet objects_;
+  std::deque<std::shared_ptr<Pending>> waiting_;
+  config::ObjectSet objects_;  // changed only by who holds changes_
+  bool syncing_ = false;       // tidy_journal() will soon
+  bool tidying_ = false;       // the document is being written
+  Clock::time_point next_rewrite_;
   DrainList drains_;
   std::string drain_problem_;  // why the file of drained endpoints could not be used
   ServiceCompiler services_;
@@ -112,6 +150,7 @@ class Controller final : public Router {
   HealthServer health_server_;
   FlowEvents flow_events_;
   Traces traces_;
+  boost::asio::thread_pool background_{1};  // last, so that it ends first
 };
 
 }  // namespace sluice::control

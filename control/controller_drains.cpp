@@ -17,12 +17,12 @@ template <class F>
 void find_empty(const nat::ServiceTable<F>* table, const std::vector<std::string>& names,
                 std::vector<std::string>& warnings) {
   if (table == nullptr) return;
-  for (const nat::Frontend<F>& frontend : table->frontends()) {
+  table->each([&](const nat::Frontend<F>& frontend) {
     const nat::ServicePort<F>& service = *frontend.service;
-    if (service.has_endpoint || std::find(names.begin(), names.end(), service.name) == names.end()) continue;
+    if (service.has_endpoint || std::find(names.begin(), names.end(), service.name) == names.end()) return;
     std::string warning = fmt::format("{} has no endpoint left for new flows", service.name);
     if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(std::move(warning));
-  }
+  });
 }
 
 }  // namespace
@@ -54,7 +54,7 @@ Awaitable<void> Controller::publish_drains(DrainList drains, DrainReply& reply) 
   }
   if (generation_ == 0) co_return;
   const config::Config& config = objects_.config();
-  const uint64_t token = deployment_.publish(config, deployment_.plan(), services_, drains_);
+  const uint64_t token = deployment_.publish_services(config, services_, drains_, nullptr);
   if (!co_await wait_for(token)) reply.warnings.emplace_back("a worker has not taken it over yet");
   deployment_.finish();
   health_server_.update(make_health_plan(config, drains_));

@@ -1,5 +1,6 @@
 // What the router shows of itself: status, counters, tables.
 #include <algorithm>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -66,20 +67,16 @@ std::string_view policy_name(config::TrafficPolicy policy) {
 
 template <class F>
 void add_frontends(const nat::ServiceTable<F>& table, std::map<std::string, ServiceEntry>& entries) {
-  for (const nat::Frontend<F>& frontend : table.frontends()) {
+  table.each([&](const nat::Frontend<F>& frontend) {
     ServiceEntry& entry = entries[frontend.service->name];
     entry.name = frontend.service->name;
     entry.protocol = protocol_name(frontend.protocol);
     entry.frontends.push_back(
         {std::string(kind_name(frontend.kind)), net::IpAddr(frontend.addr), frontend.port.host()});
-  }
+  });
 }
 
 }  // namespace
-
-boost::json::value Controller::applied_config(std::string_view kind, std::string_view ns) const {
-  return objects_.to_json({.kind = kind, .ns = ns}, generation_);
-}
 
 Status Controller::status() const {
   Status status;
@@ -217,6 +214,11 @@ std::vector<ServiceEntry> Controller::services() const {
   std::map<std::string, ServiceEntry> entries;
   if (deployment_.service_tables().v4) add_frontends(*deployment_.service_tables().v4, entries);
   if (deployment_.service_tables().v6) add_frontends(*deployment_.service_tables().v6, entries);
+  for (auto& [name, entry] : entries) {
+    std::sort(entry.frontends.begin(), entry.frontends.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.kind, a.address, a.port) < std::tie(b.kind, b.address, b.port);
+    });
+  }
   const config::Config& config = objects_.config();
   const auto& local_nodes = config.gateway.local_node_names;
   for (const auto& [name, service] : config.services) {

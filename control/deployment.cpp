@@ -353,8 +353,33 @@ net::Status<> Deployment::install_routes(const Plan& plan) {
   return net::Done{};
 }
 
+void Deployment::fill_services(dataplane::Snapshot& snapshot) const {
+  snapshot.v4.services = tables_.v4;
+  snapshot.v6.services = tables_.v6;
+  snapshot.v4.endpoints = tables_.endpoints_v4;
+  snapshot.v6.endpoints = tables_.endpoints_v6;
+}
+
+bool Deployment::only_services(const config::Change& change) {
+  return std::all_of(change.touched.begin(), change.touched.end(), [](const config::Change::Touched& touched) {
+    return !touched.effective || touched.key.kind == "EndpointSlice" || touched.key.kind == "Pod" ||
+           (touched.key.kind == "Service" && !touched.moved);
+  });
+}
+
+uint64_t Deployment::publish_services(const config::Config& config, ServiceCompiler& services, const DrainList& drains,
+                                      const config::Change* change) {
+  const std::vector<net::IpAddr> own = own_addresses_of(plan_);
+  tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
+  auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
+  snapshot->generation = ++generation_;
+  fill_services(*snapshot);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
 uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services,
-                             const DrainList& drains) {
+                             const DrainList& drains, const config::Change* change) {
   const config::Gateway& gateway = config.gateway;
   auto snapshot = std::make_unique<dataplane::Snapshot>();
   snapshot->generation = ++generation_;
@@ -385,11 +410,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
   snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
   const std::vector<net::IpAddr> own = own_addresses_of(plan);
-  tables_ = services.compile(config, own, drains);
-  snapshot->v4.services = tables_.v4;
-  snapshot->v6.services = tables_.v6;
-  snapshot->v4.endpoints = tables_.endpoints_v4;
-  snapshot->v6.endpoints = tables_.endpoints_v6;
+  tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
+  fill_services(*snapshot);
   fill_family(snapshot->v4, config, own);
   fill_family(snapshot->v6, config, own);
   fill_direct_returns(snapshot->v4, plan, tunnel_index_);

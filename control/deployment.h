@@ -40,8 +40,14 @@ class Deployment {
   // 3. Neighbours, next hops, routes. An error names the route; everything is as before then.
   [[nodiscard]] net::Status<> install_routes(const Plan& plan);
   // 4. The snapshot of the new generation. Its token.
+  // `change`: all that `config` differs in from the one published before; nullptr: anything may.
   [[nodiscard]] uint64_t publish(const config::Config& config, Plan plan, ServiceCompiler& services,
-                                 const DrainList& drains = {});
+                                 const DrainList& drains = {}, const config::Change* change = nullptr);
+  // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
+  [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
+                                          const DrainList& drains, const config::Change* change);
+  // Whether plan and settings are the same after such a change.
+  [[nodiscard]] static bool only_services(const config::Change& change);
   // 5. After the grace period.
   void finish();
 
@@ -62,6 +68,7 @@ class Deployment {
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
   [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& planned);
   [[nodiscard]] dataplane::Interface make_interface(const PlannedInterface& planned) const;
+  void fill_services(dataplane::Snapshot& snapshot) const;
   void fill_topology(dataplane::Snapshot& snapshot, const Plan& plan);
   void fill_ports(dataplane::Snapshot& snapshot);
 

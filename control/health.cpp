@@ -61,6 +61,20 @@ Endpoints ready_endpoints(const config::Config& config, const DrainList& drains)
 
 }  // namespace
 
+bool affects_health(const config::Config& config, const config::Change& change) {
+  const auto has_port = [&](const std::string& ns, const std::string& name) {
+    const auto service = config.services.find({ns, name});
+    return service != config.services.end() && service->second.health_check_node_port != 0;
+  };
+  return std::any_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
+    if (!touched.effective || touched.key.kind == "Pod") return false;
+    if (touched.key.kind != "EndpointSlice") return true;
+    const auto slice = config.slices.find({touched.key.ns, touched.key.name});
+    return has_port(touched.key.ns, touched.service) ||
+           (slice != config.slices.end() && has_port(touched.key.ns, slice->second.service));
+  });
+}
+
 HealthPlan make_health_plan(const config::Config& config, const DrainList& drains) {
   HealthPlan plan;
   plan.healthz_port = config.gateway.proxy.healthz_port;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "config/model.h"
+#include "config/object_set.h"
 #include "control/api.h"
 #include "control/drains.h"
 
@@ -36,6 +37,9 @@ struct HealthPlan {
 };
 
 [[nodiscard]] HealthPlan make_health_plan(const config::Config& config, const DrainList& drains = {});
+
+// Whether make_health_plan() can say something else after such a change.
+[[nodiscard]] bool affects_health(const config::Config& config, const config::Change& change);
 
 // How the router is. Unhealthy: it has no configuration yet, or the workers did not take over the last one in time.
 struct RouterHealth {

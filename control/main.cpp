@@ -22,6 +22,7 @@
 #include "control/controller.h"
 #include "control/privileges.h"
 #include "control/state_file.h"
+#include "control/state_journal.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
 
@@ -180,11 +181,12 @@ net::Status<> give_away(const Arguments& arguments, const Identity& user) {
 struct InitialConfig {
   std::string text;  // empty: the router waits for the first PUT
   std::string from;
+  bool from_state = false;
   bool pci = false;
   uint32_t connections = config::Conntrack{}.max;
 };
 
-std::optional<InitialConfig> initial_config(const Arguments& arguments) {
+std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJournal& journal) {
   InitialConfig initial;
   if (!arguments.config.empty()) {
     auto text = read_file(arguments.config);
@@ -195,13 +197,12 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
     initial.text = std::move(*text);
     initial.from = arguments.config;
   } else {
-    const StateFile state(arguments.state_folder);
-    auto text = state.load();
-    if (!text) say(text.error().message + "; starting without a configuration");
-    if (text && *text) {
-      initial.text = std::move(**text);
-      initial.from = state.path();
-    }
+    StateJournal::Kept kept = journal.load();
+    for (const std::string& message : kept.messages) say(message);
+    if (kept.document.empty() && !kept.messages.empty()) say("starting without a configuration");
+    initial.text = std::move(kept.document);
+    initial.from = journal.path();
+    initial.from_state = true;
   }
   if (initial.text.empty()) return initial;
   const auto objects = checked(initial.text, initial.from);
@@ -216,8 +217,10 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments) {
 }
 
 // With the ports of the first configuration open.
-net::Status<> go_on_as(const std::optional<Identity>& user) {
+net::Status<> go_on_as(const std::optional<Identity>& user, const std::string& state_folder) {
   if (!user) return net::Done{};
+  // With what was written to it since the start.
+  if (auto given = give_folder(state_folder, *user); !given) return given;
   if (auto dropped = drop_privileges(*user); !dropped) {
     return net::Error{fmt::format("cannot go on as {}: {}", user->name, dropped.error().message)};
   }
@@ -226,14 +229,15 @@ net::Status<> go_on_as(const std::optional<Identity>& user) {
 }
 
 Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, const std::optional<Identity>& user,
-                              boost::asio::io_context& io, int& code) {
+                              const std::string& state_folder, boost::asio::io_context& io, int& code) {
   ApplyOptions options;
+  options.from_state = initial.from_state;
   options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
   const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), options);
   for (const config::Warning& warning : reply.warnings) say("warning: " + warning.text());
   if (reply.code == ApplyReply::Code::Applied) {
     say(fmt::format("serving generation {} from {}", reply.generation, initial.from));
-    const net::Status<> dropped = go_on_as(user);
+    const net::Status<> dropped = go_on_as(user, state_folder);
     if (dropped) co_return;
     say(dropped.error().message);
   } else {
@@ -265,7 +269,8 @@ int serve(Arguments& arguments) {
       return exit_cannot_start;
     }
   }
-  auto initial = initial_config(arguments);
+  StateJournal journal(arguments.state_folder);
+  auto initial = initial_config(arguments, journal);
   if (!initial) return exit_bad_config;
 
   dataplane::EalOptions eal_options;
@@ -295,7 +300,7 @@ int serve(Arguments& arguments) {
   int code = 0;
   boost::asio::io_context io(1);
   ControllerOptions controller_options{SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus};
-  auto controller = std::make_unique<Controller>(io, **plane, controller_options);
+  auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);
   if (auto started = server.start(); !started) {
     say(started.error().message);
@@ -321,13 +326,14 @@ int serve(Arguments& arguments) {
                   fmt::join(arguments.worker_cpus, ","), arguments.control_cpu,
                   (*eal)->uses_hugepages() ? "hugepages" : "no hugepages"));
   if (initial->text.empty()) {
-    if (auto dropped = go_on_as(who->user); !dropped) {
+    if (auto dropped = go_on_as(who->user, arguments.state_folder); !dropped) {
       say(dropped.error().message);
       return exit_cannot_start;
     }
     say(fmt::format("no configuration yet: sluicectl --socket {} apply -f FILE", arguments.api.socket_path));
   } else {
-    boost::asio::co_spawn(io, apply_initial(*controller, std::move(*initial), who->user, io, code),
+    boost::asio::co_spawn(io,
+                          apply_initial(*controller, std::move(*initial), who->user, arguments.state_folder, io, code),
                           boost::asio::detached);
   }
   io.run();

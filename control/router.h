@@ -15,9 +15,9 @@
 #include <vector>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/json/value.hpp>
 
 #include "config/json.h"
+#include "config/object_set.h"
 #include "control/drains.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/net/headers.h"
@@ -43,7 +43,9 @@ struct ApplyReply {
 struct ApplyOptions {
   bool dry_run = false;
   bool ignore_unknown_kinds = false;
-  bool ndjson = false;  // one object per line
+  bool ndjson = false;                      // one object per line
+  bool from_state = false;                  // it is what the router kept itself
+  std::optional<uint64_t> base_generation;  // refused as StaleBase if another serves
 };
 
 struct InterfaceStatus {
@@ -289,8 +291,10 @@ class Router {
   virtual Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) = 0;
   virtual Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) = 0;
 
-  // The applied objects as a v1 List with metadata.generation; empty strings match all.
-  [[nodiscard]] virtual boost::json::value applied_config(std::string_view kind, std::string_view ns) const = 0;
+  // The applied objects as the text of a v1 List with metadata.generation; empty strings match all.
+  [[nodiscard]] virtual std::string applied_config(const config::ObjectSet::Filter& filter) const = 0;
+  // The generation that serves; 0: none yet.
+  [[nodiscard]] virtual uint64_t generation() const = 0;
   [[nodiscard]] virtual Status status() const = 0;
   [[nodiscard]] virtual Counters counters() const = 0;
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;

@@ -1,6 +1,7 @@
 #include "control/service_compiler.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -17,6 +18,21 @@ bool reachable_from_outside(const Service& service, const config::ServicePort& p
 
 constexpr const char* zone_label = "topology.kubernetes.io/zone";
 static_assert(config::EndpointWeights::full == nat::full_weight);
+
+// SVC-16: empty, and zones do not count, if the own node has no label of one.
+std::string zone_of(const Config& config) {
+  const auto own = config.nodes.find(config.gateway.node_name);
+  if (own == config.nodes.end()) return {};
+  const auto zone = own->second.labels.find(zone_label);
+  return zone == own->second.labels.end() ? std::string() : zone->second;
+}
+
+// nullptr: there is none.
+template <class Map>
+const typename Map::mapped_type* find_in(const Map& map, const typename Map::key_type& key) {
+  const auto found = map.find(key);
+  return found == map.end() ? nullptr : &found->second;
+}
 
 template <class F>
 struct Candidate {
@@ -37,10 +53,7 @@ class HintFilter {
  public:
   HintFilter(const Config& config, const std::vector<Candidate<F>>& candidates)
       : nodes_(config.gateway.local_node_names) {
-    if (const auto own = config.nodes.find(config.gateway.node_name); own != config.nodes.end()) {
-      const auto zone = own->second.labels.find(zone_label);  // SVC-16: without one zones do not count
-      if (zone != own->second.labels.end() && !zone->second.empty()) zones_ = {zone->second};
-    }
+    if (std::string zone = zone_of(config); !zone.empty()) zones_ = {std::move(zone)};
     if (count(candidates, &config::Endpoint::node_hints, nodes_)) {
       hints_ = &config::Endpoint::node_hints;
     } else if (count(candidates, &config::Endpoint::zone_hints, zones_)) {
@@ -180,12 +193,12 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
 
 template <class F>
 std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::string& name, nat::ServicePort<F> inputs,
-                                                                  uint32_t table_size, const Cache<F>& cache,
-                                                                  Cache<F>& next) {
+                                                                  uint32_t table_size, const Unit<F>* before,
+                                                                  Unit<F>& unit) {
+  const auto known = before == nullptr ? nullptr : find_in(before->ports, name);
   std::shared_ptr<const nat::ServicePort<F>> shared;
-  const auto cached = cache.find(name);
-  if (cached != cache.end() && cached->second.table_size == table_size && same_inputs(cached->second.inputs, inputs)) {
-    shared = cached->second.port;
+  if (known != nullptr && known->table_size == table_size && same_inputs(known->inputs, inputs)) {
+    shared = known->port;
   } else {
     nat::ServicePort<F> built = inputs;
     built.id = id_of(name);
@@ -193,57 +206,121 @@ std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::str
     built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, table_size);
     built.local = nat::make_backend_set<F>(inputs.local.backends, table_size);
     if (built.affinity_seconds != 0) {
-      const bool goes_on = cached != cache.end() && cached->second.port->affinity_key != 0;
-      built.affinity_key = goes_on ? cached->second.port->affinity_key : ++last_affinity_key_;
+      const bool goes_on = known != nullptr && known->port->affinity_key != 0;
+      built.affinity_key = goes_on ? known->port->affinity_key : ++last_affinity_key_;
     }
     shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
   }
-  next.emplace(name, Built<F>{table_size, std::move(inputs), shared});
+  unit.ports.emplace(name, Built<F>{table_size, std::move(inputs), shared});
   return shared;
+}
+
+template <class F>
+ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, const Service& service,
+                                                       const std::vector<IpAddr>& node_port_addresses,
+                                                       const Unit<F>* before) {
+  Unit<F> unit;
+  if (!service.proxied) return unit;
+  const Config& config = *context.config;
+  std::vector<const config::EndpointSlice*> slices;
+  if (const Names* names = find_in(slices_of_, service.name)) {
+    for (const config::ObjectName& name : *names) slices.push_back(&config.slices.at(name));
+  }
+  for (const config::ServicePort& port : service.ports) {
+    const std::string name = service.name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
+    nat::ServicePort<F> inputs = inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains);
+    const auto shared = share<F>(name, std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
+    const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
+      if (address.family() != F::family) return;
+      unit.frontends.push_back(
+          {F::addr_of(address), net::be16::from_host(number), static_cast<uint8_t>(port.protocol), kind, shared});
+    };
+    for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);
+    for (const IpAddr& address : service.external_ips) add(address, port.port, nat::FrontendKind::ExternalIp);
+    for (const IpAddr& address : service.load_balancer_ips) add(address, port.port, nat::FrontendKind::LoadBalancer);
+    if (port.node_port != 0) {
+      for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
+    }
+  }
+  return unit;
 }
 
 // As behind the policy Local: who comes from outside keeps its address, as with the portmap plug-in of CNI.
 template <class F>
-void ServiceCompiler::add_host_ports(const Config& config, const std::vector<IpAddr>& own_addresses,
-                                     const DrainList& drains, const Cache<F>& cache, Cache<F>& next,
-                                     std::vector<nat::Frontend<F>>& frontends) {
+ServiceCompiler::Unit<F> ServiceCompiler::pod_unit(const Context& context, const config::Pod& pod,
+                                                   const Unit<F>* before) {
+  Unit<F> unit;
+  const Config& config = *context.config;
   const auto& local_nodes = config.gateway.local_node_names;
-  for (const auto& [name, pod] : config.pods) {
-    if (std::find(local_nodes.begin(), local_nodes.end(), pod.node_name) == local_nodes.end()) continue;
-    const auto address = std::find_if(pod.addresses.begin(), pod.addresses.end(),
-                                      [](const IpAddr& each) { return each.family() == F::family; });
-    if (address == pod.addresses.end()) continue;
-    for (const config::HostPort& port : pod.host_ports) {
-      if (port.host_ip && port.host_ip->family() != F::family) continue;
-      const nat::Backend<F> backend{F::addr_of(*address), net::be16::from_host(port.container_port), true};
-      nat::ServicePort<F> inputs;
-      inputs.protocol = static_cast<uint8_t>(port.protocol);
-      inputs.external_policy = nat::TrafficPolicy::Local;
-      const Drain drain = drains.of(name, *address, port.container_port);
-      inputs.has_endpoint = drain == Drain::None;
-      if (drain == Drain::None) inputs.cluster.backends = inputs.local.backends = {backend};
-      (drain == Drain::Hard ? inputs.cut_off : inputs.serving).push_back(backend);
-      const auto shared =
-          share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
-      for (const IpAddr& own : own_addresses) {
-        if (own.family() != F::family || own.is_link_local()) continue;
-        if (port.host_ip && !(*port.host_ip == own)) continue;
-        frontends.push_back({F::addr_of(own), net::be16::from_host(port.host_port), static_cast<uint8_t>(port.protocol),
-                             nat::FrontendKind::NodePort, shared});
+  if (std::find(local_nodes.begin(), local_nodes.end(), pod.node_name) == local_nodes.end()) return unit;
+  const auto address = std::find_if(pod.addresses.begin(), pod.addresses.end(),
+                                    [](const IpAddr& each) { return each.family() == F::family; });
+  if (address == pod.addresses.end()) return unit;
+  for (const config::HostPort& port : pod.host_ports) {
+    if (port.host_ip && port.host_ip->family() != F::family) continue;
+    const nat::Backend<F> backend{F::addr_of(*address), net::be16::from_host(port.container_port), true};
+    nat::ServicePort<F> inputs;
+    inputs.protocol = static_cast<uint8_t>(port.protocol);
+    inputs.external_policy = nat::TrafficPolicy::Local;
+    const Drain drain = context.drains->of(pod.name, *address, port.container_port);
+    inputs.has_endpoint = drain == Drain::None;
+    if (drain == Drain::None) inputs.cluster.backends = inputs.local.backends = {backend};
+    (drain == Drain::Hard ? inputs.cut_off : inputs.serving).push_back(backend);
+    const auto shared =
+        share<F>(host_port_name(pod, port), std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
+    for (const IpAddr& own : context.own_addresses) {
+      if (own.family() != F::family || own.is_link_local()) continue;
+      if (port.host_ip && !(*port.host_ip == own)) continue;
+      // A node port is found before a host port of the same number.
+      unit.frontends.push_back({F::addr_of(own), net::be16::from_host(port.host_port),
+                                static_cast<uint8_t>(port.protocol), nat::FrontendKind::NodePort, shared, true});
+    }
+  }
+  return unit;
+}
+
+template <class F>
+void ServiceCompiler::replace(std::map<config::ObjectName, Unit<F>>& units, const config::ObjectName& name,
+                              Unit<F> unit, Difference<F>& difference) {
+  const auto endpoints_of = [](const Unit<F>& some) {
+    std::vector<typename nat::EndpointSet<F>::Endpoint> endpoints;
+    for (const auto& [port_name, built] : some.ports) {
+      for (const auto* list : {&built.inputs.serving, &built.inputs.cut_off}) {
+        for (const nat::Backend<F>& backend : *list) {
+          endpoints.push_back({backend.addr, backend.port, built.inputs.protocol});
+        }
       }
     }
+    std::sort(endpoints.begin(), endpoints.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
+    return endpoints;
+  };
+  const auto subtract = [](const auto& from, const auto& what, auto& out) {
+    std::set_difference(from.begin(), from.end(), what.begin(), what.end(), std::back_inserter(out),
+                        [](const auto& a, const auto& b) { return a.key() < b.key(); });
+  };
+  Unit<F>& before = units[name];
+  if (!(before.frontends == unit.frontends)) {
+    difference.less.insert(difference.less.end(), before.frontends.begin(), before.frontends.end());
+    difference.more.insert(difference.more.end(), unit.frontends.begin(), unit.frontends.end());
+  }
+  const auto had = endpoints_of(before);
+  const auto has = endpoints_of(unit);
+  subtract(has, had, difference.more_endpoints);
+  subtract(had, has, difference.less_endpoints);
+  if (unit.ports.empty()) {
+    units.erase(name);
+  } else {
+    before = std::move(unit);
   }
 }
 
 template <class F>
-std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(const Config& config,
-                                                                            const SliceIndex& slices,
-                                                                            const std::vector<IpAddr>& own_addresses,
-                                                                            const DrainList& drains, Cache<F>& cache) {
-  static const std::vector<const config::EndpointSlice*> no_slices;
+void ServiceCompiler::refresh_family(const Context& context, const Names& services, const Names& pods,
+                                     Family<F>& family) {
+  const Config& config = *context.config;
   std::vector<IpAddr> node_port_addresses;
   bool primary_taken = false;
-  for (const IpAddr& own : own_addresses) {
+  for (const IpAddr& own : context.own_addresses) {
     if (own.family() != F::family || own.is_link_local()) continue;
     const auto& cidrs = config.gateway.proxy.node_port_addresses;
     const bool primary = config.gateway.proxy.node_ports_on_primary && !primary_taken;
@@ -252,60 +329,97 @@ std::shared_ptr<const nat::ServiceTable<F>> ServiceCompiler::compile_family(cons
       node_port_addresses.push_back(own);
     }
   }
-  Cache<F> next;
-  std::vector<nat::Frontend<F>> frontends;
-  for (const auto& [name, service] : config.services) {
-    if (!service.proxied) continue;
-    const auto found = slices.find(name);
-    for (const config::ServicePort& port : service.ports) {
-      const std::string port_name = name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
-      nat::ServicePort<F> inputs =
-          inputs_of<F>(config, service, port, found == slices.end() ? no_slices : found->second, own_addresses, drains);
-      const auto shared = share<F>(port_name, std::move(inputs), config.gateway.proxy.maglev_table_size, cache, next);
-      const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
-        if (address.family() != F::family) return;
-        frontends.push_back(
-            {F::addr_of(address), net::be16::from_host(number), static_cast<uint8_t>(port.protocol), kind, shared});
-      };
-      for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);
-      for (const IpAddr& address : service.external_ips) add(address, port.port, nat::FrontendKind::ExternalIp);
-      for (const IpAddr& address : service.load_balancer_ips) add(address, port.port, nat::FrontendKind::LoadBalancer);
-      if (port.node_port != 0) {
-        for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
-      }
+  Difference<F> difference;
+  for (const config::ObjectName& name : services) {
+    const auto service = config.services.find(name);
+    const Unit<F>* before = find_in(family.services, name);
+    if (service == config.services.end() && before == nullptr) continue;
+    Unit<F> unit;
+    if (service != config.services.end()) {
+      unit = service_unit<F>(context, service->second, node_port_addresses, before);
     }
+    replace<F>(family.services, name, std::move(unit), difference);
   }
-  // Behind the services: a node port is found before a host port of the same number.
-  add_host_ports<F>(config, own_addresses, drains, cache, next, frontends);
-  cache = std::move(next);
-  return std::make_shared<const nat::ServiceTable<F>>(std::move(frontends));
+  for (const config::ObjectName& name : pods) {
+    const auto pod = config.pods.find(name);
+    const Unit<F>* before = find_in(family.pods, name);
+    if (pod == config.pods.end() && before == nullptr) continue;
+    Unit<F> unit;
+    if (pod != config.pods.end()) unit = pod_unit<F>(context, pod->second, before);
+    replace<F>(family.pods, name, std::move(unit), difference);
+  }
+  if (!difference.more.empty() || !difference.less.empty()) {
+    family.table = std::make_shared<const nat::ServiceTable<F>>(
+        family.table->changed(std::move(difference.more), std::move(difference.less)));
+  }
+  if (!difference.more_endpoints.empty() || !difference.less_endpoints.empty()) {
+    family.endpoints = std::make_shared<const nat::EndpointSet<F>>(
+        family.endpoints->changed(difference.more_endpoints, difference.less_endpoints));
+  }
 }
 
-template <class F>
-std::shared_ptr<const nat::EndpointSet<F>> ServiceCompiler::endpoints_of(const Cache<F>& cache) {
-  std::vector<typename nat::EndpointSet<F>::Endpoint> endpoints;
-  for (const auto& [name, built] : cache) {
-    for (const auto* list : {&built.inputs.serving, &built.inputs.cut_off}) {
-      for (const nat::Backend<F>& backend : *list) {
-        endpoints.push_back({backend.addr, backend.port, built.inputs.protocol});
-      }
-    }
+ServiceCompiler::Tables ServiceCompiler::refresh(const Context& context, const Names& services, const Names& pods) {
+  refresh_family<net::V4>(context, services, pods, v4_);
+  refresh_family<net::V6>(context, services, pods, v6_);
+  return {v4_.table, v6_.table, v4_.endpoints, v6_.endpoints};
+}
+
+ServiceCompiler::Surroundings ServiceCompiler::surroundings_of(const Context& context) {
+  const config::Gateway& gateway = context.config->gateway;
+  return {gateway.local_node_names,          gateway.proxy.node_ports_on_primary,
+          gateway.proxy.node_port_addresses, gateway.proxy.maglev_table_size,
+          zone_of(*context.config),          context.own_addresses,
+          context.drains->targets()};
+}
+
+void ServiceCompiler::index_slice(const Config& config, const config::ObjectName& name, Names& services) {
+  if (const auto known = service_of_slice_.find(name); known != service_of_slice_.end()) {
+    const auto slices = slices_of_.find(known->second);
+    slices->second.erase(name);
+    if (slices->second.empty()) slices_of_.erase(slices);
+    services.insert(known->second);
+    service_of_slice_.erase(known);
   }
-  return std::make_shared<const nat::EndpointSet<F>>(endpoints);
+  const auto slice = config.slices.find(name);
+  if (slice == config.slices.end() || slice->second.service.empty()) return;
+  const config::ObjectName service{name.ns, slice->second.service};
+  slices_of_[service].insert(name);
+  service_of_slice_.emplace(name, service);
+  services.insert(service);
 }
 
 ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std::vector<IpAddr>& own_addresses,
                                                  const DrainList& drains) {
-  SliceIndex slices;
-  for (const auto& [name, slice] : config.slices) {
-    if (!slice.service.empty()) slices[{name.ns, slice.service}].push_back(&slice);
+  const Context context{&config, own_addresses, &drains};
+  surroundings_ = surroundings_of(context);
+  Names services;
+  Names pods;
+  slices_of_.clear();
+  service_of_slice_.clear();
+  for (const auto& [name, slice] : config.slices) index_slice(config, name, services);
+  for (const auto& [name, service] : config.services) services.insert(name);
+  for (const auto& [name, pod] : config.pods) pods.insert(name);
+  // Those that are there no more.
+  for (const auto& [name, unit] : v4_.services) services.insert(name);
+  for (const auto& [name, unit] : v6_.services) services.insert(name);
+  for (const auto& [name, unit] : v4_.pods) pods.insert(name);
+  for (const auto& [name, unit] : v6_.pods) pods.insert(name);
+  return refresh(context, services, pods);
+}
+
+ServiceCompiler::Tables ServiceCompiler::update(const Config& config, const config::Change& change,
+                                                const std::vector<IpAddr>& own_addresses, const DrainList& drains) {
+  const Context context{&config, own_addresses, &drains};
+  if (!(surroundings_of(context) == surroundings_)) return compile(config, own_addresses, drains);
+  Names services;
+  Names pods;
+  for (const config::Change::Touched& touched : change.touched) {
+    const config::ObjectName name{touched.key.ns, touched.key.name};
+    if (touched.key.kind == "Service") services.insert(name);
+    if (touched.key.kind == "EndpointSlice") index_slice(config, name, services);
+    if (touched.key.kind == "Pod") pods.insert(name);
   }
-  Tables tables;
-  tables.v4 = compile_family<net::V4>(config, slices, own_addresses, drains, cache_v4_);
-  tables.v6 = compile_family<net::V6>(config, slices, own_addresses, drains, cache_v6_);
-  tables.endpoints_v4 = endpoints_of<net::V4>(cache_v4_);
-  tables.endpoints_v6 = endpoints_of<net::V6>(cache_v6_);
-  return tables;
+  return refresh(context, services, pods);
 }
 
 }  // namespace sluice::control

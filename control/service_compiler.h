@@ -1,15 +1,18 @@
 // Config → service tables: which endpoints each service port may use (SVC-10 to SVC-16), how new flows are shared out
 // among them (the annotation sluice.dev/weights), and all its frontends (3.1); pods with host ports are services of one
-// endpoint. Keeps what it built: a service port whose inputs did not change is shared with the previous snapshot,
-// Maglev table included, so one endpoint's change builds one service (SCALE-5).
+// endpoint. Keeps what it built, by the object that it came from: a change looks at the services that it can affect, a
+// service port whose inputs did not change is shared with the previous snapshot, Maglev table included, and the tables
+// are changed by the difference, so one endpoint's change costs what one service costs (SCALE-5).
 #pragma once
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "config/model.h"
+#include "config/object_set.h"
 #include "control/drains.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
@@ -31,6 +34,9 @@ class ServiceCompiler {
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
   [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
                                const DrainList& drains = {});
+  // The same, if `change` is all that `config` differs in from the one compiled last.
+  [[nodiscard]] Tables update(const config::Config& config, const config::Change& change,
+                              const std::vector<net::IpAddr>& own_addresses, const DrainList& drains = {});
 
   // "namespace/name:port" of a ServicePort id, "pod/namespace/name:port" of a host port; empty: none.
   [[nodiscard]] std::string name_of(uint32_t id) const;
@@ -44,35 +50,78 @@ class ServiceCompiler {
     nat::ServicePort<F> inputs;  // without Maglev tables: what it was made of
     std::shared_ptr<const nat::ServicePort<F>> port;
   };
+  // What one object, a service or a pod, adds to the tables.
   template <class F>
-  using Cache = std::map<std::string, Built<F>>;
-  using SliceIndex = std::map<config::ObjectName, std::vector<const config::EndpointSlice*>>;
+  struct Unit {
+    std::map<std::string, Built<F>> ports;  // by ServicePort::name
+    std::vector<nat::Frontend<F>> frontends;
+  };
+  template <class F>
+  struct Family {
+    std::map<config::ObjectName, Unit<F>> services;
+    std::map<config::ObjectName, Unit<F>> pods;
+    std::shared_ptr<const nat::ServiceTable<F>> table = std::make_shared<const nat::ServiceTable<F>>();
+    std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<const nat::EndpointSet<F>>();
+  };
+  // What units have more and less than before.
+  template <class F>
+  struct Difference {
+    std::vector<nat::Frontend<F>> more, less;
+    std::vector<typename nat::EndpointSet<F>::Endpoint> more_endpoints, less_endpoints;
+  };
+  // All that a unit is made of besides its own objects.
+  struct Context {
+    const config::Config* config = nullptr;
+    std::vector<net::IpAddr> own_addresses;
+    const DrainList* drains = nullptr;
+  };
+  // The part of a Context that is alike for all units: a change of it makes all units anew.
+  struct Surroundings {
+    std::vector<std::string> local_node_names;
+    bool node_ports_on_primary = false;
+    std::vector<net::Prefix> node_port_addresses;
+    uint32_t maglev_table_size = 0;
+    std::string zone;
+    std::vector<net::IpAddr> own_addresses;
+    std::map<DrainTarget, bool> drains;
+    friend bool operator==(const Surroundings&, const Surroundings&) = default;
+  };
+  using Names = std::set<config::ObjectName>;
 
-  // A service port of these inputs: the one of last time, if they are the same. It is noted in `next`.
+  [[nodiscard]] static Surroundings surroundings_of(const Context& context);
+  // Takes a slice into the index, or out of it; the services it belonged to and belongs to are added to `services`.
+  void index_slice(const config::Config& config, const config::ObjectName& name, Names& services);
+  [[nodiscard]] Tables refresh(const Context& context, const Names& services, const Names& pods);
+  template <class F>
+  void refresh_family(const Context& context, const Names& services, const Names& pods, Family<F>& family);
+  // Makes the unit of `units` anew; it goes if there is nothing to be in it.
+  template <class F>
+  static void replace(std::map<config::ObjectName, Unit<F>>& units, const config::ObjectName& name, Unit<F> unit,
+                      Difference<F>& difference);
+
+  // A service port of these inputs: the one of last time, if they are the same. It is noted in `unit`.
   template <class F>
   [[nodiscard]] std::shared_ptr<const nat::ServicePort<F>> share(const std::string& name, nat::ServicePort<F> inputs,
-                                                                 uint32_t table_size, const Cache<F>& cache,
-                                                                 Cache<F>& next);
-  // Host ports of pods on this node (3.1).
+                                                                 uint32_t table_size, const Unit<F>* before,
+                                                                 Unit<F>& unit);
   template <class F>
-  void add_host_ports(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
-                      const DrainList& drains, const Cache<F>& cache, Cache<F>& next,
-                      std::vector<nat::Frontend<F>>& frontends);
+  [[nodiscard]] Unit<F> service_unit(const Context& context, const config::Service& service,
+                                     const std::vector<net::IpAddr>& node_port_addresses, const Unit<F>* before);
+  // Host ports of a pod on this node (3.1).
   template <class F>
-  [[nodiscard]] std::shared_ptr<const nat::ServiceTable<F>> compile_family(
-      const config::Config& config, const SliceIndex& slices, const std::vector<net::IpAddr>& own_addresses,
-      const DrainList& drains, Cache<F>& cache);
+  [[nodiscard]] Unit<F> pod_unit(const Context& context, const config::Pod& pod, const Unit<F>* before);
   template <class F>
   [[nodiscard]] nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
                                               const config::ServicePort& port,
                                               const std::vector<const config::EndpointSlice*>& slices,
                                               const std::vector<net::IpAddr>& own_addresses, const DrainList& drains);
-  template <class F>
-  [[nodiscard]] static std::shared_ptr<const nat::EndpointSet<F>> endpoints_of(const Cache<F>& cache);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
-  Cache<net::V4> cache_v4_;
-  Cache<net::V6> cache_v6_;
+  Family<net::V4> v4_;
+  Family<net::V6> v6_;
+  std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name
+  std::map<config::ObjectName, config::ObjectName> service_of_slice_;  // those that belong to one
+  Surroundings surroundings_;
   uint32_t last_affinity_key_ = 0;
   std::map<std::string, uint32_t> ids_;
   std::vector<std::string> names_;

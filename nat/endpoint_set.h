@@ -2,58 +2,83 @@
 // it through a service with the same ports at the same time, and the two must not be confused (MASQ-7).
 #pragma once
 
-#include <bit>
 #include <cstdint>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "dataplane/net/flow_key.h"
+#include "nat/sharded_table.h"
 
 namespace sluice::nat {
 
-// Const once built; one probe sequence in an open-addressed table at most half full.
+// A multiset: what several services have is in it until the last of them gives it back. Const once built
+// (sharded_table.h).
 template <class F>
 class EndpointSet {
  public:
   struct Endpoint {
     typename F::Addr addr;
     net::be16 port;
-    uint8_t protocol = 0;  // 0: a free slot
+    uint8_t protocol = 0;  // 0: none
+
+    friend bool operator==(const Endpoint&, const Endpoint&) = default;
+    [[nodiscard]] auto key() const { return std::tuple(addr, port.wire(), protocol); }
   };
 
   EndpointSet() = default;
-  explicit EndpointSet(const std::vector<Endpoint>& endpoints) {
-    if (endpoints.empty()) return;
-    slots_.resize(std::bit_ceil(2 * endpoints.size()));
-    mask_ = slots_.size() - 1;
-    for (const Endpoint& endpoint : endpoints) {
-      uint64_t at = hash(endpoint.addr, endpoint.port, endpoint.protocol) & mask_;
-      while (slots_[at].protocol != 0 && !same(slots_[at], endpoint.addr, endpoint.port, endpoint.protocol)) {
-        at = (at + 1) & mask_;
-      }
-      slots_[at] = endpoint;
-    }
+  explicit EndpointSet(const std::vector<Endpoint>& endpoints) : EndpointSet(EndpointSet().changed(endpoints, {})) {}
+
+  // This set with `added` and without `removed`, each as often as it is named; `removed` is in the set.
+  [[nodiscard]] EndpointSet changed(const std::vector<Endpoint>& added, const std::vector<Endpoint>& removed) const {
+    const auto entries_of = [](const std::vector<Endpoint>& endpoints) {
+      std::vector<Entry> entries;
+      entries.reserve(endpoints.size());
+      for (const Endpoint& endpoint : endpoints) entries.push_back({endpoint, 1});
+      return entries;
+    };
+    EndpointSet next;
+    next.table_ = table_.changed(entries_of(added), entries_of(removed), settle);
+    return next;
   }
 
-  [[nodiscard]] bool empty() const { return slots_.empty(); }
+  [[nodiscard]] bool empty() const { return table_.empty(); }
+  [[nodiscard]] size_t size() const { return table_.size(); }  // different ones
   [[nodiscard]] bool contains(const typename F::Addr& addr, net::be16 port, uint8_t protocol) const {
-    if (slots_.empty()) return false;
-    for (uint64_t at = hash(addr, port, protocol) & mask_; slots_[at].protocol != 0; at = (at + 1) & mask_) {
-      if (same(slots_[at], addr, port, protocol)) return true;
-    }
-    return false;
+    const Endpoint wanted{addr, port, protocol};
+    return table_.find(hash(wanted), [&](const Entry& entry) { return entry.endpoint == wanted; }) != nullptr;
   }
 
  private:
-  [[nodiscard]] static bool same(const Endpoint& slot, const typename F::Addr& addr, net::be16 port, uint8_t protocol) {
-    return slot.addr == addr && slot.port == port && slot.protocol == protocol;
-  }
-  [[nodiscard]] static uint64_t hash(const typename F::Addr& addr, net::be16 port, uint8_t protocol) {
-    net::FlowKey<F> key{addr, {}, port, {}, protocol, {}};
-    return net::balancing_hash(key);
+  struct Entry {
+    Endpoint endpoint;
+    uint32_t count = 0;
+
+    [[nodiscard]] bool occupied() const { return count != 0; }
+    [[nodiscard]] uint64_t hash() const { return EndpointSet::hash(endpoint); }
+  };
+
+  [[nodiscard]] static uint64_t hash(const Endpoint& endpoint) {
+    return net::balancing_hash(net::FlowKey<F>{endpoint.addr, {}, endpoint.port, {}, endpoint.protocol, {}});
   }
 
-  std::vector<Endpoint> slots_;
-  uint64_t mask_ = 0;
+  // One entry for each endpoint, with the sum of its counts.
+  static void settle(std::vector<Entry>& entries, std::vector<Entry>& added, std::vector<Entry>& removed) {
+    entries.insert(entries.end(), added.begin(), added.end());
+    for (Entry& entry : removed) entry.count = -entry.count;
+    entries.insert(entries.end(), removed.begin(), removed.end());
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return a.endpoint.key() < b.endpoint.key(); });
+    auto kept = entries.begin();
+    for (auto at = entries.begin(); at != entries.end();) {
+      Entry sum = *at;
+      for (++at; at != entries.end() && at->endpoint == sum.endpoint; ++at) sum.count += at->count;
+      if (sum.count != 0) *kept++ = sum;
+    }
+    entries.erase(kept, entries.end());
+  }
+
+  ShardedTable<Entry, 10> table_;
 };
 
 }  // namespace sluice::nat

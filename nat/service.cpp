@@ -1,7 +1,9 @@
 #include "nat/service.h"
 
 #include <algorithm>
-#include <bit>
+#include <iterator>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace sluice::nat {
@@ -66,27 +68,55 @@ BackendSet<F> make_backend_set(std::vector<Backend<F>> backends, uint32_t table_
   return {std::move(backends), Maglev(ids, table_size, weights)};
 }
 
+namespace {
+
+// A total order but for the endpoints of a service port, which have changed since where two differ in nothing else.
 template <class F>
-ServiceTable<F>::ServiceTable(std::vector<Frontend<F>> frontends) : frontends_(std::move(frontends)) {
-  if (frontends_.empty()) return;
-  const auto is_cluster = [](const Frontend<F>& frontend) { return frontend.kind == FrontendKind::ClusterIp; };
-  const auto cluster_ips = std::count_if(frontends_.begin(), frontends_.end(), is_cluster);
-  slots_.resize(std::bit_ceil(2 * (frontends_.size() + static_cast<size_t>(cluster_ips))));
-  mask_ = slots_.size() - 1;
-  for (uint32_t i = 0; i < frontends_.size(); ++i) {
-    const Frontend<F>& frontend = frontends_[i];
-    cuts_off_ = cuts_off_ || !frontend.service->cut_off.empty();
-    // In the order of the list, so of two duplicates the probe meets the first.
-    insert(hash(frontend.addr, frontend.port, frontend.protocol), i);
-    if (is_cluster(frontend) && !is_cluster_ip(frontend.addr)) insert(hash(frontend.addr, {}, 0), i);
-  }
+bool before(const Frontend<F>& a, const Frontend<F>& b) {
+  const auto key = [](const Frontend<F>& frontend) {
+    return std::tuple(frontend.addr, frontend.port.wire(), frontend.protocol, frontend.yields,
+                      std::string_view(frontend.service->name), frontend.kind, frontend.service->id);
+  };
+  return key(a) < key(b);
 }
 
 template <class F>
-void ServiceTable<F>::insert(uint64_t hash, uint32_t index) {
-  uint64_t at = hash & mask_;
-  while (slots_[at].index != 0) at = (at + 1) & mask_;
-  slots_[at] = {static_cast<uint32_t>(hash >> 32), index + 1};
+void settle(std::vector<Frontend<F>>& entries, std::vector<Frontend<F>>& added, std::vector<Frontend<F>>& removed) {
+  std::sort(entries.begin(), entries.end(), before<F>);
+  std::sort(removed.begin(), removed.end(), before<F>);
+  std::vector<Frontend<F>> left;
+  std::set_difference(entries.begin(), entries.end(), removed.begin(), removed.end(), std::back_inserter(left),
+                      before<F>);
+  left.insert(left.end(), std::make_move_iterator(added.begin()), std::make_move_iterator(added.end()));
+  std::sort(left.begin(), left.end(), before<F>);
+  entries = std::move(left);
+}
+
+}  // namespace
+
+template <class F>
+ServiceTable<F>::ServiceTable(std::vector<Frontend<F>> frontends)
+    : ServiceTable(ServiceTable().changed(std::move(frontends), {})) {}
+
+template <class F>
+ServiceTable<F> ServiceTable<F>::changed(std::vector<Frontend<F>> added, std::vector<Frontend<F>> removed) const {
+  ServiceTable next;
+  const auto cluster_ips = [](const std::vector<Frontend<F>>& frontends) {
+    std::vector<typename EndpointSet<F>::Endpoint> out;
+    for (const Frontend<F>& frontend : frontends) {
+      if (frontend.kind == FrontendKind::ClusterIp) out.push_back({frontend.addr, {}, any_protocol});
+    }
+    return out;
+  };
+  const auto cutting = [](const std::vector<Frontend<F>>& frontends) {
+    return static_cast<size_t>(std::count_if(frontends.begin(), frontends.end(), [](const Frontend<F>& frontend) {
+      return !frontend.service->cut_off.empty();
+    }));
+  };
+  next.cutting_ = cutting_ + cutting(added) - cutting(removed);
+  next.cluster_ips_ = cluster_ips_.changed(cluster_ips(added), cluster_ips(removed));
+  next.table_ = table_.changed(std::move(added), std::move(removed), settle<F>);
+  return next;
 }
 
 template uint64_t identity(const Backend<net::V4>&);

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "dataplane/net/flow_key.h"
+#include "nat/endpoint_set.h"
 #include "nat/maglev.h"
+#include "nat/sharded_table.h"
 
 namespace sluice::nat {
 
@@ -101,40 +103,13 @@ struct Frontend {
   uint8_t protocol = 0;
   FrontendKind kind = FrontendKind::ClusterIp;
   std::shared_ptr<const ServicePort<F>> service;
-};
+  bool yields = false;  // to any other of the same address, port and protocol: a host port to a node port
 
-// All frontends of one family. Lookup is one probe sequence in an open-addressed table, O(1) in the number of
-// services (BASE-10). A slot carries 32 bits of the hash, so a packet to no service touches no frontend.
-template <class F>
-class ServiceTable {
- public:
-  ServiceTable() = default;
-  // Later duplicates of (addr, port, protocol) are never found; config::validate refuses them before.
-  explicit ServiceTable(std::vector<Frontend<F>> frontends);
-
-  // nullptr: no such frontend.
-  [[nodiscard]] const Frontend<F>* find(const typename F::Addr& addr, be16 port, uint8_t protocol) const {
-    return probe(hash(addr, port, protocol), [&](const Frontend<F>& frontend) {
-      return frontend.addr == addr && frontend.port == port && frontend.protocol == protocol;
-    });
-  }
-  // Whether some service has this ClusterIP: a port of it that find() does not know is refused, not routed (SVC-2).
-  [[nodiscard]] bool is_cluster_ip(const typename F::Addr& addr) const {
-    return probe(hash(addr, {}, 0), [&](const Frontend<F>& frontend) {
-             return frontend.addr == addr && frontend.kind == FrontendKind::ClusterIp;
-           }) != nullptr;
-  }
-  [[nodiscard]] const std::vector<Frontend<F>>& frontends() const { return frontends_; }
-  // Whether any service has endpoints whose connections end (ServicePort::cut_off).
-  [[nodiscard]] bool cuts_off() const { return cuts_off_; }
-
- private:
-  struct Slot {
-    uint32_t tag = 0;    // high half of the hash
-    uint32_t index = 0;  // into frontends_, plus 1; 0: empty
-  };
-
-  [[nodiscard]] static uint64_t hash(const typename F::Addr& addr, be16 port, uint8_t protocol) {
+  friend bool operator==(const Frontend&, const Frontend&) = default;
+  // As an entry of the table.
+  [[nodiscard]] bool occupied() const { return service != nullptr; }
+  [[nodiscard]] uint64_t hash() const { return hash_of(addr, port, protocol); }
+  [[nodiscard]] static uint64_t hash_of(const typename F::Addr& addr, be16 port, uint8_t protocol) {
     // Fixed keys: who may choose frontends writes the configuration.
     const uint64_t low = static_cast<uint64_t>(port.wire()) << 8 | protocol;
     uint64_t words[2] = {};
@@ -142,24 +117,45 @@ class ServiceTable {
     return net::multiply_fold(net::multiply_fold(words[0] ^ 0x2d358dccaa6c78a5, words[1] ^ 0x8bb84b93962eacc9) ^ low,
                               0x4b33a62ed433d4a3);
   }
-  template <class Matches>
-  [[nodiscard]] const Frontend<F>* probe(uint64_t hash, const Matches& matches) const {
-    if (slots_.empty()) return nullptr;
-    const auto tag = static_cast<uint32_t>(hash >> 32);
-    // Ends at an empty slot: the table is at most half full.
-    for (uint64_t at = hash & mask_;; at = (at + 1) & mask_) {
-      const Slot& slot = slots_[at];
-      if (slot.index == 0) return nullptr;
-      if (slot.tag == tag && matches(frontends_[slot.index - 1])) return &frontends_[slot.index - 1];
-    }
-  }
-  void insert(uint64_t hash, uint32_t index);
+};
 
-  std::vector<Frontend<F>> frontends_;
-  // A slot per frontend under its triple, and one per ClusterIP address under (address, 0, 0). Power of two.
-  std::vector<Slot> slots_;
-  uint64_t mask_ = 0;
-  bool cuts_off_ = false;
+// All frontends of one family. Lookup is one probe sequence in a table of shards (sharded_table.h), O(1) in the number
+// of services (BASE-10); a change of some services costs what those services have.
+template <class F>
+class ServiceTable {
+ public:
+  ServiceTable() = default;
+  explicit ServiceTable(std::vector<Frontend<F>> frontends);
+
+  // This table with `added` and without `removed`, which are in it. Of several with one address, port and protocol the
+  // first that does not yield is found, by the name of its service port; config::validate refuses most such.
+  [[nodiscard]] ServiceTable changed(std::vector<Frontend<F>> added, std::vector<Frontend<F>> removed) const;
+
+  // nullptr: no such frontend.
+  [[nodiscard]] const Frontend<F>* find(const typename F::Addr& addr, be16 port, uint8_t protocol) const {
+    return table_.find(Frontend<F>::hash_of(addr, port, protocol), [&](const Frontend<F>& frontend) {
+      return frontend.addr == addr && frontend.port == port && frontend.protocol == protocol;
+    });
+  }
+  // Whether some service has this ClusterIP: a port of it that find() does not know is refused, not routed (SVC-2).
+  [[nodiscard]] bool is_cluster_ip(const typename F::Addr& addr) const {
+    return cluster_ips_.contains(addr, {}, any_protocol);
+  }
+  // visit(const Frontend<F>&) for every frontend, in no order.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    table_.each(visit);
+  }
+  [[nodiscard]] size_t size() const { return table_.size(); }
+  // Whether any service has endpoints whose connections end (ServicePort::cut_off).
+  [[nodiscard]] bool cuts_off() const { return cutting_ != 0; }
+
+ private:
+  static constexpr uint8_t any_protocol = 0xff;
+
+  ShardedTable<Frontend<F>, 8> table_;
+  EndpointSet<F> cluster_ips_;  // (address, no port, any_protocol), once for each frontend
+  size_t cutting_ = 0;          // frontends of service ports that cut off
 };
 
 extern template struct BackendSet<net::V4>;

@@ -45,7 +45,7 @@ Delta delta(const std::string& fields) {
 
 std::vector<std::string> actions(const Change& change) {
   std::vector<std::string> out;
-  for (const auto& [key, action, effective, before] : change.touched) {
+  for (const auto& [key, action, effective, before, moved, service] : change.touched) {
     const char sign = action == Change::Action::Added ? '+' : action == Change::Action::Removed ? '-' : '*';
     out.push_back(sign + key.kind + " " + key.object_name() + (effective ? "" : " (same)"));
   }

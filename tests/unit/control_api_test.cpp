@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <thread>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -69,11 +70,12 @@ class FakeRouter : public Router {
   Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) override {
     return change("delete", key.kind + ' ' + key.object_name(), options);
   }
-  json::value applied_config(std::string_view kind, std::string_view ns) const override {
-    asked_kind = kind;
-    asked_ns = ns;
-    return json::parse(applied);
+  std::string applied_config(const config::ObjectSet::Filter& filter) const override {
+    asked_kind = filter.kind;
+    asked_ns = filter.ns;
+    return applied;
   }
+  uint64_t generation() const override { return 42; }
   Status status() const override { return state; }
   Counters counters() const override { return {{{"no_route", 3}}, {{"arp_requests", 4}}}; }
   std::vector<NeighborEntry> neighbors() const override {
@@ -559,11 +561,33 @@ TEST_F(Api, ContentTypes) {
   EXPECT_EQ(ask("PUT", "/v1/config", "{}", "application/yaml").status, 415);
   EXPECT_EQ(ask("PATCH", "/v1/config", "{}", "application/x-ndjson").status, 415);
   EXPECT_EQ(ask("PUT", "/v1/config", "{}", "Application/JSON").status, 200);
-  Request zipped{"PUT", "/v1/config", {}, "application/json", "gzip", "xx"};
+  Request zipped{"PUT", "/v1/config", {}, "application/json", "br", "", "xx"};
   const Response response = ask(zipped);
   EXPECT_EQ(response.status, 415);
-  EXPECT_EQ(header(response, "Accept-Encoding"), "identity");
+  EXPECT_EQ(header(response, "Accept-Encoding"), "gzip, identity");
   EXPECT_TRUE(refuse(zipped));  // before the body is there
+  zipped.content_encoding = "GZIP";
+  EXPECT_FALSE(refuse(zipped));
+}
+
+TEST_F(Api, GenerationsAreEntityTags) {
+  EXPECT_EQ(header(ask("GET", "/v1/config"), "ETag"), "\"42\"");
+  Request change{"PATCH", "/v1/config", {}, "", "", "\"41\"", "{}"};
+  const Response done = ask(change);
+  EXPECT_EQ(done.status, 200U);
+  EXPECT_EQ(header(done, "ETag"), "\"42\"");
+  EXPECT_EQ(router.options.base_generation, 41U);
+  router.reply.code = Code::StaleBase;
+  EXPECT_EQ(ask(change).status, 412U);
+  change.if_match = "*";
+  EXPECT_EQ(ask(change).status, 409U);
+  EXPECT_FALSE(router.options.base_generation);
+  router.call.clear();
+  for (const char* wrong : {"41", "W/\"41\"", "\"\"", "\"x\"", "\"41\", \"42\"", "\"", "\"-1\""}) {
+    change.if_match = wrong;
+    EXPECT_EQ(ask(change).status, 400U) << wrong;
+  }
+  EXPECT_EQ(router.call, "");
 }
 
 TEST_F(Api, Targets) {
@@ -828,7 +852,43 @@ TEST_F(Server, ABodyIsNotReadForNothing) {
   EXPECT_EQ(client.ask("PUT /v1/nothing HTTP/1.1\r\nHost: s\r\nContent-Length: 1000\r\n\r\n"), 404U);
   EXPECT_TRUE(client.closed());
   Client zipped(path());
-  EXPECT_EQ(zipped.ask(put("xx", "Content-Encoding: gzip\r\n")), 415U);
+  EXPECT_EQ(zipped.ask(put("xx", "Content-Encoding: br\r\n")), 415U);
+}
+
+std::string packed(const std::string& text) {
+  z_stream zlib{};
+  EXPECT_EQ(deflateInit2(&zlib, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(deflateBound(&zlib, text.size()), '\0');
+  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  zlib.avail_in = static_cast<uInt>(text.size());
+  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
+  zlib.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
+  out.resize(out.size() - zlib.avail_out);
+  deflateEnd(&zlib);
+  return out;
+}
+
+TEST_F(Server, CompressedBodiesAreExpanded) {
+  start();
+  Client client(path());
+  const std::string text = "{\"a\": \"" + std::string(300'000, 'x') + "\"}";
+  EXPECT_EQ(client.ask(put(packed(text), "Content-Encoding: gzip\r\n")), 200U);
+  EXPECT_EQ(router.text, text);
+  EXPECT_EQ(client.ask(put("{}")), 200U);  // the connection goes on
+  EXPECT_EQ(router.text, "{}");
+}
+
+TEST_F(Server, CompressedBodiesThatAreTooLargeOrBrokenAreRefused) {
+  start();
+  router.text = "untouched";
+  const std::string bomb = packed(std::string(2 << 20, ' '));
+  ASSERT_LT(bomb.size(), 10'000U);
+  EXPECT_EQ(Client(path()).ask(put(bomb, "Content-Encoding: gzip\r\n")), 413U);
+  EXPECT_EQ(Client(path()).ask(put("{}", "Content-Encoding: gzip\r\n")), 400U);
+  const std::string good = packed("{}");
+  EXPECT_EQ(Client(path()).ask(put(good.substr(0, good.size() - 1), "Content-Encoding: gzip\r\n")), 400U);
+  EXPECT_EQ(router.text, "untouched");
 }
 
 TEST_F(Server, TellsThoseWhoAskToGoOn) {

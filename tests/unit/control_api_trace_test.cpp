@@ -54,7 +54,8 @@ class TraceRouter final : public Router {
   Awaitable<ApplyReply> patch_config(std::string, ApplyOptions) override { co_return ApplyReply{}; }
   Awaitable<ApplyReply> put_object(std::string, ApplyOptions) override { co_return ApplyReply{}; }
   Awaitable<ApplyReply> delete_object(config::ObjectKey, ApplyOptions) override { co_return ApplyReply{}; }
-  json::value applied_config(std::string_view, std::string_view) const override { return {}; }
+  std::string applied_config(const config::ObjectSet::Filter&) const override { return {}; }
+  uint64_t generation() const override { return 0; }
   Status status() const override { return {}; }
   Counters counters() const override { return {}; }
   std::vector<NeighborEntry> neighbors() const override { return {}; }

@@ -462,7 +462,7 @@ TEST_F(Compiler, SVC_3_1_HostPortsAreServicesOfOnePod) {
   pod.addresses = {ip("fd00::9")};
   EXPECT_EQ(find("192.168.0.1", 9000), nullptr) << "no address of this family";
   pod.node_name = "other";
-  EXPECT_EQ(compile().v6->frontends().size(), 0u);
+  EXPECT_EQ(compile().v6->size(), 0u);
 }
 
 TEST_F(Compiler, NamesAndIds) {

@@ -1,0 +1,153 @@
+#include "config/json_items.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include <boost/json/value.hpp>
+
+#include "config/json_reader.h"
+
+namespace sluice::config {
+namespace {
+
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+// What a character means to somebody who looks for the end of a value.
+enum class Sign : uint8_t { None, Quote, Open, Close, Comma };
+
+constexpr std::array<Sign, 256> signs = [] {
+  std::array<Sign, 256> table{};
+  table['"'] = Sign::Quote;
+  table['{'] = table['['] = Sign::Open;
+  table['}'] = table[']'] = Sign::Close;
+  table[','] = Sign::Comma;
+  return table;
+}();
+
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : at_(text.data()), end_(text.data() + text.size()) {}
+
+  void skip_blank() {
+    while (at_ != end_ && is_blank(*at_)) ++at_;
+  }
+  // Takes `c`, with blanks before it; false: something else comes.
+  bool take(char c) {
+    skip_blank();
+    if (at_ == end_ || *at_ != c) return false;
+    ++at_;
+    return true;
+  }
+  [[nodiscard]] bool done() {
+    skip_blank();
+    return at_ == end_;
+  }
+
+  // The text of a string, with its quotes; empty if none comes.
+  std::string_view string() {
+    skip_blank();
+    const char* begin = at_;
+    if (at_ == end_ || *at_ != '"' || !skip_string()) return {};
+    return {begin, static_cast<size_t>(at_ - begin)};
+  }
+
+  // The text of a value, up to the comma or bracket that ends it; empty if it does not end.
+  std::string_view value() {
+    skip_blank();
+    const char* begin = at_;
+    size_t depth = 0;
+    while (at_ != end_) {
+      const Sign sign = signs[static_cast<uint8_t>(*at_)];
+      if (sign == Sign::Quote) {
+        if (!skip_string()) return {};
+        continue;
+      }
+      if (depth == 0 && (sign == Sign::Comma || sign == Sign::Close)) break;
+      ++at_;
+      if (sign == Sign::Open) ++depth;
+      if (sign == Sign::Close && --depth == 0) break;
+    }
+    if (depth != 0) return {};
+    const char* end = at_;
+    while (end != begin && is_blank(end[-1])) --end;
+    return {begin, static_cast<size_t>(end - begin)};
+  }
+
+ private:
+  // From its opening quote to behind the closing one.
+  bool skip_string() {
+    for (++at_; at_ != end_; ++at_) {
+      if (*at_ == '"') {
+        ++at_;
+        return true;
+      }
+      if (*at_ == '\\' && ++at_ == end_) return false;
+    }
+    return false;
+  }
+
+  const char* at_;
+  const char* end_;
+};
+
+bool is_json(std::string_view text) {
+  boost::json::error_code error;
+  JsonReader reader({}, {});
+  return reader.read(text, error) == text.size() && !error;
+}
+
+bool read_items(Scanner& scanner, std::vector<std::string_view>& items) {
+  if (!scanner.take('[')) return false;
+  if (scanner.take(']')) return true;
+  while (true) {
+    const std::string_view item = scanner.value();
+    if (item.empty()) return false;
+    items.push_back(item);
+    if (scanner.take(']')) return true;
+    if (!scanner.take(',')) return false;
+  }
+}
+
+}  // namespace
+
+std::optional<std::vector<std::string_view>> list_items(std::string_view text) {
+  Scanner scanner(text);
+  std::vector<std::string_view> items;
+  std::vector<std::string_view> fields;
+  bool is_list = false;
+  bool has_items = false;
+  if (!scanner.take('{')) return std::nullopt;
+  while (true) {
+    const std::string_view field = scanner.string();
+    if (field.empty() || field.find('\\') != std::string_view::npos || !is_json(field) || !scanner.take(':') ||
+        std::find(fields.begin(), fields.end(), field) != fields.end()) {
+      return std::nullopt;
+    }
+    fields.push_back(field);
+    if (field == "\"items\"") {
+      if (!read_items(scanner, items)) return std::nullopt;
+      has_items = true;
+    } else {
+      const std::string_view value = scanner.value();
+      if (value.empty() || !is_json(value)) return std::nullopt;
+      is_list = is_list || (field == "\"kind\"" && value == "\"List\"");
+    }
+    if (scanner.take('}')) break;
+    if (!scanner.take(',')) return std::nullopt;
+  }
+  if (!scanner.done() || !is_list || !has_items) return std::nullopt;
+  return items;
+}
+
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (!std::all_of(line.begin(), line.end(), is_blank)) lines.push_back(line);
+  }
+  return lines;
+}
+
+}  // namespace sluice::config

@@ -1,0 +1,20 @@
+// Where the objects of a document begin and end, found without parsing them: for reading one after the other, and for
+// telling that one is the same text as before.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace sluice::config {
+
+// The texts of the items of a v1 List. Empty if the text has not quite the form of one (other kind, a field twice, what
+// is between the items is no JSON): whoever parses all of it knows better what it is. The items themselves may be no
+// JSON.
+[[nodiscard]] std::optional<std::vector<std::string_view>> list_items(std::string_view text);
+
+// The lines that are not blank.
+[[nodiscard]] std::vector<std::string_view> lines_of(std::string_view text);
+
+}  // namespace sluice::config

@@ -1,0 +1,356 @@
+#include "control/state_journal.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <optional>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+#include <zlib.h>
+
+#include <fmt/format.h>
+
+#include "config/json.h"
+#include "control/state_file.h"
+
+namespace sluice::control {
+namespace {
+
+namespace fs = std::filesystem;
+using config::ObjectSet;
+
+net::Error failure(const std::string& what, const std::string& path) {
+  return net::Error{fmt::format("{} {}: {}", what, path, std::strerror(errno))};
+}
+
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+uint32_t checksum(std::string_view text, uint32_t before = 0) {
+  return static_cast<uint32_t>(::crc32_z(before, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+}
+
+// A record is a line "change LENGTH CHECKSUM" or "document LENGTH CHECKSUM" and, of a change, LENGTH bytes and a line
+// feed. The second sort says what the document that names this journal has to be.
+constexpr std::string_view change_word = "change";
+constexpr std::string_view document_word = "document";
+constexpr size_t longest_head = 64;
+
+struct Record {
+  std::string_view word;
+  uint64_t length = 0;
+  uint32_t sum = 0;
+  std::string_view payload;
+};
+
+enum class Read : uint8_t { Whole, End, Torn, Damaged };
+
+// Takes a record off the front of `rest`.
+Read read_record(std::string_view& rest, Record& record) {
+  if (rest.empty()) return Read::End;
+  const size_t line = rest.substr(0, longest_head).find('\n');
+  if (line == std::string_view::npos) return rest.size() < longest_head ? Read::Torn : Read::Damaged;
+  const std::string_view head = rest.substr(0, line);
+  const size_t first = head.find(' ');
+  const size_t second = head.find(' ', first + 1);
+  if (first == std::string_view::npos || second == std::string_view::npos) return Read::Damaged;
+  record.word = head.substr(0, first);
+  const auto length = std::from_chars(head.data() + first + 1, head.data() + second, record.length);
+  const auto sum = std::from_chars(head.data() + second + 1, head.data() + head.size(), record.sum, 16);
+  if (length.ec != std::errc() || sum.ec != std::errc()) return Read::Damaged;
+  rest.remove_prefix(line + 1);
+  if (record.word == document_word) return Read::Whole;
+  if (record.word != change_word) return Read::Damaged;
+  if (rest.size() < record.length + 1) return Read::Torn;
+  record.payload = rest.substr(0, record.length);
+  rest.remove_prefix(record.length + 1);
+  return checksum(record.payload) == record.sum ? Read::Whole : Read::Damaged;
+}
+
+std::string record_of(std::string_view word, uint64_t length, uint32_t sum) {
+  return fmt::format("{} {} {:08x}\n", word, length, sum);
+}
+
+// The number of the journal that goes on from a document; 0 of one that says none.
+uint64_t journal_named_by(std::string_view document) {
+  static constexpr std::string_view field = "\"journal\":";
+  const std::string_view head = document.substr(0, document.find("\"items\""));
+  const size_t at = head.find(field);
+  uint64_t number = 0;
+  if (at != std::string_view::npos) {
+    std::from_chars(head.data() + at + field.size(), head.data() + head.size(), number);
+  }
+  return number;
+}
+
+std::optional<ObjectSet> objects_of(std::string_view document) {
+  auto parsed = config::parse_document(document, {.ignore_unknown_kinds = true});
+  if (!parsed) return std::nullopt;
+  auto objects = ObjectSet::from_document(std::move(*parsed));
+  if (!objects) return std::nullopt;
+  return std::move(*objects);
+}
+
+// What the journal says that its document has to be. Empty: nothing, the document was finished just before the end.
+std::optional<uint32_t> document_sum(const std::string& path) {
+  const auto text = read_file(path);
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
+  Record record;
+  std::optional<uint32_t> sum;
+  while (read_record(rest, record) == Read::Whole) {
+    if (record.word == document_word) sum = record.sum;
+  }
+  return sum;
+}
+
+}  // namespace
+
+StateJournal::~StateJournal() {
+  if (fd_ >= 0) ::fdatasync(fd_);
+  close_files();
+}
+
+void StateJournal::close_files() {
+  for (int* fd : {&fd_, &document_fd_}) {
+    if (*fd >= 0) ::close(*fd);
+    *fd = -1;
+  }
+}
+
+uint64_t StateJournal::worth_rewriting(uint64_t bytes) { return std::max<uint64_t>(bytes, uint64_t{16} << 20); }
+
+std::string StateJournal::journal(uint64_t number) const {
+  return fmt::format("{}/config.journal.{}", folder_, number);
+}
+
+std::vector<uint64_t> StateJournal::journals() const {
+  static constexpr std::string_view prefix = "config.journal.";
+  std::vector<uint64_t> numbers;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
+    const std::string name = entry.path().filename().string();
+    uint64_t number = 0;
+    if (!name.starts_with(prefix)) continue;
+    const auto end = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number);
+    if (end.ec == std::errc() && end.ptr == name.data() + name.size()) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+void StateJournal::remove_journals_outside(uint64_t first, uint64_t last) const {
+  std::error_code ignored;
+  for (const uint64_t number : journals()) {
+    if (number < first || number > last) fs::remove(journal(number), ignored);
+  }
+}
+
+void StateJournal::ignore_kept() {
+  if (!enabled()) return;
+  const std::vector<uint64_t> numbers = journals();
+  number_ = numbers.empty() ? 0 : *std::max_element(numbers.begin(), numbers.end()) + 1;
+  broken_ = !numbers.empty() || fs::exists(path()) || fs::exists(path() + ".previous");
+}
+
+void StateJournal::replay(uint64_t number, ObjectSet& objects, Kept& kept) {
+  uint64_t last = number;
+  bool sound = true;
+  for (; fs::exists(journal(last)); ++last) {
+    const auto text = sound ? read_file(journal(last)) : net::Result<std::string>(std::string());
+    std::string_view rest;
+    if (text) rest = *text;
+    if (!text) kept.messages.push_back(text.error().message);
+    appended_ += rest.size();
+    Record record;
+    Read read = Read::End;
+    while (sound && (read = read_record(rest, record)) == Read::Whole) {
+      if (record.word == document_word) continue;
+      auto delta = config::parse_delta(record.payload, {.ignore_unknown_kinds = true});
+      if (!delta || !objects.apply(std::move(*delta))) {
+        read = Read::Damaged;
+        break;
+      }
+    }
+    if (read == Read::Torn) {
+      kept.messages.push_back(
+          fmt::format("the last change in {} is not whole and left out: the router ended before it was acknowledged",
+                      journal(last)));
+    }
+    if (read != Read::Damaged) continue;
+    sound = false;
+    kept.messages.push_back(fmt::format("{} is damaged; the changes from byte {} on are lost, it is kept as {}.damaged",
+                                        journal(last), fs::file_size(journal(last)) - rest.size(), journal(last)));
+    std::error_code ignored;
+    fs::copy_file(journal(last), journal(last) + ".damaged", fs::copy_options::overwrite_existing, ignored);
+  }
+  number_ = last;
+  // Changes after those that were lost would lead to a state that never was.
+  broken_ = !sound;
+  remove_journals_outside(0, last);  // what lies behind a gap
+}
+
+StateJournal::Kept StateJournal::load() {
+  Kept kept;
+  std::error_code ignored;
+  if (!enabled()) return kept;
+  const std::string previous = path() + ".previous";
+  for (const std::string& file : {path(), previous}) {
+    if (!fs::exists(file)) continue;
+    const auto text = read_file(file);
+    const uint64_t number = text ? journal_named_by(*text) : 0;
+    const auto sum = document_sum(journal(number));
+    auto objects = text && (!sum || *sum == checksum(*text)) ? objects_of(*text) : std::nullopt;
+    if (!objects) {
+      kept.messages.push_back(fmt::format("{} is damaged and set aside as {}.damaged", file, file));
+      fs::rename(file, file + ".damaged", ignored);
+      continue;
+    }
+    if (file == previous) kept.messages.push_back(fmt::format("{} and the changes since are used", previous));
+    document_bytes_ = text->size();
+    named_ = number;
+    appended_ = 0;
+    replay(number, *objects, kept);
+    kept.document = appended_ == 0 ? *text : objects->to_text({});
+    return kept;
+  }
+  // The first document may never have been written: then the first journal begins with it.
+  if (fs::exists(journal(0)) && kept.messages.empty()) {
+    ObjectSet objects;
+    replay(0, objects, kept);
+    if (objects.size() != 0) kept.document = objects.to_text({});
+    return kept;
+  }
+  ignore_kept();  // journals without a document lead nowhere
+  return kept;
+}
+
+net::Status<> StateJournal::open_journal() {
+  if (fd_ >= 0) return net::Done{};
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) return net::Error{fmt::format("cannot make the state folder {}: {}", folder_, error.message())};
+  fd_ = ::open(journal(number_).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd_ < 0) return failure("cannot write", journal(number_));
+  journal_size_ = 0;
+  return net::Done{};
+}
+
+net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change) {
+  if (!enabled()) return net::Done{};
+  if (broken_) return net::Error{"what came before could not be kept; the whole configuration is written again soon"};
+  std::string upsert;
+  std::string remove;
+  const config::ObjectKey* last = nullptr;
+  for (const config::Change::Touched& touched : change.touched) {
+    if (last != nullptr && *last == touched.key) continue;  // several changes in one
+    last = &touched.key;
+    if (const std::string* text = objects.text_of(touched.key)) {
+      if (!upsert.empty()) upsert += ',';
+      upsert += *text;
+    } else {
+      if (!remove.empty()) remove += ',';
+      // Names need no escape: they are DNS names.
+      remove += fmt::format(R"({{"kind":"{}","namespace":"{}","name":"{}"}})", touched.key.kind, touched.key.ns,
+                            touched.key.name);
+    }
+  }
+  const std::string payload = fmt::format(R"({{"kind":"Delta","upsert":[{}],"delete":[{}]}})", upsert, remove);
+  if (auto opened = open_journal(); !opened) {
+    broken_ = true;
+    return opened;
+  }
+  const std::string record = record_of(change_word, payload.size(), checksum(payload)) + payload + '\n';
+  if (!write_all(fd_, record)) {
+    const net::Error why = failure("cannot write", journal(number_));
+    if (::ftruncate(fd_, static_cast<off_t>(journal_size_)) != 0) ::close(std::exchange(fd_, -1));
+    broken_ = true;
+    return why;
+  }
+  journal_size_ += record.size();
+  appended_ += record.size();
+  return net::Done{};
+}
+
+std::function<net::Status<>()> StateJournal::sync() const {
+  return [fd = fd_ < 0 ? -1 : ::dup(fd_), file = journal(number_)]() -> net::Status<> {
+    if (fd < 0) return net::Done{};
+    const bool synced = ::fdatasync(fd) == 0;
+    const net::Error why = failure("cannot write", file);
+    ::close(fd);
+    if (!synced) return why;
+    return net::Done{};
+  };
+}
+
+net::Status<> StateJournal::rotate() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  // A number left out ends what is read after the old document.
+  gap_ = broken_;
+  number_ += broken_ ? 2 : 1;
+  before_rotation_ = appended_;
+  auto opened = open_journal();
+  if (opened) broken_ = false;
+  return opened;
+}
+
+net::Status<> StateJournal::begin(uint64_t generation) {
+  const std::string fresh = path() + ".new";
+  document_fd_ = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (document_fd_ < 0) return failure("cannot write", fresh);
+  checksum_ = 0;
+  writing_bytes_ = 0;
+  return write(fmt::format(R"({{"apiVersion":"v1","kind":"List","metadata":{{"generation":{},"journal":{}}},"items":[)",
+                           generation, number_));
+}
+
+net::Status<> StateJournal::write(std::string_view objects) {
+  if (!write_all(document_fd_, objects)) return failure("cannot write", path() + ".new");
+  checksum_ = checksum(objects, checksum_);
+  writing_bytes_ += objects.size();
+  return net::Done{};
+}
+
+net::Status<> StateJournal::end() {
+  if (auto ended = write("]}\n"); !ended) return ended;
+  if (::fsync(document_fd_) != 0) return failure("cannot write", path() + ".new");
+  return net::Done{};
+}
+
+net::Status<> StateJournal::install() {
+  ::close(std::exchange(document_fd_, -1));
+  if (broken_) return net::Error{"a change could not be kept while the configuration was written"};
+  // The journal knows what the document has to be before the document is there.
+  const std::string record = record_of(document_word, writing_bytes_, checksum_);
+  if (!write_all(fd_, record)) return failure("cannot write", journal(number_));
+  journal_size_ += record.size();
+  const std::string previous = path() + ".previous";
+  if (::rename(path().c_str(), previous.c_str()) != 0 && errno != ENOENT) return failure("cannot replace", previous);
+  if (::rename((path() + ".new").c_str(), path().c_str()) != 0) return failure("cannot replace", path());
+  // The previous document leads to the present through its own journals, unless a gap ends them.
+  if (gap_) ::unlink(previous.c_str());
+  remove_journals_outside(gap_ ? number_ : named_, number_);
+  named_ = number_;
+  document_bytes_ = writing_bytes_;
+  appended_ -= std::min(appended_, before_rotation_);
+  gap_ = false;
+  return net::Done{};
+}
+
+void StateJournal::give_up() {
+  if (document_fd_ >= 0) ::close(std::exchange(document_fd_, -1));
+  ::unlink((path() + ".new").c_str());
+  broken_ = broken_ || gap_;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,249 @@
+// What is kept over a restart: every change that was appended, whenever the process dies, whatever is damaged.
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdlib.h>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "control/state_journal.h"
+#include "tests/unit/config_documents.h"
+
+namespace sluice::control {
+namespace {
+
+namespace fs = std::filesystem;
+using config::ObjectSet;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Journal : public testing::Test {
+ protected:
+  Journal() {
+    std::string name = (fs::temp_directory_path() / "sluice-journal-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    take(config::list_with_gateway({config::service("a", "10.96.0.1")}));
+  }
+  ~Journal() override { fs::remove_all(folder_); }
+
+  // The first document.
+  void take(const std::string& text) {
+    auto prepared = objects_.prepare(text);
+    first_ = *objects_.apply(std::move(*prepared));
+  }
+  config::Change put(const std::string& name, const std::string& address) {
+    auto delta = config::parse_delta(R"({"kind": "Delta", "upsert": [)" + config::service(name, address) + "]}");
+    return *objects_.apply(std::move(*delta));
+  }
+  config::Change remove(const std::string& name) {
+    return *objects_.apply(config::deletion_of({"Service", "default", name}));
+  }
+  // As the controller does; the change comes while the document is being written.
+  void rewrite(StateJournal& journal, const std::string& meanwhile = "") {
+    ASSERT_TRUE(journal.rotate());
+    ASSERT_TRUE(journal.begin(1));
+    std::string text;
+    objects_.each_after({}, [&](const config::ObjectKey&, const std::string& object) {
+      text += (text.empty() ? "" : ",") + object;
+      return true;
+    });
+    if (!meanwhile.empty()) {
+      ASSERT_TRUE(journal.append(objects_, put(meanwhile, "10.96.9.9")));
+    }
+    ASSERT_TRUE(journal.write(text));
+    ASSERT_TRUE(journal.end());
+    ASSERT_TRUE(journal.install());
+  }
+  // What a process that starts now finds.
+  StateJournal::Kept found() { return StateJournal(folder_).load(); }
+  // The objects of it, as text; messages are none.
+  std::string kept() {
+    const StateJournal::Kept all = found();
+    EXPECT_THAT(all.messages, IsEmpty());
+    return all.document.empty() ? "" : config::valid_set(all.document).to_text({});
+  }
+  [[nodiscard]] std::string now() const { return objects_.to_text({}); }
+  [[nodiscard]] std::string file(const std::string& name) const { return folder_ + "/" + name; }
+  static std::string read(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  static void write(const std::string& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+  }
+
+  std::string folder_;
+  ObjectSet objects_;
+  config::Change first_;
+};
+
+TEST_F(Journal, NothingIsKeptAtFirst) {
+  EXPECT_EQ(kept(), "");
+  StateJournal none("");
+  EXPECT_FALSE(none.enabled());
+  EXPECT_TRUE(none.append(objects_, first_));
+}
+
+TEST_F(Journal, EveryChangeIsThereAfterARestart) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  EXPECT_EQ(kept(), now());
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  EXPECT_EQ(kept(), now());
+  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.3")));
+  ASSERT_TRUE(journal.append(objects_, remove("b")));
+  EXPECT_EQ(kept(), now());
+  // And after several.
+  StateJournal next(folder_);
+  (void)next.load();
+  ASSERT_TRUE(next.append(objects_, put("c", "10.96.0.4")));
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, ARewrittenDocumentHasItAllAndWhatCameMeanwhile) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  rewrite(journal, "meanwhile");
+  EXPECT_EQ(kept(), now());
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  EXPECT_EQ(kept(), now());
+  rewrite(journal);
+  rewrite(journal);
+  EXPECT_EQ(kept(), now());
+  EXPECT_FALSE(fs::exists(file("config.journal.0")));
+  EXPECT_TRUE(fs::exists(file("config.json.previous")));
+}
+
+TEST_F(Journal, DeathAtAnyByteLeavesWhatWasAcknowledged) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  const std::string path = file("config.journal.0");
+  const size_t acknowledged = fs::file_size(path);
+  const std::string before = now();
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  const std::string whole = read(path);
+  for (size_t size = acknowledged; size < whole.size(); ++size) {
+    write(path, whole.substr(0, size));
+    const StateJournal::Kept all = found();
+    EXPECT_EQ(config::valid_set(all.document).to_text({}), before) << size;
+    EXPECT_EQ(all.messages.size(), size == acknowledged ? 0U : 1U) << size;
+  }
+  write(path, whole);
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, DeathWhileTheDocumentIsWrittenLosesNothing) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.rotate());
+  EXPECT_EQ(kept(), now());
+  ASSERT_TRUE(journal.begin(2));
+  ASSERT_TRUE(journal.write("{\"half"));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  EXPECT_EQ(kept(), now());
+  // Between the two renames.
+  fs::rename(file("config.json"), file("config.json.previous"));
+  const StateJournal::Kept all = found();
+  EXPECT_EQ(config::valid_set(all.document).to_text({}), now());
+}
+
+TEST_F(Journal, ADamagedDocumentIsSetAsideAndThePreviousOneLeadsToTheSame) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  std::string text = read(file("config.json"));
+  const size_t place = text.find("10.96.0.2");
+  ASSERT_NE(place, std::string::npos);
+  text[place + 8] = '7';  // still a sound document, but another
+  write(file("config.json"), text);
+  const StateJournal::Kept all = found();
+  ASSERT_FALSE(all.messages.empty());
+  EXPECT_THAT(all.messages.front(), HasSubstr("damaged"));
+  EXPECT_EQ(config::valid_set(all.document).to_text({}), now());
+  EXPECT_TRUE(fs::exists(file("config.json.damaged")));
+}
+
+TEST_F(Journal, ADamagedJournalEndsWhereTheDamageBegins) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  const std::string before = now();
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  std::string text = read(file("config.journal.0"));
+  text[text.find("10.96.0.2") + 8] = '7';
+  write(file("config.journal.0"), text);
+  StateJournal next(folder_);
+  const StateJournal::Kept all = next.load();
+  ASSERT_EQ(all.messages.size(), 1u);
+  EXPECT_THAT(all.messages.front(), HasSubstr("lost"));
+  EXPECT_EQ(config::valid_set(all.document).to_text({}), before);
+  // What follows a gap is not appended to it.
+  EXPECT_TRUE(next.is_broken());
+  EXPECT_FALSE(next.append(objects_, put("d", "10.96.0.4")));
+  rewrite(next);
+  ASSERT_TRUE(next.append(objects_, put("e", "10.96.0.5")));
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, AFailureLeavesAnOlderStateUntilAllIsWrittenAnew) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  rewrite(journal);
+  const std::string before = now();
+  // No journal can be opened any more.
+  StateJournal next(folder_);
+  (void)next.load();
+  fs::create_directory(file("config.journal.2"));
+  const auto failed = next.append(objects_, put("b", "10.96.0.2"));
+  ASSERT_FALSE(failed);
+  EXPECT_THAT(failed.error().message, HasSubstr("config.journal.2"));
+  EXPECT_FALSE(next.append(objects_, put("c", "10.96.0.3")));
+  fs::remove(file("config.journal.2"));
+  EXPECT_EQ(kept(), before);
+  rewrite(next);
+  EXPECT_EQ(kept(), now());
+  ASSERT_TRUE(next.append(objects_, put("d", "10.96.0.4")));
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, WhatWasKeptIsVoidWhenAnotherDocumentComes) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, put("old", "10.96.0.2")));
+  objects_ = ObjectSet();
+  take(config::list_with_gateway({config::service("new", "10.96.0.1")}));
+  StateJournal next(folder_);
+  next.ignore_kept();
+  EXPECT_TRUE(next.is_broken());
+  rewrite(next);
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, ADocumentOfAnEarlierVersionIsRead) {
+  write(file("config.json"), config::list_with_gateway({config::service("a", "10.96.0.1")}));
+  EXPECT_EQ(kept(), now());
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  EXPECT_EQ(kept(), now());
+}
+
+}  // namespace
+}  // namespace sluice::control
