@@ -71,7 +71,9 @@ bool moved(const Typed& before, const Typed& after) {
     return std::tie(service.proxied, service.cluster_ips, service.external_ips, service.load_balancer_ips);
   };
   if (const auto* service = std::get_if<Service>(&before)) {
-    return addresses(*service) != addresses(std::get<Service>(after));
+    const auto& now = std::get<Service>(after);
+    // Ways to its endpoints are routing, too.
+    return addresses(*service) != addresses(now) || service->returns_directly() || now.returns_directly();
   }
   if (const auto* slice = std::get_if<EndpointSlice>(&before)) {
     return slice->service != std::get<EndpointSlice>(after).service;

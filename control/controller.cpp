@@ -272,7 +272,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   if (!changing_since_) changing_since_ = Clock::now();
   std::vector<std::string> warnings;
   std::optional<uint64_t> token;
-  const bool rewires = generation_ == 0 || !Deployment::only_services(change);
+  const bool rewires = generation_ == 0 || !deployment_.only_services(objects_.config(), change);
   if (rewires) {
     const auto wired = co_await rewire(change, warnings);
     if (!wired) {

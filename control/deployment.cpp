@@ -360,10 +360,21 @@ void Deployment::fill_services(dataplane::Snapshot& snapshot) const {
   snapshot.v6.endpoints = tables_.endpoints_v6;
 }
 
-bool Deployment::only_services(const config::Change& change) {
-  return std::all_of(change.touched.begin(), change.touched.end(), [](const config::Change::Touched& touched) {
-    return !touched.effective || touched.key.kind == "EndpointSlice" || touched.key.kind == "Pod" ||
-           (touched.key.kind == "Service" && !touched.moved);
+bool Deployment::only_services(const config::Config& config, const config::Change& change) const {
+  // The plan has a way to each endpoint of these.
+  const auto is_direct = [&](const std::string& ns, const std::string& service) {
+    return plan_.direct_services.contains({ns, service});
+  };
+  return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
+    const config::ObjectKey& key = touched.key;
+    if (!touched.effective || key.kind == "Pod") return true;
+    if (key.kind == "Service") return !touched.moved;
+    if (key.kind != "EndpointSlice") return false;
+    if (plan_.direct_services.empty()) return true;
+    if (touched.action != config::Change::Action::Added && touched.service.empty()) return false;  // of whom it was
+    const auto slice = config.slices.find({key.ns, key.name});
+    return !is_direct(key.ns, touched.service) &&
+           (slice == config.slices.end() || !is_direct(key.ns, slice->second.service));
   });
 }
 

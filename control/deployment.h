@@ -46,8 +46,8 @@ class Deployment {
   // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
   [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
                                           const DrainList& drains, const config::Change* change);
-  // Whether plan and settings are the same after such a change.
-  [[nodiscard]] static bool only_services(const config::Change& change);
+  // Whether plan and settings are the same after `change`, which led to `config`.
+  [[nodiscard]] bool only_services(const config::Config& config, const config::Change& change) const;
   // 5. After the grace period.
   void finish();
 

@@ -401,7 +401,9 @@ void Planner::add_services() {
 void Planner::add_direct_returns() {
   std::map<config::ObjectName, const config::Service*> direct;
   for (const auto& [name, service] : config_.services) {
-    if (service.returns_directly()) direct.emplace(name, &service);
+    if (!service.returns_directly()) continue;
+    direct.emplace(name, &service);
+    plan_.direct_services.insert(name);
   }
   if (direct.empty()) return;
   for (const auto& [name, slice] : config_.slices) {

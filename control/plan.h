@@ -91,6 +91,7 @@ struct Plan {
   std::vector<net::Ipv4Addr> tunnel_endpoints;
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   std::map<net::IpAddr, PlannedDirectReturn> direct_returns;  // by endpoint
+  std::set<config::ObjectName> direct_services;               // those whose endpoints are looked at for that
   encap::Terminator terminator;
   net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;

@@ -145,6 +145,20 @@ def test_SVC9_translated_again(direct: DirectReturn) -> None:
 
 
 @pytest.mark.changes_config
+def test_SVC60_an_endpoint_that_comes_alone(direct: DirectReturn) -> None:
+    """A change of one EndpointSlice, which leaves all routes as they are, finds the way to the endpoint all the same."""
+    document = direct.gateway_document()
+    slices = [item for item in document["items"] if item["kind"] == "EndpointSlice" and item["metadata"]["name"] == "web"]
+    direct.gateway.apply({**document, "items": [item for item in document["items"] if item not in slices]})
+    assert direct.client.run("curl", "-sS", "--connect-timeout", "1", url(VIP, 80), check=False).returncode != 0
+    delta = {"kind": "Delta", "upsert": slices, "delete": []}
+    reply = direct.gateway.request("PATCH", "/v1/config", json.dumps(delta))
+    assert reply.status == 200, reply.text
+    assert curl(direct.client, url(VIP, 80))[0].client.startswith(f"{CLIENT}:")
+    assert all(flow.raw["directReturn"] for flow in direct.gateway.flows(dport=80, dst=VIP))
+
+
+@pytest.mark.changes_config
 def test_SVC70_the_node_refuses_what_it_has_no_endpoint_for(direct: DirectReturn) -> None:
     """The gateway still believes in an endpoint that the node no longer has: no loop, a named drop."""
     without = direct.node_document()
