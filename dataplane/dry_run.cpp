@@ -56,7 +56,9 @@ net::Result<std::unique_ptr<DryRun>> DryRun::create(const Tables& tables, const 
   own.v6 = nat::Conntrack<V6>::create({connections, 0}, begin);
   own.affinity_v4 = nat::AffinityTable<V4>::create(tables.hasher);
   own.affinity_v6 = nat::AffinityTable<V6>::create(tables.hasher);
-  if (!own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6) {
+  own.hints_v4 = nat::HintTable<V4>::create();
+  own.hints_v6 = nat::HintTable<V6>::create();
+  if (!own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6 || !own.hints_v4 || !own.hints_v6) {
     return net::Error{"there is no memory for a connection table"};
   }
   return run;
@@ -70,7 +72,7 @@ void DryRun::remember_flow(const FlowRecord& flow) {
   }
 }
 
-// As Pipeline::open wrote it. Its route is looked up again, with the same answer.
+// As Pipeline::open or open_direct wrote it. Its route is looked up again, with the same answer.
 template <class F>
 void DryRun::remember(const FlowRecord& flow) {
   const auto key_of = [&](const net::IpAddr& src, const net::IpAddr& dst, uint16_t src_port, uint16_t dst_port) {
@@ -78,7 +80,9 @@ void DryRun::remember(const FlowRecord& flow) {
                            be16::from_host(dst_port), flow.protocol,   {}};
   };
   const auto original = key_of(flow.src, flow.dst, flow.src_port, flow.dst_port);
-  const auto reply = key_of(flow.reply_src, flow.reply_dst, flow.reply_src_port, flow.reply_dst_port);
+  const bool one_way = (flow.flags & nat::connection_flag::one_way) != 0;
+  const auto endpoint = key_of(flow.reply_src, flow.reply_dst, flow.reply_src_port, flow.reply_dst_port);
+  const auto reply = one_way ? original.reversed() : endpoint;
   nat::Conntrack<F>& table = connections_.of<F>();
   const nat::Opened opened =
       table.open(original, context_.tables.hasher(original), reply, context_.tables.hasher(reply), context_.now);
@@ -86,15 +90,19 @@ void DryRun::remember(const FlowRecord& flow) {
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& there = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
-  there.rewrite = nat::make_rewrite(original, reply.dst, reply.src, reply.dst_port, reply.src_port);
+  there.rewrite = nat::make_rewrite(original, endpoint.dst, endpoint.src, endpoint.dst_port, endpoint.src_port);
   back.rewrite = nat::make_rewrite(reply, original.dst, original.src, original.dst_port, original.src_port);
-  if (!(reply.reversed() == original)) {
+  if (one_way) {
+    there.flags |= nat::flow_flag::direct_return;
+    there.route = no_tunnel;
+  } else if (!(reply.reversed() == original)) {
     there.flags |= nat::flow_flag::translated;
     back.flags |= nat::flow_flag::translated;
   }
   nat::Connection& connection = table.connection(id);
   connection.service = flow.service;
-  connection.flags |= flow.flags & (nat::connection_flag::replied | nat::connection_flag::masqueraded);
+  connection.flags |=
+      flow.flags & (nat::connection_flag::replied | nat::connection_flag::masqueraded | nat::connection_flag::one_way);
   connection.tcp_state = flow.tcp_state;
   table.be_liberal(id);
   there.packets = flow.packets;

@@ -306,7 +306,8 @@ TEST_P(Dsr, CT9_WithoutRoomTheyGoWithoutAnEntry) {
     (void)rig().send("b", tcp("10.246.1.20:8080", pod, "SA").with_seq(500, 101));
     (void)rig().send("b", tcp(pod, "10.96.0.10:80", "A").with_seq(101, 501));
   }
-  ASSERT_TRUE(like(rig().drops(), "*conntrack_full*")) << "the table is full of connections that nobody may give up";
+  ASSERT_NE(rig().count(dataplane::Event::StatelessForwards), 0u)
+      << "the table is full of connections that nobody may give up";
   const uint64_t opened = rig().count(dataplane::Event::FlowsOpened);
   for (int port = 1000; port < 1100; ++port) {
     EXPECT_TRUE(like(send(tcp("198.51.100.9:" + std::to_string(port), at(vip, 80), "S")), node3 + "tcp S *"));
