@@ -225,6 +225,37 @@ TEST_P(Explain, EXP2_APacketOfAKnownConnection) {
   EXPECT_EQ(step(back, "nat"), "source 10.246.1.20:8080 to 10.96.0.11:80");
 }
 
+TEST_P(Explain, EXP2_APacketOfAConnectionThatIsAnsweredDirectly) {
+  ServiceSpec direct = one;
+  direct.load_balancer_ip = "198.51.100.11";
+  direct.endpoints = {"10.244.34.5 node1", "10.244.34.6 node1"};
+  direct.forwarding = "dsr";
+  rig().load(list({gateway(), cluster(), service(direct)}));
+  dataplane::FlowRecord flow;
+  flow.src = flow.reply_dst = net::parse_ip("192.0.2.10").value();
+  flow.dst = net::parse_ip("198.51.100.11").value();
+  flow.src_port = flow.reply_dst_port = 2000;
+  flow.dst_port = 80;
+  flow.reply_src = net::parse_ip("10.244.34.6").value();
+  flow.reply_src_port = 8080;
+  flow.protocol = net::protocol::tcp;
+  flow.tcp_state = nat::TcpState::Established;
+  flow.flags = nat::connection_flag::replied | nat::connection_flag::one_way;
+  flow.service =
+      rig()
+          .snapshot()
+          .v4.services->find(net::parse_ipv4("198.51.100.11").value(), net::be16::from_host(80), net::protocol::tcp)
+          ->service->id;
+  control::Probe probe = syn("192.0.2.10:2000", "198.51.100.11:80");
+  probe.tcp_flags = net::tcp_flag::ack;
+  const std::string text = explain(rig(), probe, &flow);
+  EXPECT_EQ(step(text, "backend"), "10.244.34.6:8080, kept");
+  EXPECT_EQ(step(text, "nat"), "none: the endpoint answers the client directly (sluice.dev/forwarding: dsr)");
+  EXPECT_EQ(step(text, "tunnel"), "ipip 192.168.0.11, MTU 1480");
+  EXPECT_EQ(step(text, "out"),
+            "tcp ACK 192.0.2.10:2000 > 198.51.100.11:80, 40 bytes by un, in ipip 192.168.0.1 > 192.168.0.11");
+}
+
 TEST_P(Explain, EXP3_NothingStaysBehind) {
   (void)rig().advance(2000);
   (void)rig().drops();
