@@ -39,8 +39,8 @@ struct Change {
   struct Touched {
     ObjectKey key;
     Action action = Action::Added;
-    bool effective = true;     // false: only the JSON differs, the Config does not (a new resourceVersion)
-    std::string before;        // canonical text; empty if added
+    bool effective = true;  // false: only the JSON differs, the Config does not (a new resourceVersion)
+    std::string before;     // canonical text; empty if added
     // false: a Service with the addresses it had and no direct server return, an EndpointSlice with the service it had
     bool moved = true;
     std::string service = {};  // of an EndpointSlice: the one it belonged to before
