@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import select
 import socket
@@ -69,7 +70,7 @@ def test_PIPE3_configuration_every_10_ms_loses_no_packet(cluster: Cluster) -> No
     """SCALE-6: services, endpoints and routes come and go beside the traffic, and one of them in its way."""
     router = cluster.gateway
     pod = lab.PODS["web-1b"]
-    others = [with_items(cluster.gateway_document, *(
+    others = [with_items(copy.deepcopy(cluster.gateway_document), *(
         item for number in range(turn + 1)
         for item in service_with_endpoints(f"other-{number}", f"10.96.9.{number + 1}", 80, 8000 + turn,
                                            [(pod.address, pod.node)]))) for turn in range(4)]
