@@ -23,10 +23,14 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_pod, UnknownFields::Ignore);
     case KindUse::IpPool:
       return read(read_ip_pool, UnknownFields::Ignore);
+    case KindUse::Ipam:
+      return read(read_ipam_configuration, UnknownFields::Ignore);
     case KindUse::BlockAffinity:
       return read(read_block_affinity, UnknownFields::Ignore);
     case KindUse::ServiceCidr:
       return read(read_service_cidr, UnknownFields::Ignore);
+    case KindUse::WorkloadEndpoint:
+      return read(read_workload_endpoint, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

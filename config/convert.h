@@ -2,7 +2,9 @@
 // spelling, a number its field cannot hold) is found here; rules between values are validate's.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -29,14 +31,18 @@ struct ServiceCidr {
 void read_weights(Reader& annotations, EndpointWeights& out);
 // calico.cpp
 [[nodiscard]] IpPool read_ip_pool(const ObjectKey& key, Reader& object);
+[[nodiscard]] Ipam read_ipam_configuration(const ObjectKey& key, Reader& object);
 [[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);
+[[nodiscard]] WorkloadEndpoint read_workload_endpoint(const ObjectKey& key, Reader& object);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
 [[nodiscard]] Gateway read_gateway(const ObjectKey& key, Reader& object);
 void read_network(Reader& spec, Gateway& gateway);
+// A pod has an address of its own, not a subnet: "10.244.34.5" or "10.244.34.5/32".
+[[nodiscard]] std::optional<Prefix> parse_host(std::string_view text);
 
 // std::monostate: a kind that is kept and not used.
-using Typed =
-    std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, BlockAffinity, ServiceCidr>;
+using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
+                           ServiceCidr, WorkloadEndpoint>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

@@ -22,6 +22,8 @@ constexpr std::array backend_removals{Choice<BackendRemoval>{"Keep", BackendRemo
                                       Choice<BackendRemoval>{"Reset", BackendRemoval::Reset}};
 constexpr std::array exclusions{Choice<NatExclusions>{"IPPoolsOnly", NatExclusions::IpPoolsOnly},
                                 Choice<NatExclusions>{"IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps}};
+constexpr std::array mappings{Choice<Mapping>{"Symmetric", Mapping::Symmetric},
+                              Choice<Mapping>{"EndpointIndependent", Mapping::EndpointIndependent}};
 constexpr std::array outer_dfs{Choice<OuterDf>{"Inherit", OuterDf::Inherit}, Choice<OuterDf>{"Set", OuterDf::Set},
                                Choice<OuterDf>{"Clear", OuterDf::Clear}};
 constexpr std::array ecn_modes{Choice<EcnMode>{"Normal", EcnMode::Normal},
@@ -32,7 +34,6 @@ constexpr std::array error_sources{Choice<IcmpErrorSource>{"vip", IcmpErrorSourc
 // Choices of which this version has one; the name is all that is checked.
 constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
-constexpr std::array mappings{Choice<bool>{"Symmetric", true}, Choice<bool>{"EndpointIndependent", false}};
 
 // "30000-32767"
 std::optional<PortRange> parse_port_range(std::string_view text) {
@@ -112,7 +113,7 @@ void read_snat(Reader& spec, Snat& snat) {
   address.parsed("v4", snat.nat_outgoing_v4, net::parse_ipv4, "an IPv4 address");
   address.parsed("v6", snat.nat_outgoing_v6, net::parse_ipv6, "an IPv6 address");
   if (object.find("natPortRange") != nullptr) read_port_range(object, "natPortRange", snat.nat_port_range.emplace());
-  read_single_choice(object, "mapping", mappings);
+  object.choice("mapping", snat.mapping, mappings);
   object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, exclusions);
 }
 
@@ -178,6 +179,52 @@ void read_icmp(Reader& spec, Icmp& icmp) {
   object.choice("errorSource", icmp.error_source, error_sources);
 }
 
+// As iproute2 has them (/etc/iproute2/rt_protos).
+std::optional<uint8_t> parse_route_protocol(std::string_view text) {
+  struct Name {
+    std::string_view name;
+    uint8_t number;
+  };
+  static constexpr std::array names{Name{"kernel", 2}, Name{"boot", 3},   Name{"static", 4}, Name{"ra", 9},
+                                    Name{"zebra", 11}, Name{"bird", 12},  Name{"dhcp", 16},  Name{"babel", 42},
+                                    Name{"bgp", 186},  Name{"isis", 187}, Name{"ospf", 188}, Name{"rip", 189},
+                                    Name{"eigrp", 192}};
+  for (const Name& one : names) {
+    if (one.name == text) return one.number;
+  }
+  uint8_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, number);
+  return read.ec == std::errc{} && read.ptr == end ? std::optional(number) : std::nullopt;
+}
+
+void read_host(Reader& spec, Host& host) {
+  Reader object = spec.object("host");
+  {
+    Reader limits = object.object("rateLimits");
+    HostRateLimits& out = host.rate_limits;
+    constexpr uint32_t most = 10'000'000;
+    limits.number("neighbor", out.neighbor, 1, most);
+    limits.number("icmp", out.icmp, 1, most);
+    limits.number("routing", out.routing, 1, most);
+    limits.number("management", out.management, 1, most);
+    limits.number("multicast", out.multicast, 1, most);
+    limits.number("other", out.other, 1, most);
+  }
+  Reader routes = object.object("routes");
+  if (!routes) return;
+  HostRoutes& out = host.routes.emplace();
+  std::vector<uint32_t> tables;
+  routes.each_value("tables", [&](const json::value& value, const Place& place) {
+    if (const auto number = routes.to_number(value, place, 1, std::numeric_limits<uint32_t>::max())) {
+      tables.push_back(static_cast<uint32_t>(*number));
+    }
+  });
+  if (!tables.empty()) out.tables = std::move(tables);
+  routes.parsed_list("protocols", out.protocols, parse_route_protocol,
+                     "a routing protocol's name, such as bird or static, or its number");
+}
+
 }  // namespace
 
 Gateway read_gateway(const ObjectKey& key, Reader& object) {
@@ -195,6 +242,7 @@ Gateway read_gateway(const ObjectKey& key, Reader& object) {
   read_overlay(spec, gateway.overlay);
   read_conntrack(spec, gateway.conntrack);
   read_icmp(spec, gateway.icmp);
+  read_host(spec, gateway.host);
   for (const std::string_view section : {"fragments", "dns", "ingress", "policy"}) spec.unused(section);
   return gateway;
 }

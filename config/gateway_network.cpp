@@ -17,13 +17,6 @@ constexpr std::array route_types{
 constexpr std::array tunnel_types{Choice<TunnelType>{"vxlan", TunnelType::Vxlan},
                                   Choice<TunnelType>{"ipip", TunnelType::Ipip}};
 
-// A pod has an address of its own, not a subnet: "10.244.34.5" or "10.244.34.5/32".
-std::optional<Prefix> parse_host(std::string_view text) {
-  if (const auto address = net::parse_ip(text)) return Prefix::host(*address);
-  const auto prefix = net::parse_prefix(text);
-  return prefix && prefix->is_host() ? prefix : std::nullopt;
-}
-
 void read_interface(Reader& item, Interface& interface) {
   item.need_text("name", interface.name);
   item.need_text("device", interface.device);
@@ -40,6 +33,7 @@ void read_interface(Reader& item, Interface& interface) {
   item.choice("rpf", interface.rpf, rpf_modes);
   item.flag("promiscuous", interface.promiscuous);
   item.flag("tcpMssClamp", interface.tcp_mss_clamp);
+  item.text("hostInterface", interface.host_interface);
   item.parsed_list("podAddresses", interface.pod_addresses, parse_host, "the address of a single host");
   item.mac("podMAC", interface.pod_mac);
 }
@@ -87,6 +81,12 @@ void read_tunnel(Reader& item, Tunnel& tunnel) {
 }
 
 }  // namespace
+
+std::optional<Prefix> parse_host(std::string_view text) {
+  if (const auto address = net::parse_ip(text)) return Prefix::host(*address);
+  const auto prefix = net::parse_prefix(text);
+  return prefix && prefix->is_host() ? prefix : std::nullopt;
+}
 
 void read_network(Reader& spec, Gateway& gateway) {
   spec.each("interfaces", [&](Reader& item, size_t) { read_interface(item, gateway.interfaces.emplace_back()); });

@@ -5,6 +5,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <unordered_map>
 #include <utility>
 
 #include <boost/json/monotonic_resource.hpp>
@@ -18,8 +19,6 @@ namespace sluice::config {
 namespace {
 
 namespace json = boost::json;
-
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 SyntaxError syntax_error(std::string_view text, size_t offset, std::string message) {
   const std::string_view before = text.substr(0, offset);
@@ -57,7 +56,7 @@ class TextParser {
     const size_t end = reader_.read(text, error);
     if (error) return syntax_error(document_, start + end, error.message());
     const std::string_view rest = text.substr(end);
-    const auto* next = std::find_if_not(rest.begin(), rest.end(), [](char c) { return is_blank(c); });
+    const auto* next = std::find_if_not(rest.begin(), rest.end(), is_blank);
     if (next != rest.end()) {
       const auto offset = static_cast<size_t>(next - document_.data());
       return syntax_error(document_, offset, "there is more after the end of the document");
@@ -79,8 +78,8 @@ class TextParser {
 // An object comes alone or in a list, which nests it two levels deeper; what comes alone must fit in a list.
 constexpr size_t list_levels = 2;
 
-// Why a value could not be written as JSON and read again; empty if it can.
-std::string_view objection(const json::value& value, size_t levels) {
+// Why a value could not be written as JSON and read again; empty if it can. The fields of objects are counted.
+std::string_view objection(const json::value& value, size_t levels, size_t& fields_found) {
   if (const double* number = value.if_double()) return std::isfinite(*number) ? "" : "a number in it is too large";
   const json::object* fields = value.if_object();
   const json::array* items = value.if_array();
@@ -88,10 +87,12 @@ std::string_view objection(const json::value& value, size_t levels) {
   if (levels == 0) return "lists and objects in it are nested too deeply";
   std::string_view found;
   if (items != nullptr) {
-    for (auto at = items->begin(); at != items->end() && found.empty(); ++at) found = objection(*at, levels - 1);
+    for (auto at = items->begin(); at != items->end() && found.empty(); ++at)
+      found = objection(*at, levels - 1, fields_found);
   } else {
+    fields_found += fields->size();
     for (auto at = fields->begin(); at != fields->end() && found.empty(); ++at)
-      found = objection(at->value(), levels - 1);
+      found = objection(at->value(), levels - 1, fields_found);
   }
   return found;
 }
@@ -103,48 +104,34 @@ std::string peek(const json::object& fields, std::string_view key) {
   return text == nullptr ? std::string() : std::string(text->data(), text->size());
 }
 
-// Takes objects one after the other, reads their heads and keeps those that have one.
-class Intake {
+// Reads the head of one object.
+class HeadReader {
  public:
-  Intake(const Options& options, std::vector<RawObject>& objects, Findings& findings)
-      : options_(options), objects_(objects), findings_(findings) {}
+  HeadReader(const Options& options, Findings& findings) : options_(options), findings_(findings) {}
 
-  void take(json::value&& value, std::string location) {
+  // Empty if it cannot be taken; the reason has been recorded then, or it is of a kind that is to be ignored.
+  std::optional<RawObject> take(json::value&& value, std::string location) {
     const json::object* fields = value.if_object();
     if (fields == nullptr) {
       Report(findings_, {.location = location})
           .fault({}, fmt::format("expected an object, found {}", type_name(value)));
-      return;
+      return std::nullopt;
     }
     const size_t levels = options_.max_depth - std::min(options_.max_depth, list_levels);
-    if (const std::string_view why = objection(value, levels); !why.empty()) {
+    if (const std::string_view why = objection(value, levels, fields_); !why.empty()) {
       Report(findings_, {.location = location}).fault({}, std::string(why));
-      return;
+      return std::nullopt;
     }
     auto head = read_head(*fields, location);
-    if (!head) return;
-    auto& [kind, key] = *head;
-    if (!take_key(key, location)) return;
+    if (!head) return std::nullopt;
     // Initialised, not assigned: assignment between two arenas would copy the value.
-    objects_.push_back({std::move(key), kind, std::move(value), std::move(location)});
+    return RawObject{std::move(head->key), head->kind, std::move(value), std::move(location)};
   }
 
-  // False: there was one of this key before, which has been recorded.
-  bool take_key(const ObjectKey& key, const std::string& location) {
-    const auto [first, fresh] = seen_.try_emplace(key, location);
-    if (fresh) return true;
-    Report(findings_, {key.kind, key.ns, key.name, location})
-        .fault(Path::of("metadata", "name"),
-               fmt::format("a second {} of this name; the first is at {}", key.kind, first->second));
-    return false;
-  }
-
-  // Tells what was ignored, once per kind.
-  void finish() {
-    for (const auto& [kind, count] : ignored_) {
-      Report(findings_, {kind}).warn({}, fmt::format("unknown kind, ignored ({} objects)", count));
-    }
-  }
+  // The kind of an object that was ignored.
+  [[nodiscard]] const std::string& ignored() const { return ignored_; }
+  // That the value has, each name of an object once.
+  [[nodiscard]] size_t fields() const { return fields_; }
 
  private:
   struct Head {
@@ -183,7 +170,7 @@ class Intake {
 
   void unknown(Reader& head, const std::string& kind, const std::string& api_version) {
     if (options_.ignore_unknown_kinds) {
-      ++ignored_[kind];
+      ignored_ = kind;
     } else if (const Kind* known = find_kind_by_name(kind, false)) {
       head.fault("apiVersion", fmt::format("unknown kind {} of {}; known is that of {}", kind, quoted(api_version),
                                            known->api_version));
@@ -220,6 +207,44 @@ class Intake {
     return false;
   }
 
+  const Options& options_;
+  Findings& findings_;
+  std::string ignored_;
+  size_t fields_ = 0;
+};
+
+void tell_ignored(const std::map<std::string, size_t>& ignored, Findings& findings) {
+  for (const auto& [kind, count] : ignored) {
+    Report(findings, {kind}).warn({}, fmt::format("unknown kind, ignored ({} objects)", count));
+  }
+}
+
+void tell_second(const ObjectKey& key, const std::string& location, const std::string& first, Findings& findings) {
+  Report(findings, {key.kind, key.ns, key.name, location})
+      .fault(Path::of("metadata", "name"),
+             fmt::format("a second {} of this name; the first is at {}", key.kind, first));
+}
+
+// Takes objects one after the other and keeps those that have a head, the first of each key.
+class Intake {
+ public:
+  Intake(const Options& options, std::vector<RawObject>& objects, Findings& findings)
+      : options_(options), objects_(objects), findings_(findings) {}
+
+  void take(json::value&& value, std::string location) {
+    HeadReader reader(options_, findings_);
+    auto object = reader.take(std::move(value), std::move(location));
+    if (!reader.ignored().empty()) ++ignored_[reader.ignored()];
+    if (!object) return;
+    const auto [first, fresh] = seen_.try_emplace(object->key, object->location);
+    if (!fresh) return tell_second(object->key, object->location, first->second, findings_);
+    objects_.push_back(std::move(*object));
+  }
+
+  // Tells what was ignored, once per kind.
+  void finish() { tell_ignored(ignored_, findings_); }
+
+ private:
   const Options& options_;
   std::vector<RawObject>& objects_;
   Findings& findings_;
@@ -280,6 +305,8 @@ Result<Document, ParseFailure> parse_value(std::string_view text, const Options&
 // Parses one item after the other into the same memory.
 class ItemParser {
  public:
+  static constexpr size_t no_plain_text = SIZE_MAX;
+
   // `levels`: that items stand below others of the document.
   ItemParser(std::string_view document, const Options& options, size_t levels)
       : document_(document),
@@ -287,18 +314,19 @@ class ItemParser {
         memory_(std::in_place, block_.get(), first_block),
         reader_(&*memory_, parse_options(options, levels)) {}
 
-  // `parsed` gets the value, which lives no longer than the call.
+  // `parsed` gets the value, which lives no longer than the call, and how many fields its text names if that
+  // has neither blanks nor escapes nor numbers that can be written in several ways; otherwise no_plain_text.
   template <class Parsed>
   std::optional<SyntaxError> parse(std::string_view item, const Parsed& parsed) {
     json::error_code error;
     const size_t end = reader_.read(item, error);
-    const auto* next = std::find_if_not(item.begin() + end, item.end(), [](char c) { return is_blank(c); });
+    const auto* next = std::find_if_not(item.begin() + end, item.end(), is_blank);
     if (error || next != item.end()) {
       const auto* place = error ? item.data() + end : next;
       return syntax_error(document_, static_cast<size_t>(place - document_.data()),
                           error ? error.message() : "there is more after the end of the document");
     }
-    parsed(reader_.release());
+    parsed(reader_.release(), reader_.plain_size() == item.size() ? reader_.fields() : no_plain_text);
     memory_.emplace(block_.get(), first_block);  // not release(): each block after the first is twice the last one
     return std::nullopt;
   }
@@ -318,26 +346,92 @@ class ItemParser {
   JsonReader reader_;
 };
 
+// What was found out about an item, wherever that was done.
+struct ReadItem {
+  const ObjectKey* key = nullptr;  // nullptr: there is no object
+  bool known = false;
+  std::string ignored;  // a kind
+  Findings findings;
+};
+
+struct KeyHash {
+  size_t operator()(const ObjectKey* key) const {
+    const std::hash<std::string_view> hash;
+    return (hash(key->name) * 31 + hash(key->ns)) * 31 + hash(key->kind);
+  }
+};
+struct SameKey {
+  bool operator()(const ObjectKey* a, const ObjectKey* b) const { return *a == *b; }
+};
+
+std::string location_of(size_t index) { return fmt::format("/items/{}", index); }
+
+// Some items, one after the other. The first that is no JSON ends it.
+std::optional<SyntaxError> read_some(std::string_view text, const std::vector<std::string_view>& items, size_t first,
+                                     size_t last, size_t levels, const Options& options, const DocumentVisitor& visitor,
+                                     std::vector<ReadItem>& found) {
+  std::optional<ItemParser> parser;
+  for (size_t index = first; index < last; ++index) {
+    const Digest digest = digest_of(items[index]);
+    ReadItem& item = found[index];
+    item.findings.max_faults = options.max_faults;
+    item.key = visitor.known(digest);
+    item.known = item.key != nullptr;
+    if (item.known) continue;
+    if (!parser) parser.emplace(text, options, levels);
+    auto error = parser->parse(items[index], [&](json::value&& value, size_t fields) {
+      HeadReader reader(options, item.findings);
+      auto object = reader.take(std::move(value), location_of(index));
+      item.ignored = reader.ignored();
+      if (!object) return;
+      if (fields == reader.fields()) object->text = items[index];
+      item.key = visitor.read(index, std::move(*object), digest, item.findings);
+    });
+    if (error) return error;
+  }
+  return std::nullopt;
+}
+
 std::optional<ParseFailure> read_items(std::string_view text, const std::vector<std::string_view>& items, size_t levels,
                                        const Options& options, const DocumentVisitor& visitor, Findings& findings) {
-  std::vector<RawObject> taken;
-  Intake intake(options, taken, findings);
-  ItemParser parser(text, options, levels);
-  for (size_t index = 0; index < items.size(); ++index) {
-    std::string location = fmt::format("/items/{}", index);
-    const Digest digest = digest_of(items[index]);
-    if (const ObjectKey* key = visitor.known(digest)) {
-      if (intake.take_key(*key, location)) visitor.keep(*key, std::move(location));
-      continue;
-    }
-    const auto error = parser.parse(items[index], [&](json::value&& value) {
-      intake.take(std::move(value), std::move(location));
-      if (!taken.empty()) visitor.take(std::move(taken.back()), digest);
-      taken.clear();
+  static constexpr size_t together = 512;
+  std::vector<ReadItem> found(items.size());
+  std::vector<std::optional<ParseFailure>> failures((items.size() + together - 1) / together);
+  visitor.begin(items.size());
+  options.spread(failures.size(), [&](size_t part) {
+    struct Read {};
+    const auto read = without_exceptions<Read>([&]() -> Result<Read, ParseFailure> {
+      const size_t last = std::min(items.size(), (part + 1) * together);
+      if (auto error = read_some(text, items, part * together, last, levels, options, visitor, found)) {
+        return ParseFailure{std::move(*error), {}};
+      }
+      return Read{};
     });
-    if (error) return ParseFailure{*error, {}};
+    if (!read) failures[part] = read.error();
+  });
+  for (auto& failure : failures) {
+    if (failure) return std::move(failure);
   }
-  intake.finish();
+  std::unordered_map<const ObjectKey*, size_t, KeyHash, SameKey> seen;
+  seen.reserve(items.size());
+  std::map<std::string, size_t> ignored;
+  for (size_t index = 0; index < found.size(); ++index) {
+    ReadItem& item = found[index];
+    if (!item.ignored.empty()) ++ignored[item.ignored];
+    if (item.key != nullptr) {
+      if (const auto [first, fresh] = seen.try_emplace(item.key, index); !fresh) {
+        tell_second(*item.key, location_of(index), location_of(first->second), findings);
+        continue;
+      }
+      if (item.known) {
+        visitor.keep(*item.key, location_of(index));
+      } else {
+        visitor.take(index);
+      }
+    }
+    findings.append(std::move(item.findings));
+  }
+  tell_ignored(ignored, findings);
   return std::nullopt;
 }
 
@@ -418,8 +512,12 @@ std::optional<ParseFailure> read_document(std::string_view text, const Options& 
     } else {
       auto document = parse_value(text, options);
       if (!document) return document.error();
-      for (RawObject& object : document->objects) visitor.take(std::move(object), {});
+      visitor.begin(document->objects.size());
       findings.append(std::move(document->findings));
+      for (size_t index = 0; index < document->objects.size(); ++index) {
+        (void)visitor.read(index, std::move(document->objects[index]), {}, findings);
+        visitor.take(index);
+      }
     }
     if (failure) return *std::move(failure);
     return Read{};

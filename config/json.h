@@ -23,6 +23,7 @@
 #include "config/digest.h"
 #include "config/finding.h"
 #include "config/kinds.h"
+#include "config/spread.h"
 #include "dataplane/net/result.h"
 
 namespace sluice::config {
@@ -38,9 +39,10 @@ enum class Format : uint8_t { Json, NdJson };
 
 struct Options {
   Format format = Format::Json;
-  bool ignore_unknown_kinds = false;  // otherwise an unknown kind is a fault
-  size_t max_depth = 32;              // of nested lists and objects
-  size_t max_faults = 1000;           // more are only counted
+  bool ignore_unknown_kinds = false;    // otherwise an unknown kind is a fault
+  size_t max_depth = 32;                // of nested lists and objects
+  size_t max_faults = 1000;             // more are only counted
+  Spread spread = one_after_the_other;  // read_document(): how the objects are read
 };
 
 struct SyntaxError {
@@ -62,8 +64,9 @@ struct ParseFailure {
 struct RawObject {
   ObjectKey key;
   const Kind* kind = nullptr;
-  boost::json::value value;  // an object
-  std::string location;      // its JSON pointer in the document: "/items/3", "/upsert/0", "" when it is the document
+  boost::json::value value;    // an object
+  std::string location;        // its JSON pointer in the document: "/items/3", "/upsert/0", "" when it is the document
+  std::string_view text = {};  // what it came as, if serialising the value would give that very text
 };
 
 struct Document {
@@ -87,15 +90,20 @@ struct Delta {
 [[nodiscard]] Result<Document, ParseFailure> parse_document(std::string_view text, const Options& options = {});
 [[nodiscard]] Result<Delta, ParseFailure> parse_delta(std::string_view text, const Options& options = {});
 
-// The objects of a document one after the other, for documents of a whole cluster: each is parsed, given away and
-// forgotten before the next, so the values of one object at a time are in memory.
+// The objects of a document, for documents of a whole cluster: each is parsed, given away and forgotten before the
+// next, so the values of few objects at a time are in memory. First every object is looked at by known() or read(),
+// which may run in several threads (Options::spread), then those that come first of their key are told in the order of
+// the document, all in the caller's thread.
 struct DocumentVisitor {
+  // Before anything else: how many objects there are.
+  std::function<void(size_t count)> begin;
   // The key of an object whose text has this digest and need not be parsed; nullptr: there is none.
   std::function<const ObjectKey*(Digest)> known;
-  // Such an object, as often as it is in the document and not told a second time.
-  std::function<void(const ObjectKey&, std::string location)> keep;
-  // Any other. Its value lives as long as the call. No digest if the document is not read object by object.
-  std::function<void(RawObject&&, Digest)> take;
+  // Any other. Its value lives as long as the call, the key that is answered until the end. No digest if the document
+  // is not read object by object.
+  std::function<const ObjectKey*(size_t index, RawObject&&, Digest, Findings&)> read;
+  std::function<void(const ObjectKey&, std::string location)> keep;  // a known one
+  std::function<void(size_t index)> take;                            // one that was read
 };
 
 // Adds to `findings` what parse_document() puts into a Document. Fails as parse_document() does.

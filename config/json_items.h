@@ -9,6 +9,9 @@
 
 namespace sluice::config {
 
+// White space of JSON (RFC 8259 section 2).
+[[nodiscard]] constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 // The texts of the items of a v1 List. Empty if the text has not quite the form of one (other kind, a field twice, what
 // is between the items is no JSON): whoever parses all of it knows better what it is. The items themselves may be no
 // JSON.

@@ -33,20 +33,47 @@ struct Handler {
   static bool on_comment_part(Text, Error&) { return true; }
   static bool on_comment(Text, Error&) { return true; }
 
-  bool on_object_end(size_t count, Error&) { return stack.push_object(count), true; }
-  bool on_array_end(size_t count, Error&) { return stack.push_array(count), true; }
+  bool on_object_end(size_t count, Error&) {
+    fields += count;
+    plain_size += brackets_and_commas(count);
+    return stack.push_object(count), true;
+  }
+  bool on_array_end(size_t count, Error&) {
+    plain_size += brackets_and_commas(count);
+    return stack.push_array(count), true;
+  }
   bool on_key_part(Text text, size_t, Error&) { return stack.push_chars(text), true; }
-  bool on_key(Text text, size_t, Error&) { return stack.push_key(text), true; }
+  bool on_key(Text text, size_t size, Error&) {
+    plain_size += size + 3;  // two quotes and a colon
+    return stack.push_key(text), true;
+  }
   bool on_string_part(Text text, size_t, Error&) { return stack.push_chars(text), true; }
-  bool on_string(Text text, size_t, Error&) { return stack.push_string(text), true; }
-  bool on_bool(bool value, Error&) { return stack.push_bool(value), true; }
-  bool on_null(Error&) { return stack.push_null(), true; }
+  bool on_string(Text text, size_t size, Error&) {
+    plain_size += size + 2;
+    return stack.push_string(text), true;
+  }
+  bool on_bool(bool value, Error&) {
+    plain_size += value ? 4 : 5;
+    return stack.push_bool(value), true;
+  }
+  bool on_null(Error&) {
+    plain_size += 4;
+    return stack.push_null(), true;
+  }
 
   bool on_number_part(Text text, Error&) { return number.append(text.data(), text.size()), true; }
-  bool on_int64(int64_t value, Text, Error&) { return number.clear(), stack.push_int64(value), true; }
-  bool on_uint64(uint64_t value, Text, Error&) { return number.clear(), stack.push_uint64(value), true; }
+  bool on_int64(int64_t value, Text text, Error&) {
+    plain_size += number.size() + text.size();
+    one_way = one_way && (value != 0 || text != "-0");
+    return number.clear(), stack.push_int64(value), true;
+  }
+  bool on_uint64(uint64_t value, Text text, Error&) {
+    plain_size += number.size() + text.size();
+    return number.clear(), stack.push_uint64(value), true;
+  }
   // What from_chars cannot represent stays as the parser understood it: zero or infinite.
   bool on_double(double value, Text text, Error& error) {
+    one_way = false;
     on_number_part(text, error);
     std::from_chars(number.data(), number.data() + number.size(), value);
     number.clear();
@@ -54,8 +81,13 @@ struct Handler {
     return true;
   }
 
+  static size_t brackets_and_commas(size_t count) { return count == 0 ? 2 : count + 1; }
+
   json::value_stack stack;
   std::string number;  // the parts of one
+  size_t plain_size = 0;
+  size_t fields = 0;
+  bool one_way = true;  // there is only one way to write the numbers
 };
 
 }  // namespace
@@ -73,10 +105,16 @@ size_t JsonReader::read(std::string_view text, json::error_code& error) {
   parser_->reset();
   parser_->handler().stack.reset(storage_);
   parser_->handler().number.clear();
+  parser_->handler().plain_size = parser_->handler().fields = 0;
+  parser_->handler().one_way = true;
   return parser_->write_some(false, text.data(), text.size(), error);
 }
 
 json::value JsonReader::release() { return parser_->handler().stack.release(); }
+
+size_t JsonReader::plain_size() const { return parser_->handler().one_way ? parser_->handler().plain_size : 0; }
+
+size_t JsonReader::fields() const { return parser_->handler().fields; }
 
 json::value read_canonical(std::string_view text) {
   json::parse_options options;

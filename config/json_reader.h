@@ -28,6 +28,10 @@ class JsonReader {
   [[nodiscard]] size_t read(std::string_view text, boost::json::error_code& error);
   // What the last read() found; once, and only if it succeeded.
   [[nodiscard]] boost::json::value release();
+  // How long the text would be without blanks and escapes; 0 if a number in it may be written in another way. Fields of
+  // objects, of one name as often as they came. Both of the last read().
+  [[nodiscard]] size_t plain_size() const;
+  [[nodiscard]] size_t fields() const;
 
  private:
   struct Parser;

@@ -15,8 +15,10 @@ constexpr std::array kinds{
     // Calico's objects have the second form where its API server is not installed.
     Kind{"IPPool", "projectcalico.org/v3", false, KindUse::IpPool},
     Kind{"IPPool", "crd.projectcalico.org/v1", false, KindUse::IpPool},
+    Kind{"IPAMConfiguration", "projectcalico.org/v3", false, KindUse::Ipam},
     Kind{"BlockAffinity", "projectcalico.org/v3", false, KindUse::BlockAffinity},
     Kind{"BlockAffinity", "crd.projectcalico.org/v1", false, KindUse::BlockAffinity},
+    Kind{"WorkloadEndpoint", "projectcalico.org/v3", true, KindUse::WorkloadEndpoint},
     Kind{"ServiceCIDR", "networking.k8s.io/v1", false, KindUse::ServiceCidr},
     Kind{"ServiceCIDR", "networking.k8s.io/v1beta1", false, KindUse::ServiceCidr},
 
@@ -25,7 +27,6 @@ constexpr std::array kinds{
     Kind{"NetworkPolicy", "networking.k8s.io/v1", true, KindUse::Kept},
     Kind{"Ingress", "networking.k8s.io/v1", true, KindUse::Kept},
     Kind{"IngressClass", "networking.k8s.io/v1", false, KindUse::Kept},
-    Kind{"IPAMConfiguration", "projectcalico.org/v3", false, KindUse::Kept},
     Kind{"BGPConfiguration", "projectcalico.org/v3", false, KindUse::Kept},
     Kind{"BGPConfiguration", "crd.projectcalico.org/v1", false, KindUse::Kept},
     Kind{"BGPPeer", "projectcalico.org/v3", false, KindUse::Kept},
@@ -34,7 +35,6 @@ constexpr std::array kinds{
     Kind{"BGPFilter", "crd.projectcalico.org/v1", false, KindUse::Kept},
     Kind{"IPAMBlock", "projectcalico.org/v3", false, KindUse::Kept},
     Kind{"IPAMBlock", "crd.projectcalico.org/v1", false, KindUse::Kept},
-    Kind{"WorkloadEndpoint", "projectcalico.org/v3", true, KindUse::Kept},
     Kind{"FelixConfiguration", "projectcalico.org/v3", false, KindUse::Kept},
     Kind{"FelixConfiguration", "crd.projectcalico.org/v1", false, KindUse::Kept},
     Kind{"IPAddressPool", "metallb.io/v1beta1", true, KindUse::Kept},

@@ -23,7 +23,19 @@ struct ObjectKey {
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
 };
 
-enum class KindUse : uint8_t { Gateway, Node, Service, EndpointSlice, Pod, IpPool, BlockAffinity, ServiceCidr, Kept };
+enum class KindUse : uint8_t {
+  Gateway,
+  Node,
+  Service,
+  EndpointSlice,
+  Pod,
+  IpPool,
+  Ipam,
+  BlockAffinity,
+  ServiceCidr,
+  WorkloadEndpoint,
+  Kept
+};
 
 struct Kind {
   std::string_view name;         // "EndpointSlice"

@@ -12,4 +12,8 @@ std::optional<IpAddr> Node::underlay(net::Family family) const {
   return internal == internal_ips.end() ? std::nullopt : std::optional<IpAddr>(*internal);
 }
 
+bool Gateway::is_local(const std::string& node) const {
+  return std::find(local_node_names.begin(), local_node_names.end(), node) != local_node_names.end();
+}
+
 }  // namespace sluice::config

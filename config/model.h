@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/selector.h"
 #include "dataplane/net/addr.h"
 
 namespace sluice::config {
@@ -178,7 +179,22 @@ struct IpPool {
   bool nat_outgoing = false;
   bool disabled = false;
   bool load_balancer_only = false;  // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
+  // Of the allocator of addresses (IPAM-1, IPAM-9).
+  bool for_workloads = true;  // allowedUses has Workload
+  bool for_tunnels = true;    // allowedUses has Tunnel
+  bool manual = false;        // assignmentMode: only for those who name the pool or an address of it
+  Selector node_selector;     // labels of the Nodes that have addresses of it
   friend bool operator==(const IpPool&, const IpPool&) = default;
+};
+
+// IPAMConfiguration.
+struct Ipam {
+  bool strict_affinity = false;  // no address of another node's block
+  bool auto_allocate_blocks = true;
+  uint32_t max_blocks_per_host = 20;  // of a family; 0: any number
+  uint32_t cooldown_seconds = 0;      // from when an address is given back until it is given out again
+  uint32_t leak_grace_seconds = 900;  // from when its network namespace is gone until a handle is released
+  friend bool operator==(const Ipam&, const Ipam&) = default;
 };
 
 struct BlockAffinity {
@@ -187,6 +203,23 @@ struct BlockAffinity {
   Prefix cidr;            // masked; a /32 or /128 is a borrowed address (ENC-5)
   bool confirmed = true;  // spec.state == confirmed && !spec.deleted
   friend bool operator==(const BlockAffinity&, const BlockAffinity&) = default;
+};
+
+// ---- projectcalico.org/v3 WorkloadEndpoint -----------------------------------------------------------
+// How one pod is attached to its node. Only those of our own nodes (localNodeNames) become ports.
+struct WorkloadEndpoint {
+  ObjectName name;
+  std::string node;
+  std::string pod;
+  std::string interface;                // of the node's kernel: the end of the veth pair that is not the pod's
+  std::string device;                   // annotation sluice.dev/device: a DPDK device instead of that interface
+  std::optional<MacAddr> mac;           // the pod's; absent: it is asked for
+  std::vector<IpAddr> addresses;        // the pod's, spec.ipNetworks
+  std::vector<Prefix> allowed_sources;  // spec.allowSpoofedSourcePrefixes: further sources (SPOOF-1)
+
+  // What its port is called: the kernel's interface, where there is one.
+  [[nodiscard]] std::string port_name() const { return interface.empty() ? name.text() : interface; }
+  friend bool operator==(const WorkloadEndpoint&, const WorkloadEndpoint&) = default;
 };
 
 // ---- sluice.dev/v1 GatewayConfiguration --------------------------------------------------------------
@@ -208,6 +241,7 @@ struct Interface {
   std::vector<Prefix> pod_addresses;  // workload role: the pod's /32 and /128
   std::optional<MacAddr> pod_mac;     // workload role: a static neighbour for the pod's addresses
   bool tcp_mss_clamp = false;         // MTU-4
+  std::string host_interface;         // name of its twin in the host, a TAP device; empty: none
   friend bool operator==(const Interface&, const Interface&) = default;
 };
 
@@ -290,6 +324,8 @@ struct Proxy {
   friend bool operator==(const Proxy&, const Proxy&) = default;
 };
 
+enum class Mapping : uint8_t { Symmetric, EndpointIndependent };
+
 struct Snat {
   PortRange port_range{32768, 65535};
   // Of what natOutgoing translates (MASQ-8). Absent: the address of the interface or tunnel it leaves by; port_range.
@@ -297,6 +333,7 @@ struct Snat {
   std::optional<net::Ipv6Addr> nat_outgoing_v6;
   std::optional<PortRange> nat_port_range;
   NatExclusions nat_outgoing_exclusions = NatExclusions::IpPoolsOnly;
+  Mapping mapping = Mapping::Symmetric;  // MASQ-13: of what natOutgoing translates
   friend bool operator==(const Snat&, const Snat&) = default;
 };
 
@@ -350,6 +387,30 @@ struct Icmp {
   friend bool operator==(const Icmp&, const Icmp&) = default;
 };
 
+// What goes to the host, in packets per second; dataplane/punt_class.h has the classes.
+struct HostRateLimits {
+  uint32_t neighbor = 1000;
+  uint32_t icmp = 1000;
+  uint32_t routing = 5000;
+  uint32_t management = 10000;
+  uint32_t multicast = 1000;
+  uint32_t other = 20000;
+  friend bool operator==(const HostRateLimits&, const HostRateLimits&) = default;
+};
+
+// Which routes of the host's kernel, by the twins, become the router's.
+struct HostRoutes {
+  std::vector<uint32_t> tables{254};
+  std::vector<uint8_t> protocols;  // rtm_protocol; empty: every one
+  friend bool operator==(const HostRoutes&, const HostRoutes&) = default;
+};
+
+struct Host {
+  HostRateLimits rate_limits;
+  std::optional<HostRoutes> routes;  // absent: none
+  friend bool operator==(const Host&, const Host&) = default;
+};
+
 struct Gateway {
   std::string name = "default";
   std::string node_name;
@@ -364,6 +425,10 @@ struct Gateway {
   Overlay overlay;
   Conntrack conntrack;
   Icmp icmp;
+  Host host;
+
+  // Whether a node counts as this one (localNodeNames).
+  [[nodiscard]] bool is_local(const std::string& node) const;
   friend bool operator==(const Gateway&, const Gateway&) = default;
 };
 
@@ -375,7 +440,9 @@ struct Config {
   std::map<ObjectName, EndpointSlice> slices;
   std::map<ObjectName, Pod> pods;  // that have host ports
   std::map<std::string, IpPool> pools;
+  Ipam ipam;
   std::map<std::string, BlockAffinity> blocks;
+  std::map<ObjectName, WorkloadEndpoint> workloads;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

@@ -26,18 +26,22 @@ Overloaded(Functions...) -> Overloaded<Functions...>;
 // The object without the notes of API servers and clients, a Secret also without its secrets.
 std::string canonical_text(RawObject&& raw) {
   json::object& object = *raw.value.if_object();
+  bool whole = true;
+  const auto leave_out = [&whole](json::object& from, std::string_view field) {
+    whole = from.erase(field) == 0 && whole;
+  };
   if (json::value* metadata = object.if_contains("metadata"); metadata != nullptr && metadata->is_object()) {
     json::object& fields = metadata->get_object();
-    fields.erase("managedFields");
+    leave_out(fields, "managedFields");
     if (json::value* annotations = fields.if_contains("annotations");
         annotations != nullptr && annotations->is_object())
-      annotations->get_object().erase("kubectl.kubernetes.io/last-applied-configuration");
+      leave_out(annotations->get_object(), "kubectl.kubernetes.io/last-applied-configuration");
   }
   if (raw.key.kind == "Secret") {
-    object.erase("data");
-    object.erase("stringData");
+    leave_out(object, "data");
+    leave_out(object, "stringData");
   }
-  return json::serialize(raw.value);
+  return whole && !raw.text.empty() ? std::string(raw.text) : json::serialize(raw.value);
 }
 
 bool exists(const json::value& object, const std::string& pointer) {
@@ -123,24 +127,24 @@ ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, Findings& findings)
   return out;
 }
 
-std::vector<ObjectSet::Converted> ObjectSet::convert_all(std::vector<RawObject>&& objects, Findings& findings) {
-  std::vector<Converted> out;
+ObjectSet::Upsert ObjectSet::convert_all(std::vector<RawObject>&& objects, Findings& findings) {
+  Upsert out;
   out.reserve(objects.size());
-  for (RawObject& raw : objects) out.push_back(convert_one(std::move(raw), findings));
+  for (RawObject& raw : objects) out.push_back(std::make_unique<Converted>(convert_one(std::move(raw), findings)));
   objects.clear();
   return out;
 }
 
 // Exactly one GatewayConfiguration remains.
-void ObjectSet::check_gateways(std::vector<Converted>& upsert, const std::vector<Deletion>& remove,
-                               Findings& findings) const {
+void ObjectSet::check_gateways(Upsert& upsert, const std::vector<Deletion>& remove, Findings& findings) const {
   static const std::string kind = "GatewayConfiguration";
   std::set<ObjectKey> gateways;
   for (auto at = objects_.lower_bound({kind, "", ""}); at != objects_.end() && at->first.kind == kind; ++at) {
     gateways.insert(at->first);
   }
   for (const Deletion& deletion : remove) gateways.erase(deletion.key);
-  for (Converted& converted : upsert) {
+  for (const auto& each : upsert) {
+    Converted& converted = *each;
     if (converted.key.kind != kind || !gateways.insert(converted.key).second || gateways.size() == 1) continue;
     Report(findings, {kind, "", converted.key.name, converted.stored.location})
         .fault(Path::of("metadata", "name"), "there is another GatewayConfiguration; exactly one is allowed");
@@ -165,28 +169,39 @@ Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document, Ru
 
 Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
   Findings findings = std::move(delta.findings);
-  std::vector<Converted> upsert = convert_all(std::move(delta.upsert), findings);
+  Upsert upsert = convert_all(std::move(delta.upsert), findings);
   return apply(std::move(upsert), std::move(delta.remove), std::move(findings), rules);
 }
 
 Result<ObjectSet::Replacement, ParseFailure> ObjectSet::prepare(std::string_view text, const Options& options) const {
   Replacement out;
   std::unordered_set<const ObjectKey*> named;
+  Upsert read;
+  std::vector<size_t> taken;
   const auto known = [&](Digest digest) {
     const auto found = by_digest_.find(digest);
     return found == by_digest_.end() ? nullptr : found->second;
+  };
+  const auto begin = [&](size_t count) { read.resize(count); };
+  const auto convert = [&](size_t index, RawObject&& raw, Digest digest, Findings& findings) -> const ObjectKey* {
+    read[index] = std::make_unique<Converted>(convert_one(std::move(raw), findings));
+    read[index]->stored.digest = digest;
+    return &read[index]->key;
   };
   const auto keep = [&](const ObjectKey& key, std::string location) {
     named.insert(&key);
     out.known_.push_back({&key, std::move(location)});
   };
-  const auto take = [&](RawObject&& raw, Digest digest) {
-    if (const auto found = objects_.find(raw.key); found != objects_.end()) named.insert(&found->first);
-    out.upsert_.push_back(convert_one(std::move(raw), out.findings_));
-    out.upsert_.back().stored.digest = digest;
-  };
+  const auto take = [&](size_t index) { taken.push_back(index); };
   out.findings_.max_faults = options.max_faults;
-  if (auto failure = read_document(text, options, {known, keep, take}, out.findings_)) return *std::move(failure);
+  if (auto failure = read_document(text, options, {begin, known, convert, keep, take}, out.findings_)) {
+    return *std::move(failure);
+  }
+  out.upsert_.reserve(taken.size());
+  for (const size_t index : taken) {
+    if (const auto found = objects_.find(read[index]->key); found != objects_.end()) named.insert(&found->first);
+    out.upsert_.push_back(std::move(read[index]));
+  }
   for (const auto& [key, stored] : objects_) {
     if (!named.contains(&key)) out.remove_.push_back({key, ""});
   }
@@ -211,20 +226,20 @@ Result<Change, ParseFailure> ObjectSet::apply(Replacement&& replacement, Rules r
   return change;
 }
 
-Result<Change, ParseFailure> ObjectSet::apply(std::vector<Converted>&& upsert, std::vector<Deletion>&& remove,
-                                              Findings&& findings, Rules rules) {
+Result<Change, ParseFailure> ObjectSet::apply(Upsert&& upsert, std::vector<Deletion>&& remove, Findings&& findings,
+                                              Rules rules) {
   ++document_;
   check_gateways(upsert, remove, findings);
   const bool sound = !findings.any_fault();
   if (!sound && rules == nullptr) return ParseFailure{std::nullopt, findings.take_faults()};
   std::set<std::pair<std::string, std::string>> faulty;
   if (!sound) {
-    for (const Converted& object : upsert) {
-      if (object.faulty) faulty.emplace(object.key.kind, name_in_faults(object.key));
+    for (const auto& object : upsert) {
+      if (object->faulty) faulty.emplace(object->key.kind, name_in_faults(object->key));
     }
     // Without its gateway nothing else makes sense, so that one stays as far as it could be read.
-    std::erase_if(upsert, [](const Converted& object) {
-      return object.surplus || (object.faulty && object.stored.kind->use != KindUse::Gateway);
+    std::erase_if(upsert, [](const auto& object) {
+      return object->surplus || (object->faulty && object->stored.kind->use != KindUse::Gateway);
     });
   }
 
@@ -240,7 +255,7 @@ Result<Change, ParseFailure> ObjectSet::apply(std::vector<Converted>&& upsert, s
   return ParseFailure{std::nullopt, findings.take_faults()};
 }
 
-Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings) {
+Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, Findings& findings) {
   Change change;
   for (const Deletion& deletion : remove) {
     const auto found = objects_.find(deletion.key);
@@ -255,7 +270,8 @@ Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Dele
       change.touched.back().service = slice_of(deletion.key).service;
     erase(deletion.key);
   }
-  for (Converted& object : upsert) {
+  for (auto& each : upsert) {
+    Converted& object = *each;
     const auto found = objects_.find(object.key);
     const KindUse use = object.stored.kind->use;
     if (found == objects_.end()) {
@@ -268,6 +284,7 @@ Change ObjectSet::commit(std::vector<Converted>&& upsert, const std::vector<Dele
     }
     object.stored.document = document_;
     install(std::move(object));
+    each.reset();
   }
   std::sort(change.touched.begin(), change.touched.end(), by_key);
   if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR")) refresh_gateway();
@@ -308,10 +325,14 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return Pod{.name = {key.ns, key.name}};
     case KindUse::IpPool:
       return config_.pools.at(key.name);
+    case KindUse::Ipam:
+      return config_.ipam;
     case KindUse::BlockAffinity:
       return config_.blocks.at(key.name);
     case KindUse::ServiceCidr:
       return ServiceCidr{key.name, service_cidrs_.at(key.name)};
+    case KindUse::WorkloadEndpoint:
+      return config_.workloads.at({key.ns, key.name});
     case KindUse::Kept:
       break;
   }
@@ -338,8 +359,12 @@ void ObjectSet::install(Converted&& converted) {
                    }
                  },
                  [&](IpPool& pool) { config_.pools.insert_or_assign(key.name, std::move(pool)); },
+                 [&](Ipam& ipam) { config_.ipam = ipam; },
                  [&](BlockAffinity& block) { config_.blocks.insert_or_assign(key.name, std::move(block)); },
                  [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
+                 [&](WorkloadEndpoint& workload) {
+                   config_.workloads.insert_or_assign({key.ns, key.name}, std::move(workload));
+                 },
              },
              converted.typed);
   const auto [at, fresh] = objects_.try_emplace(std::move(converted.key));
@@ -367,11 +392,17 @@ void ObjectSet::erase(const ObjectKey& key) {
     case KindUse::IpPool:
       config_.pools.erase(key.name);
       break;
+    case KindUse::Ipam:
+      config_.ipam = {};
+      break;
     case KindUse::BlockAffinity:
       config_.blocks.erase(key.name);
       break;
     case KindUse::ServiceCidr:
       service_cidrs_.erase(key.name);
+      break;
+    case KindUse::WorkloadEndpoint:
+      config_.workloads.erase({key.ns, key.name});
       break;
     case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:

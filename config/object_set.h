@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -139,12 +140,14 @@ class ObjectSet {
     bool surplus = false;  // a second GatewayConfiguration
   };
 
-  [[nodiscard]] static std::vector<Converted> convert_all(std::vector<RawObject>&& objects, Findings& findings);
+  using Upsert = std::vector<std::unique_ptr<Converted>>;  // each as large as the largest kind
+
+  [[nodiscard]] static Upsert convert_all(std::vector<RawObject>&& objects, Findings& findings);
   [[nodiscard]] static Converted convert_one(RawObject&& raw, Findings& findings);
-  [[nodiscard]] Result<Change, ParseFailure> apply(std::vector<Converted>&& upsert, std::vector<Deletion>&& remove,
-                                                   Findings&& findings, Rules rules);
-  void check_gateways(std::vector<Converted>& upsert, const std::vector<Deletion>& remove, Findings& findings) const;
-  [[nodiscard]] Change commit(std::vector<Converted>&& upsert, const std::vector<Deletion>& remove, Findings& findings);
+  [[nodiscard]] Result<Change, ParseFailure> apply(Upsert&& upsert, std::vector<Deletion>&& remove, Findings&& findings,
+                                                   Rules rules);
+  void check_gateways(Upsert& upsert, const std::vector<Deletion>& remove, Findings& findings) const;
+  [[nodiscard]] Change commit(Upsert&& upsert, const std::vector<Deletion>& remove, Findings& findings);
   [[nodiscard]] Typed typed_of(const ObjectKey& key, KindUse use) const;
   [[nodiscard]] const EndpointSlice& slice_of(const ObjectKey& key) const;
   void install(Converted&& converted);
@@ -168,7 +171,7 @@ class ObjectSet::Replacement {
     std::string location;
   };
   std::vector<Known> known_;  // objects that stay as they are
-  std::vector<Converted> upsert_;
+  Upsert upsert_;
   std::vector<Deletion> remove_;
   Findings findings_;
 };

@@ -24,6 +24,7 @@ void check_settings(const Config& config, Findings& findings);    // validate_se
 void check_services(const Config& config, const Scope& scope, bool every, Findings& findings);  // validate_services.cpp
 void check_slices(const Config& config, const Scope& scope, Findings& findings);                // validate_slices.cpp
 void check_pools(const Config& config, Findings& findings);                                     // validate_pools.cpp
+void check_workloads(const Config& config, const Scope& scope, Findings& findings);  // validate_workloads.cpp
 
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 

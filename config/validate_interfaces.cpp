@@ -31,6 +31,7 @@ class InterfaceRules {
       check_gateways(i);
       check_pod(i);
       check_mac(i, "mac", interfaces_[i].mac);
+      check_host_interface(i);
     }
   }
 
@@ -182,6 +183,24 @@ class InterfaceRules {
     }
   }
 
+  // What the kernel takes (dev_valid_name), and nothing a shell could mistake.
+  void check_host_interface(size_t i) {
+    const Interface& interface = interfaces_[i];
+    const std::string& name = interface.host_interface;
+    if (name.empty()) return;
+    if (interface.role != InterfaceRole::Uplink) return fault(i, "only for role \"uplink\"", "hostInterface");
+    if (name.size() > 15 || !is_plain_name(name) || name == "." || name == ".." || name == "all" || name == "default" ||
+        name == "lo") {
+      return fault(i, "expected a name for a network interface: at most 15 letters, digits, \".\", \"_\" and \"-\"",
+                   "hostInterface");
+    }
+    const auto [first, fresh] = twins_.try_emplace(name, i);
+    if (!fresh) {
+      fault(i, fmt::format("interface {} has this one already", quoted(interfaces_[first->second].name)),
+            "hostInterface");
+    }
+  }
+
   void check_mac(size_t i, std::string_view field, const std::optional<MacAddr>& mac) {
     if (mac && (mac->is_multicast() || mac->is_zero())) {
       fault(i, fmt::format("{} is not the address of a station", net::to_string(*mac)), field);
@@ -192,6 +211,7 @@ class InterfaceRules {
   Report report_;
   // The interface that came first with…
   std::unordered_map<std::string_view, size_t> names_;
+  std::unordered_map<std::string_view, size_t> twins_;
   std::unordered_map<std::string_view, size_t> devices_;
   std::unordered_map<std::string, size_t> vlans_;  // "device.vlan"
   std::unordered_map<IpAddr, size_t> owners_;

@@ -31,6 +31,7 @@ class SettingRules {
     check_overlay();
     check_conntrack();
     check_health();
+    check_host();
     const uint32_t size = gateway_.proxy.maglev_table_size;
     if (std::find(maglev_sizes.begin(), maglev_sizes.end(), size) == maglev_sizes.end()) {
       fault(fmt::format("{} is not one of {}", size, fmt::join(maglev_sizes, ", ")), "proxy", "maglevTableSize");
@@ -54,6 +55,13 @@ class SettingRules {
         fault(std::string(expected), "localNodeNames", i);
       }
     }
+  }
+
+  void check_host() {
+    const bool any = std::any_of(gateway_.interfaces.begin(), gateway_.interfaces.end(),
+                                 [](const Interface& interface) { return !interface.host_interface.empty(); });
+    if (gateway_.host.routes && !any)
+      fault("no interface has a hostInterface that routes could lead by", "host", "routes");
   }
 
   // A pod's address is never a service's.

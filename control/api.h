@@ -28,6 +28,8 @@ struct Request {
   std::string content_type;      // as sent; empty: application/json
   std::string content_encoding;  // as sent
   std::string if_match;          // as sent
+  std::string last_event_id;     // as sent
+  bool has_body = false;         // one comes behind the header
   std::string body;              // expanded
 };
 
@@ -55,6 +57,9 @@ struct Response {
 // percent-encoding (RFC 3986 section 2.1).
 [[nodiscard]] net::Status<> set_target(Request& request, std::string_view target);
 
+// The type without parameters, in lower case: "application/json" of "Application/JSON; charset=utf-8".
+[[nodiscard]] std::string media_type(std::string_view text);
+
 // RFC 9110 section 8.4.1.3.
 [[nodiscard]] bool is_gzip(std::string_view content_encoding);
 
@@ -64,6 +69,9 @@ struct Response {
 
 // `router` outlives the call.
 [[nodiscard]] Awaitable<Response> handle(Router& router, Request request);
+
+// For /metrics: a request that refuse() or the server itself answered; handle() counts its own.
+void count_request(Router& router, const Request& request, unsigned status);
 
 [[nodiscard]] Response json_response(const boost::json::value& value, unsigned status = 200);
 [[nodiscard]] Response error_response(unsigned status, std::string_view message);

@@ -27,9 +27,14 @@ using FieldList = std::vector<std::pair<std::string, std::string>>;
 [[nodiscard]] boost::json::value to_json(const std::vector<ServiceEntry>& services);
 [[nodiscard]] boost::json::value to_json(const std::vector<FlowEntry>& flows);
 [[nodiscard]] boost::json::value to_json(const FlowEventEntry& event);
+[[nodiscard]] boost::json::value to_json(const RouterEvent& event);
 [[nodiscard]] boost::json::value to_json(const std::vector<DrainEntry>& drains);
 [[nodiscard]] boost::json::value to_json(const DrainReply& reply);
 [[nodiscard]] boost::json::value to_json(const std::vector<config::Fault>& faults);
+
+// Server-sent events (the WHATWG's HTML standard, section 9.2): "event: NAME", "data: JSON", an empty line. `id` 0: the
+// event has none, and the client goes on with the last it had.
+[[nodiscard]] std::string server_sent(std::string_view name, const boost::json::value& data, uint64_t id = 0);
 
 // One line of JSON and a line feed.
 [[nodiscard]] std::string to_text(const boost::json::value& value);
@@ -45,8 +50,7 @@ class Query {
 
   // "" without the parameter.
   [[nodiscard]] std::string_view text(std::string_view name) const;
-  // false without the parameter.
-  bool flag(std::string_view name);
+  bool flag(std::string_view name, bool fallback = false);  // without the parameter: `fallback`
   // Empty without the parameter.
   std::optional<uint64_t> number(std::string_view name, uint64_t min, uint64_t max);
   std::optional<net::IpAddr> address(std::string_view name);

@@ -176,10 +176,6 @@ class ProbeReader {
 
 // ---- streams -----------------------------------------------------------------------------------------
 
-std::string server_sent(std::string_view name, const json::value& data) {
-  return fmt::format("event: {}\ndata: {}\n", name, to_text(data));
-}
-
 class TraceStream final : public Stream {
  public:
   explicit TraceStream(std::shared_ptr<TraceWatch> watch) : watch_(std::move(watch)) {}

@@ -40,11 +40,6 @@ Awaitable<Response> delete_conntrack(Router& router, Request request) {
 
 namespace {
 
-// Server-sent events (the WHATWG's HTML standard, section 9.2): "event: NAME", "data: JSON", an empty line.
-std::string server_sent(std::string_view name, const json::value& data) {
-  return fmt::format("event: {}\ndata: {}\n", name, to_text(data));
-}
-
 class FlowStream final : public Stream {
  public:
   enum class Kinds : uint8_t { All, New, Closed };

@@ -1,12 +1,16 @@
 #include "control/controller.h"
 
 #include <algorithm>
+#include <functional>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
+#include "config/rules.h"
 #include "config/validate.h"
+#include "control/api_listener.h"
 #include "control/in_background.h"
 
 namespace sluice::control {
@@ -57,13 +61,22 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       options_(std::move(options)),
       journal_(journal),
       drain_state_(options_.state_folder, "drains.json"),
+      ipam_storage_(options_.state_folder),
+      helpers_(options_.helper_cpus),
+      services_(std::ref(helpers_)),
       deployment_(plane),
+      host_(io, plane.punts(), [this] { host_changed(); }),
+      events_(io, first_event_id(started_at_)),
+      look_timer_(io),
       health_server_(io, [this] { return health(); }),
       flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }),
       traces_(
           io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false); },
           [this](uint16_t port) { return port_name(port); }) {
   load_drains();
+  load_addresses();
+  boost::asio::co_spawn(io_, keep_collecting_leaks(), boost::asio::detached);
+  look_again();
 }
 
 Controller::~Controller() = default;
@@ -94,6 +107,21 @@ ApplyReply Controller::applied(ApplyReply::Code code, std::vector<config::Warnin
   return reply;
 }
 
+std::optional<config::ParseFailure> Controller::exposes_api(const config::Change& change) const {
+  const config::Gateway& gateway = objects_.config().gateway;
+  if (!change.touches(config::gateway_kind)) return std::nullopt;
+  for (const net::IpAddr& address : options_.api_addresses) {
+    const std::string conflict = data_port_conflict(address, gateway);
+    if (conflict.empty()) continue;
+    std::vector<config::Fault> faults{{std::string(config::gateway_kind), gateway.name, "/spec/interfaces",
+                                       "spec.interfaces",
+                                       fmt::format("the API is served there, and never on a data port: {}", conflict)}};
+    objects_.locate(faults);
+    return config::ParseFailure{{}, std::move(faults)};
+  }
+  return std::nullopt;
+}
+
 Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions options) {
   const auto begin = Clock::now();
   const auto lock = co_await changes_.lock();
@@ -104,7 +132,9 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
     prepared.emplace(objects_.prepare(text, parse_options(options)));
   } else {
     auto prepare = [&] {
-      prepared.emplace(objects_.prepare(text, parse_options(options)));
+      config::Options parse = parse_options(options);
+      parse.spread = std::ref(helpers_);
+      prepared.emplace(objects_.prepare(text, parse));
       return true;
     };
     (void)co_await run_in(background_, prepare);
@@ -114,6 +144,10 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   auto change = objects_.apply(std::move(**prepared), config::validate);
   prepared.reset();
   if (!change) co_return refusal(change.error(), generation_);
+  if (const auto fault = exposes_api(*change)) {
+    objects_.revert(std::move(*change));
+    co_return refusal(*fault, generation_);
+  }
   std::vector<config::Warning> warnings = objects_.warnings();
   if (options.dry_run) {
     objects_.revert(std::move(*change));
@@ -122,7 +156,10 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   if (generation_ != 0 && change->empty()) {
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
+  const uint64_t before = generation_;
   ApplyReply reply = co_await deploy(*change, 1);
+  reply.apply_milliseconds = milliseconds_since(begin);
+  report(*change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
     if (!options.from_state) {
@@ -213,6 +250,11 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       pending->reply = refusal(change.error(), serving);
       continue;
     }
+    if (const auto fault = exposes_api(*change)) {
+      objects_.revert(std::move(*change));
+      pending->reply = refusal(*fault, serving);
+      continue;
+    }
     if (pending->options.dry_run || change->empty()) {
       pending->reply = applied(ApplyReply::Code::Unchanged, change->warnings, pending->begin);
       pending->reply->generation = serving;
@@ -226,6 +268,12 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   const uint64_t before = generation_;
   const ApplyReply deployed = co_await deploy(whole, steps.size());
   const bool done = deployed.code == ApplyReply::Code::Applied;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
+    if (done) reply.generation = before + i + 1;
+    reply.apply_milliseconds = milliseconds_since(steps[i].pending->begin);
+    report(steps[i].change, steps[i].pending->options, reply, before + i);
+  }
   std::optional<config::Warning> problem;
   if (done) {
     problem = co_await remember(whole);
@@ -233,24 +281,29 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) objects_.revert(std::move(step->change));
   }
   for (size_t i = 0; i < steps.size(); ++i) {
-    ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
+    ApplyReply& reply = *steps[i].pending->reply;
     const std::vector<config::Warning>& own = steps[i].change.warnings;
     reply.warnings.insert(reply.warnings.begin(), own.begin(), own.end());
-    if (done) reply.generation = before + i + 1;
     if (problem) reply.warnings.push_back(*problem);
     reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(steps[i].pending->begin);
   }
 }
 
-Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change& change, std::vector<std::string>& warnings) {
+Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change, std::vector<std::string>& warnings) {
   const config::Config& config = objects_.config();
-  Plan plan = make_plan(config);
+  Allocated addresses = allocated();
+  HostAddresses host_addresses = host_.addresses();
+  Plan plan = make_plan(config, addresses, host_addresses);
   warnings = plan.warnings;
   if (config.gateway.conntrack.max != plane_.options().connections) {
     warnings.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
                                    plane_.options().connections, config.gateway.conntrack.max));
   }
   if (auto opened = deployment_.open_ports(plan); !opened) co_return opened.error();
+  if (auto opened = host_.open(plan, deployment_); !opened) {
+    deployment_.abandon_ports();
+    co_return opened.error();
+  }
   if (deployment_.changes_routing(plan)) {
     if (!co_await wait_for(deployment_.announce(plan))) {
       co_await deployment_retreat();
@@ -262,7 +315,11 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change& change
       co_return error;
     }
   }
-  co_return deployment_.publish(config, std::move(plan), services_, drains_, &change);
+  routed_ = std::move(addresses);
+  routing_token_ = deployment_.publish(config, std::move(plan), services_, drains_, change);
+  host_addresses_ = std::move(host_addresses);
+  host_.commit(config.gateway, deployment_);
+  co_return *routing_token_;
 }
 
 Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t generations) {
@@ -274,7 +331,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   std::optional<uint64_t> token;
   const bool rewires = generation_ == 0 || !deployment_.only_services(objects_.config(), change);
   if (rewires) {
-    const auto wired = co_await rewire(change, warnings);
+    const auto wired = co_await rewire(&change, warnings);
     if (!wired) {
       if (!awaited_token_) changing_since_.reset();
       reply.message = wired.error().message;
@@ -316,6 +373,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
 Awaitable<void> Controller::deployment_retreat() {
   (void)co_await wait_for(deployment_.retreat());
   deployment_.abandon_ports();
+  host_.abandon();
 }
 
 RouterHealth Controller::health() const {

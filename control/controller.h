@@ -9,19 +9,25 @@
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include "config/object_set.h"
 #include "control/async_mutex.h"
 #include "control/deployment.h"
+#include "control/event_monitor.h"
 #include "control/flow_events.h"
 #include "control/health_server.h"
+#include "control/helper_threads.h"
+#include "control/host_stack.h"
+#include "control/ipam.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
 #include "control/state_file.h"
@@ -33,8 +39,10 @@ namespace sluice::control {
 
 struct ControllerOptions {
   std::string version;
-  std::string state_folder;      // of the drained endpoints; empty: nothing is kept
-  std::vector<int> worker_cpus;  // for display
+  std::string state_folder;                // of the drained endpoints; empty: nothing is kept
+  std::vector<int> worker_cpus;            // for display
+  std::vector<int> helper_cpus;            // helper_threads.h
+  std::vector<net::IpAddr> api_addresses;  // where the API is served: no configuration may make data ports of them
 };
 
 class Controller final : public Router {
@@ -61,11 +69,16 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<DrainEntry> drains() const override;
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
   Awaitable<DrainReply> undrain(DrainTarget target) override;
+  Awaitable<net::Result<std::vector<net::IpAddr>, ipam::Refusal>> assign_addresses(ipam::Request request) override;
+  Awaitable<net::Result<size_t, ipam::Refusal>> release_addresses(std::string handle) override;
+  [[nodiscard]] const ipam::State& assigned_addresses() const override { return ipam_.state(); }
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) override;
   Awaitable<uint64_t> delete_flows(FlowFilter filter) override;
   [[nodiscard]] std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) override {
     return flow_events_.watch(filter);
   }
+  [[nodiscard]] EventLog& events() override { return events_; }
+  [[nodiscard]] Measurements& measurements() override { return measurements_; }
   Awaitable<net::Result<Explanation>> explain(Probe probe) override;
   Awaitable<net::Result<std::shared_ptr<TraceWatch>>> trace(TraceRequest request) override;
 
@@ -92,7 +105,8 @@ class Controller final : public Router {
   // why and nothing has changed.
   [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Change& change, uint64_t generations);
   // Steps 1 to 4 of deployment.h. The token of the last.
-  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change& change,
+  // `change`: what the configuration has become different by; nullptr: nobody knows.
+  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change* change,
                                                         std::vector<std::string>& warnings);
   [[nodiscard]] Awaitable<void> deployment_retreat();
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
@@ -109,6 +123,8 @@ class Controller final : public Router {
   // Of "default/web:http": how many endpoints there are, and why they are not used.
   [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
   [[nodiscard]] std::string port_name(uint16_t port) const;
+  // The fault of a change that was applied and would make the API's address one of a data port.
+  [[nodiscard]] std::optional<config::ParseFailure> exposes_api(const config::Change& change) const;
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   // Keeps what `change` did for the next start. A problem becomes a warning.
@@ -121,7 +137,34 @@ class Controller final : public Router {
   // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
   // into the reply's warnings.
   [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
+  // controller_ipam.cpp
+  void load_addresses();
+  // What was written of addresses is on the disk.
+  [[nodiscard]] Awaitable<net::Status<>> sync_addresses();
+  // What of it is routed.
+  [[nodiscard]] Allocated allocated() const;
+  // It is, and what the workers route is what the blocks say.
+  [[nodiscard]] Awaitable<net::Status<>> settle_addresses();
+  // IPAM-7: a pool that a tunnel's address was of may be gone, or not for tunnels any more.
+  [[nodiscard]] Awaitable<void> renew_tunnel_addresses();
+  // IPAM-8: releases what belongs to network namespaces that have been gone for long.
+  [[nodiscard]] Awaitable<void> collect_leaks();
+  [[nodiscard]] Awaitable<void> release_leak(std::string name);
+  [[nodiscard]] Awaitable<void> keep_collecting_leaks();
   [[nodiscard]] RouterHealth health() const;
+  // controller_host.cpp
+  void host_changed();
+  [[nodiscard]] Awaitable<void> follow_host();
+  [[nodiscard]] Awaitable<bool> take_from_host();
+  // controller_events.cpp
+  // What became of a change; `before`: the generation that served until then.
+  void report(const config::Change& change, const ApplyOptions& options, const ApplyReply& reply, uint64_t before);
+  void report_drain(const DrainReply& reply, bool drained);
+  // Every worker uses `change` now.
+  void measure_programming(const config::Change& change);
+  [[nodiscard]] Observation observe() const;
+  void look_again();
+  [[nodiscard]] Awaitable<void> look_for_pods();
 
   boost::asio::io_context& io_;
   dataplane::Dataplane& plane_;
@@ -135,18 +178,37 @@ class Controller final : public Router {
   bool tidying_ = false;       // the document is being written
   Clock::time_point next_rewrite_;
   DrainList drains_;
-  std::string drain_problem_;  // why the file of drained endpoints could not be used
+  ipam::FileStorage ipam_storage_;
+  ipam::Ipam ipam_{ipam_storage_};
+  AsyncMutex ipam_sync_;
+  uint64_t ipam_synced_ = 0;                             // the last record that is on the disk
+  Allocated routed_;                                     // what the workers know of it, or will
+  std::optional<uint64_t> routing_token_;                // they do when it has passed
+  std::vector<std::string> ipam_warnings_;               // what was wrong with what was kept
+  std::map<std::string, Clock::time_point> gone_since_;  // handles whose network namespace is gone
+  std::string drain_problem_;                            // why the file of drained endpoints could not be used
+  HelperThreads helpers_;
   ServiceCompiler services_;
   Deployment deployment_;
+  HostStack host_;
+  HostAddresses host_addresses_;  // those in service
+  std::string host_problem_;
+  bool following_host_ = false;
   uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;
   double last_apply_milliseconds_ = 0;
   std::vector<std::string> warnings_;
   Clock::time_point started_ = Clock::now();
+  std::chrono::system_clock::time_point started_at_ = std::chrono::system_clock::now();
   // SVC-82: a change that is under way, and once it is published, what the workers have to pass.
   std::optional<Clock::time_point> changing_since_;
   std::optional<uint64_t> awaited_token_;
   std::chrono::system_clock::time_point updated_;
+  EventLog events_;
+  EventMonitor monitor_;
+  Measurements measurements_;
+  boost::asio::steady_timer look_timer_;
+  bool looking_for_pods_ = false;
   HealthServer health_server_;
   FlowEvents flow_events_;
   Traces traces_;

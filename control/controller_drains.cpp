@@ -71,7 +71,10 @@ Awaitable<DrainReply> Controller::drain(DrainTarget target, bool hard) {
   }
   DrainList drains = drains_;
   reply.changed = drains.add(target, hard);
-  if (reply.changed) co_await publish_drains(std::move(drains), reply);
+  if (reply.changed) {
+    co_await publish_drains(std::move(drains), reply);
+    report_drain(reply, true);
+  }
   co_return reply;
 }
 
@@ -81,7 +84,10 @@ Awaitable<DrainReply> Controller::undrain(DrainTarget target) {
   reply.drain = entry_for(objects_.config(), target, false);
   DrainList drains = drains_;
   reply.changed = drains.remove(target);
-  if (reply.changed) co_await publish_drains(std::move(drains), reply);
+  if (reply.changed) {
+    co_await publish_drains(std::move(drains), reply);
+    report_drain(reply, false);
+  }
   co_return reply;
 }
 

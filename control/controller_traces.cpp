@@ -111,6 +111,9 @@ std::string Controller::port_name(uint16_t port) const {
   for (const auto& [device, open] : deployment_.ports()) {
     if (open->id() == port) return device;
   }
+  for (const dataplane::Interface& interface : deployment_.snapshot()->interfaces) {
+    if (port >= dataplane::first_pod_port && interface.present && interface.port == port) return interface.name;
+  }
   return fmt::format("port{}", port);
 }
 

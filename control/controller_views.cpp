@@ -90,6 +90,11 @@ Status Controller::status() const {
   status.warnings = warnings_;
   for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
   if (!drain_problem_.empty()) status.warnings.push_back(drain_problem_);
+  for (const std::string& problem : {host_problem_, host_.problem()}) {
+    if (!problem.empty()) status.warnings.push_back(problem);
+  }
+  status.warnings.insert(status.warnings.end(), ipam_warnings_.begin(), ipam_warnings_.end());
+  if (!deployment_.pods().problem().empty()) status.warnings.push_back(deployment_.pods().problem());
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;
@@ -116,6 +121,7 @@ Status Controller::status() const {
     worker.snat_draws = snat.draws;
     worker.snat_exhausted = snat.exhausted;
     worker.snat_gave_up = snat.gave_up;
+    worker.snat_mappings = counters.live_mappings;
     status.workers.push_back(worker);
   }
   const dataplane::Snapshot* snapshot = deployment_.snapshot();
@@ -139,6 +145,17 @@ Status Controller::status() const {
       entry.rx_errors = statistics.rx_errors;
       entry.tx_errors = statistics.tx_errors;
     }
+    if (interface.port >= dataplane::first_pod_port) {
+      const dataplane::KernelLink link = deployment_.pods().link_of(interface.name);
+      entry.device = interface.name;
+      entry.link_up = link.up;
+      entry.waiting = link.index == 0;
+    }
+    const dataplane::InterfaceCounters& before = deployment_.counted_before(index);
+    entry.rx_packets -= before.rx_packets;
+    entry.rx_bytes -= before.rx_bytes;
+    entry.tx_packets -= before.tx_packets;
+    entry.tx_bytes -= before.tx_bytes;
     for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
       const dataplane::InterfaceCounters& counters = plane_.worker(i).counters().interfaces[index];
       entry.rx_packets += counters.rx_packets;
@@ -156,6 +173,7 @@ Counters Controller::counters() const {
   for (size_t i = 1; i < net::drop_reason_count; ++i) {
     NamedCounter counter{std::string(net::name(static_cast<net::DropReason>(i))), 0};
     for (uint16_t w = 0; w < plane_.worker_count(); ++w) counter.value += plane_.worker(w).counters().drops[i];
+    if (static_cast<net::DropReason>(i) == net::DropReason::PodRingFull) counter.value += deployment_.pods().missed();
     out.drops.push_back(std::move(counter));
   }
   for (size_t i = 0; i < dataplane::event_count; ++i) {
@@ -184,7 +202,7 @@ std::vector<RouteEntry> Controller::routes() const {
   const Plan& plan = deployment_.plan();
   std::map<std::pair<std::string, net::IpAddr>, std::string> states;
   for (const NeighborEntry& neighbor : neighbors()) states[{neighbor.interface, neighbor.address}] = neighbor.state;
-  for (const auto& [prefix, route] : plan.routes) {
+  const auto add = [&](const net::Prefix& prefix, const PlannedRoute& route) {
     RouteEntry entry;
     entry.destination = prefix;
     entry.type = type_of(route.hops.front());
@@ -206,6 +224,10 @@ std::vector<RouteEntry> Controller::routes() const {
       if (!hop.interface.empty()) entry.hops.push_back(std::move(hop));
     }
     entries.push_back(std::move(entry));
+  };
+  for (const auto& [prefix, route] : plan.routes) add(prefix, route);
+  for (const auto& [prefix, route] : deployment_.host_routes()) {
+    if (!plan.routes.contains(prefix)) add(prefix, *route);
   }
   return entries;
 }

@@ -72,6 +72,25 @@ void fill_direct_returns(dataplane::FamilyTables<F>& tables, const Plan& plan,
             [](const auto& a, const auto& b) { return a.endpoint < b.endpoint; });
 }
 
+template <class F>
+void fill_pods_elsewhere(dataplane::FamilyTables<F>& tables, const Plan& plan) {
+  std::vector<nat::Cidr<F>> networks;
+  for (const Prefix& network : plan.pods_elsewhere) {
+    if (network.family() == F::family) networks.push_back({F::addr_of(network.addr), network.length});
+  }
+  std::sort(networks.begin(), networks.end(), [](const auto& a, const auto& b) { return a.network < b.network; });
+  tables.pods_elsewhere = std::make_shared<const std::vector<nat::Cidr<F>>>(std::move(networks));
+}
+
+// Interfaces of the kernel that are pods' ports.
+std::set<std::string> links_of(const Plan& plan) {
+  std::set<std::string> names;
+  for (const PlannedInterface& interface : plan.interfaces) {
+    if (interface.in_kernel) names.insert(interface.name);
+  }
+  return names;
+}
+
 std::vector<net::IpAddr> own_addresses_of(const Plan& plan) {
   std::vector<net::IpAddr> own;
   // Uplinks first: NodePorts stand on the first address (SVC-51).
@@ -98,7 +117,9 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
         fmt::format("interfaces: more than {} different names since the start; use names again or start anew",
                     dataplane::max_interfaces)};
   }
+  if (auto opened = pods_.open(links_of(plan)); !opened) return opened.error();
   for (const PlannedInterface& interface : plan.interfaces) {
+    if (interface.in_kernel) continue;
     dataplane::PortSpec spec;
     spec.device = interface.device;
     spec.workers = plane_.worker_count();
@@ -132,6 +153,7 @@ void Deployment::abandon_ports() {
   restore_ports();
   for (const std::string& device : opened_) ports_.erase(device);
   opened_.clear();
+  pods_.abandon();
 }
 
 // Devices that were open before are again as they were.
@@ -140,8 +162,27 @@ void Deployment::restore_ports() {
   changed_.clear();
 }
 
-uint16_t Deployment::interface_index(const std::string& name) {
-  return interface_index_.try_emplace(name, static_cast<uint16_t>(interface_index_.size())).first->second;
+uint16_t Deployment::interface_index(const std::string& name, bool of_pod) {
+  if (const auto found = interface_index_.find(name); found != interface_index_.end()) return found->second;
+  uint16_t index = 0;
+  if (!free_indices_.empty() && (of_pod || interfaces_ == dataplane::max_interfaces)) {
+    index = free_indices_.front();
+    free_indices_.pop_front();
+  } else {
+    index = static_cast<uint16_t>(interfaces_++);
+  }
+  dataplane::InterfaceCounters& before = counted_[index];
+  before = {};
+  for (uint16_t worker = 0; worker < plane_.worker_count(); ++worker) {
+    const dataplane::InterfaceCounters& counted = plane_.worker(worker).counters().interfaces[index];
+    before.rx_packets += counted.rx_packets;
+    before.rx_bytes += counted.rx_bytes;
+    before.tx_packets += counted.tx_packets;
+    before.tx_bytes += counted.tx_bytes;
+  }
+  interface_index_.emplace(name, index);
+  if (of_pod) pod_indices_.insert(index);
+  return index;
 }
 
 uint16_t Deployment::tunnel_index(const std::string& name) {
@@ -149,18 +190,26 @@ uint16_t Deployment::tunnel_index(const std::string& name) {
 }
 
 dataplane::Interface Deployment::make_interface(const PlannedInterface& planned) const {
-  const dataplane::Port& port = *ports_.at(planned.device);
   dataplane::Interface interface;
   interface.name = planned.name;
   interface.present = true;
-  interface.port = port.id();
-  interface.vlan = planned.vlan;
-  interface.mac = planned.mac.value_or(port.mac());
   interface.mtu = planned.mtu;
+  if (planned.in_kernel) {
+    interface.port = pods_.port_of(planned.name);
+    interface.mac = *planned.mac;
+    if (const dataplane::KernelLink link = pods_.link_of(planned.name); link.mtu != 0) interface.mtu = link.mtu;
+  } else {
+    const dataplane::Port& port = *ports_.at(planned.device);
+    interface.port = port.id();
+    interface.mac = planned.mac.value_or(port.mac());
+  }
+  interface.vlan = planned.vlan;
   interface.role = planned.role;
   interface.rpf = planned.rpf;
   interface.clamps_mss = planned.clamps_mss;
+  interface.twin = !planned.host_interface.empty();
   interface.pod_addresses = planned.pod_addresses;
+  interface.allowed_sources = planned.allowed_sources;
   interface.link_local = interface.mac.link_local();
   interface.prefixes = planned.addresses;
   bool own_link_local = false;
@@ -185,7 +234,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
 // Interfaces and tunnels of `plan` at their indices; what stands there already stays.
 void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) {
   for (const PlannedInterface& planned : plan.interfaces) {
-    const uint16_t index = interface_index(planned.name);
+    const uint16_t index = interface_index(planned.name, planned.in_kernel);
     if (snapshot.interfaces.size() <= index) snapshot.interfaces.resize(index + 1U);
     snapshot.interfaces[index] = make_interface(planned);
   }
@@ -203,6 +252,10 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
     } else {
       tunnel.header = encap::HeaderTemplate::build(planned.spec);
     }
+  }
+  snapshot.twins.clear();
+  for (uint16_t index = 0; index < snapshot.interfaces.size(); ++index) {
+    if (snapshot.interfaces[index].present && snapshot.interfaces[index].twin) snapshot.twins.push_back(index);
   }
   snapshot.tunnel_ends.clear();
   for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
@@ -226,6 +279,7 @@ void Deployment::fill_ports(dataplane::Snapshot& snapshot) {
       snapshot.workers[queue % plane_.worker_count()].receive.push_back({port->id(), queue});
     }
   }
+  pods_.fill(snapshot);
   for (uint16_t index = 0; index < snapshot.interfaces.size(); ++index) {
     const dataplane::Interface& interface = snapshot.interfaces[index];
     if (!interface.present || interface.port >= snapshot.ports.size()) continue;
@@ -304,20 +358,25 @@ net::Result<NextHopId> Deployment::hop_id(const PlannedRoute& route) {
   return id;
 }
 
+net::Status<> Deployment::pin(const PlannedNeighbor& neighbor) {
+  if (pinned_.contains(neighbor)) return net::Done{};
+  uint32_t index = 0;
+  if (!free_pinned_.empty()) {
+    index = free_pinned_.back();
+    free_pinned_.pop_back();
+  } else if (next_pinned_ < dataplane::NeighborTable::pinned_capacity) {
+    index = next_pinned_++;
+  } else {
+    return net::Error{fmt::format("more than {} neighbours are named", dataplane::NeighborTable::pinned_capacity)};
+  }
+  plane_.neighbors().pin(index, interface_index(neighbor.interface), neighbor.address, neighbor.mac);
+  pinned_.emplace(neighbor, index);
+  return net::Done{};
+}
+
 net::Status<> Deployment::install_routes(const Plan& plan) {
   for (const PlannedNeighbor& neighbor : plan.neighbors) {
-    if (pinned_.contains(neighbor)) continue;
-    uint32_t index = 0;
-    if (!free_pinned_.empty()) {
-      index = free_pinned_.back();
-      free_pinned_.pop_back();
-    } else if (next_pinned_ < dataplane::NeighborTable::pinned_capacity) {
-      index = next_pinned_++;
-    } else {
-      return net::Error{fmt::format("more than {} neighbours are named", dataplane::NeighborTable::pinned_capacity)};
-    }
-    plane_.neighbors().pin(index, interface_index(neighbor.interface), neighbor.address, neighbor.mac);
-    pinned_.emplace(neighbor, index);
+    if (auto pinned = pin(neighbor); !pinned) return pinned;
   }
   // Adding comes before deleting (fib.h). What was changed is put back if something fails.
   std::vector<std::pair<Prefix, NextHopId>> undo;
@@ -343,7 +402,12 @@ net::Status<> Deployment::install_routes(const Plan& plan) {
     installed_[prefix] = *id;
   }
   for (auto at = installed_.begin(); at != installed_.end();) {
+    const auto host = host_routes_.find(at->first);
     if (plan.routes.contains(at->first)) {
+      ++at;
+    } else if (host != host_routes_.end() && plan_.routes.contains(at->first) && install_host_route(*host)) {
+      ++at;  // it comes to light
+    } else if (host != host_routes_.end() && !plan_.routes.contains(at->first)) {
       ++at;
     } else {
       plane_.fib().remove(at->first);
@@ -351,6 +415,44 @@ net::Status<> Deployment::install_routes(const Plan& plan) {
     }
   }
   return net::Done{};
+}
+
+// Next hops and neighbours that nothing names any more; finish() gives them back.
+void Deployment::retire_unused(const Plan& plan) {
+  std::set<PlannedHop> singles;
+  std::set<std::vector<PlannedHop>> groups;
+  std::set<PlannedNeighbor> host_neighbors;
+  const auto keep = [&](const std::vector<PlannedHop>& hops) {
+    singles.insert(hops.begin(), hops.end());
+    if (hops.size() > 1) groups.insert(hops);
+  };
+  for (const auto& [prefix, route] : plan.routes) keep(route.hops);
+  for (const auto& [hops, uses] : host_ways_) {
+    keep(hops);
+    for (const PlannedHop& hop : hops) {
+      if (hop.neighbor) host_neighbors.insert(*hop.neighbor);
+    }
+  }
+  const auto retire = [this](auto& table, const auto& kept) {
+    for (auto at = table.begin(); at != table.end();) {
+      if (kept.contains(at->first)) {
+        ++at;
+      } else {
+        retired_hops_.push_back(at->second);
+        at = table.erase(at);
+      }
+    }
+  };
+  retire(groups_, groups);
+  retire(single_hops_, singles);
+  for (auto at = pinned_.begin(); at != pinned_.end();) {
+    if (plan.neighbors.contains(at->first) || host_neighbors.contains(at->first)) {
+      ++at;
+    } else {
+      retired_neighbors_.push_back(at->second);
+      at = pinned_.erase(at);
+    }
+  }
 }
 
 void Deployment::fill_services(dataplane::Snapshot& snapshot) const {
@@ -394,11 +496,12 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   const config::Gateway& gateway = config.gateway;
   auto snapshot = std::make_unique<dataplane::Snapshot>();
   snapshot->generation = ++generation_;
-  snapshot->interfaces.resize(interface_index_.size());
+  snapshot->interfaces.resize(interfaces_);
   snapshot->tunnels.resize(tunnel_index_.size());
   // Ports nobody names any more are polled no longer, and closed when every worker knows.
   std::set<std::string> wanted;
   for (const PlannedInterface& interface : plan.interfaces) wanted.insert(interface.device);
+  pods_.keep(links_of(plan));
   for (auto at = ports_.begin(); at != ports_.end();) {
     if (wanted.contains(at->first)) {
       ++at;
@@ -410,6 +513,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   opened_.clear();
   changed_.clear();
   fill_topology(*snapshot, plan);
+  retire_pod_indices(plan);
   // Holes keep enough of their index to be harmless.
   snapshot->clamps_mss_tunnels = gateway.overlay.tcp_mss_clamp;
   snapshot->clamps_mss = gateway.overlay.tcp_mss_clamp ||
@@ -427,6 +531,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   fill_family(snapshot->v6, config, own);
   fill_direct_returns(snapshot->v4, plan, tunnel_index_);
   fill_direct_returns(snapshot->v6, plan, tunnel_index_);
+  fill_pods_elsewhere(snapshot->v4, plan);
+  fill_pods_elsewhere(snapshot->v6, plan);
   const config::Proxy& proxy = gateway.proxy;
   snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
@@ -443,48 +549,53 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   const config::PortRange nat_ports = gateway.snat.nat_port_range.value_or(gateway.snat.port_range);
   snapshot->nat_outgoing_first = nat_ports.first;
   snapshot->nat_outgoing_last = nat_ports.last;
+  snapshot->endpoint_independent = gateway.snat.mapping == config::Mapping::EndpointIndependent;
   snapshot->v4.nat_outgoing_address = gateway.snat.nat_outgoing_v4.value_or(net::Ipv4Addr{});
   snapshot->v6.nat_outgoing_address = gateway.snat.nat_outgoing_v6.value_or(net::Ipv6Addr{});
   snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,
                     .error_source_vip = gateway.icmp.error_source == config::IcmpErrorSource::Vip,
                     .vip_echo_reply = proxy.vip_echo_reply};
+  const config::HostRateLimits& limits = gateway.host.rate_limits;
+  snapshot->punt_limits = {limits.neighbor,   limits.icmp,      limits.routing,
+                           limits.management, limits.multicast, limits.other};
   snapshot->router_v4 = plan.router_v4;
   snapshot->router_v6 = plan.router_v6;
 
-  // What no route of the new plan names goes after the grace period.
-  std::set<PlannedHop> singles;
-  std::set<std::vector<PlannedHop>> groups;
-  for (const auto& [prefix, route] : plan.routes) {
-    singles.insert(route.hops.begin(), route.hops.end());
-    if (route.hops.size() > 1) groups.insert(route.hops);
-  }
-  const auto retire = [this](auto& table, const auto& keep) {
-    for (auto at = table.begin(); at != table.end();) {
-      if (keep.contains(at->first)) {
-        ++at;
-      } else {
-        retired_hops_.push_back(at->second);
-        at = table.erase(at);
-      }
-    }
-  };
-  retire(groups_, groups);
-  retire(single_hops_, singles);
-  for (auto at = pinned_.begin(); at != pinned_.end();) {
-    if (plan.neighbors.contains(at->first)) {
-      ++at;
-    } else {
-      retired_neighbors_.push_back(at->second);
-      at = pinned_.erase(at);
-    }
-  }
+  retire_unused(plan);
   plan_ = std::move(plan);
   last_ = snapshot.get();
   return plane_.publisher().publish(std::move(snapshot));
 }
 
+std::optional<uint64_t> Deployment::look_for_pods() {
+  if (last_ == nullptr || !pods_.look()) return std::nullopt;
+  auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
+  snapshot->generation = ++generation_;
+  fill_topology(*snapshot, plan_);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
+// What pods had that are gone.
+void Deployment::retire_pod_indices(const Plan& plan) {
+  std::set<std::string> names;
+  for (const PlannedInterface& interface : plan.interfaces) names.insert(interface.name);
+  for (auto at = interface_index_.begin(); at != interface_index_.end();) {
+    if (!pod_indices_.contains(at->second) || names.contains(at->first)) {
+      ++at;
+    } else {
+      pod_indices_.erase(at->second);
+      retired_indices_.push_back(at->second);
+      at = interface_index_.erase(at);
+    }
+  }
+}
+
 void Deployment::finish() {
   plane_.publisher().reclaim();
+  pods_.finish();
+  free_indices_.insert(free_indices_.end(), retired_indices_.begin(), retired_indices_.end());
+  retired_indices_.clear();
   for (const NextHopId id : retired_hops_) plane_.next_hops().remove(id);
   retired_hops_.clear();
   for (const uint32_t index : retired_neighbors_) {

@@ -9,22 +9,33 @@
 // Interfaces, tunnels, neighbours and next hops have stable indices: workers and flows remember them.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "config/model.h"
 #include "control/plan.h"
+#include "control/pod_ports.h"
 #include "control/service_compiler.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/port.h"
 
 namespace sluice::control {
 
+// A route that the host's kernel has, and a change of them; nullptr: it is gone. Equal ones share what they say.
+using HostRoute = std::shared_ptr<const PlannedRoute>;
+struct HostRouteChange {
+  net::Prefix destination;
+  HostRoute route;
+};
+
 class Deployment {
  public:
-  explicit Deployment(dataplane::Dataplane& plane) : plane_(plane) {}
+  explicit Deployment(dataplane::Dataplane& plane) : plane_(plane), pods_(plane.worker_count()) {}
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
@@ -46,8 +57,19 @@ class Deployment {
   // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
   [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
                                           const DrainList& drains, const config::Change* change);
+  // Routes of the host, which those of the plan hide. Does not look at the plan as a whole: what it costs is in
+  // proportion to `changes`. Every worker has them when the token is passed; then finish(). Between changes of the
+  // configuration only. What cannot be installed is left out and told in `problems`.
+  [[nodiscard]] uint64_t change_host_routes(const std::vector<HostRouteChange>& changes,
+                                            std::vector<std::string>& problems);
+  [[nodiscard]] const std::map<net::Prefix, HostRoute>& host_routes() const { return host_routes_; }
+  // The index of an interface of plan() in the snapshot.
+  [[nodiscard]] uint16_t index_of_interface(const std::string& name) const { return interface_index_.at(name); }
   // Whether plan and settings are the same after `change`, which led to `config`.
   [[nodiscard]] bool only_services(const config::Config& config, const config::Change& change) const;
+  // Looks for the interfaces of pods. If some came, went or changed, a snapshot that knows: its token. finish() after
+  // it.
+  [[nodiscard]] std::optional<uint64_t> look_for_pods();
   // 5. After the grace period.
   void finish();
 
@@ -55,6 +77,9 @@ class Deployment {
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] const dataplane::Snapshot* snapshot() const { return last_; }
   [[nodiscard]] const std::map<std::string, std::unique_ptr<dataplane::Port>>& ports() const { return ports_; }
+  [[nodiscard]] const PodPorts& pods() const { return pods_; }
+  // What an interface's counters were when its index got this meaning, over all workers.
+  [[nodiscard]] const dataplane::InterfaceCounters& counted_before(size_t index) const { return counted_[index]; }
   // The index of a tunnel of plan() in the snapshot.
   [[nodiscard]] uint16_t index_of_tunnel(const std::string& name) const { return tunnel_index_.at(name); }
   [[nodiscard]] const ServiceCompiler::Tables& service_tables() const { return tables_; }
@@ -63,8 +88,12 @@ class Deployment {
 
  private:
   void restore_ports();
-  [[nodiscard]] uint16_t interface_index(const std::string& name);
+  void retire_pod_indices(const Plan& plan);
+  [[nodiscard]] uint16_t interface_index(const std::string& name, bool of_pod = false);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
+  [[nodiscard]] net::Status<> pin(const PlannedNeighbor& neighbor);
+  [[nodiscard]] net::Status<> install_host_route(const std::pair<const net::Prefix, HostRoute>& entry);
+  void retire_unused(const Plan& plan);
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
   [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& planned);
   [[nodiscard]] dataplane::Interface make_interface(const PlannedInterface& planned) const;
@@ -82,7 +111,14 @@ class Deployment {
   std::vector<std::string> opened_;                                // by the change in progress
   std::vector<dataplane::PortSpec> changed_;                       // by the change in progress: what they were
   std::vector<std::unique_ptr<dataplane::Port>> closing_;
+  PodPorts pods_;
   std::map<std::string, uint16_t> interface_index_;
+  size_t interfaces_ = 0;           // indices ever used
+  std::set<uint16_t> pod_indices_;  // of those in interface_index_: may be used again for another pod
+  std::vector<uint16_t> retired_indices_;
+  std::deque<uint16_t> free_indices_;
+  std::vector<dataplane::InterfaceCounters> counted_ =
+      std::vector<dataplane::InterfaceCounters>(dataplane::max_interfaces);
   std::map<std::string, uint16_t> tunnel_index_;
   std::map<PlannedNeighbor, uint32_t> pinned_;
   std::vector<uint32_t> free_pinned_;
@@ -90,6 +126,8 @@ class Deployment {
   std::map<PlannedHop, dataplane::NextHopId> single_hops_;
   std::map<std::vector<PlannedHop>, dataplane::NextHopId> groups_;
   std::map<net::Prefix, dataplane::NextHopId> installed_;  // what the FIB holds
+  std::map<net::Prefix, HostRoute> host_routes_;           // hidden ones too
+  std::map<std::vector<PlannedHop>, size_t> host_ways_;    // how many of them go so
   // Given back by finish().
   std::vector<dataplane::NextHopId> retired_hops_;
   std::vector<uint32_t> retired_neighbors_;

@@ -112,8 +112,8 @@ std::vector<std::string> services_of(const config::Config& config, const DrainTa
     const auto service = config.services.find({name.ns, slice.service});
     if (slice.service.empty() || slice.fqdn || service == config.services.end() || !service->second.proxied) continue;
     for (const config::EndpointPort& port : slice.ports) {
-      const auto covered = [&](const config::Endpoint& endpoint) {
-        return target.covers({name.ns, endpoint.pod}, endpoint.address, port.port);
+      const auto covered = [&, &ns = name.ns](const config::Endpoint& endpoint) {
+        return target.covers({ns, endpoint.pod}, endpoint.address, port.port);
       };
       if (std::none_of(slice.endpoints.begin(), slice.endpoints.end(), covered)) continue;
       for (const config::ServicePort& service_port : service->second.ports) {

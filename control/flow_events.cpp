@@ -1,13 +1,10 @@
 #include "control/flow_events.h"
 
 #include <chrono>
-#include <deque>
 #include <utility>
 
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 #include "control/flow_entry.h"
+#include "control/watch_queue.h"
 
 namespace sluice::control {
 namespace {
@@ -27,37 +24,25 @@ class FlowEvents::Watch final : public FlowWatch {
       : query_(query_of(filter)),
         service_(filter.service),
         service_name_(std::move(service_name)),
-        timer_(io, std::chrono::steady_clock::time_point::max()) {}
+        queue_(io, queue_limit) {}
 
   void offer(const dataplane::FlowEvent& event, double time) {
     if (!query_.matches(event.record)) return;
     if (!service_.empty() && !is_port_of(service_name_(event.record.service), service_)) return;
-    if (queue_.size() == queue_limit) {
-      ++lost_;
-      return;
-    }
-    queue_.push_back({event, time});
+    queue_.put({event, time});
   }
-  void lose(uint64_t events) { lost_ += events; }
+  void lose(uint64_t events) { queue_.lose(events); }
   // After offers: whoever waits goes on.
-  void wake() {
-    if (!queue_.empty() || lost_ != 0) timer_.cancel();
-  }
+  void wake() { queue_.wake(); }
 
   Awaitable<FlowBatch> next(std::chrono::milliseconds patience) override {
-    if (queue_.empty() && lost_ == 0) {
-      timer_.expires_after(patience);
-      boost::system::error_code woken;
-      co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, woken));
-    }
+    const auto taken = co_await queue_.take(patience, batch_limit);
     FlowBatch batch;
-    for (; !queue_.empty() && batch.events.size() < batch_limit; queue_.pop_front()) {
-      const auto& [event, time] = queue_.front();
+    batch.lost = taken.lost;
+    for (const auto& [event, time] : taken.items) {
       batch.events.push_back({event.kind == dataplane::FlowEvent::Kind::Closed, time,
                               entry_of(event.record, service_name_(event.record.service))});
     }
-    // What was lost came after what waited.
-    if (queue_.empty()) batch.lost = std::exchange(lost_, 0);
     co_return batch;
   }
 
@@ -70,9 +55,7 @@ class FlowEvents::Watch final : public FlowWatch {
   dataplane::FlowQuery query_;
   std::string service_;
   std::function<std::string(uint32_t)> service_name_;
-  std::deque<Waiting> queue_;
-  uint64_t lost_ = 0;
-  boost::asio::steady_timer timer_;
+  WatchQueue<Waiting> queue_;
 };
 
 FlowEvents::FlowEvents(boost::asio::io_context& io, dataplane::Dataplane& plane,

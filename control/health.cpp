@@ -47,8 +47,8 @@ Endpoints ready_endpoints(const config::Config& config, const DrainList& drains)
     for (const config::Endpoint& endpoint : slice.endpoints) {
       // SVC-81. One that gets nothing new is as good as one that terminates.
       if (!endpoint.ready || service->second.weights.of(slice, endpoint) == 0) continue;
-      const auto drained = [&](const config::EndpointPort& port) {
-        return drains.of({name.ns, endpoint.pod}, endpoint.address, port.port) != Drain::None;
+      const auto drained = [&, &ns = name.ns](const config::EndpointPort& port) {
+        return drains.of({ns, endpoint.pod}, endpoint.address, port.port) != Drain::None;
       };
       if (!drains.empty() && std::all_of(slice.ports.begin(), slice.ports.end(), drained)) continue;
       if (all || std::find(local.begin(), local.end(), endpoint.node_name) != local.end()) {

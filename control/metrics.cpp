@@ -21,11 +21,34 @@ class Exposition {
  public:
   void counter(std::string_view name, std::string_view help) { begin(name, help, "counter"); }
   void gauge(std::string_view name, std::string_view help) { begin(name, help, "gauge"); }
+  void histogram(std::string_view name, std::string_view help) { begin(name, help, "histogram"); }
 
   // A sample of the metric that began last.
   template <class Number>
   void sample(Number value, std::initializer_list<Label> labels = {}) {
+    write("", value, std::vector<Label>(labels));
+  }
+
+  // Of a histogram: its buckets, sum and count.
+  void buckets(const Histogram& histogram, const std::vector<Label>& labels = {}) {
+    uint64_t below = 0;
+    for (size_t i = 0; i <= Histogram::bounds.size(); ++i) {
+      below += histogram.counts()[i];
+      std::vector<Label> with_bound = labels;
+      with_bound.emplace_back("le", i == Histogram::bounds.size() ? "+Inf" : fmt::format("{}", Histogram::bounds[i]));
+      write("_bucket", below, with_bound);
+    }
+    write("_sum", histogram.sum(), labels);
+    write("_count", histogram.count(), labels);
+  }
+
+  [[nodiscard]] std::string take() { return std::move(out_); }
+
+ private:
+  template <class Number>
+  void write(std::string_view suffix, Number value, const std::vector<Label>& labels) {
     out_ += name_;
+    out_ += suffix;
     char separator = '{';
     for (const auto& [label, text] : labels) {
       fmt::format_to(std::back_inserter(out_), "{}{}=\"{}\"", separator, label, escaped(text));
@@ -45,9 +68,6 @@ class Exposition {
     fmt::format_to(std::back_inserter(out_), " {}\n", value);
   }
 
-  [[nodiscard]] std::string take() { return std::move(out_); }
-
- private:
   void begin(std::string_view name, std::string_view help, std::string_view type) {
     name_ = name;
     fmt::format_to(std::back_inserter(out_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
@@ -144,6 +164,8 @@ void snat_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
   each(&WorkerStatus::snat_exhausted);
   out.counter("sluice_snat_gave_up_total", "Connections refused because no port among those looked at was free.");
   each(&WorkerStatus::snat_gave_up);
+  out.gauge("sluice_snat_mappings", "Sources that have an endpoint-independent port.");
+  each(&WorkerStatus::snat_mappings);
 }
 
 void interface_metrics(Exposition& out, const std::vector<InterfaceStatus>& interfaces) {
@@ -206,9 +228,40 @@ void counter_metrics(Exposition& out, const Counters& counters) {
   for (const NamedCounter& event : counters.events) out.sample(event.value, {{"event", event.name}});
 }
 
+void measured_metrics(Exposition& out, const Measurements& measured) {
+  out.histogram("sluice_network_programming_duration_seconds",
+                "From the time that an EndpointSlice says it was triggered until every worker used it.");
+  out.buckets(measured.network_programming);
+  out.histogram("sluice_config_apply_duration_seconds",
+                "From a request until every worker used its change, by what it changed.");
+  for (const auto& [kind, durations] : measured.applies) out.buckets(durations, {{"change", kind}});
+  out.counter("sluice_api_requests_total", "Requests to the API, by path, method and status code.");
+  for (const auto& [key, count] : measured.requests) {
+    const auto& [path, method, code] = key;
+    out.sample(count, {{"path", std::string(path)}, {"method", std::string(method)}, {"code", std::to_string(code)}});
+  }
+  out.histogram("sluice_api_request_duration_seconds",
+                "From a request's last byte until its answer was made, by path; of a stream, until it began.");
+  for (const auto& [path, durations] : measured.request_durations) {
+    out.buckets(durations, {{"path", std::string(path)}});
+  }
+  out.gauge("sluice_api_connections", "Connections to the API that are open.");
+  out.sample(measured.connections);
+  out.counter("sluice_api_connections_accepted_total", "Connections to the API that were accepted.");
+  out.sample(measured.connections_accepted);
+}
+
+void event_metrics(Exposition& out, const std::array<uint64_t, event_type_count>& events) {
+  out.counter("sluice_router_events_total", "Events that GET /v1/events told or could have told, by type.");
+  for (size_t i = 0; i < events.size(); ++i) {
+    out.sample(events[i], {{"type", std::string(name(static_cast<EventType>(i)))}});
+  }
+}
+
 }  // namespace
 
-std::string render_metrics(const Status& status, const Counters& counters) {
+std::string render_metrics(const Status& status, const Counters& counters, const Measurements& measurements,
+                           const std::array<uint64_t, event_type_count>& events) {
   Exposition out;
   router_metrics(out, status);
   worker_metrics(out, status.workers);
@@ -217,6 +270,8 @@ std::string render_metrics(const Status& status, const Counters& counters) {
   interface_metrics(out, status.interfaces);
   port_metrics(out, status.interfaces);
   counter_metrics(out, counters);
+  measured_metrics(out, measurements);
+  event_metrics(out, events);
   return out.take();
 }
 

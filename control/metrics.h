@@ -6,7 +6,9 @@
 // interface="(others)".
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,8 @@ namespace sluice::control {
 inline constexpr std::string_view metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 inline constexpr size_t max_labelled_interfaces = 512;
 
-[[nodiscard]] std::string render_metrics(const Status& status, const Counters& counters);
+[[nodiscard]] std::string render_metrics(const Status& status, const Counters& counters,
+                                         const Measurements& measurements = {},
+                                         const std::array<uint64_t, event_type_count>& events = {});
 
 }  // namespace sluice::control

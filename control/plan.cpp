@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "control/ipam_choice.h"
 #include "encap/vxlan.h"
 
 namespace sluice::control {
@@ -17,6 +18,10 @@ using net::Ipv4Addr;
 using net::MacAddr;
 using net::Prefix;
 
+// Of every port of a pod, so that its neighbour table holds on every node (ARP-1); fe80::ecee:eeff:feee:eeee is the
+// link-local address of it (ARP-3).
+constexpr MacAddr pod_gateway_mac{{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}};
+
 PlannedHop fixed_hop(dataplane::NextHopId id, HopKind kind) { return {.kind = kind, .fixed = id}; }
 
 bool same_subnet(const config::Interface& interface, const IpAddr& address) {
@@ -27,7 +32,8 @@ bool same_subnet(const config::Interface& interface, const IpAddr& address) {
 // Builds a Plan in the order of precedence that plan.h names.
 class Planner {
  public:
-  explicit Planner(const Config& config) : config_(config), gateway_(config.gateway) {}
+  Planner(const Config& config, const config::Gateway& gateway, const Allocated& allocated)
+      : config_(config), gateway_(gateway), allocated_(allocated), own_tunnels_(allocated.tunnels) {}
 
   Plan make() {
     add_interfaces();
@@ -65,6 +71,7 @@ class Planner {
   void add_default_gateways();
   void add_connected();
   void add_blocks();
+  void add_block(const config::BlockAffinity& block);
   void add_block(const Prefix& block, const config::Node& node);
   void add_services();
   void add_direct_returns();
@@ -100,6 +107,8 @@ class Planner {
 
   const Config& config_;
   const config::Gateway& gateway_;
+  const Allocated& allocated_;
+  TunnelAddresses own_tunnels_;
   const config::Node* own_ = nullptr;
   Plan plan_;
   std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
@@ -126,6 +135,7 @@ void Planner::add_interfaces() {
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
     planned.clamps_mss = interface.tcp_mss_clamp;
+    planned.host_interface = interface.host_interface;
     planned.vlan = interface.vlan;
     planned.mtu = interface.mtu;
     planned.role =
@@ -142,19 +152,35 @@ void Planner::add_interfaces() {
       if (address.addr.is_v6() && plan_.router_v6.is_unspecified()) plan_.router_v6 = address.addr.v6();
     }
   }
+  for (const auto& [name, workload] : config_.workloads) {
+    if (!gateway_.is_local(workload.node)) continue;
+    PlannedInterface planned;
+    planned.name = workload.port_name();
+    planned.device = workload.device;
+    planned.in_kernel = workload.device.empty();
+    planned.mac = pod_gateway_mac;
+    planned.role = dataplane::Role::Workload;
+    planned.pod_addresses = workload.addresses;
+    planned.allowed_sources = workload.allowed_sources;
+    plan_.interfaces.push_back(std::move(planned));
+  }
   // SPOOF-3: link-local addresses are never forwarded.
   add_fixed({Ipv4Addr::from_host(0xa9fe0000), 16}, dataplane::hop::blackhole, HopKind::Drop, "link-local");
 }
 
 void Planner::find_own_node() {
   if (const auto found = config_.nodes.find(gateway_.node_name); found != config_.nodes.end()) own_ = &found->second;
-  if (own_ == nullptr) return;
+  if (own_ != nullptr) {
+    if (own_->vxlan_tunnel_ipv4) own_tunnels_.vxlan_v4 = own_->vxlan_tunnel_ipv4;
+    if (own_->ipip_tunnel_ipv4) own_tunnels_.ipip_v4 = own_->ipip_tunnel_ipv4;
+    if (own_->vxlan_tunnel_ipv6) own_tunnels_.vxlan_v6 = own_->vxlan_tunnel_ipv6;
+  }
   // Masqueraded flows and what the router itself sends into tunnels come back to these (MASQ-5, MASQ-10).
-  for (const auto& address : {own_->vxlan_tunnel_ipv4, own_->ipip_tunnel_ipv4}) {
+  for (const auto& address : {own_tunnels_.vxlan_v4, own_tunnels_.ipip_v4}) {
     if (address) add_fixed(Prefix::host(*address), dataplane::hop::local, HopKind::Local, "tunnel address");
   }
-  if (own_->vxlan_tunnel_ipv6) {
-    add_fixed(Prefix::host(*own_->vxlan_tunnel_ipv6), dataplane::hop::local, HopKind::Local, "tunnel address");
+  if (own_tunnels_.vxlan_v6) {
+    add_fixed(Prefix::host(*own_tunnels_.vxlan_v6), dataplane::hop::local, HopKind::Local, "tunnel address");
   }
 }
 
@@ -267,6 +293,13 @@ void Planner::add_pods() {
           "pod");
     }
   }
+  for (const auto& [name, workload] : config_.workloads) {
+    if (!gateway_.is_local(workload.node)) continue;
+    for (const IpAddr& pod : workload.addresses) {
+      add(Prefix::host(pod),
+          {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
+    }
+  }
 }
 
 void Planner::add_default_gateways() {
@@ -318,11 +351,9 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
   const auto& mac = remote.is_v4() ? node.vxlan_mac : node.vxlan_mac_v6;
   planned.spec.inner_destination = mac.value_or(vtep_mac_of(node.name, remote.family()));
   planned.label = fmt::format("{} {}", kind == encap::Kind::Vxlan ? "vxlan" : "ipip", net::to_string(remote));
-  if (own_ != nullptr) {
-    const auto& address = kind == encap::Kind::Vxlan ? own_->vxlan_tunnel_ipv4 : own_->ipip_tunnel_ipv4;
-    if (address) planned.masquerade_v4 = *address;
-    if (own_->vxlan_tunnel_ipv6 && kind == encap::Kind::Vxlan) planned.masquerade_v6 = *own_->vxlan_tunnel_ipv6;
-  }
+  const auto& address = kind == encap::Kind::Vxlan ? own_tunnels_.vxlan_v4 : own_tunnels_.ipip_v4;
+  if (address) planned.masquerade_v4 = *address;
+  if (own_tunnels_.vxlan_v6 && kind == encap::Kind::Vxlan) planned.masquerade_v6 = *own_tunnels_.vxlan_v6;
   plan_.tunnels.emplace(name, std::move(planned));
   return name;
 }
@@ -333,6 +364,8 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
+  const std::vector<std::string>& local = gateway_.local_node_names;
+  if (std::find(local.begin(), local.end(), node.name) == local.end()) plan_.pods_elsewhere.push_back(block);
   TunnelMode vxlan = TunnelMode::Never;
   TunnelMode ipip = TunnelMode::Never;
   if (const config::IpPool* pool = pool_of(block); pool != nullptr) {
@@ -364,19 +397,32 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
   add(block, std::move(hops), "node " + node.name);
 }
 
+void Planner::add_block(const config::BlockAffinity& block) {
+  const auto node = config_.nodes.find(block.node);
+  if (node != config_.nodes.end()) {
+    add_block(block.cidr, node->second);
+  } else if (block.node == gateway_.node_name) {
+    add_block(block.cidr, config::Node{.name = block.node});
+  } else {
+    plan_.warnings.push_back(
+        fmt::format("block {} has no route: there is no Node {}", net::to_string(block.cidr), block.node));
+  }
+}
+
 void Planner::add_blocks() {
   std::set<std::string> with_blocks;
   for (const auto& [name, block] : config_.blocks) {
     if (!block.confirmed) continue;  // IPAM-4
     with_blocks.insert(block.node);
-    const auto node = config_.nodes.find(block.node);
-    if (node != config_.nodes.end()) {
-      add_block(block.cidr, node->second);
-    } else if (block.node == gateway_.node_name) {
-      add_block(block.cidr, config::Node{.name = block.node});
+    add_block(block);
+  }
+  for (const config::BlockAffinity& block : allocated_.blocks) {
+    const std::string* owner = ipam::other_owner(config_, block.cidr, block.node);
+    if (owner == nullptr) {
+      add_block(block);
     } else {
-      plan_.warnings.push_back(
-          fmt::format("block {} has no route: there is no Node {}", net::to_string(block.cidr), block.node));
+      plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the configuration gives it to node {}",
+                                           net::to_string(block.cidr), block.node, *owner));
     }
   }
   for (const auto& [name, node] : config_.nodes) {
@@ -601,9 +647,32 @@ void Planner::make_terminator() {
   }
 }
 
+// The rules of validate(): an address at one interface, a subnet at one interface.
+void add_host_addresses(config::Gateway& gateway, const HostAddresses& host) {
+  for (config::Interface& interface : gateway.interfaces) {
+    const auto found = host.find(interface.name);
+    if (found == host.end() || interface.host_interface.empty()) continue;
+    for (const Prefix& address : found->second) {
+      const bool taken =
+          std::any_of(gateway.interfaces.begin(), gateway.interfaces.end(), [&](const config::Interface& other) {
+            return std::any_of(other.addresses.begin(), other.addresses.end(), [&](const Prefix& own) {
+              const bool same_subnet = &other != &interface && !own.is_host() && own.masked() == address.masked();
+              return own.addr == address.addr || same_subnet;
+            });
+          });
+      if (!taken) interface.addresses.push_back(address);
+    }
+  }
+}
+
 }  // namespace
 
-Plan make_plan(const Config& config) { return Planner(config).make(); }
+Plan make_plan(const Config& config, const Allocated& allocated, const HostAddresses& host) {
+  if (host.empty()) return Planner(config, config.gateway, allocated).make();
+  config::Gateway gateway = config.gateway;
+  add_host_addresses(gateway, host);
+  return Planner(config, gateway, allocated).make();
+}
 
 const std::pair<const Prefix, PlannedRoute>* find_route(const std::map<Prefix, PlannedRoute>& routes,
                                                         const IpAddr& address) {

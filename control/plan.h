@@ -54,15 +54,18 @@ struct PlannedRoute {
 struct PlannedInterface {
   std::string name;
   std::string device;
+  bool in_kernel = false;           // the kernel's interface `name`, a pod's: no device
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;
+  std::string host_interface;  // its twin in the host; empty: none
   uint16_t vlan = 0;
   uint16_t mtu = 1500;
   dataplane::Role role = dataplane::Role::Uplink;
   dataplane::ReversePathFilter rpf = dataplane::ReversePathFilter::Off;
   std::vector<net::Prefix> addresses;
   std::vector<net::IpAddr> pod_addresses;
+  std::vector<net::Prefix> allowed_sources;
 
   friend bool operator==(const PlannedInterface&, const PlannedInterface&) = default;
 };
@@ -83,6 +86,20 @@ struct PlannedDirectReturn {
   bool same_port_only = false;  // it is the tunnel's far end itself, and nothing there translates ports
 };
 
+// The router's own addresses in tunnels (IPAM-7).
+struct TunnelAddresses {
+  std::optional<net::Ipv4Addr> vxlan_v4, ipip_v4;
+  std::optional<net::Ipv6Addr> vxlan_v6;
+  friend bool operator==(const TunnelAddresses&, const TunnelAddresses&) = default;
+};
+
+// What the router has given out itself (ipam.h), beside the configuration, which has the last word where they differ.
+struct Allocated {
+  std::vector<config::BlockAffinity> blocks;
+  TunnelAddresses tunnels;
+  friend bool operator==(const Allocated&, const Allocated&) = default;
+};
+
 struct Plan {
   std::vector<PlannedInterface> interfaces;
   std::map<std::string, PlannedTunnel> tunnels;
@@ -92,13 +109,19 @@ struct Plan {
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   std::map<net::IpAddr, PlannedDirectReturn> direct_returns;  // by endpoint
   std::set<config::ObjectName> direct_services;               // those whose endpoints are looked at for that
+  std::vector<net::Prefix> pods_elsewhere;                    // networks of pods of nodes that do not count as this one
   encap::Terminator terminator;
   net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;
   std::vector<std::string> warnings;  // routes that lead nowhere yet, and why
 };
 
-[[nodiscard]] Plan make_plan(const config::Config& config);
+// Addresses that people gave the twins of interfaces in the host, by the interface's name.
+using HostAddresses = std::map<std::string, std::vector<net::Prefix>>;
+
+// `host`: become addresses of the interfaces, behind those of the configuration, unless another one has them.
+[[nodiscard]] Plan make_plan(const config::Config& config, const Allocated& allocated = {},
+                             const HostAddresses& host = {});
 
 // Longest match among the plan's routes; nullptr if none.
 [[nodiscard]] const std::pair<const net::Prefix, PlannedRoute>* find_route(

@@ -19,6 +19,9 @@
 #include "config/json.h"
 #include "config/object_set.h"
 #include "control/drains.h"
+#include "control/events.h"
+#include "control/ipam.h"
+#include "control/measurements.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/net/result.h"
@@ -45,6 +48,7 @@ struct ApplyOptions {
   bool ignore_unknown_kinds = false;
   bool ndjson = false;                      // one object per line
   bool from_state = false;                  // it is what the router kept itself
+  std::string asked_by = {};                // "PUT /v1/config"; empty: the start of the router
   std::optional<uint64_t> base_generation;  // refused as StaleBase if another serves
 };
 
@@ -56,6 +60,7 @@ struct InterfaceStatus {
   net::MacAddr mac;
   uint16_t mtu = 0;
   bool link_up = false;
+  bool waiting = false;  // a pod's interface of the kernel that is not there
   std::vector<net::Prefix> addresses;
   uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;  // by the router's own counters
   uint64_t rx_missed = 0, rx_errors = 0, tx_errors = 0;                 // by the device, of the port
@@ -74,6 +79,7 @@ struct WorkerStatus {
   uint64_t flows_opened = 0, flows_closed = 0;
   // Source ports: given, asked for, and refused because none was free, or none among those a packet may ask for.
   uint64_t snat_allocated = 0, snat_draws = 0, snat_exhausted = 0, snat_gave_up = 0;
+  uint64_t snat_mappings = 0;  // endpoint-independent, at present
 };
 
 struct Status {
@@ -221,7 +227,7 @@ class FlowWatch {
 
 // What became of a packet, or would: a line for each decision.
 struct Explanation {
-  std::string verdict;  // forwarded, answered, taken (ARP, ND), held, handed over, dropped
+  std::string verdict;  // forwarded, answered, punted (to the host), taken (ARP, ND), held, handed over, dropped
   std::string reason;   // of dropped: the counter's name
   std::string advice;   // of dropped and held: what it means, what to do
   struct Step {
@@ -304,11 +310,19 @@ class Router {
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
   virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;
   virtual Awaitable<DrainReply> undrain(DrainTarget target) = 0;
+  // Addresses of pods and tunnels; the answer comes when it is on the disk and routed. A request without a node is for
+  // this router's.
+  virtual Awaitable<net::Result<std::vector<net::IpAddr>, ipam::Refusal>> assign_addresses(ipam::Request request) = 0;
+  virtual Awaitable<net::Result<size_t, ipam::Refusal>> release_addresses(std::string handle) = 0;
+  [[nodiscard]] virtual const ipam::State& assigned_addresses() const = 0;
   virtual Awaitable<std::vector<FlowEntry>> flows(FlowFilter filter) = 0;
   // Number of connections removed.
   virtual Awaitable<uint64_t> delete_flows(FlowFilter filter) = 0;
   // The filter's limit and state mean nothing. nullptr: too many watch already.
   [[nodiscard]] virtual std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& filter) = 0;
+  // What happened to the router itself.
+  [[nodiscard]] virtual EventLog& events() = 0;
+  [[nodiscard]] virtual Measurements& measurements() = 0;
   // Nothing is sent and nothing stays behind. Error: the packet cannot come in at all, and why.
   virtual Awaitable<net::Result<Explanation>> explain(Probe probe) = 0;
   // What comes after the answer is traced. Error: what is wrong with the filter. nullptr: too many trace already.

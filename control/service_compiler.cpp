@@ -203,16 +203,38 @@ std::shared_ptr<const nat::ServicePort<F>> ServiceCompiler::share(const std::str
     nat::ServicePort<F> built = inputs;
     built.id = id_of(name);
     built.name = name;
-    built.cluster = nat::make_backend_set<F>(inputs.cluster.backends, table_size);
-    built.local = nat::make_backend_set<F>(inputs.local.backends, table_size);
     if (built.affinity_seconds != 0) {
       const bool goes_on = known != nullptr && known->port->affinity_key != 0;
       built.affinity_key = goes_on ? known->port->affinity_key : ++last_affinity_key_;
     }
-    shared = std::make_shared<const nat::ServicePort<F>>(std::move(built));
+    family_of<F>().unbalanced.push_back(std::make_shared<nat::ServicePort<F>>(std::move(built)));
+    shared = family_of<F>().unbalanced.back();
   }
   unit.ports.emplace(name, Built<F>{table_size, std::move(inputs), shared});
   return shared;
+}
+
+template <class F>
+ServiceCompiler::Family<F>& ServiceCompiler::family_of() {
+  if constexpr (F::is_v4) {
+    return v4_;
+  } else {
+    return v6_;
+  }
+}
+
+template <class F>
+void ServiceCompiler::balance(Family<F>& family, uint32_t table_size) {
+  static constexpr size_t together = 64;
+  auto& ports = family.unbalanced;
+  spread_((ports.size() + together - 1) / together, [&](size_t part) {
+    for (size_t i = part * together; i < std::min(ports.size(), (part + 1) * together); ++i) {
+      nat::ServicePort<F>& port = *ports[i];
+      port.cluster = nat::make_backend_set<F>(std::move(port.cluster.backends), table_size);
+      port.local = nat::make_backend_set<F>(std::move(port.local.backends), table_size);
+    }
+  });
+  ports.clear();
 }
 
 template <class F>
@@ -348,6 +370,7 @@ void ServiceCompiler::refresh_family(const Context& context, const Names& servic
     if (pod != config.pods.end()) unit = pod_unit<F>(context, pod->second, before);
     replace<F>(family.pods, name, std::move(unit), difference);
   }
+  balance(family, config.gateway.proxy.maglev_table_size);
   if (!difference.more.empty() || !difference.less.empty()) {
     family.table = std::make_shared<const nat::ServiceTable<F>>(
         family.table->changed(std::move(difference.more), std::move(difference.less)));

@@ -9,10 +9,12 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/model.h"
 #include "config/object_set.h"
+#include "config/spread.h"
 #include "control/drains.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
@@ -30,6 +32,9 @@ class ServiceCompiler {
     std::shared_ptr<const nat::EndpointSet<net::V4>> endpoints_v4;
     std::shared_ptr<const nat::EndpointSet<net::V6>> endpoints_v6;
   };
+
+  // `spread`: how the Maglev tables of very many service ports are built.
+  explicit ServiceCompiler(config::Spread spread = config::one_after_the_other) : spread_(std::move(spread)) {}
 
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
   [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
@@ -62,6 +67,7 @@ class ServiceCompiler {
     std::map<config::ObjectName, Unit<F>> pods;
     std::shared_ptr<const nat::ServiceTable<F>> table = std::make_shared<const nat::ServiceTable<F>>();
     std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<const nat::EndpointSet<F>>();
+    std::vector<std::shared_ptr<nat::ServicePort<F>>> unbalanced;  // new ones, whose Maglev tables are still to be made
   };
   // What units have more and less than before.
   template <class F>
@@ -104,6 +110,11 @@ class ServiceCompiler {
   [[nodiscard]] std::shared_ptr<const nat::ServicePort<F>> share(const std::string& name, nat::ServicePort<F> inputs,
                                                                  uint32_t table_size, const Unit<F>* before,
                                                                  Unit<F>& unit);
+  // Makes the Maglev tables of all that share() made.
+  template <class F>
+  void balance(Family<F>& family, uint32_t table_size);
+  template <class F>
+  [[nodiscard]] Family<F>& family_of();
   template <class F>
   [[nodiscard]] Unit<F> service_unit(const Context& context, const config::Service& service,
                                      const std::vector<net::IpAddr>& node_port_addresses, const Unit<F>* before);
@@ -117,6 +128,7 @@ class ServiceCompiler {
                                               const std::vector<net::IpAddr>& own_addresses, const DrainList& drains);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
+  config::Spread spread_;
   Family<net::V4> v4_;
   Family<net::V6> v6_;
   std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name

@@ -11,8 +11,6 @@
 #include <fmt/format.h>
 
 namespace sluice::control {
-namespace {
-
 net::Error failure(const std::string& what, const std::string& path) {
   return net::Error{fmt::format("{} {}: {}", what, path, std::strerror(errno))};
 }
@@ -26,8 +24,6 @@ bool write_all(int fd, std::string_view text) {
   }
   return true;
 }
-
-}  // namespace
 
 net::Status<> StateFile::save(std::string_view document) const {
   if (!enabled()) return net::Done{};

@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
-#include <zlib.h>
 
 #include <fmt/format.h>
 
 #include "config/json.h"
+#include "control/journal_record.h"
 #include "control/state_file.h"
 
 namespace sluice::control {
@@ -22,64 +22,19 @@ namespace {
 
 namespace fs = std::filesystem;
 using config::ObjectSet;
+using std::string_view_literals::operator""sv;
 
-net::Error failure(const std::string& what, const std::string& path) {
-  return net::Error{fmt::format("{} {}: {}", what, path, std::strerror(errno))};
-}
-
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(written));
+// The record of a whole cluster is never in memory as a whole.
+bool write_pieces(int fd, const std::vector<std::string_view>& pieces) {
+  static constexpr size_t block = size_t{256} << 10;
+  std::string text;
+  for (const std::string_view piece : pieces) {
+    text += piece;
+    if (text.size() < block) continue;
+    if (!write_all(fd, text)) return false;
+    text.clear();
   }
-  return true;
-}
-
-uint32_t checksum(std::string_view text, uint32_t before = 0) {
-  return static_cast<uint32_t>(::crc32_z(before, reinterpret_cast<const Bytef*>(text.data()), text.size()));
-}
-
-// A record is a line "change LENGTH CHECKSUM" or "document LENGTH CHECKSUM" and, of a change, LENGTH bytes and a line
-// feed. The second sort says what the document that names this journal has to be.
-constexpr std::string_view change_word = "change";
-constexpr std::string_view document_word = "document";
-constexpr size_t longest_head = 64;
-
-struct Record {
-  std::string_view word;
-  uint64_t length = 0;
-  uint32_t sum = 0;
-  std::string_view payload;
-};
-
-enum class Read : uint8_t { Whole, End, Torn, Damaged };
-
-// Takes a record off the front of `rest`.
-Read read_record(std::string_view& rest, Record& record) {
-  if (rest.empty()) return Read::End;
-  const size_t line = rest.substr(0, longest_head).find('\n');
-  if (line == std::string_view::npos) return rest.size() < longest_head ? Read::Torn : Read::Damaged;
-  const std::string_view head = rest.substr(0, line);
-  const size_t first = head.find(' ');
-  const size_t second = head.find(' ', first + 1);
-  if (first == std::string_view::npos || second == std::string_view::npos) return Read::Damaged;
-  record.word = head.substr(0, first);
-  const auto length = std::from_chars(head.data() + first + 1, head.data() + second, record.length);
-  const auto sum = std::from_chars(head.data() + second + 1, head.data() + head.size(), record.sum, 16);
-  if (length.ec != std::errc() || sum.ec != std::errc()) return Read::Damaged;
-  rest.remove_prefix(line + 1);
-  if (record.word == document_word) return Read::Whole;
-  if (record.word != change_word) return Read::Damaged;
-  if (rest.size() < record.length + 1) return Read::Torn;
-  record.payload = rest.substr(0, record.length);
-  rest.remove_prefix(record.length + 1);
-  return checksum(record.payload) == record.sum ? Read::Whole : Read::Damaged;
-}
-
-std::string record_of(std::string_view word, uint64_t length, uint32_t sum) {
-  return fmt::format("{} {} {:08x}\n", word, length, sum);
+  return write_all(fd, text);
 }
 
 // The number of the journal that goes on from a document; 0 of one that says none.
@@ -249,15 +204,16 @@ net::Status<> StateJournal::open_journal() {
 net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change) {
   if (!enabled()) return net::Done{};
   if (broken_) return net::Error{"what came before could not be kept; the whole configuration is written again soon"};
-  std::string upsert;
   std::string remove;
+  std::vector<std::string_view> pieces{R"({"kind":"Delta","upsert":[)"};
+  const size_t upsert = pieces.size();
   const config::ObjectKey* last = nullptr;
   for (const config::Change::Touched& touched : change.touched) {
     if (last != nullptr && *last == touched.key) continue;  // several changes in one
     last = &touched.key;
     if (const std::string* text = objects.text_of(touched.key)) {
-      if (!upsert.empty()) upsert += ',';
-      upsert += *text;
+      if (pieces.size() != upsert) pieces.emplace_back(",");
+      pieces.emplace_back(*text);
     } else {
       if (!remove.empty()) remove += ',';
       // Names need no escape: they are DNS names.
@@ -265,20 +221,31 @@ net::Status<> StateJournal::append(const ObjectSet& objects, const config::Chang
                             touched.key.name);
     }
   }
-  const std::string payload = fmt::format(R"({{"kind":"Delta","upsert":[{}],"delete":[{}]}})", upsert, remove);
+  for (const std::string_view piece : {R"(],"delete":[)"sv, std::string_view(remove), "]}"sv}) {
+    pieces.push_back(piece);
+  }
   if (auto opened = open_journal(); !opened) {
     broken_ = true;
     return opened;
   }
-  const std::string record = record_of(change_word, payload.size(), checksum(payload)) + payload + '\n';
-  if (!write_all(fd_, record)) {
+  uint64_t length = 0;
+  uint32_t sum = 0;
+  for (const std::string_view piece : pieces) {
+    length += piece.size();
+    sum = checksum(piece, sum);
+  }
+  const std::string head = record_of(change_word, length, sum);
+  pieces.insert(pieces.begin(), head);
+  pieces.emplace_back("\n");
+  if (!write_pieces(fd_, pieces)) {
     const net::Error why = failure("cannot write", journal(number_));
     if (::ftruncate(fd_, static_cast<off_t>(journal_size_)) != 0) ::close(std::exchange(fd_, -1));
     broken_ = true;
     return why;
   }
-  journal_size_ += record.size();
-  appended_ += record.size();
+  const uint64_t written = head.size() + length + 1;
+  journal_size_ += written;
+  appended_ += written;
   return net::Done{};
 }
 

@@ -56,6 +56,8 @@ std::string_view handoff_text(dataplane::HandoffKind kind) {
       return "the connection is its, by hash";
     case dataplane::HandoffKind::OwnerByStub:
       return "the translated connection is its";
+    case dataplane::HandoffKind::Mapping:
+      return "it keeps the mapping of the source";
     case dataplane::HandoffKind::TunnelError:
       return "errors about tunnels are its";
     case dataplane::HandoffKind::Resolve:
@@ -244,7 +246,7 @@ class Text {
       // The port of a connection that nobody opens is not known before.
       const bool some_port = dry_ && opened && what == "source" && from_port != to_port;
       text += fmt::format("{}{} {} to {}", text.empty() ? "" : ", ", what, endpoint_text(from, from_port),
-                          some_port ? net::to_string(to) + " and a free port" : endpoint_text(to, to_port));
+                          some_port ? net::to_string(to) + some_port_text() : endpoint_text(to, to_port));
     };
     if (trace_.reply) {
       add("source", flow.reply_src, flow.reply_src_port, flow.dst, flow.dst_port);
@@ -254,6 +256,10 @@ class Text {
       add("source", flow.src, flow.src_port, flow.reply_dst, flow.reply_dst_port);
     }
     if (!text.empty()) step("nat", "{}{}", text, opened ? masquerade_text() : std::string_view());
+  }
+  [[nodiscard]] const char* some_port_text() const {
+    return (trace_.flow.flags & nat::connection_flag::mapped) != 0 ? " and the port of its mapping"
+                                                                   : " and a free port";
   }
   [[nodiscard]] std::string_view masquerade_text() const {
     const dataplane::ServiceTrace& choice = trace_.service;
@@ -364,7 +370,14 @@ class Text {
       }
     }
     if (trace_.dropped()) return drop(trace_.drops[0]);
-    if (forwarded) {
+    bool to_host = false;
+    for (size_t kind = 0; kind < dataplane::punt_class_count; ++kind) {
+      to_host = to_host || trace_.events[static_cast<size_t>(Event::HostNeighbor) + kind] != 0;
+    }
+    if (to_host) {
+      step("host", "to the host, by the TAP device that stands for the interface");
+      out_.verdict = "punted";
+    } else if (forwarded) {
       out_.verdict = "forwarded";
     } else if (trace_.count(Event::EchoReplies) != 0) {
       out_.verdict = "answered";

@@ -13,7 +13,7 @@ const Adjacency* AdjacencyCache::renew(Adjacency& slot, uint64_t key) {
   bool right = slot.key == key && slot.generation == context_.snapshot->generation;
   if (right) {
     // A next hop's index may have got a new meaning without a new snapshot.
-    if ((key & by_hop) != 0) {
+    if ((key & by_neighbor) == 0) {
       const NextHop& hop = (*context_.tables.next_hops)[static_cast<NextHopId>(key)];
       right = hop.kind == (slot.tunnel == no_tunnel ? HopKind::Gateway : HopKind::Tunnel) &&
               hop.neighbor == slot.neighbor && hop.tunnel == slot.tunnel;
@@ -31,9 +31,9 @@ const Adjacency* AdjacencyCache::renew(Adjacency& slot, uint64_t key) {
 
 bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
   const Snapshot& snapshot = *context_.snapshot;
-  NeighborRef neighbor = static_cast<NeighborRef>(key);
-  uint16_t tunnel = static_cast<uint16_t>(key >> 32);
-  if ((key & by_hop) != 0) {
+  auto neighbor = static_cast<NeighborRef>(key >> 32);
+  auto tunnel = static_cast<uint16_t>(key);
+  if ((key & by_neighbor) == 0) {
     const NextHop& hop = (*context_.tables.next_hops)[static_cast<NextHopId>(key)];
     if (hop.kind != HopKind::Gateway && hop.kind != HopKind::Tunnel) return false;
     neighbor = context_.tables.neighbors->ref(hop.neighbor);

@@ -51,18 +51,17 @@ class AdjacencyCache {
   // `buffers`: one per DPDK port.
   AdjacencyCache(Context& context, PortBuffer* buffers) : context_(context), buffers_(buffers) {}
 
-  // By what a flow remembers. nullptr if the neighbour has no known MAC address, is not the one `neighbor` was, or its
+  // By what a flow remembers. nullptr if the neighbour has no known MAC address, is not the one it was, or its
   // interface is not usable from this worker: the general path (Output) knows what to do.
-  [[nodiscard]] const Adjacency* find(NeighborRef neighbor, uint16_t tunnel) {
-    return find(by_neighbor | uint64_t{tunnel} << 32 | neighbor, neighbor ^ tunnel * 37U);
-  }
+  // `way`: the neighbour (NeighborRef) in the upper half, the tunnel or no_tunnel in the lowest 16 bits.
+  [[nodiscard]] const Adjacency* find_way(uint64_t way) { return find(way | by_neighbor, (way >> 32) ^ way); }
   // By a route's next hop. nullptr also if that is neither a gateway nor a tunnel.
-  [[nodiscard]] const Adjacency* find(NextHopId hop) { return find(by_hop | hop, hop + slots / 2); }
+  [[nodiscard]] const Adjacency* find_hop(NextHopId hop) { return find(hop | by_hop, hop + slots / 2); }
 
  private:
   static constexpr size_t slots = 256;
-  static constexpr uint64_t by_neighbor = uint64_t{1} << 62;
-  static constexpr uint64_t by_hop = uint64_t{2} << 62;
+  static constexpr uint64_t by_neighbor = 1U << 16;
+  static constexpr uint64_t by_hop = uint64_t{1} << 63;
 
   [[nodiscard]] const Adjacency* find(uint64_t key, size_t place) {
     Adjacency& slot = slots_[place % slots];

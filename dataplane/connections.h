@@ -6,6 +6,7 @@
 #include "nat/affinity.h"
 #include "nat/conntrack.h"
 #include "nat/hints.h"
+#include "nat/mapping.h"
 
 namespace sluice::dataplane {
 
@@ -16,6 +17,8 @@ struct Connections {
   std::unique_ptr<nat::AffinityTable<net::V6>> affinity_v6;
   std::unique_ptr<nat::HintTable<net::V4>> hints_v4;
   std::unique_ptr<nat::HintTable<net::V6>> hints_v6;
+  std::unique_ptr<nat::MappingTable<net::V4>> mappings_v4;
+  std::unique_ptr<nat::MappingTable<net::V6>> mappings_v6;
 
   template <class F>
   [[nodiscard]] nat::Conntrack<F>& of() const {
@@ -39,6 +42,14 @@ struct Connections {
       return *hints_v4;
     } else {
       return *hints_v6;
+    }
+  }
+  template <class F>
+  [[nodiscard]] nat::MappingTable<F>& mappings() const {
+    if constexpr (F::is_v4) {
+      return *mappings_v4;
+    } else {
+      return *mappings_v6;
     }
   }
 };

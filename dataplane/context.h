@@ -21,6 +21,8 @@
 namespace sluice::dataplane {
 
 class FlowEventRing;
+class Punt;
+class PuntRings;
 struct ServiceTrace;
 
 // Shared by all workers, changed in place by one writer each.
@@ -30,6 +32,7 @@ struct Tables {
   NeighborTable* neighbors = nullptr;
   TunnelPathTable* tunnel_paths = nullptr;
   HandoffRings* rings = nullptr;
+  PuntRings* punts = nullptr;  // nullptr: what would go to the host is only counted
   rte_mempool* pool = nullptr;
   net::FlowHasher hasher;
   uint16_t workers = 1;
@@ -45,6 +48,7 @@ struct Context {
   uint64_t random = 1;  // xorshift state
   WorkerCounters counters;
   FlowEventRing* flow_events = nullptr;  // of this loop; nullptr: nobody watches
+  Punt* punt = nullptr;                  // of this worker
   ServiceTrace* trace = nullptr;         // of this packet; nullptr: it is not traced
   net::Burst<rte_mbuf*, 256> dropped;    // freed together at the end of the loop
 

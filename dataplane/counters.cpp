@@ -39,6 +39,13 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::TunnelErrors, "tunnel_errors"},
     {Event::TunnelMtuLowered, "tunnel_mtu_lowered"},
     {Event::StubClashes, "stub_clashes"},
+    {Event::HostNeighbor, "host_neighbor"},
+    {Event::HostIcmp, "host_icmp"},
+    {Event::HostRouting, "host_routing"},
+    {Event::HostManagement, "host_management"},
+    {Event::HostMulticast, "host_multicast"},
+    {Event::HostOther, "host_other"},
+    {Event::HostSent, "host_sent"},
 }};
 
 constexpr bool in_order() {

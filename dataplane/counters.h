@@ -46,6 +46,14 @@ enum class Event : uint8_t {
   TunnelErrors,       // ICMP errors about our outer packets
   TunnelMtuLowered,
   StubClashes,
+  // Given to the host, by PuntClass and in its order; taken from the host.
+  HostNeighbor,
+  HostIcmp,
+  HostRouting,
+  HostManagement,
+  HostMulticast,
+  HostOther,
+  HostSent,
   Count,
 };
 inline constexpr size_t event_count = static_cast<size_t>(Event::Count);
@@ -68,6 +76,7 @@ struct alignas(64) WorkerCounters {
   uint64_t loops = 0;
   uint64_t live_flows_v4 = 0;
   uint64_t live_flows_v6 = 0;
+  uint64_t live_mappings = 0;  // of both families
   std::array<InterfaceCounters, max_interfaces> interfaces{};
 
   void drop(net::DropReason reason, uint64_t count = 1) { drops[static_cast<size_t>(reason)] += count; }

@@ -49,6 +49,9 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   auto rings = HandoffRings::create(options.workers);
   if (!rings) return rings.error();
   plane->rings_ = std::move(*rings);
+  auto punts = PuntRings::create(options.workers);
+  if (!punts) return punts.error();
+  plane->punts_ = std::move(*punts);
 
   Tables& tables = plane->tables_;
   tables.fib = plane->fib_.get();
@@ -56,6 +59,7 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   tables.neighbors = plane->neighbors_.get();
   tables.tunnel_paths = &plane->tunnel_paths_;
   tables.rings = plane->rings_.get();
+  tables.punts = plane->punts_.get();
   tables.pool = plane->pool_;
   uint64_t seed = options.seed;
   const uint64_t key = random_number(seed);

@@ -9,6 +9,7 @@
 
 #include "dataplane/net/result.h"
 #include "dataplane/publisher.h"
+#include "dataplane/punt.h"
 #include "dataplane/worker.h"
 
 namespace sluice::dataplane {
@@ -49,6 +50,7 @@ class Dataplane {
   [[nodiscard]] NeighborTable& neighbors() { return *neighbors_; }
   [[nodiscard]] const NeighborTable& neighbors() const { return *neighbors_; }
   [[nodiscard]] const TunnelPathTable& tunnel_paths() const { return tunnel_paths_; }
+  [[nodiscard]] PuntRings& punts() { return *punts_; }
   // As the workers have them.
   [[nodiscard]] const Tables& tables() const { return tables_; }
   [[nodiscard]] rte_mempool* pool() const { return pool_; }
@@ -69,6 +71,7 @@ class Dataplane {
   std::unique_ptr<NeighborTable> neighbors_;
   TunnelPathTable tunnel_paths_;
   std::unique_ptr<HandoffRings> rings_;
+  std::unique_ptr<PuntRings> punts_;
   Tables tables_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Launch> launches_;

@@ -17,27 +17,12 @@ using net::FlowPacket;
 using net::V4;
 using net::V6;
 
-// Into a tunnel that no route names: its far end's route, as of any packet.
-Egress Pipeline::tunnel_egress(uint16_t tunnel, uint64_t hash) const {
-  const Snapshot& now = *context_.snapshot;
-  if (tunnel >= now.tunnels.size() || !now.tunnels[tunnel].present) return {};
-  const net::IpAddr& remote = now.tunnels[tunnel].spec.remote;
-  Egress egress = remote.is_v4() ? output_.route<V4>(remote.v4(), hash) : output_.route<V6>(remote.v6(), hash);
-  if (egress.kind != HopKind::Connected && egress.kind != HopKind::Gateway) return {};
-  const TunnelPath path = context_.tunnel_path(tunnel);
-  egress.kind = HopKind::Tunnel;
-  egress.tunnel = tunnel;
-  egress.mtu = path.mtu;
-  egress.far_end_lost = path.unreachable;
-  return egress;
-}
-
 // `port`: that the client speaks to.
 template <class F>
 Egress Pipeline::direct_egress(const nat::Backend<F>& backend, net::be16 port, uint64_t hash) const {
   const DirectReturn<F>* const way = context_.snapshot->family<F>().direct_return(backend.addr);
   if (way == nullptr || (way->same_port_only && backend.port != port)) return {};
-  return tunnel_egress(way->tunnel, hash);
+  return output_.tunnel_egress(way->tunnel, hash);
 }
 
 // Of an open connection: where its endpoint is now. An endpoint that is no longer named may still have connections
@@ -45,7 +30,7 @@ Egress Pipeline::direct_egress(const nat::Backend<F>& backend, net::be16 port, u
 template <class F>
 Egress Pipeline::direct_egress(const nat::Flow<F>& flow, uint64_t hash) const {
   const DirectReturn<F>* const way = context_.snapshot->family<F>().direct_return(flow.rewrite.dst);
-  return tunnel_egress(way != nullptr ? way->tunnel : flow.route, hash);
+  return output_.tunnel_egress(way != nullptr ? way->tunnel : flow.route, hash);
 }
 
 template <class F>
@@ -57,13 +42,7 @@ void Pipeline::open_direct(FlowPacket<F>& packet, const Egress& egress, const na
   }
   nat::Conntrack<F>& table = connections_.of<F>();
   const FlowKey<F> reply = packet.key.reversed();
-  const auto try_open = [&] { return table.open(packet.key, packet.hash, reply, packet.hash, context_.now); };
-  nat::Opened opened = try_open();
-  if (opened.status == nat::OpenStatus::Full && has_room_for_ends(1) &&
-      table.evict([this](nat::ConnectionId id) { forget<F>(id); })) {
-    context_.counters.add(Event::FlowsEvicted);
-    opened = try_open();
-  }
+  const nat::Opened opened = make_entry(packet, reply, packet.hash);
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) return forward<F>(packet, egress, nullptr);
 

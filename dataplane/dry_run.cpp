@@ -17,6 +17,7 @@ Context make_context(const Tables& tables, const Snapshot& snapshot, uint64_t ra
   Context context;
   context.tables = tables;
   context.tables.workers = 1;  // whose flow it is makes no difference
+  context.tables.punts = nullptr;
   context.snapshot = &snapshot;
   context.tsc = rte_rdtsc();
   context.now = begin;
@@ -28,10 +29,12 @@ Context make_context(const Tables& tables, const Snapshot& snapshot, uint64_t ra
 
 DryRun::DryRun(const Tables& tables, const Snapshot& snapshot, uint64_t random)
     : context_(make_context(tables, snapshot, random)),
+      punt_(context_),
       output_(context_),
       icmp_(context_, output_),
       pipeline_(context_, output_, icmp_, nullptr, nullptr, connections_),
       recorder_(context_, output_, pipeline_, connections_) {
+  context_.punt = &punt_;
   output_.keep_everything();
   const NeighborTable& neighbors = *tables.neighbors;
   for (uint32_t i = 0; i < NeighborTable::capacity(); ++i) {
@@ -58,7 +61,10 @@ net::Result<std::unique_ptr<DryRun>> DryRun::create(const Tables& tables, const 
   own.affinity_v6 = nat::AffinityTable<V6>::create(tables.hasher);
   own.hints_v4 = nat::HintTable<V4>::create();
   own.hints_v6 = nat::HintTable<V6>::create();
-  if (!own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6 || !own.hints_v4 || !own.hints_v6) {
+  own.mappings_v4 = nat::MappingTable<V4>::create(connections, tables.hasher);
+  own.mappings_v6 = nat::MappingTable<V6>::create(connections, tables.hasher);
+  if (!own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6 || !own.hints_v4 || !own.hints_v6 ||
+      !own.mappings_v4 || !own.mappings_v6) {
     return net::Error{"there is no memory for a connection table"};
   }
   return run;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/punt.h"
 #include "dataplane/trace_recorder.h"
 
 namespace sluice::dataplane {
@@ -46,6 +47,7 @@ class DryRun {
 
   Context context_;
   Connections connections_;
+  Punt punt_;
   Output output_;
   IcmpResponder icmp_;
   Pipeline pipeline_;

@@ -109,7 +109,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
   bool close_after = false;
   // What another gateway relayed to us is for our own endpoints (new_flow.h), whatever the client sent us before.
-  if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.tunnel_source != net::no_tunnel_source) [[unlikely]] {
+  if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.from_tunnel()) [[unlikely]] {
     close_connection<F>(nat::connection_of(id));
     return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
   }
@@ -160,7 +160,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   nat::account(flow, packet.l3_length, context_.now);
   if (egress.forwards()) [[likely]] {
     forward(packet, egress, &flow);
-  } else {
+  } else if (egress.kind != HopKind::Local || !end_at_host(packet, flow)) {
     // After translation, a service address is a loop (SVC-70).
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     refuse(packet, egress);
@@ -233,7 +233,7 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
   const bool direct = flow != nullptr && (flow->flags & nat::flow_flag::direct_return) != 0;
   if (context_.snapshot->clamps_mss && !direct) [[unlikely]]
     clamp_segments(packet, egress);
-  decrement_ttl<F>(l3);
+  nat::decrement_ttl<F>(l3);
   if constexpr (F::is_v4) {
     if (too_big) [[unlikely]] {
       return output_.fragment_and_send(packet, egress, packet.hash);
@@ -291,8 +291,10 @@ void Pipeline::refuse(FlowPacket<F>& packet, const Egress& egress) {
 
 template <class F>
 void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
+  const HopKind kind = (*context_.tables.next_hops)[hop].kind;
+  const auto opens_mapped = [&] { return kind != HopKind::Service && kind != HopKind::Local && keeps_mapping(packet); };
   if (packet.handed_over && context_.tables.workers > 1 &&
-      net::owner_of(packet.hash, context_.tables.workers) != context_.worker) {
+      net::owner_of(packet.hash, context_.tables.workers) != context_.worker && !opens_mapped()) {
     // Its sender had a stub of a flow that is gone: tell it, and let the packet be sent again.
     StubMessage message;
     message.kind = F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6;
@@ -315,9 +317,10 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
                                               (back.interface != packet.ingress || back.tunnel != no_tunnel));
       if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
     }
+  } else if (packet.from_host() && leaves_as_framed(packet, hop)) {
+    return;
   }
   const Snapshot& now = *context_.snapshot;
-  const HopKind kind = (*context_.tables.next_hops)[hop].kind;
   if (kind == HopKind::Service || kind == HopKind::Local) {
     if (packet.protocol != net::protocol::icmp && packet.protocol != net::protocol::icmpv6) {
       const nat::Frontend<F>* frontend =

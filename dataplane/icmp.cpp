@@ -6,6 +6,7 @@
 #include "dataplane/net/parse.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
+#include "dataplane/punt.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -93,7 +94,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   if (packet.icmp_error || packet.fragment == net::FragmentKind::Later || !may_be_told<F>(packet.key.src)) return;
   if (!allowed(fold_address<F>(packet.key.src))) return;
   const Egress egress = output_.route<F>(packet.key.src, packet.hash);
-  if (!egress.forwards()) return;
+  const bool to_host = packet.from_host() && egress.kind == HopKind::Local;
+  if (!egress.forwards() && !to_host) return;
 
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) return context_.counters.drop(DropReason::NoBuffer);
@@ -134,6 +136,7 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   answer.l3 = 0;
   answer.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
   context_.counters.add(Event::IcmpErrorsSent);
+  if (to_host) return context_.punt->give(mbuf, 0, packet.ingress, PuntClass::Icmp);
   output_.send<F>(answer, egress, packet.hash);
 }
 

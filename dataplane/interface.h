@@ -5,9 +5,17 @@
 #include <string>
 #include <vector>
 
+#include <rte_build_config.h>
+
 #include "dataplane/net/addr.h"
 
 namespace sluice::dataplane {
+
+// Ports of pods (pod_socket.h) are numbered behind DPDK's.
+inline constexpr uint16_t first_pod_port = RTE_MAX_ETHPORTS;
+inline constexpr uint16_t max_pod_ports = 1024;
+inline constexpr uint16_t max_ports = first_pod_port + max_pod_ports;
+inline constexpr uint16_t no_port = 0xffff;
 
 enum class Role : uint8_t { Uplink, Workload };
 enum class ReversePathFilter : uint8_t { Off, Loose, Strict };
@@ -15,17 +23,19 @@ enum class ReversePathFilter : uint8_t { Off, Loose, Strict };
 struct Interface {
   std::string name;
   bool present = false;  // false: a hole in the index space, left by a removed interface
-  uint16_t port = 0;     // DPDK port id
+  uint16_t port = 0;     // of Snapshot::ports
   uint16_t vlan = 0;     // 0: untagged
   net::MacAddr mac;
   uint16_t mtu = 1500;  // largest IP packet, bytes
   Role role = Role::Uplink;
   ReversePathFilter rpf = ReversePathFilter::Off;
+  bool twin = false;        // a TAP device in the host stands for it (punt.h)
   bool clamps_mss = false;  // MTU-4: of connections that leave or come in by it
   std::vector<net::Ipv4Addr> addresses_v4;
-  std::vector<net::Ipv6Addr> addresses_v6;  // link-local included
-  std::vector<net::Prefix> prefixes;        // the addresses with their subnet lengths, both families
-  std::vector<net::IpAddr> pod_addresses;   // workload: what may be its packets' source; empty: anything
+  std::vector<net::Ipv6Addr> addresses_v6;   // link-local included
+  std::vector<net::Prefix> prefixes;         // the addresses with their subnet lengths, both families
+  std::vector<net::IpAddr> pod_addresses;    // workload: what may be its packets' source; empty: anything
+  std::vector<net::Prefix> allowed_sources;  // workload: further ones
   // Source of what the router itself sends here (ICMP errors, ARP, masquerade); unspecified: none.
   net::Ipv4Addr primary_v4;
   net::Ipv6Addr primary_v6;
@@ -45,6 +55,9 @@ struct Interface {
     if (any_source()) return true;
     for (const net::IpAddr& pod : pod_addresses) {
       if (pod == source) return true;
+    }
+    for (const net::Prefix& allowed : allowed_sources) {
+      if (allowed.contains(source)) return true;
     }
     return false;
   }

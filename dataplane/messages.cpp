@@ -8,13 +8,15 @@ using net::V4;
 using net::V6;
 
 template <class F>
-bool Pipeline::send_stub(StubMessage::Kind kind, nat::ConnectionId id, const FlowKey<F>& reply, uint16_t worker) {
+bool Pipeline::send_stub(StubMessage::Kind kind, nat::ConnectionId id, const FlowKey<F>& key, uint16_t worker,
+                         bool optional) {
   StubMessage message;
   message.kind = kind;
+  message.optional = optional;
   message.owner = context_.worker;
   message.connection = id;
-  message.hash = context_.tables.hasher(reply);
-  message.set_key(reply);
+  message.hash = context_.tables.hasher(key);
+  message.set_key(key);
   return context_.tables.rings->send(context_.worker, worker, message);
 }
 
@@ -35,8 +37,10 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
     switch (message.kind) {
       case StubMessage::Kind::AddV4:
       case StubMessage::Kind::AddV6: {
+        // The room of those that cannot do without.
+        if (message.optional && table.counters().stubs >= table.capacity() / 4) return;
         const nat::StubStatus status = table.add_stub(key, message.hash, message.owner);
-        if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same) return;
+        if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same || message.optional) return;
         StubMessage answer = message;
         answer.kind = F::is_v4 ? StubMessage::Kind::ClashV4 : StubMessage::Kind::ClashV6;
         (void)context_.tables.rings->send(context_.worker, from, answer);
@@ -56,7 +60,7 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
         // again it gets another source port, whose replies arrive here.
         context_.counters.add(Event::StubClashes);
         const nat::FlowId id = table.find(key, message.hash);
-        if (id != nat::no_flow && !table.is_stub(id)) {
+        if (id != nat::no_flow && !table.is_stub(id) && nat::direction_of(id) == nat::Direction::Reply) {
           table.connection(nat::connection_of(id)).stub_worker = nat::no_worker;
           clashes_.remember(message.hash, context_.now);
           close_connection<F>(nat::connection_of(id));
@@ -83,8 +87,8 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
   }
 }
 
-template bool Pipeline::send_stub<V4>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V4>&, uint16_t);
-template bool Pipeline::send_stub<V6>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V6>&, uint16_t);
+template bool Pipeline::send_stub<V4>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V4>&, uint16_t, bool);
+template bool Pipeline::send_stub<V6>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V6>&, uint16_t, bool);
 template bool Pipeline::place_stub<V4>(nat::ConnectionId, const FlowKey<V4>&, uint64_t);
 template bool Pipeline::place_stub<V6>(nat::ConnectionId, const FlowKey<V6>&, uint64_t);
 

@@ -4,6 +4,7 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/punt.h"
 #include "dataplane/trace.h"
 #include "nat/icmp_error.h"
 #include "nat/rewrite.h"
@@ -18,6 +19,8 @@ using net::V4;
 using net::V6;
 
 namespace {
+
+constexpr unsigned most_moves = 8;  // of a mapping, for one packet
 
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
@@ -89,11 +92,17 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
     kept = connections_.affinity<F>().find(packet.key.src, service.affinity_key, stays, context_.now);
   }
   nat::ClientKind client = client_kind<F>(packet.key.src);
-  if (client == nat::ClientKind::Outside && packet.tunnel_source != net::no_tunnel_source) {
+  if (client == nat::ClientKind::Outside && packet.from_tunnel()) {
     client = nat::ClientKind::Relayed;
   }
-  const nat::ServiceChoice<F> choice = nat::choose_backend(frontend, packet.key, client, context_.snapshot->proxy,
-                                                           packet.key.src == frontend.addr, kept ? &*kept : nullptr);
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  // SVC-63: who uses a node's port expects what others see there, so pods of other nodes are no better than outside.
+  const bool as_outside = client == nat::ClientKind::Pod && frontend.kind == nat::FrontendKind::NodePort &&
+                          service.external_policy == nat::TrafficPolicy::Local &&
+                          tables.is_pod_elsewhere(packet.key.src);
+  const nat::ServiceChoice<F> choice =
+      nat::choose_backend(frontend, packet.key, as_outside ? nat::ClientKind::Outside : client,
+                          context_.snapshot->proxy, packet.key.src == frontend.addr, kept ? &*kept : nullptr);
   if (context_.trace != nullptr) [[unlikely]] {
     note_choice(*context_.trace, frontend, client, kept ? &*kept : nullptr, choice);
   }
@@ -112,7 +121,6 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   }
   if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
-  const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
   if (!opens) {
@@ -127,11 +135,17 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
 
 template <class F>
 void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
+  const bool mapped = context_.snapshot->endpoint_independent && has_port(packet);
+  if (mapped && context_.tables.workers > 1) {
+    const uint16_t keeper = nat::mapping_worker(packet.key, context_.tables.hasher, context_.tables.workers);
+    if (keeper != context_.worker) return hand_over(packet, keeper, HandoffKind::Mapping);
+  }
   if (packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later &&
       !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::Outgoing, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, mapped ? Masquerade::Mapped : Masquerade::Outgoing,
+       nat::no_service);
 }
 
 // Transit that needs an entry although nothing is translated: who talks to an endpoint directly may talk to it
@@ -154,6 +168,21 @@ void Pipeline::open_untranslated(FlowPacket<F>& packet, const Egress& egress) {
   open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::No, nat::no_service);
 }
 
+// In the place of another connection if there is no room and one may be given up (CT-9).
+template <class F>
+nat::Opened Pipeline::make_entry(const FlowPacket<F>& packet, const FlowKey<F>& reply, uint64_t reply_hash) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  const nat::Opened first = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+  if (first.status != nat::OpenStatus::Full) return first;
+  const auto give_up = [this](nat::ConnectionId id) {
+    leave_hints<F>(id);
+    forget<F>(id);
+  };
+  if (!has_room_for_ends(1) || !table.evict(give_up)) return first;
+  context_.counters.add(Event::FlowsEvicted);
+  return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
+}
+
 template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
                     net::be16 destination_port, Masquerade kind, uint32_t service) {
@@ -167,7 +196,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const uint16_t workers = context_.tables.workers;
   const Snapshot& now = *context_.snapshot;
   const bool masquerade = kind != Masquerade::No;
-  const bool outgoing = kind == Masquerade::Outgoing;
+  const bool mapped = kind == Masquerade::Mapped;
+  const bool outgoing = kind == Masquerade::Outgoing || mapped;
   const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
   const typename F::Addr& source = !masquerade                                  ? packet.key.src
                                    : outgoing && !(fixed == typename F::Addr{}) ? fixed
@@ -176,12 +206,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
   uint64_t reply_hash = hasher(reply);
-  // An identifier may be 0, what stands in the place of a port otherwise is 0 because there is none (flow_key.h).
-  constexpr uint8_t icmp = F::is_v4 ? net::protocol::icmp : net::protocol::icmpv6;
-  constexpr uint8_t echo_request = F::is_v4 ? net::icmpv4::echo_request : net::icmpv6::echo_request;
-  const bool has_port = packet.protocol == net::protocol::tcp || packet.protocol == net::protocol::udp ||
-                        packet.protocol == net::protocol::sctp || packet.key.src_port != net::be16{} ||
-                        (packet.protocol == icmp && packet.has_ports && packet.l4_header()[0] == echo_request);
+  const bool may_choose = has_port(packet) && !mapped;
   const auto here_and_free = [&](net::be16 port) {
     reply.dst_port = port;
     reply_hash = hasher(reply);
@@ -197,31 +222,40 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const nat::PortRange range = !masquerade ? nat::every_port
                                : outgoing  ? nat::PortRange{now.nat_outgoing_first, now.nat_outgoing_last}
                                            : nat::PortRange{now.snat_first, now.snat_last};
-  const bool taken_elsewhere =
-      workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && clashes_.recent(reply_hash, context_.now);
+  nat::MappingId mapping = nat::no_mapping;
+  const auto use = [&](nat::MappingId id) {
+    mapping = id;
+    if (id == nat::no_mapping) return false;
+    source_port = reply.dst_port = connections_.mappings<F>()[id].port;
+    reply_hash = hasher(reply);
+    return true;
+  };
+  if (mapped && !use(map_endpoint(packet.key, source))) return reject_exhausted(packet, false);
+  const auto is_taken_elsewhere = [&] {
+    return workers > 1 && net::owner_of(reply_hash, workers) != context_.worker &&
+           clashes_.recent(reply_hash, context_.now);
+  };
+  // A connection without a mapping has the port towards this destination: a mapping that nobody holds takes another.
+  const auto move = [&] {
+    return mapped && connections_.mappings<F>()[mapping].uses == 0 && use(move_mapping(mapping, packet.key, source));
+  };
+  bool taken_elsewhere = is_taken_elsewhere();
+  if (taken_elsewhere && move()) taken_elsewhere = is_taken_elsewhere();
   const bool to_service = service != nat::no_service;
-  if ((masquerade || taken_elsewhere) && has_port && !take_port(range)) return reject_exhausted(packet, to_service);
-  if (masquerade && taken_elsewhere && !has_port) return reject_exhausted(packet, to_service);
+  if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
+  if (masquerade && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
   // Whose record is not in the table yet, and may have been told otherwise before.
   if (!masquerade && !to_service && connections_.hints<F>().in_use(context_.now)) [[unlikely]]
     connections_.hints<F>().forget(reply, reply_hash);
-  const auto open_with_room = [&] {
-    const nat::Opened first = table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-    if (first.status != nat::OpenStatus::Full) return first;
-    const auto give_up = [this](nat::ConnectionId id) {
-      leave_hints<F>(id);
-      forget<F>(id);
-    };
-    if (!has_room_for_ends(1) || !table.evict(give_up)) return first;
-    context_.counters.add(Event::FlowsEvicted);
-    return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
-  };
-  nat::Opened opened = open_with_room();
+  nat::Opened opened = make_entry(packet, reply, reply_hash);
+  for (unsigned tries = 0; opened.status == nat::OpenStatus::ReplyClash && tries < most_moves && move(); ++tries) {
+    opened = make_entry(packet, reply, reply_hash);
+  }
   // MASQ-7: another connection of the client has this tuple towards the endpoint.
-  if (opened.status == nat::OpenStatus::ReplyClash && (has_port || masquerade)) {
-    if (!has_port || !take_port(range)) return reject_exhausted(packet, to_service);
-    opened = open_with_room();
+  if (opened.status == nat::OpenStatus::ReplyClash && (may_choose || masquerade)) {
+    if (!may_choose || !take_port(range)) return reject_exhausted(packet, to_service);
+    opened = make_entry(packet, reply, reply_hash);
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) {
@@ -253,11 +287,19 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     connection.flags |= nat::connection_flag::masqueraded;
     context_.counters.add(Event::Masqueraded);
   }
+  if (mapped) {
+    connections_.mappings<F>().acquire(mapping);
+    connection.flags |= nat::connection_flag::mapped;
+  }
   context_.counters.add(Event::FlowsOpened);
   note<F>(FlowEvent::Kind::Opened, id);
   if (workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
+  }
+  // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
+  if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
+    (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
   forward_flow(packet, opened.flow);
 }
@@ -288,6 +330,7 @@ void Pipeline::to_service_address(FlowPacket<F>& packet) {
 
 template <class F>
 void Pipeline::to_local_address(FlowPacket<F>& packet) {
+  if (context_.punt->take(packet)) return;
   if (packet.fragment != FragmentKind::Whole) return context_.drop(packet.mbuf, DropReason::FragmentForUs);
   switch (packet.protocol) {
     case net::protocol::icmp:
@@ -327,6 +370,7 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   if (id == nat::no_flow && !without_record) {
     // About a packet that was not translated: plain transit. To us: about an outer packet, or what we never sent.
     const NextHopId hop = context_.tables.fib->lookup(packet.key.dst);
+    if (packet.from_host() && leaves_as_framed(packet, hop)) return;
     const Egress egress = output_.egress_of<F>(hop, packet.key.dst, packet.hash);
     if (egress.kind == HopKind::Local) {
       return tunnel_errors_ != nullptr ? tunnel_errors_->on_error(packet)
@@ -351,6 +395,7 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
   const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
+  if (egress.kind == HopKind::Local && context_.punt->take(packet)) return;
   if (!egress.forwards()) return refuse(packet, egress);
   forward<F>(packet, egress, nullptr);
 }
@@ -365,7 +410,9 @@ void Pipeline::forget(nat::ConnectionId id) {
   const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
   context_.counters.add(Event::FlowsClosed);
   note<F>(FlowEvent::Kind::Closed, id);
-  if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
+  if ((connection.flags & nat::connection_flag::mapped) != 0) {
+    release_mapping<F>(id);
+  } else if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
     ports_.release(nat::snat_destination(reply.key, context_.tables.hasher), reply.key.dst_port);
   }
   if (connection.stub_worker != nat::no_worker) {
@@ -383,7 +430,7 @@ void Pipeline::close_connection(nat::ConnectionId id) {
 
 bool Pipeline::has_room_for_ends(unsigned connections) const {
   for (uint16_t other = 0; other < context_.tables.workers; ++other) {
-    if (other != context_.worker && context_.tables.rings->message_room(context_.worker, other) < connections)
+    if (other != context_.worker && context_.tables.rings->message_room(context_.worker, other) < 2 * connections)
       return false;
   }
   return true;
@@ -399,6 +446,8 @@ void Pipeline::expire(unsigned budget) {
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
   connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
+  expire_mappings<V4>(budget);
+  expire_mappings<V6>(budget);
 }
 
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
@@ -409,6 +458,8 @@ template bool Pipeline::wants_tracking<V4>(const FlowPacket<V4>&) const;
 template bool Pipeline::wants_tracking<V6>(const FlowPacket<V6>&) const;
 template void Pipeline::open_untranslated<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::open_untranslated<V6>(FlowPacket<V6>&, const Egress&);
+template nat::Opened Pipeline::make_entry<V4>(const FlowPacket<V4>&, const FlowKey<V4>&, uint64_t);
+template nat::Opened Pipeline::make_entry<V6>(const FlowPacket<V6>&, const FlowKey<V6>&, uint64_t);
 template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);

@@ -6,6 +6,7 @@
 #include <rte_ethdev.h>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/pod_socket.h"
 #include "dataplane/resolver.h"
 
 namespace sluice::dataplane {
@@ -31,11 +32,11 @@ void allow_fragments(uint8_t* outer) {
 
 Output::Output(Context& context)
     : context_(context),
-      ports_(std::make_unique<PortBuffer[]>(RTE_MAX_ETHPORTS)),
+      ports_(std::make_unique<PortBuffer[]>(max_ports)),
       rings_(std::make_unique<RingBuffer[]>(context.tables.workers)),
       adjacencies_(context, ports_.get()) {
-  static_assert(RTE_MAX_ETHPORTS <= 64);
-  for (uint16_t port = 0; port < RTE_MAX_ETHPORTS; ++port) ports_[port].port = port;
+  static_assert(std::tuple_size_v<decltype(pending_ports_)> <= 64);
+  for (uint16_t port = 0; port < max_ports; ++port) ports_[port].port = port;
 }
 
 template <class F>
@@ -75,6 +76,18 @@ Egress Output::egress_of(NextHopId id, const typename F::Addr& destination, uint
   return egress;
 }
 
+Egress Output::tunnel_egress(uint16_t tunnel, uint64_t flow_hash) const {
+  const Snapshot& now = *context_.snapshot;
+  if (tunnel >= now.tunnels.size() || !now.tunnels[tunnel].present) return {};
+  const net::IpAddr& remote = now.tunnels[tunnel].spec.remote;
+  Egress egress = remote.is_v4() ? route<net::V4>(remote.v4(), flow_hash) : route<net::V6>(remote.v6(), flow_hash);
+  if (egress.kind != HopKind::Connected && egress.kind != HopKind::Gateway) return {};
+  egress.kind = HopKind::Tunnel;
+  egress.tunnel = tunnel;
+  enter_tunnel(egress, context_);
+  return egress;
+}
+
 template Egress Output::egress_of<net::V4>(NextHopId, const net::Ipv4Addr&, uint64_t) const;
 template Egress Output::egress_of<net::V6>(NextHopId, const net::Ipv6Addr&, uint64_t) const;
 
@@ -110,7 +123,9 @@ void Output::fragment_and_send(net::Packet& packet, const Egress& egress, uint64
   const uint8_t* const whole = packet.l3_header();
   const uint16_t field = net::load_be16(whole + 6);
   const auto payload = static_cast<uint16_t>(packet.l3_length - net::ipv4_header_length);
-  const auto step = static_cast<uint16_t>((egress.mtu - net::ipv4_header_length) & ~7);
+  // A piece lies in one buffer, also where the way out takes larger ones.
+  const auto room = static_cast<uint16_t>(rte_pktmbuf_data_room_size(context_.tables.pool) - RTE_PKTMBUF_HEADROOM);
+  const auto step = static_cast<uint16_t>((std::min(egress.mtu, room) - net::ipv4_header_length) & ~7);
   if (egress.mtu < net::ipv4_header_length + 8) return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
   context_.counters.add(Event::Fragmented);
   for (uint32_t offset = 0; offset < payload; offset += step) {
@@ -165,6 +180,7 @@ void Output::flush_port(PortBuffer& buffer) {
     buffer.count = 0;
     return;
   }
+  if (port >= first_pod_port) return flush_pod(buffer);
   uint16_t sent = rte_eth_tx_burst(port, context_.worker, buffer.packets.data(), buffer.count);
   // A software device's queue may be full for a moment only.
   if (sent < buffer.count) {
@@ -172,6 +188,13 @@ void Output::flush_port(PortBuffer& buffer) {
                                                          static_cast<uint16_t>(buffer.count - sent)));
   }
   for (uint16_t i = sent; i < buffer.count; ++i) context_.drop(buffer.packets[i], DropReason::TransmitFull);
+  buffer.count = 0;
+}
+
+void Output::flush_pod(PortBuffer& buffer) {
+  const uint32_t interface = context_.snapshot->ports[buffer.port].kernel_index;
+  PodSocket* const pods = context_.snapshot->workers[context_.worker].pods;
+  pods->send(context_, buffer.packets.data(), buffer.count, interface);
   buffer.count = 0;
 }
 
@@ -205,8 +228,9 @@ void Output::flush_ring(uint16_t worker) {
 }
 
 void Output::flush() {
-  for (; pending_ports_ != 0; pending_ports_ &= pending_ports_ - 1)
-    flush_port(ports_[std::countr_zero(pending_ports_)]);
+  each_pending([this](PortBuffer& buffer) { flush_port(buffer); });
+  for (; pending_words_ != 0; pending_words_ &= pending_words_ - 1)
+    pending_ports_[std::countr_zero(pending_words_)] = 0;
   for (uint16_t worker = 0; worker < context_.tables.workers; ++worker) flush_ring(worker);
   context_.free_dropped();
 }

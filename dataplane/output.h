@@ -47,6 +47,8 @@ class Output {
   // An egress again from what a flow remembers of it.
   [[nodiscard]] Egress remembered(uint16_t tunnel, NeighborRef neighbor) const;
 
+  // Into a tunnel, whether a route leads into it or not: by its far end's route.
+  [[nodiscard]] Egress tunnel_egress(uint16_t tunnel, uint64_t flow_hash) const;
   // What is known of the egress's neighbour.
   [[nodiscard]] NeighborState reachability(const Egress& egress) const {
     if (egress.neighbor == no_neighbor) return NeighborState::Unused;
@@ -59,13 +61,13 @@ class Output {
   template <class F>
   void send(net::Packet& packet, const Egress& egress, uint64_t flow_hash);
   // The short way of plain packets: what stands in one cache line instead of an Egress; nullptr if that will not do.
-  [[nodiscard]] const Adjacency* adjacency(NeighborRef neighbor, uint16_t tunnel) {
-    return adjacencies_.find(neighbor, tunnel);
-  }
-  [[nodiscard]] const Adjacency* adjacency(NextHopId hop) { return adjacencies_.find(hop); }
-  // As send(); the packet fits way.mtu, and if it comes in an untagged frame that has its family's EtherType.
+  // Of a flow by its way(), of a route by its next hop.
+  [[nodiscard]] const Adjacency* flow_adjacency(uint64_t way) { return adjacencies_.find_way(way); }
+  [[nodiscard]] const Adjacency* hop_adjacency(NextHopId hop) { return adjacencies_.find_hop(hop); }
+  // As send(); the packet, with its IP header at `l3`, fits way.mtu, and if it comes in an untagged frame that has its
+  // family's EtherType.
   template <class F>
-  void send_plain(net::FlowPacket<F>& packet, const Adjacency& way);
+  void send_plain(net::FlowPacket<F>& packet, uint8_t* l3, const Adjacency& way);
   // Cuts an IPv4 packet into fragments of at most egress.mtu and sends them (MTU-2). Takes ownership.
   void fragment_and_send(net::Packet& packet, const Egress& egress, uint64_t flow_hash);
   // Puts the Ethernet header before the IP packet at `l3` and sends it. `link` is usable.
@@ -91,25 +93,40 @@ class Output {
   };
 
   void put(rte_mbuf* mbuf, PortBuffer& buffer);
+  // Those that may hold frames.
+  template <class Visit>
+  void each_pending(const Visit& visit);
   void flush_port(PortBuffer& buffer);
+  void flush_pod(PortBuffer& buffer);
   void flush_ring(uint16_t worker);
   void resolve(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef neighbor, rte_mbuf* original);
 
   Context& context_;
   Resolver* resolver_ = nullptr;
   std::unique_ptr<PortBuffer[]> ports_;
-  uint64_t pending_ports_ = 0;  // a bit for each port with a non-empty buffer
+  // A bit for each port with a non-empty buffer, and one for each word of those that is not 0.
+  std::array<uint64_t, (max_ports + 63) / 64> pending_ports_{};
+  uint64_t pending_words_ = 0;
   std::unique_ptr<RingBuffer[]> rings_;
   AdjacencyCache adjacencies_;
   bool transmits_ = true;
 };
 
+template <class Visit>
+void Output::each_pending(const Visit& visit) {
+  for (uint64_t words = pending_words_; words != 0; words &= words - 1) {
+    const auto word = static_cast<size_t>(std::countr_zero(words));
+    for (uint64_t ports = pending_ports_[word]; ports != 0; ports &= ports - 1) {
+      visit(ports_[word * 64 + static_cast<size_t>(std::countr_zero(ports))]);
+    }
+  }
+}
+
 template <class OnFrame, class OnPacket>
 void Output::each_waiting(const OnFrame& on_frame, const OnPacket& on_packet) {
-  for (uint64_t ports = pending_ports_; ports != 0; ports &= ports - 1) {
-    PortBuffer& buffer = ports_[std::countr_zero(ports)];
+  each_pending([&](PortBuffer& buffer) {
     for (uint16_t i = 0; i < buffer.count; ++i) on_frame(buffer.packets[i], buffer.port);
-  }
+  });
   for (uint16_t worker = 0; worker < context_.tables.workers; ++worker) {
     RingBuffer& buffer = rings_[worker];
     for (uint16_t i = 0; i < buffer.count; ++i) {
@@ -173,12 +190,12 @@ template <class F>
 }
 
 template <class F>
-[[gnu::always_inline]] inline void Output::send_plain(net::FlowPacket<F>& packet, const Adjacency& way) {
+[[gnu::always_inline]] inline void Output::send_plain(net::FlowPacket<F>& packet, uint8_t* l3, const Adjacency& way) {
   rte_mbuf* const mbuf = packet.mbuf;
   InterfaceCounters& counters = context_.counters.interfaces[way.interface];
   ++counters.tx_packets;
   if (packet.l3 == way.in_place) [[likely]] {
-    std::memcpy(packet.l3_header() - net::ethernet_header_length, way.header.data(), 12);
+    std::memcpy(l3 - net::ethernet_header_length, way.header.data(), 12);
     counters.tx_bytes += uint32_t{packet.l3_length} + net::ethernet_header_length;
     return put(mbuf, *way.buffer);
   }
@@ -220,8 +237,10 @@ template <class F>
 // This worker has a queue of the port.
 inline void Output::put(rte_mbuf* mbuf, PortBuffer& buffer) {
   const uint16_t count = buffer.count;
-  if (count == 0) [[unlikely]]
-    pending_ports_ |= uint64_t{1} << buffer.port;
+  if (count == 0) [[unlikely]] {
+    pending_ports_[buffer.port / 64] |= uint64_t{1} << buffer.port % 64;
+    pending_words_ |= uint64_t{1} << buffer.port / 64;
+  }
   buffer.packets[count] = mbuf;
   buffer.count = static_cast<uint16_t>(count + 1);
   if (buffer.count == net::burst_size) [[unlikely]]

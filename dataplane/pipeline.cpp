@@ -19,6 +19,7 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
+#include "dataplane/punt.h"
 #include "encap/decap.h"
 #include "nat/rewrite.h"
 
@@ -76,7 +77,7 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   if (arrival.interface != net::no_interface) {
     const Interface& interface = context_.interface(arrival.interface);
     std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
-    arrival.any_source = interface.any_source();
+    arrival.from_pod = !interface.any_source();
     plain_transit_ = interface.rpf == ReversePathFilter::Off;
   }
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
@@ -97,16 +98,16 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
 inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
   const auto* const frame = rte_pktmbuf_mtod(mbuf, const uint8_t*);
   // Shorter than the headers of UDP over IPv4 is no plain packet.
-  if (mbuf->data_len < least_plain || !arrival.any_source) return false;
+  if (mbuf->data_len < least_plain) return false;
   constexpr uint64_t address_bits = 0xffffffffffff;
   if (((net::load<uint64_t>(frame) ^ arrival.mac) & address_bits) != 0) return false;
   const auto ether_type = net::load<uint16_t>(frame + 12);
   const uint32_t length = mbuf->pkt_len;
   bool entered = false;
   if (ether_type == net::be16::from_host(net::ether_type_ipv4).wire()) {
-    entered = enter_plain<V4>(mbuf, arrival.interface);
+    entered = enter_plain<V4>(mbuf, arrival);
   } else if (ether_type == net::be16::from_host(net::ether_type_ipv6).wire()) {
-    entered = enter_plain<V6>(mbuf, arrival.interface);
+    entered = enter_plain<V6>(mbuf, arrival);
   }
   if (!entered) return false;
   ++arrival.packets;
@@ -115,30 +116,30 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
 }
 
 template <class F>
-inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
+inline bool Pipeline::enter_plain(rte_mbuf* mbuf, const Arrival& arrival) {
+  net::Packet frame;
+  frame.mbuf = mbuf;
+  frame.l3 = net::ethernet_header_length;
+  frame.ingress = arrival.interface;
   FlowPacket<F>& packet = burst<F>().next();
-  packet.mbuf = mbuf;
-  packet.original = nullptr;
-  packet.l3 = net::ethernet_header_length;
-  packet.ingress = interface;
-  packet.tunnel_source = net::no_tunnel_source;
-  packet.decapsulations = 0;
-  packet.handed_over = false;
   const bool known_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
   bool plain = false;
   if constexpr (F::is_v4) {
-    const uint8_t protocol = packet.l3_header()[9];
+    const uint8_t protocol = frame.l3_header()[9];
     if (protocol == net::protocol::ipip || protocol == net::protocol::ipv6) {
-      if (leave_plain_tunnel(packet, known_good)) return true;
+      if (!arrival.from_pod && leave_plain_tunnel(mbuf, arrival.interface, known_good, packet)) return true;
     } else {
-      plain = net::parse_plain(packet, known_good);
+      plain = net::parse_plain(frame, known_good, packet);
       if (plain && may_be_vxlan(packet)) {
-        if (leave_plain_tunnel(packet, true)) return true;
+        if (!arrival.from_pod && leave_plain_tunnel(mbuf, arrival.interface, true, packet)) return true;
         plain = false;
       }
     }
   } else {
-    plain = net::parse_plain(packet, known_good) && !may_be_vxlan(packet);
+    plain = net::parse_plain(frame, known_good, packet) && !may_be_vxlan(packet);
+  }
+  if (plain && arrival.from_pod) {
+    plain = refusal_of_pod(packet, context_.interface(arrival.interface)) == DropReason::None;
   }
   if (!plain) [[unlikely]] {
     burst<F>().pop();
@@ -148,34 +149,53 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, uint16_t interface) {
   return true;
 }
 
-// The short cut of leaving a tunnel. `packet` is the last of its burst and becomes what was inside.
-inline bool Pipeline::leave_plain_tunnel(FlowPacket<V4>& packet, bool checksum_known_good) {
-  rte_mbuf* const mbuf = packet.mbuf;
-  const uint8_t* const l3 = packet.l3_header();
+// Whether a pod may send this: its own addresses only (SPOOF-1), and nothing that asks for addresses or gives any
+// (SPOOF-2; RFC 2131 section 4.1, RFC 8415 section 7.2). Router advertisements are refused with all of neighbour
+// discovery that is not answered.
+template <class F>
+DropReason Pipeline::refusal_of_pod(const FlowPacket<F>& packet, const Interface& interface) {
+  if (!interface.may_come_from(packet.key.src)) return DropReason::SpoofedSource;
+  if (packet.protocol != net::protocol::udp || !packet.has_ports || interface.any_source()) return DropReason::None;
+  constexpr uint16_t server = F::is_v4 ? 67 : 547;
+  return packet.key.dst_port.host() == server || packet.key.src_port.host() == server ? DropReason::PodDhcp
+                                                                                      : DropReason::None;
+}
+
+// The short cut of leaving a tunnel, of an untagged frame. `packet` is the last of its burst and becomes what was
+// inside.
+inline bool Pipeline::leave_plain_tunnel(rte_mbuf* mbuf, uint16_t interface, bool checksum_known_good,
+                                         FlowPacket<V4>& packet) {
+  constexpr uint16_t l3_offset = net::ethernet_header_length;
+  const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, const uint8_t*, l3_offset);
   if (!context_.snapshot->terminates_tunnels || !is_tunnel_endpoint<V4>(net::IpHeader<V4>::destination(l3)))
     return false;
   const uint32_t total = net::plain_length<V4>(l3, checksum_known_good);
-  if (total == 0 || total > mbuf->data_len - uint32_t{packet.l3} || mbuf->nb_segs != 1) return false;
+  if (total == 0 || total > mbuf->data_len - uint32_t{l3_offset} || mbuf->nb_segs != 1) return false;
   const encap::PlainInner inner = encap::find_plain_inner(l3, total, context_.snapshot->terminator);
   if (inner.offset == 0) return false;
   context_.counters.add(Event::Decapsulated);
-  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + packet.l3 + inner.offset);
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + l3_offset + inner.offset);
   mbuf->data_len = static_cast<uint16_t>(total - inner.offset);
   mbuf->pkt_len = total - inner.offset;
   mbuf->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);  // they spoke of the outer packet
-  packet.l3 = 0;
-  packet.tunnel_source = inner.source;
-  packet.decapsulations = 1;
-  if (inner.family == net::Family::V4 && net::parse_plain(packet, false) && !may_be_vxlan(packet)) [[likely]] {
+  const auto carried = [&] {
+    net::Packet frame;
+    frame.mbuf = mbuf;
+    frame.ingress = interface;
+    frame.tunnel_source = inner.source;
+    frame.decapsulations = 1;
+    return frame;
+  };
+  if (inner.family == net::Family::V4 && net::parse_plain(carried(), false, packet) && !may_be_vxlan(packet))
+      [[likely]] {
     settle_plain(packet);
     return true;
   }
-  const net::Packet outer = packet;
   burst_v4_.pop();
   if (inner.family == net::Family::V4) {
-    enter_inner<V4>(outer);
+    enter_inner<V4>(carried());
   } else {
-    enter_inner<V6>(outer);
+    enter_inner<V6>(carried());
   }
   return true;
 }
@@ -243,7 +263,7 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
   }
   if (ether_type == net::ether_type_ipv4) {
     // RFC 1812 section 5.3.4: what came as a link-layer broadcast is not forwarded.
-    if (group) return context_.drop(mbuf, DropReason::IpBroadcast);
+    if (group) return to_host_or_drop(mbuf, l3, ether_type, index, DropReason::IpBroadcast);
     FlowPacket<V4> packet;
     packet.mbuf = mbuf;
     packet.l3 = l3;
@@ -263,7 +283,9 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
     }
     return enter_v6(packet);
   }
-  if (ether_type != net::ether_type_arp) return context_.drop(mbuf, DropReason::UnknownEtherType);
+  if (ether_type != net::ether_type_arp) {
+    return to_host_or_drop(mbuf, l3, ether_type, index, DropReason::UnknownEtherType);
+  }
   if (resolver_ != nullptr) return resolver_->on_arp(mbuf, l3, index);
   HandoffNote note;
   note.kind = HandoffKind::Frame;
@@ -351,8 +373,7 @@ bool Pipeline::leave_tunnel(FlowPacket<F>& packet) {
 template <class F>
 void Pipeline::enter_inner(const net::Packet& outer) {
   FlowPacket<F>& packet = burst<F>().next();
-  static_cast<net::Packet&>(packet) = outer;
-  if (net::parse_plain(packet, false)) [[likely]] {
+  if (net::parse_plain(outer, false, packet)) [[likely]] {
     if (!may_be_vxlan(packet)) return settle_plain(packet);
   }
   burst<F>().pop();
@@ -400,6 +421,10 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     if (from_tunnel) return context_.drop(packet.mbuf, DropReason::NdMalformed);
     const uint8_t type = packet.l4_header()[0];
     if (type != net::icmpv6::neighbor_solicitation && type != net::icmpv6::neighbor_advertisement) {
+      // Routers that announce themselves.
+      if (context_.interface(packet.ingress).twin) {
+        return context_.punt->give(packet.mbuf, packet.l3, packet.ingress, PuntClass::Neighbor);
+      }
       return context_.drop(packet.mbuf, DropReason::NdNotForUs);
     }
     if (resolver_ != nullptr) return resolver_->on_nd(packet.mbuf, packet.l3, packet.l4, packet.ingress);
@@ -409,7 +434,10 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     note.where = packet.ingress;
     return output_.hand_over(packet.mbuf, 0, note);
   }
-  if (packet.key.dst.is_multicast()) return context_.drop(packet.mbuf, DropReason::IpMulticast);
+  if (packet.key.dst.is_multicast()) {
+    if (!take_multicast(packet)) context_.drop(packet.mbuf, DropReason::IpMulticast);
+    return;
+  }
   if (packet.key.dst.is_link_local() || packet.key.src.is_link_local()) {
     // RFC 4291 section 2.5.6: never forwarded. Echo to our own link-local address is answered.
     const Interface& ingress = context_.interface(packet.ingress);
@@ -426,9 +454,8 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
 template <class F>
 void Pipeline::enter(FlowPacket<F>& packet) {
   if (packet.tunnel_source == net::no_tunnel_source) {
-    if (!context_.interface(packet.ingress).may_come_from(packet.key.src)) {
-      return context_.drop(packet.mbuf, DropReason::SpoofedSource);
-    }
+    const DropReason reason = refusal_of_pod(packet, context_.interface(packet.ingress));
+    if (reason != DropReason::None) return context_.drop(packet.mbuf, reason);
   }
   if (packet.fragment != FragmentKind::Whole && !settle_fragment(packet)) return;
   enter_flow(packet);
@@ -584,20 +611,20 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
 
 template <class F>
 void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
+  net::Packet frame;
+  frame.mbuf = mbuf;
+  frame.l3 = note.l3;
+  frame.ingress = note.where;
+  frame.tunnel_source = note.tunnel_source;
+  frame.decapsulations = note.decapsulations;
+  frame.handed_over = true;
   FlowPacket<F>& packet = burst<F>().next();
-  if (!note.plain) [[unlikely]]
-    packet = {};
-  packet.mbuf = mbuf;
-  packet.original = nullptr;
-  packet.l3 = note.l3;
-  packet.ingress = note.where;
-  packet.tunnel_source = note.tunnel_source;
-  packet.decapsulations = note.decapsulations;
-  packet.handed_over = true;
   // It was checked where it came in.
   if (note.plain) [[likely]] {
-    net::reread_plain(packet);
+    net::reread_plain(frame, packet);
   } else {
+    packet = {};
+    static_cast<net::Packet&>(packet) = frame;
     if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
       burst<F>().pop();
       return context_.drop(mbuf, reason);
@@ -661,15 +688,18 @@ void Pipeline::run(FlowBurst<F>& burst) {
     if (table.counters().removed != removed) [[unlikely]] {
       ids[i] = table.find(packet.key, packet.hash);
     }
-    if (packet.icmp_error) [[unlikely]] {
+    const bool hit = table.is_connection(ids[i]);
+    if (hit && forward_plain_flow(packet, ids[i])) [[likely]] {
+      ++hits;
+    } else if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
+    } else if (hit) {
+      ++hits;
+      forward_flow(packet, ids[i]);
     } else if (ids[i] == nat::no_flow) {
       misses.push(static_cast<uint8_t>(i));
-    } else if (table.is_stub(ids[i])) [[unlikely]] {
-      hand_over(packet, table.flow(ids[i]).route, HandoffKind::OwnerByStub);
     } else {
-      ++hits;
-      if (!forward_plain_flow(packet, ids[i])) forward_flow(packet, ids[i]);
+      hand_over(packet, table.flow(ids[i]).route, HandoffKind::OwnerByStub);
     }
   }
   context_.counters.add(Event::FlowHits, hits);
@@ -716,27 +746,33 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
 
 // A packet that changes nothing about its flow, whose route and neighbour are the ones of last time.
 template <class F>
-inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) {
+[[gnu::always_inline]] inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) {
   if (!packet.plain) return false;
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::Flow<F>& flow = table.flow(id);
   uint8_t* const l3 = packet.l3_header();
   if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != context_.snapshot->generation) return false;
-  const Adjacency* const way = output_.adjacency(flow.neighbor, flow.route);
+  const Adjacency* const way = output_.flow_adjacency(flow.way());
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
-  const uint8_t* const tcp = packet.l4_header();
+  // Copies, because a store to the flow or the frame could change the originals for all the compiler knows.
+  uint8_t* const l4 = packet.l4_header();
+  const uint8_t protocol = packet.protocol;
+  const uint32_t length = packet.l3_length;
   if ((flow.flags & nat::flow_flag::direct_return) != 0) [[unlikely]] {
-    if (!nat::is_quiet(flow, tcp[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
-  } else if (packet.protocol == net::protocol::tcp) {
-    const auto length = static_cast<uint32_t>(packet.l3 + packet.l3_length - packet.l4);
-    if (!nat::is_plain_ack(tcp[13]) ||
-        !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), tcp, length))
+    if (!nat::is_quiet(flow, l4[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
+  } else if (protocol == net::protocol::tcp) {
+    constexpr uint32_t header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
+    if (!nat::is_plain_ack(l4[13]) ||
+        !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), l4, length - header))
       return false;
   }
-  nat::account(flow, packet.l3_length, context_.now);
-  if ((flow.flags & nat::flow_flag::translated) != 0) nat::apply(flow.rewrite, l3, packet.l4_header(), packet.protocol);
-  decrement_ttl<F>(l3);
-  output_.send_plain<F>(packet, *way);
+  nat::account(flow, length, context_.now);
+  if ((flow.flags & nat::flow_flag::translated) != 0) {
+    nat::apply_and_decrement_ttl(flow.rewrite, l3, l4, protocol);
+  } else {
+    nat::decrement_ttl<F>(l3);
+  }
+  output_.send_plain<F>(packet, l3, *way);
   return true;
 }
 
@@ -744,7 +780,7 @@ inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) 
 template <class F>
 inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
   if (!packet.plain) return false;
-  const Adjacency* way = output_.adjacency(id);
+  const Adjacency* way = output_.hop_adjacency(id);
   if (way == nullptr || way->by_hash) [[unlikely]] {
     ensure_hash(packet);
     if (way == nullptr) way = group_member(id, packet.hash);
@@ -752,15 +788,15 @@ inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
   uint8_t* const l3 = packet.l3_header();
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   context_.counters.add(Event::Transit);
-  decrement_ttl<F>(l3);
-  output_.send_plain<F>(packet, *way);
+  nat::decrement_ttl<F>(l3);
+  output_.send_plain<F>(packet, l3, *way);
   return true;
 }
 
 // The way of this flow if the next hop is a group. The router's own kinds and unreachable neighbours have none.
 const Adjacency* Pipeline::group_member(NextHopId id, uint64_t hash) {
   const NextHop& hop = (*context_.tables.next_hops)[id];
-  return hop.kind == HopKind::Group ? output_.adjacency(hop.member(hash)) : nullptr;
+  return hop.kind == HopKind::Group ? output_.hop_adjacency(hop.member(hash)) : nullptr;
 }
 
 template void Pipeline::enter<V4>(FlowPacket<V4>&);

@@ -34,18 +34,6 @@ class ClashMemory {
   std::array<Entry, 256> entries_{};
 };
 
-// TTL-1, hop limit: one less. RFC 1624 for a decrement of the first byte of the word at offset 8.
-template <class F>
-inline void decrement_ttl(uint8_t* l3) {
-  if constexpr (F::is_v4) {
-    --l3[8];
-    const uint32_t sum = net::load<uint16_t>(l3 + 10) + uint32_t{net::be16::from_host(0x0100).wire()};
-    net::store(l3 + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
-  } else {
-    --l3[7];
-  }
-}
-
 // The first packet of a TCP connection, or the answer to it.
 [[nodiscard]] inline bool is_syn(const net::Packet& packet) {
   return packet.protocol == net::protocol::tcp && packet.fragment != net::FragmentKind::Later &&
@@ -64,6 +52,9 @@ class Pipeline {
   void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
   // Packets another worker handed over, at most net::burst_size. Takes ownership.
   void process_handed_over(rte_mbuf** packets, uint16_t count);
+  // Frames that the host sent by the twins of `interfaces` (punt.h), at most net::burst_size. Takes ownership. Worker
+  // 0.
+  void process_from_host(rte_mbuf** frames, const uint16_t* interfaces, uint16_t count);
   // What another worker says about flows that NAT split between us.
   void on_message(const StubMessage& message, uint16_t from);
   // Ages connections, a few per call. None while has_room_for_ends() says no.
@@ -119,7 +110,7 @@ class Pipeline {
   struct Arrival {
     uint64_t mac = 0;                        // own address, in the low 48 bits as it lies in a frame
     uint16_t interface = net::no_interface;  // of untagged frames
-    bool any_source = false;                 // no SPOOF-1 here
+    bool from_pod = false;                   // SPOOF-1 and SPOOF-2 hold here
     uint64_t packets = 0;                    // that took the short cut
     uint64_t bytes = 0;
   };
@@ -127,7 +118,9 @@ class Pipeline {
   // Pass 1
   [[nodiscard]] bool enter_plain(rte_mbuf* mbuf, Arrival& arrival);
   template <class F>
-  [[nodiscard]] bool enter_plain(rte_mbuf* mbuf, uint16_t interface);
+  [[nodiscard]] bool enter_plain(rte_mbuf* mbuf, const Arrival& arrival);
+  template <class F>
+  [[nodiscard]] static net::DropReason refusal_of_pod(const net::FlowPacket<F>& packet, const Interface& interface);
   template <class F>
   void settle_plain(net::FlowPacket<F>& packet);
   // The hash of a packet that took the short cut while there were no flows.
@@ -141,7 +134,8 @@ class Pipeline {
   [[nodiscard]] bool may_be_vxlan(const net::FlowPacket<F>& packet) const;
   template <class F>
   [[nodiscard]] bool ends_here(net::FlowPacket<F>& packet);
-  [[nodiscard]] bool leave_plain_tunnel(net::FlowPacket<net::V4>& outer, bool checksum_known_good);
+  [[nodiscard]] bool leave_plain_tunnel(rte_mbuf* mbuf, uint16_t interface, bool checksum_known_good,
+                                        net::FlowPacket<net::V4>& packet);
   template <class F>
   [[nodiscard]] bool leave_tunnel(net::FlowPacket<F>& packet);
   template <class F>
@@ -171,6 +165,16 @@ class Pipeline {
   void take_flow(rte_mbuf* mbuf, const HandoffNote& note);
   template <class F>
   [[nodiscard]] bool quoted_key(const net::FlowPacket<F>& packet, net::FlowKey<F>& key) const;
+
+  // The host: host_path.cpp
+  void take_from_host(rte_mbuf* mbuf, uint16_t index);
+  void send_as_framed(rte_mbuf* mbuf, uint16_t index);
+  void to_host_or_drop(rte_mbuf* mbuf, uint16_t l3, uint16_t ether_type, uint16_t index, net::DropReason reason);
+  [[nodiscard]] bool take_multicast(const net::FlowPacket<net::V6>& packet);
+  template <class F>
+  [[nodiscard]] bool leaves_as_framed(net::FlowPacket<F>& packet, NextHopId hop);
+  template <class F>
+  [[nodiscard]] bool end_at_host(net::FlowPacket<F>& packet, const nat::Flow<F>& flow);
 
   // Passes 2 to 5
   void run_all();
@@ -206,8 +210,8 @@ class Pipeline {
 
   // Cold: open_flow.cpp
   // Whether a new flow's source is replaced: for its service (MASQ-1 to MASQ-4), or because it leaves the pods'
-  // networks (MASQ-8), which may have an address and ports of its own.
-  enum class Masquerade : uint8_t { No, Service, Outgoing };
+  // networks (MASQ-8), which may have an address and ports of its own; Mapped: by the mapping of its source (MASQ-13).
+  enum class Masquerade : uint8_t { No, Service, Outgoing, Mapped };
   template <class F>
   void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
   template <class F>
@@ -220,7 +224,30 @@ class Pipeline {
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
             net::be16 destination_port, Masquerade masquerade, uint32_t service);
   template <class F>
+  [[nodiscard]] nat::Opened make_entry(const net::FlowPacket<F>& packet, const net::FlowKey<F>& reply,
+                                       uint64_t reply_hash);
+  template <class F>
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
+  // Endpoint-independent mapping: mapping.cpp
+  template <class F>
+  [[nodiscard]] static bool has_port(const net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool keeps_mapping(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] nat::MappingId map_endpoint(const net::FlowKey<F>& key, const typename F::Addr& outside);
+  template <class F>
+  [[nodiscard]] nat::MappingId move_mapping(nat::MappingId id, const net::FlowKey<F>& key,
+                                            const typename F::Addr& outside);
+  template <class F>
+  [[nodiscard]] std::optional<net::be16> free_port(const net::FlowKey<F>& key, const typename F::Addr& outside);
+  template <class F>
+  [[nodiscard]] uint64_t port_space(const typename F::Addr& outside, uint8_t protocol) const;
+  template <class F>
+  void close_mapping(nat::MappingId id);
+  template <class F>
+  void release_mapping(nat::ConnectionId id);
+  template <class F>
+  void expire_mappings(unsigned budget);
   // Without a record: stateless.cpp
   template <class F>
   [[nodiscard]] bool may_end_stateless(const net::FlowPacket<F>& packet) const;
@@ -250,7 +277,6 @@ class Pipeline {
   template <class F>
   [[nodiscard]] nat::ClientKind client_kind(const typename F::Addr& source) const;
   // Direct server return: direct_return.cpp
-  [[nodiscard]] Egress tunnel_egress(uint16_t tunnel, uint64_t hash) const;
   template <class F>
   [[nodiscard]] Egress direct_egress(const nat::Backend<F>& backend, net::be16 port, uint64_t hash) const;
   template <class F>
@@ -272,8 +298,8 @@ class Pipeline {
       context_.flow_events->put({kind, record_of(connections_.of<F>(), id, context_)});
   }
   template <class F>
-  [[nodiscard]] bool send_stub(StubMessage::Kind kind, nat::ConnectionId id, const net::FlowKey<F>& reply,
-                               uint16_t worker);
+  [[nodiscard]] bool send_stub(StubMessage::Kind kind, nat::ConnectionId id, const net::FlowKey<F>& key,
+                               uint16_t worker, bool optional = false);
 
   Context& context_;
   Output& output_;

@@ -108,6 +108,16 @@ net::Status<> Port::start(rte_mempool* pool) {
   conf.rxmode.offloads |= info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
   if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0)
     conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  mtu_limit_ = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
+  // MTU-5: a larger frame comes and goes in several buffers, where the device can do that. Its driver may be slower
+  // then.
+  const bool in_parts = (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0 &&
+                        (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  if (spec_.mtu > mtu_limit_ && in_parts) {
+    conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+    conf.rxmode.mtu = spec_.mtu;
+    mtu_limit_ = info.max_mtu;
+  }
   if (const int error = rte_eth_dev_configure(id_, rx_queues_, tx_queues_, &conf); error != 0) {
     return failure("does not take " + std::to_string(rx_queues_) + " queues", error);
   }
@@ -127,7 +137,6 @@ net::Status<> Port::start(rte_mempool* pool) {
       return failure("transmit queue " + std::to_string(queue) + " cannot be set up", error);
     }
   }
-  mtu_limit_ = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;
   if (auto done = set_mtu(spec_.mtu); !done) return done;
   rte_ether_addr own{};
   rte_eth_macaddr_get(id_, &own);
@@ -156,9 +165,12 @@ net::Status<> Port::change(const PortSpec& wanted) {
 
 net::Status<> Port::set_mtu(uint16_t mtu) {
   if (mtu > mtu_limit_) {
-    return failure(
-        "an MTU of " + std::to_string(mtu) + " does not fit a packet buffer; the most is " + std::to_string(mtu_limit_),
-        0);
+    return failure("an MTU of " + std::to_string(mtu) +
+                       (started_ ? " does not fit what it was started with; apply the "
+                                   "configuration without this interface first"
+                                 : " is too large for it") +
+                       "; the most is " + std::to_string(mtu_limit_),
+                   0);
   }
   const int error = rte_eth_dev_set_mtu(id_, mtu);
   // Not every software device can; those carry whatever fits a packet buffer.
@@ -202,9 +214,13 @@ PortStatistics Port::statistics() const {
     out.rx_errors = stats.ierrors;
     out.tx_errors = stats.oerrors;
   }
-  rte_eth_link link{};
-  if (rte_eth_link_get_nowait(id_, &link) == 0) out.link_up = link.link_status == RTE_ETH_LINK_UP;
+  out.link_up = link_up();
   return out;
+}
+
+bool Port::link_up() const {
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
 }  // namespace sluice::dataplane

@@ -50,6 +50,7 @@ class Port {
   [[nodiscard]] uint16_t tx_queues() const { return tx_queues_; }
   [[nodiscard]] bool verifies_ipv4_checksum() const { return verifies_ipv4_checksum_; }
   [[nodiscard]] PortStatistics statistics() const;
+  [[nodiscard]] bool link_up() const;
 
  private:
   explicit Port(PortSpec spec) : spec_(std::move(spec)) {}
@@ -67,7 +68,7 @@ class Port {
   net::MacAddr mac_;
   net::MacAddr device_mac_;   // its own, before any was set
   bool foreign_mac_ = false;  // the device refused to take mac_
-  uint32_t mtu_limit_ = 0;    // what a packet buffer holds, bytes
+  uint32_t mtu_limit_ = 0;    // what a packet buffer holds, or the device in several, bytes
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool verifies_ipv4_checksum_ = false;

@@ -1,5 +1,6 @@
 #include "dataplane/resolver.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <rte_arp.h>
@@ -10,6 +11,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
+#include "dataplane/punt.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -44,6 +46,18 @@ MacAddr load_mac(const void* from) { return net::load<MacAddr>(from); }
 net::IpAddr destination_of(const uint8_t* l3) {
   if (net::ip_version(l3) == 4) return net::IpHeader<net::V4>::destination(l3);
   return net::IpHeader<net::V6>::destination(l3);
+}
+
+// ARP-7: whether `target`, of a subnet of the wire, is the address of a pod here.
+template <class F>
+bool is_pod_of_subnet(const Context& context, const Output& output, const Interface& wire,
+                      const typename F::Addr& target) {
+  const net::IpAddr address(target);
+  const bool on_link = std::any_of(wire.prefixes.begin(), wire.prefixes.end(),
+                                   [&](const net::Prefix& prefix) { return prefix.contains(address); });
+  if (wire.role != Role::Uplink || !on_link || address.is_link_local()) return false;
+  const Egress egress = output.route<F>(target, 0);
+  return egress.kind == HopKind::Gateway && context.interface(egress.interface).role == Role::Workload;
 }
 
 uint64_t fingerprint(const Interface& interface) {
@@ -316,6 +330,10 @@ void Resolver::on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface_index) {
     // An answer to us, or a gratuitous announcement of what we know (ARP-6).
     if (known != no_neighbor) learn(known, sender_mac, operation == RTE_ARP_OP_REPLY || sender == target);
   }
+  // The host's kernel has a neighbour table of its own; requests are answered here, for both.
+  if (interface.twin && (operation == RTE_ARP_OP_REPLY || sender == target)) {
+    context_.punt->copy(mbuf, l3, net::ether_type_arp, interface_index, PuntClass::Neighbor);
+  }
   if (operation == RTE_ARP_OP_REPLY) return context_.discard(mbuf);
   bool ours = interface.owns(target);
   if (!ours && interface.role == Role::Workload) {
@@ -324,6 +342,7 @@ void Resolver::on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface_index) {
     for (const net::IpAddr& pod : interface.pod_addresses) ours = ours && !(pod == net::IpAddr(target));
     if (sender.is_unspecified()) ours = false;
   }
+  ours = ours || is_pod_of_subnet<net::V4>(context_, output_, interface, target);
   if (!ours) return context_.drop(mbuf, DropReason::ArpNotForUs);
   send_arp(interface_index, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);
   context_.discard(mbuf);
@@ -441,6 +460,9 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
     const uint32_t known = find(interface_index, target);
     const bool override_known = (net::load_be32(icmp + 4) & nd_override) != 0;
     if (known != no_neighbor) learn(known, link_layer, override_known);
+    if (interface.twin) {
+      context_.punt->copy(mbuf, l3_offset, net::ether_type_ipv6, interface_index, PuntClass::Neighbor);
+    }
     return context_.discard(mbuf);
   }
   if (!source.is_unspecified()) {
@@ -452,6 +474,7 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
     ours = true;
     for (const net::IpAddr& pod : interface.pod_addresses) ours = ours && !(pod == net::IpAddr(target));
   }
+  ours = ours || is_pod_of_subnet<net::V6>(context_, output_, interface, target);
   if (!ours) return context_.drop(mbuf, DropReason::NdNotForUs);
   if (source.is_unspecified()) {
     // Duplicate address detection: the answer goes to all nodes (section 7.2.4).

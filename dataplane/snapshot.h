@@ -10,6 +10,7 @@
 
 #include "dataplane/interface.h"
 #include "dataplane/net/addr.h"
+#include "dataplane/punt_class.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
 #include "encap/header_template_v6.h"
@@ -54,15 +55,25 @@ struct PollQueue {
   uint16_t queue = 0;
 };
 
+class PodSocket;
+
 // What one worker polls and may send to.
 struct WorkerPorts {
   std::vector<PollQueue> receive;
+  PodSocket* pods = nullptr;  // nullptr: it has none
+};
+
+// Which port frames from an interface of the kernel come in by.
+struct PodPort {
+  uint32_t kernel_index = 0;
+  uint16_t port = 0;
 };
 
 struct PortView {
   bool present = false;
   uint16_t tx_queues = 0;         // worker w sends on queue w if w < tx_queues, else worker w % tx_queues sends for it
   bool rx_ipv4_checksum = false;  // the port verifies IPv4 header checksums
+  uint32_t kernel_index = 0;      // of a pod's port: the interface of the kernel
   PortMap interfaces;
 };
 
@@ -91,12 +102,19 @@ struct FamilyTables {
   bool any_nat_outgoing = false;
   typename F::Addr nat_outgoing_address{};  // source of what leaves by natOutgoing; unspecified: of the egress (MASQ-5)
   std::vector<DirectReturn<F>> direct_returns;  // sorted by endpoint
+  // Where pods of other nodes live (SVC-63): networks apart from each other, sorted.
+  std::shared_ptr<const std::vector<nat::Cidr<F>>> pods_elsewhere = std::make_shared<std::vector<nat::Cidr<F>>>();
 
   // nullptr: none leads to this endpoint.
   [[nodiscard]] const DirectReturn<F>* direct_return(const typename F::Addr& endpoint) const {
     const auto at = std::lower_bound(direct_returns.begin(), direct_returns.end(), endpoint,
                                      [](const auto& entry, const auto& addr) { return entry.endpoint < addr; });
     return at != direct_returns.end() && at->endpoint == endpoint ? &*at : nullptr;
+  }
+  [[nodiscard]] bool is_pod_elsewhere(const typename F::Addr& addr) const {
+    const auto behind = std::upper_bound(pods_elsewhere->begin(), pods_elsewhere->end(), addr,
+                                         [](const auto& wanted, const auto& cidr) { return wanted < cidr.network; });
+    return behind != pods_elsewhere->begin() && std::prev(behind)->contains(addr);
   }
   [[nodiscard]] nat::PoolView<F> pool_view() const { return {pools, excluded_nodes}; }
   [[nodiscard]] bool owns(const typename F::Addr& addr) const {
@@ -107,8 +125,9 @@ struct FamilyTables {
 struct Snapshot {
   uint32_t generation = 0;  // never 0 once published; flows compare with it
   std::vector<Interface> interfaces;
-  std::vector<PortView> ports;  // by DPDK port id
+  std::vector<PortView> ports;  // by DPDK port id; from first_pod_port on those of pods
   std::vector<WorkerPorts> workers;
+  std::vector<PodPort> pod_ports;  // sorted by kernel_index
   std::vector<Tunnel> tunnels;
   std::vector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
   bool clamps_mss = false;             // MTU-4, anywhere
@@ -129,7 +148,10 @@ struct Snapshot {
   uint16_t snat_last = 65535;
   uint16_t nat_outgoing_first = 32768;  // of natOutgoing
   uint16_t nat_outgoing_last = 65535;
+  bool endpoint_independent = false;  // MASQ-13: of natOutgoing
   IcmpSettings icmp;
+  std::vector<uint16_t> twins;  // interfaces that have one; empty: the host gets nothing
+  PuntLimits punt_limits = default_punt_limits;
   net::Ipv4Addr router_v4;  // source where the receiving interface has no address (ICMP-8)
   net::Ipv6Addr router_v6;
 
@@ -140,6 +162,12 @@ struct Snapshot {
     } else {
       return v6;
     }
+  }
+  // no_port: none.
+  [[nodiscard]] uint16_t pod_port(uint32_t kernel_index) const {
+    const auto at = std::lower_bound(pod_ports.begin(), pod_ports.end(), kernel_index,
+                                     [](const PodPort& entry, uint32_t index) { return entry.kernel_index < index; });
+    return at != pod_ports.end() && at->kernel_index == kernel_index ? at->port : no_port;
   }
   // Own outer addresses.
   template <class F>

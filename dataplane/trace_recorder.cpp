@@ -84,7 +84,7 @@ void TraceRecorder::look_at(const net::FlowPacket<F>& packet) {
   trace.l3_length = packet.l3_length;
   // An error belongs to the flow that it quotes, and was translated by that.
   const uint64_t hash = context_.tables.hasher(packet.key);
-  if (packet.icmp_error) return look_at_route<F>(packet.key.dst, packet.hash);
+  if (packet.icmp_error) return record(net::IpAddr(packet.key.dst), output_.route<F>(packet.key.dst, packet.hash));
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::FlowId id = table.find(packet.key, hash);
   typename F::Addr destination = packet.key.dst;
@@ -93,20 +93,19 @@ void TraceRecorder::look_at(const net::FlowPacket<F>& packet) {
     trace.reply = nat::direction_of(id) == nat::Direction::Reply;
     trace.flow = record_of(table, nat::connection_of(id), context_);
     const nat::Flow<F>& flow = table.flow(id);
-    if ((flow.flags & nat::flow_flag::direct_return) != 0) return look_at_tunnel<F>(flow.route, flow.rewrite.dst, hash);
+    if ((flow.flags & nat::flow_flag::direct_return) != 0)
+      return record(net::IpAddr(flow.rewrite.dst), output_.tunnel_egress(flow.route, hash));
     destination = flow.rewrite.dst;
   } else if (trace.service.asked && trace.service.outcome == nat::Outcome::Forward) {
     destination = F::addr_of(trace.service.backend);
   }
-  look_at_route<F>(destination, hash);
+  record(net::IpAddr(destination), output_.route<F>(destination, hash));
 }
 
-template <class F>
-void TraceRecorder::look_at_route(const typename F::Addr& destination, uint64_t hash) {
+void TraceRecorder::record(const net::IpAddr& destination, const Egress& egress) {
   RouteTrace& route = trace_->route;
-  const Egress egress = output_.route<F>(destination, hash);
   route.asked = true;
-  route.destination = net::IpAddr(destination);
+  route.destination = destination;
   route.kind = egress.kind;
   route.reason = egress.reason;
   if (!egress.forwards()) return;
@@ -121,26 +120,6 @@ void TraceRecorder::look_at_route(const typename F::Addr& destination, uint64_t 
   route.neighbor = neighbor.address;
   route.neighbor_state = link.state;
   route.neighbor_mac = link.mac;
-}
-
-// Of what goes to `destination` in a tunnel that no route leads into (direct_return.cpp).
-template <class F>
-void TraceRecorder::look_at_tunnel(uint16_t tunnel, const typename F::Addr& destination, uint64_t hash) {
-  if (tunnel >= context_.snapshot->tunnels.size()) return;
-  const net::IpAddr& remote = context_.snapshot->tunnels[tunnel].spec.remote;
-  if (remote.is_v4()) {
-    look_at_route<net::V4>(remote.v4(), hash);
-  } else {
-    look_at_route<net::V6>(remote.v6(), hash);
-  }
-  RouteTrace& route = trace_->route;
-  route.destination = net::IpAddr(destination);
-  if (route.kind != HopKind::Connected && route.kind != HopKind::Gateway) return;
-  const TunnelPath path = context_.tunnel_path(tunnel);
-  route.kind = HopKind::Tunnel;
-  route.tunnel = tunnel;
-  route.mtu = path.mtu;
-  route.far_end_lost = path.unreachable;
 }
 
 void TraceRecorder::look_at_sent() {

@@ -26,10 +26,7 @@ class TraceRecorder {
  private:
   template <class F>
   void look_at(const net::FlowPacket<F>& packet);
-  template <class F>
-  void look_at_route(const typename F::Addr& destination, uint64_t hash);
-  template <class F>
-  void look_at_tunnel(uint16_t tunnel, const typename F::Addr& destination, uint64_t hash);
+  void record(const net::IpAddr& destination, const Egress& egress);
   void look_at_counters();
   void look_at_sent();
   PacketTrace::Frame keep(const rte_mbuf* mbuf);

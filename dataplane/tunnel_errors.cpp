@@ -4,6 +4,7 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/own_packet.h"
+#include "dataplane/punt.h"
 #include "encap/vxlan.h"
 
 namespace sluice::dataplane {
@@ -65,7 +66,8 @@ void TunnelErrors::on_error(net::FlowPacket<F>& packet) {
   net::FlowKey<F> quoted;
   uint16_t l4 = 0;
   if (!net::parse_quoted(packet.data() + at, length, quoted, l4)) {
-    return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    if (!context_.punt->take(packet)) context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    return;
   }
   if (!icmp_checksum_good(packet)) return context_.drop(packet.mbuf, DropReason::IcmpBadChecksum);
   const Snapshot& now = *context_.snapshot;
@@ -82,7 +84,11 @@ void TunnelErrors::on_error(net::FlowPacket<F>& packet) {
     if (reading.meaning == Meaning::TooBig) lower(end->tunnel, reading.mtu);
     if (reading.meaning == Meaning::Unreachable) mark_unreachable(end->tunnel);
   }
-  if (!ours) return context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+  if (!ours) {
+    // About something that the host sent.
+    if (!context_.punt->take(packet)) context_.drop(packet.mbuf, DropReason::IcmpNoFlow);
+    return;
+  }
   context_.counters.add(Event::TunnelErrors);
   context_.discard(packet.mbuf);
 }

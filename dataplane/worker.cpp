@@ -8,10 +8,16 @@
 #include <rte_ethdev.h>
 #include <rte_ring.h>
 
+#include "dataplane/buffers.h"
+#include "dataplane/pod_socket.h"
+
 namespace sluice::dataplane {
 namespace {
 
 constexpr unsigned command_slots = 64;
+// Of one turn, each of one pod; the wires wait meanwhile, so there are fewer beside what they bring.
+constexpr unsigned pod_bursts = 8;
+constexpr unsigned pod_bursts_beside_wires = 2;
 
 Context make_context(uint16_t index, const Tables& tables, Publisher& publisher, uint64_t seed) {
   Context context;
@@ -49,6 +55,11 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   if (!worker->connections_.hints_v4 || !worker->connections_.hints_v6) {
     return net::Error{"the tables for connections without a record could not be allocated; free memory"};
   }
+  worker->connections_.mappings_v4 = nat::MappingTable<net::V4>::create(options.connections, tables.hasher);
+  worker->connections_.mappings_v6 = nat::MappingTable<net::V6>::create(options.connections, tables.hasher);
+  if (!worker->connections_.mappings_v4 || !worker->connections_.mappings_v6) {
+    return net::Error{"the tables of endpoint-independent mappings could not be allocated; free memory"};
+  }
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }
@@ -67,12 +78,14 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
     : publisher_(publisher),
       options_(options),
       context_(make_context(index, tables, publisher, options.seed)),
+      punt_(context_),
       output_(context_),
       icmp_(context_, output_),
       resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
       tunnel_errors_(index == 0 ? std::make_unique<TunnelErrors>(context_) : nullptr),
       pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_),
       tracer_(context_, output_, pipeline_, connections_) {
+  context_.punt = &punt_;
   output_.set_resolver(resolver_.get());
   cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
   start_tsc_ = rte_rdtsc();
@@ -113,7 +126,10 @@ bool Worker::run_once() {
   traced_ = tracer_.orders();
   bool busy = poll_ports();
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
-  if (resolver_) resolver_->tick();
+  if (resolver_) {
+    if (!context_.snapshot->twins.empty()) busy = poll_host() || busy;
+    resolver_->tick();
+  }
   if (tunnel_errors_) tunnel_errors_->tick();
   pipeline_.expire(expiry_budget);
   work_on_command(busy ? command_budget : idle_command_budget);
@@ -126,6 +142,7 @@ bool Worker::run_once() {
   if (busy) counters.busy_cycles += spent;
   counters.live_flows_v4 = connections_.v4->counters().connections;
   counters.live_flows_v6 = connections_.v6->counters().connections;
+  counters.live_mappings = connections_.mappings_v4->size() + connections_.mappings_v6->size();
   return busy;
 }
 
@@ -138,14 +155,37 @@ bool Worker::poll_ports() {
     const uint16_t count = rte_eth_rx_burst(queue.port, queue.queue, frames, net::burst_size);
     if (count == 0) continue;
     busy = true;
-    if (context_.tables.workers > 1) read_messages();
-    if (traced_ != nullptr) [[unlikely]] {
-      tracer_.process_frames(*traced_, frames, count, queue.port);
+    process(frames, count, queue.port);
+  }
+  PodSocket* const pods = workers[context_.worker].pods;
+  return (pods != nullptr && poll_pods(*pods, busy ? pod_bursts_beside_wires : pod_bursts)) || busy;
+}
+
+bool Worker::poll_pods(PodSocket& pods, unsigned bursts) {
+  bool busy = false;
+  rte_mbuf* frames[net::burst_size];
+  for (unsigned burst = 0; burst < bursts; ++burst) {
+    uint32_t interface = 0;
+    const uint16_t count = pods.receive(context_, frames, interface);
+    if (count == 0) break;
+    busy = true;
+    const uint16_t port = context_.snapshot->pod_port(interface);
+    if (port != no_port) [[likely]] {
+      process(frames, count, port);
     } else {
-      pipeline_.process_frames(frames, count, queue.port);
+      for (uint16_t i = 0; i < count; ++i) context_.drop(frames[i], net::DropReason::InterfaceGone);
     }
   }
   return busy;
+}
+
+void Worker::process(rte_mbuf** frames, uint16_t count, uint16_t port) {
+  if (context_.tables.workers > 1) read_messages();
+  if (traced_ != nullptr) [[unlikely]] {
+    tracer_.process_frames(*traced_, frames, count, port);
+  } else {
+    pipeline_.process_frames(frames, count, port);
+  }
 }
 
 bool Worker::poll_workers() {
@@ -165,6 +205,24 @@ bool Worker::poll_workers() {
   }
   if (!busy) read_messages();
   return busy;
+}
+
+// What the host sent. With worker 0, as is all that has to do with neighbours.
+bool Worker::poll_host() {
+  rte_mbuf* frames[net::burst_size];
+  uint16_t interfaces[net::burst_size];
+  uint16_t count = 0;
+  const auto take = [&](uint16_t interface, const uint8_t* frame, uint32_t length) {
+    rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
+    if (mbuf == nullptr) return context_.counters.drop(net::DropReason::NoBuffer);
+    if (!append(mbuf, frame, length, context_.tables.pool)) return context_.drop(mbuf, net::DropReason::NoBuffer);
+    frames[count] = mbuf;
+    interfaces[count++] = interface;
+  };
+  if (context_.tables.punts->from_host().take(host_burst, take) == 0) return false;
+  if (context_.tables.workers > 1) read_messages();
+  pipeline_.process_from_host(frames, interfaces, count);
+  return true;
 }
 
 // After packets were taken and before they are processed (Pipeline::place_stub says why).

@@ -13,6 +13,7 @@
 #include "dataplane/net/result.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/publisher.h"
+#include "dataplane/punt.h"
 #include "dataplane/tracer.h"
 
 struct rte_ring;
@@ -56,7 +57,10 @@ class Worker {
   Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options);
   void read_clock();
   [[nodiscard]] bool poll_ports();
+  [[nodiscard]] bool poll_pods(PodSocket& pods, unsigned bursts);
+  void process(rte_mbuf** frames, uint16_t count, uint16_t port);
   [[nodiscard]] bool poll_workers();
+  [[nodiscard]] bool poll_host();
   void read_messages();
   void work_on_command(unsigned budget);
   template <class F>
@@ -66,6 +70,7 @@ class Worker {
 
   static constexpr unsigned idle_loops = 2000;
   static constexpr unsigned expiry_budget = 32;
+  static constexpr unsigned host_burst = 32;
   // Connections looked at per turn: packets wait meanwhile, some 30 us where each is a cache miss.
   static constexpr unsigned command_budget = 128;
   static constexpr unsigned idle_command_budget = 512;
@@ -73,6 +78,7 @@ class Worker {
   Publisher& publisher_;
   WorkerOptions options_;
   Context context_;
+  Punt punt_;
   Connections connections_;
   Output output_;
   IcmpResponder icmp_;

@@ -260,7 +260,7 @@ TrackAction Conntrack<F>::track_tcp(FlowId id, const TcpSegment& segment, bool l
   connection.flags &= static_cast<uint8_t>(~connection_flag::doubtful);
   if (old == TcpState::None && done.next == TcpState::Established) connection.flags |= connection_flag::liberal;
   // The ends agreed on a younger connection (CT-5), of which the client's SYN was not kept.
-  if (cell == TcpCell::Ignore && done.next != old) {
+  if (cell == TcpCell::Ignore && !has_ignored_segment(connection) && !is_known_syn_ack(windows, segment)) {
     windows = {};
     connection.flags |= connection_flag::liberal;
   }

@@ -110,6 +110,8 @@ class Conntrack {
   void find_bulk(const P* packets, size_t count, FlowId* out) const;
 
   [[nodiscard]] bool is_stub(FlowId id) const { return id >= first_stub_; }
+  // A flow with its record here: neither a stub nor no_flow.
+  [[nodiscard]] bool is_connection(FlowId id) const { return id < first_stub_; }
   [[nodiscard]] Flow<F>& flow(FlowId id) { return flows_[id]; }
   [[nodiscard]] const Flow<F>& flow(FlowId id) const { return flows_[id]; }
   // The connection of a flow that is no stub: connection_of(id).

@@ -6,7 +6,9 @@
 // directions share and only changes of state touch is the `Connection`.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/flow_key.h"
@@ -79,15 +81,24 @@ struct alignas(64) Flow {
   Rewrite<F> rewrite;
   uint16_t route = 0;  // the tunnel it goes into, or none; of a stub: the owning worker
   uint8_t flags = 0;
-  uint8_t tunnelled = 0;    // free for the data plane's resolver
+  uint8_t reserved = 0;
   uint32_t neighbor = 0;    // neighbour index, resolved with `generation`
   uint32_t generation = 0;  // of the snapshot that route and neighbor were resolved with; 0: never
   Millis last_seen = 0;     // last packet of this direction
   uint32_t packets = 0;     // wraps
   uint64_t bytes = 0;       // IP bytes
+
+  // Neighbour in the upper half, route in the lowest 16 bits: to look up by.
+  [[nodiscard]] uint64_t way() const {
+    uint64_t word = 0;
+    std::memcpy(&word, &route, sizeof word);
+    return word & 0xffffffff'0000ffff;
+  }
 };
 static_assert(sizeof(Flow<net::V4>) == 64);
 static_assert(sizeof(Flow<net::V6>) == 128);
+static_assert(offsetof(Flow<net::V4>, neighbor) == offsetof(Flow<net::V4>, route) + 4);
+static_assert(offsetof(Flow<net::V6>, neighbor) == offsetof(Flow<net::V6>, route) + 4);
 
 // Counts a packet of `ip_bytes` and keeps the connection alive. Not for packets that tracking calls invalid.
 template <class F>
@@ -108,6 +119,7 @@ inline constexpr uint8_t masqueraded = 4;  // the original direction's source wa
 inline constexpr uint8_t liberal = 8;      // TCP numbers outside the window pass: its beginning was not seen whole
 inline constexpr uint8_t doubtful = 16;    // the last segment was a RST that may not be of this connection (CT-14)
 inline constexpr uint8_t one_way = 32;     // answers do not come back here; set before the first packet is tracked
+inline constexpr uint8_t mapped = 64;      // holds an endpoint-independent mapping (mapping.h)
 inline constexpr uint8_t live = 0x80;      // between open and close; set by Conntrack only
 }  // namespace connection_flag
 

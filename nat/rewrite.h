@@ -12,8 +12,7 @@
 //                  (SVC-97)
 //   anything else  nothing: only addresses are translated (CT-37)
 //
-// Everything is incremental, so a packet that came with a bad checksum leaves with a bad checksum. TTL is not
-// touched here.
+// Everything is incremental, so a packet that came with a bad checksum leaves with a bad checksum.
 #pragma once
 
 #include <cstddef>
@@ -42,29 +41,62 @@ template <class F>
 template <class F>
 void apply_other(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4, uint8_t protocol);
 
-// Rewrites a packet whose IP header is at `l3` and whose L4 header, complete, is at `l4`: nullptr for later
-// fragments. `protocol` is that of layer 4. The lengths in the IP header are believed (SCTP needs them).
+// TTL-1, hop limit: one less. RFC 1624 for a decrement of the first byte of the word at offset 8.
 template <class F>
-inline void apply(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
-  static_assert(offsetof(Rewrite<F>, src) == 0 && offsetof(Rewrite<F>, dst) == sizeof(typename F::Addr));
-  static_assert(offsetof(Rewrite<F>, dst_port) == offsetof(Rewrite<F>, src_port) + 2);
-  const auto* const fields = reinterpret_cast<const uint8_t*>(&rewrite);
+inline void decrement_ttl(uint8_t* l3) {
   if constexpr (F::is_v4) {
-    std::memcpy(l3 + 12, fields, 8);
-    net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10)));
+    --l3[8];
+    const uint32_t sum = net::load<uint16_t>(l3 + 10) + uint32_t{net::be16::from_host(0x0100).wire()};
+    net::store(l3 + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
   } else {
-    std::memcpy(l3 + 8, fields, 32);
+    --l3[7];
   }
-  if (l4 == nullptr) return;
+}
+
+// Addresses, without the checksum of the IPv4 header.
+template <class F>
+[[gnu::always_inline]] inline void apply_addresses(const Rewrite<F>& rewrite, uint8_t* l3) {
+  static_assert(offsetof(Rewrite<F>, src) == 0 && offsetof(Rewrite<F>, dst) == sizeof(typename F::Addr));
+  std::memcpy(l3 + (F::is_v4 ? 12 : 8), &rewrite, 2 * sizeof(typename F::Addr));
+}
+
+// Layer 4 only. The lengths in the IP header are believed (SCTP needs them).
+template <class F>
+[[gnu::always_inline]] inline void apply_l4(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4,
+                                            uint8_t protocol) {
+  static_assert(offsetof(Rewrite<F>, dst_port) == offsetof(Rewrite<F>, src_port) + 2);
   const bool udp = protocol == net::protocol::udp;
   if (!udp && protocol != net::protocol::tcp) {
     apply_other(rewrite, l3, l4, protocol);
     return;
   }
-  std::memcpy(l4, fields + offsetof(Rewrite<F>, src_port), 4);
+  std::memcpy(l4, reinterpret_cast<const uint8_t*>(&rewrite) + offsetof(Rewrite<F>, src_port), 4);
   uint8_t* const field = l4 + (udp ? 6 : 16);
   const auto checksum = net::load<uint16_t>(field);
   net::store(field, udp ? net::apply_udp(rewrite.l4, checksum) : rewrite.l4.apply(checksum));
+}
+
+// Rewrites a packet whose IP header is at `l3` and whose L4 header, complete, is at `l4`: nullptr for later
+// fragments. `protocol` is that of layer 4.
+template <class F>
+inline void apply(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
+  apply_addresses(rewrite, l3);
+  if constexpr (F::is_v4) net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10)));
+  if (l4 != nullptr) apply_l4(rewrite, l3, l4, protocol);
+}
+
+// The same and decrement_ttl() at once, for a packet that is no later fragment.
+template <class F>
+inline void apply_and_decrement_ttl(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
+  apply_addresses(rewrite, l3);
+  if constexpr (F::is_v4) {
+    constexpr auto hop = net::ChecksumDelta{}.replace(net::be16::from_host(0x0100), net::be16::from_host(0));
+    --l3[8];
+    net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10), hop));
+  } else {
+    decrement_ttl<F>(l3);
+  }
+  apply_l4(rewrite, l3, l4, protocol);
 }
 
 }  // namespace sluice::nat

@@ -56,22 +56,21 @@ class ShardedTable {
       next.shards_.resize(shard_count);
       next.views_.assign(shard_count, View{});
     }
-    const auto by_shard = [](const Entry& a, const Entry& b) { return shard_of(a) < shard_of(b); };
-    std::stable_sort(added.begin(), added.end(), by_shard);
-    std::stable_sort(removed.begin(), removed.end(), by_shard);
-    auto more = added.begin();
-    auto less = removed.begin();
-    while (more != added.end() || less != removed.end()) {
-      const size_t shard = std::min(more == added.end() ? shard_count : shard_of(*more),
-                                    less == removed.end() ? shard_count : shard_of(*less));
+    const std::vector<Place> more = by_shard(added);
+    const std::vector<Place> less = by_shard(removed);
+    size_t more_at = 0;
+    size_t less_at = 0;
+    while (more_at != more.size() || less_at != less.size()) {
+      const size_t shard = std::min(more_at == more.size() ? shard_count : more[more_at].shard,
+                                    less_at == less.size() ? shard_count : less[less_at].shard);
       std::vector<Entry> entries;
       if (next.shards_[shard] != nullptr) {
         std::copy_if(next.shards_[shard]->begin(), next.shards_[shard]->end(), std::back_inserter(entries),
                      [](const Entry& entry) { return entry.occupied(); });
       }
       next.size_ -= entries.size();
-      std::vector<Entry> here_more = take(more, added.end(), shard);
-      std::vector<Entry> here_less = take(less, removed.end(), shard);
+      std::vector<Entry> here_more = take(added, more, more_at, shard);
+      std::vector<Entry> here_less = take(removed, less, less_at, shard);
       settle(entries, here_more, here_less);
       next.size_ += entries.size();
       next.build(shard, std::move(entries));
@@ -91,10 +90,29 @@ class ShardedTable {
 
   static size_t shard_of(const Entry& entry) { return entry.hash() >> (64 - ShardBits); }
 
-  static std::vector<Entry> take(auto& at, auto end, size_t shard) {
-    const auto begin = at;
-    while (at != end && shard_of(*at) == shard) ++at;
-    return {std::make_move_iterator(begin), std::make_move_iterator(at)};
+  // Where the entry at `index` of a list belongs.
+  struct Place {
+    size_t shard;
+    size_t index;
+    friend auto operator<=>(const Place&, const Place&) = default;
+  };
+
+  // Of all entries, in the order of shards and within one in that of the list. Each is hashed once.
+  static std::vector<Place> by_shard(const std::vector<Entry>& entries) {
+    std::vector<Place> places;
+    places.reserve(entries.size());
+    for (const Entry& entry : entries) places.push_back({shard_of(entry), places.size()});
+    std::sort(places.begin(), places.end());
+    return places;
+  }
+
+  // Those of the shard, which begin at `at`.
+  static std::vector<Entry> take(std::vector<Entry>& entries, const std::vector<Place>& places, size_t& at,
+                                 size_t shard) {
+    std::vector<Entry> taken;
+    for (; at != places.size() && places[at].shard == shard; ++at)
+      taken.push_back(std::move(entries[places[at].index]));
+    return taken;
   }
 
   void build(size_t shard, std::vector<Entry> entries) {

@@ -68,7 +68,16 @@ class PortAllocator {
   //   reply.dst_port = port; hash = hasher(reply);
   //   return net::owner_of(hash, workers) == self && table.find(reply, hash) == no_flow;
   template <class Usable>
-  [[nodiscard]] std::optional<be16> allocate(PortRange range, uint64_t destination, Millis now, Usable&& usable);
+  [[nodiscard]] std::optional<be16> allocate(PortRange range, uint64_t destination, Millis now, Usable&& usable) {
+    const std::optional<be16> port = search(range, destination, now, usable);
+    if (!port) refuse();
+    return port;
+  }
+  // The same for who may have another way: nothing counts as refused before refuse(), or as allocated before take().
+  template <class Usable>
+  [[nodiscard]] std::optional<be16> search(PortRange range, uint64_t destination, Millis now, Usable&& usable);
+  void refuse() { ++(looked_at_all_ ? counters_.exhausted : counters_.gave_up); }
+  void take() { ++counters_.allocated; }
 
   // The connection with this port is closed. Only matters to a destination that is short of ports.
   void release(uint64_t destination, be16 port);
@@ -105,19 +114,20 @@ class PortAllocator {
 
   uint64_t state_;
   uint32_t draws_;
+  bool looked_at_all_ = false;  // of the last request that found nothing
   SnatCounters counters_;
   std::array<Shortage, 64> shortages_{};
 };
 
 template <class Usable>
-std::optional<be16> PortAllocator::allocate(PortRange range, uint64_t destination, Millis now, Usable&& usable) {
+std::optional<be16> PortAllocator::search(PortRange range, uint64_t destination, Millis now, Usable&& usable) {
   const uint32_t size = range.size();
   uint32_t draws = draws_;
   const auto draw = [&](uint16_t port) {
     --draws;
     ++counters_.draws;
     if (!usable(be16::from_host(port))) return false;
-    ++counters_.allocated;
+    take();
     return true;
   };
 
@@ -134,7 +144,7 @@ std::optional<be16> PortAllocator::allocate(PortRange range, uint64_t destinatio
     advance(walk, size);
     if (draw(port)) return be16::from_host(port);
   }
-  ++(walk.left == 0 ? counters_.exhausted : counters_.gave_up);
+  looked_at_all_ = walk.left == 0;
   if (shortage == nullptr) remember(range, destination, walk, now);
   return std::nullopt;
 }

@@ -65,6 +65,12 @@ uint32_t highest_acknowledged(const TcpEnd& receiver, const TcpSegment& segment)
   return highest;
 }
 
+// Rare in an established connection: a larger window than ever, or more than was allowed.
+[[gnu::noinline, gnu::cold]] void grow(TcpEnd& sender, TcpEnd& receiver, uint32_t end, uint32_t offered) {
+  if (seq_before(sender.max_end, end)) receiver.offer(receiver.window_bytes() + (end - sender.max_end));
+  sender.offer(offered);
+}
+
 }  // namespace
 
 WindowVerdict check_window(TcpWindows& windows, Direction direction, const TcpSegment& segment, bool opening) {
@@ -107,13 +113,14 @@ WindowVerdict check_window(TcpWindows& windows, Direction direction, const TcpSe
 }
 
 bool advance_window(TcpWindows& windows, Direction direction, const uint8_t* tcp, uint32_t length) {
-  TcpEnd& sender = windows.of(direction);
-  TcpEnd& receiver = windows.of(opposite(direction));
   // Without options or with a timestamp as RFC 7323 appendix A lays it out: no selective acknowledgement.
   constexpr uint32_t nop_nop_timestamp = 0x0101080a;
   const uint32_t header = (tcp[12] >> 4) * 4U;
-  const bool ordinary = header == net::tcp_header_length ||
-                        (header == net::tcp_header_length + 12 && net::load_be32(tcp + 20) == nop_nop_timestamp);
+  if (header != net::tcp_header_length &&
+      (header != net::tcp_header_length + 12 || net::load_be32(tcp + 20) != nop_nop_timestamp))
+    return false;
+  TcpEnd& sender = windows.of(direction);
+  TcpEnd& receiver = windows.of(opposite(direction));
   const uint32_t seq = net::load_be32(tcp + 4);
   const uint32_t ack = net::load_be32(tcp + 8);
   const uint32_t end = seq + (length - header);
@@ -121,14 +128,11 @@ bool advance_window(TcpWindows& windows, Direction direction, const uint8_t* tcp
   // CT-10 (a) to (d): each difference is negative if the segment does not fit.
   const uint32_t misfit = (sender.max_end - seq) | (end - sender.end + receiver.window_bytes()) | (receiver.end - ack) |
                           (ack - receiver.end + std::max(own, least_ack_window));
-  if (!ordinary || static_cast<int32_t>(misfit) < 0) [[unlikely]]
+  if (static_cast<int32_t>(misfit) < 0) [[unlikely]]
     return false;
-  // Rare in an established connection: a larger window than ever, or more than was allowed.
   const uint32_t offered = uint32_t{net::load_be16(tcp + 14)} << sender.scale;
-  if (static_cast<int32_t>((own - offered) | (sender.max_end - end)) < 0) [[unlikely]] {
-    if (seq_before(sender.max_end, end)) receiver.offer(receiver.window_bytes() + (end - sender.max_end));
-    sender.offer(offered);
-  }
+  if (static_cast<int32_t>((own - offered) | (sender.max_end - end)) < 0) [[unlikely]]
+    grow(sender, receiver, end, offered);
   sender.max_ack = later(sender.max_ack, ack);
   learn(sender, receiver, end, ack, offered);
   return true;
@@ -142,6 +146,11 @@ bool is_exact_reset(const TcpWindows& windows, Direction direction, uint32_t seq
 bool is_stale_reset(const TcpWindows& windows, Direction direction, uint32_t seq) {
   const TcpEnd& receiver = windows.of(opposite(direction));
   return receiver.has_acked != 0 && seq_before(seq, receiver.max_ack);
+}
+
+bool is_known_syn_ack(const TcpWindows& windows, const TcpSegment& segment) {
+  return segment.ack == windows.of(Direction::Original).end &&
+         segment.seq + segment.sequence_length() == windows.of(Direction::Reply).end;
 }
 
 }  // namespace sluice::nat

@@ -108,6 +108,9 @@ enum class WindowVerdict : uint8_t { Fits, Outside, Invalid };
 // It is older than what the other end has acknowledged (CT-14).
 [[nodiscard]] bool is_stale_reset(const TcpWindows& windows, Direction direction, uint32_t seq);
 
+// The server's SYN+ACK is the one that the windows began with, sent again (CT-5): no younger connection.
+[[nodiscard]] bool is_known_syn_ack(const TcpWindows& windows, const TcpSegment& segment);
+
 // The same as check_window for the ordinary segment: an ACK (is_plain_ack) of a connection whose windows settle().
 // False: it does not fit or is not so ordinary, and nothing was changed. `tcp`: the header, `length` bytes with its
 // payload.

@@ -61,7 +61,7 @@ class ChecksumDelta {
     value_ = checksum_fold(static_cast<uint64_t>(value_) + static_cast<uint32_t>(~old_wire) + new_wire);
     return *this;
   }
-  ChecksumDelta& replace(be16 from, be16 to) { return replace16(from.wire(), to.wire()); }
+  constexpr ChecksumDelta& replace(be16 from, be16 to) { return replace16(from.wire(), to.wire()); }
   ChecksumDelta& replace(Ipv4Addr from, Ipv4Addr to) { return replace32(from.wire(), to.wire()); }
   ChecksumDelta& replace(const Ipv6Addr& from, const Ipv6Addr& to) {
     for (size_t i = 0; i < 16; i += 4) {
@@ -78,6 +78,14 @@ class ChecksumDelta {
   [[nodiscard]] constexpr uint16_t apply(uint16_t checksum_wire) const {
     uint32_t sum = static_cast<uint32_t>(static_cast<uint16_t>(~checksum_wire)) + value_;
     sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<uint16_t>(~sum);
+  }
+
+  // The same with another change beside this one.
+  [[nodiscard]] constexpr uint16_t apply(uint16_t checksum_wire, ChecksumDelta other) const {
+    uint32_t sum = static_cast<uint32_t>(static_cast<uint16_t>(~checksum_wire)) + value_ + other.value_;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum += sum >> 16;
     return static_cast<uint16_t>(~sum);
   }
 

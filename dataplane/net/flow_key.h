@@ -46,9 +46,13 @@ struct FlowHasher {
   uint64_t k1 = 0xd6e8feb86659fd93;
 
   [[nodiscard]] uint64_t operator()(const FlowKey<V4>& key) const {
-    const uint64_t a = static_cast<uint64_t>(key.src.wire()) << 16 | key.src_port.wire();
-    const uint64_t b = static_cast<uint64_t>(key.dst.wire()) << 16 | key.dst_port.wire();
-    return combine(a, b, key.protocol);
+    uint64_t addresses = 0;  // source in the lower half
+    uint64_t rest = 0;       // source port, destination port, protocol, from the lowest bits up
+    std::memcpy(&addresses, &key, 8);
+    std::memcpy(&rest, reinterpret_cast<const uint8_t*>(&key) + 8, 8);
+    const uint64_t source = (addresses & 0xffffffff) | (rest & 0xffff) << 32;
+    const uint64_t destination = addresses >> 32 | (rest & 0xffff0000) << 16;
+    return combine(source, destination, rest >> 32);
   }
   [[nodiscard]] uint64_t operator()(const FlowKey<V6>& key) const {
     return combine(endpoint(key.src, key.src_port), endpoint(key.dst, key.dst_port), key.protocol);
@@ -60,11 +64,9 @@ struct FlowHasher {
     std::memcpy(half, addr.bytes.data(), sizeof half);
     return multiply_fold(half[0] ^ k0 ^ port.wire(), half[1] ^ k1);
   }
-  [[nodiscard]] uint64_t combine(uint64_t a, uint64_t b, uint8_t protocol) const {
-    const uint64_t low = a < b ? a : b;
-    const uint64_t high = a < b ? b : a;
-    const uint64_t mixed = multiply_fold(low ^ k0, high ^ k1 ^ static_cast<uint64_t>(protocol) << 56);
-    return multiply_fold(mixed ^ k1, 0x9fb21c651e98df25);
+  // A product does not know which factor was first.
+  [[nodiscard]] uint64_t combine(uint64_t a, uint64_t b, uint64_t protocol) const {
+    return multiply_fold(multiply_fold(a ^ k0, b ^ k0) ^ k1 ^ protocol, 0x9fb21c651e98df25);
   }
 };
 

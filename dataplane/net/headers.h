@@ -41,6 +41,7 @@ inline constexpr uint8_t fragment = 44;
 inline constexpr uint8_t icmpv6 = 58;
 inline constexpr uint8_t no_next_header = 59;
 inline constexpr uint8_t destination_options = 60;
+inline constexpr uint8_t vrrp = 112;
 inline constexpr uint8_t sctp = 132;
 }  // namespace protocol
 
@@ -93,6 +94,7 @@ inline constexpr uint8_t rst = 0x04;
 inline constexpr uint8_t psh = 0x08;
 inline constexpr uint8_t ack = 0x10;
 inline constexpr uint8_t urg = 0x20;
+inline constexpr uint8_t cwr = 0x80;  // RFC 3168 section 6.1
 }  // namespace tcp_flag
 
 // The fragment_offset field of IPv4, in host byte order.

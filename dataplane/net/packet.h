@@ -13,6 +13,8 @@
 namespace sluice::net {
 
 inline constexpr uint16_t no_tunnel_source = 0xffff;
+// Instead of a tunnel's: the host behind the router sent it, by a TAP device (dataplane/punt.h).
+inline constexpr uint16_t host_source = 0xfffe;
 inline constexpr uint16_t no_interface = 0xffff;
 
 enum class FragmentKind : uint8_t { Whole, First, Later };
@@ -40,6 +42,8 @@ struct Packet {
   [[nodiscard]] uint8_t* data() const { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
   [[nodiscard]] uint8_t* l3_header() const { return data() + l3; }
   [[nodiscard]] uint8_t* l4_header() const { return data() + l4; }
+  [[nodiscard]] bool from_host() const { return tunnel_source == host_source; }
+  [[nodiscard]] bool from_tunnel() const { return tunnel_source != no_tunnel_source && !from_host(); }
   // Contiguous bytes from `offset` to the end of the first segment.
   [[nodiscard]] uint16_t contiguous(uint16_t offset) const {
     return offset < mbuf->data_len ? static_cast<uint16_t>(mbuf->data_len - offset) : uint16_t{0};

@@ -50,11 +50,12 @@ template <class F>
   }
 }
 
-// Fills in what is known of a plain packet of `total` bytes at packet.l3.
+// Fills in what is known of a plain packet of `total` bytes that came as `frame` (see parse_plain).
 template <class F>
-[[gnu::always_inline]] inline void describe_plain(FlowPacket<F>& packet, uint32_t total, uint8_t proto) {
+[[gnu::always_inline]] inline void describe_plain(const Packet& frame, uint32_t total, uint8_t proto,
+                                                  FlowPacket<F>& packet) {
   constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
-  const uint8_t* const l4 = packet.l3_header() + header;
+  const uint8_t* const l4 = frame.l3_header() + header;
   // Without options the addresses and ports lie in the packet as they do in the key.
   using Key = FlowKey<F>;
   constexpr size_t addresses = 2 * sizeof(typename F::Addr);
@@ -64,22 +65,32 @@ template <class F>
   std::memcpy(key, l4 - addresses, addresses);
   store(key + addresses, load<uint32_t>(l4));
   store(key + addresses + 4, be32::from_host(uint32_t{proto} << 24).wire());
-  packet.l4 = static_cast<uint16_t>(packet.l3 + header);
-  packet.l3_length = static_cast<uint16_t>(total);
-  packet.has_ports = true;
-  packet.icmp_error = false;
-  packet.plain = true;
-  packet.fragment = FragmentKind::Whole;
+  packet.mbuf = frame.mbuf;
+  packet.original = nullptr;
+  // What lies side by side goes there as words.
+  static_assert(offsetof(Packet, l4) == offsetof(Packet, l3) + 2 &&
+                offsetof(Packet, ingress) == offsetof(Packet, l3) + 6);
+  static_assert(offsetof(Packet, tunnel_source) == offsetof(Packet, l3) + 8);
+  static_assert(offsetof(Packet, decapsulations) == offsetof(Packet, tunnel_source) + 2);
+  static_assert(offsetof(Packet, has_ports) == offsetof(Packet, tunnel_source) + 4);
+  static_assert(offsetof(Packet, fragment) == offsetof(Packet, tunnel_source) + 7);
+  auto* const fields = reinterpret_cast<uint8_t*>(&packet) + offsetof(Packet, l3);
+  store(fields,
+        uint64_t{frame.l3} | uint64_t{frame.l3 + header} << 16 | uint64_t{total} << 32 | uint64_t{frame.ingress} << 48);
+  constexpr uint64_t has_ports_and_is_plain = uint64_t{1} << 32 | uint64_t{1} << 48;
+  store(fields + 8, uint64_t{frame.tunnel_source} | uint64_t{frame.decapsulations} << 16 |
+                        uint64_t{frame.handed_over} << 24 | has_ports_and_is_plain);
   packet.protocol = proto;
 }
 
-// True if the IP packet at packet.l3 is plain: then everything is as after parse_ip, and `packet.plain` is set. False:
-// nothing of the frame was changed, and of `packet` only what parse_ip writes again.
+// True if the IP packet at frame.l3 is plain: then `packet` is as after parse_ip, and `packet.plain` is set. False:
+// nothing was changed. Of `frame` only mbuf, l3 and how it came are read: ingress, tunnel_source, decapsulations,
+// handed_over.
 template <class F>
-[[nodiscard, gnu::always_inline]] inline bool parse_plain(FlowPacket<F>& packet, bool checksum_known_good) {
-  rte_mbuf* const mbuf = packet.mbuf;
-  // Copies, because a store to the frame could change the originals for all the compiler knows.
-  const uint32_t l3_offset = packet.l3;
+[[nodiscard, gnu::always_inline]] inline bool parse_plain(const Packet& frame, bool checksum_known_good,
+                                                          FlowPacket<F>& packet) {
+  rte_mbuf* const mbuf = frame.mbuf;
+  const uint32_t l3_offset = frame.l3;
   const uint32_t available = mbuf->data_len - l3_offset;
   const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, const uint8_t*, l3_offset);
   constexpr uint32_t header = F::is_v4 ? ipv4_header_length : ipv6_header_length;
@@ -95,19 +106,18 @@ template <class F>
   } else if (proto != protocol::udp || total < header + udp_header_length) {
     return false;
   }
-  describe_plain(packet, total, proto);
+  describe_plain(frame, total, proto, packet);
   // Padding is no part of the packet.
   mbuf->data_len = static_cast<uint16_t>(l3_offset + total);
   mbuf->pkt_len = l3_offset + total;
   return true;
 }
 
-// What parse_plain found, once more: `packet.mbuf` and `packet.l3` are those of a packet that is known to be plain, and
-// that nobody has changed since.
+// What parse_plain found, once more: `frame` is known to be plain, and nobody has changed it since.
 template <class F>
-inline void reread_plain(FlowPacket<F>& packet) {
-  const uint8_t proto = packet.l3_header()[F::is_v4 ? 9 : 6];
-  describe_plain(packet, packet.mbuf->data_len - uint32_t{packet.l3}, proto);
+inline void reread_plain(const Packet& frame, FlowPacket<F>& packet) {
+  const uint8_t proto = frame.l3_header()[F::is_v4 ? 9 : 6];
+  describe_plain(frame, frame.mbuf->data_len - uint32_t{frame.l3}, proto, packet);
 }
 
 }  // namespace sluice::net

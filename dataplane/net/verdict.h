@@ -15,6 +15,8 @@ enum class DropReason : uint8_t {
   EthernetTruncated,
   NotOurMac,
   UnknownVlan,
+  OffloadMalformed,
+  PodRingFull,
   UnknownEtherType,
   ArpMalformed,
   ArpConflict,
@@ -45,6 +47,7 @@ enum class DropReason : uint8_t {
   L4BadChecksum,
   ReversePath,
   SpoofedSource,
+  PodDhcp,
 
   // tunnels
   TunnelUnknownSource,
@@ -93,6 +96,15 @@ enum class DropReason : uint8_t {
   IcmpMalformed,
   IcmpBadChecksum,
   IcmpNoFlow,
+
+  // to the host (dataplane/punt.h)
+  HostNeighborLimit,
+  HostIcmpLimit,
+  HostRoutingLimit,
+  HostManagementLimit,
+  HostMulticastLimit,
+  HostOtherLimit,
+  HostQueueFull,
 
   // machine
   HandoffFull,

@@ -220,6 +220,7 @@ class Cluster:
             "snat": {
                 "portRange": ["32768-65535", "40000-49999"],
                 "natOutgoingExclusions": ["IPPoolsOnly", "IPPoolsAndHostIPs"],
+                "mapping": ["Symmetric", "EndpointIndependent"],
             },
             "icmp": {"errorSource": ["vip", "original"]},
             "conntrack": {"tcpLoose": [True, False], "tcpBeLiberal": [False, True]},

@@ -67,7 +67,7 @@ class Flow:
 
     __slots__ = (
         "original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge",
-        "serial", "windows", "liberal", "doubtful", "ignored_ack",
+        "serial", "windows", "liberal", "doubtful", "ignored_ack", "mapping",
     )  # fmt: skip
 
     def __init__(self, original, reply, frontend, now):
@@ -75,6 +75,7 @@ class Flow:
         self.state, self.created, self.last = "none", now, now
         self.replied = self.assured = self.challenge = False
         self.serial = next(serials)
+        self.mapping = None
         self.ignored_syn = None  # the acknowledgement that would answer it
         self.ignored_ack = None  # of another segment that was ignored
         self.windows = Windows()
@@ -143,7 +144,8 @@ class Flow:
                 self.replied = True
             if direction == REPLY and event == "SYNACK" and self.ignored_syn == ack:
                 cell = "SYN_RECV"  # CT-5: both ends agree on a younger connection
-                self.windows, self.liberal = Windows(), True
+                if [end.end for end in self.windows.ends] != [ack, segment.end()]:  # not the one it has, sent again
+                    self.windows, self.liberal = Windows(), True
             else:
                 self.ignored_syn = (seq + length + 1) & 0xFFFFFFFF if event == "SYN" else None
                 self.ignored_ack = ack if event != "SYN" else None

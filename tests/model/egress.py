@@ -6,9 +6,17 @@ import struct
 from expected import Error, Forward
 from ingress import ports_of
 from tables import Hop
-from wire import ICMP, ICMP6, TCP, UDP, is_icmp_error
+from wire import ICMP, ICMP6, TCP, UDP, is_icmp_error, text
 
 ERRORS_OF_ONE_DESTINATION = 20  # at once; more of them may be sent or not (ICMP-7)
+MAPPING_HOLD = 120_000  # without a connection
+
+
+class Mapping:
+    """The port outside of an endpoint inside (MASQ-13)."""
+
+    def __init__(self, inside, port):
+        self.inside, self.port, self.uses, self.since = inside, port, 0, 0
 
 
 class Egress:
@@ -85,6 +93,30 @@ class Egress:
                 return sport
         self.say(f"no packet with a source port from {first} to {last}")
         return None
+
+    def choose_mapped_port(self, a, source, destination, port):
+        """MASQ-13: the port of the mapping, and nobody else's; and the mapping, for the flow to hold if it opens."""
+        inside = a.proto, a.packet.src, a.sport, source
+        mapping = self.mappings.get(inside)
+        first, last = self.tables.snat
+        if mapping is not None and not mapping.uses and not (self.holds(mapping) and first <= mapping.port <= last):
+            mapping = None  # the router may have another one by now
+        if a.later:
+            return (mapping.port, mapping) if mapping else (a.sport, None)
+        allowed = (mapping.port, mapping.port) if mapping else (first, last)
+        sport = self.choose_port(a, source, destination, port, allowed)
+        if mapping is not None:
+            if sport != mapping.port:
+                self.say(f"its mapping has the port {mapping.port} (MASQ-13)")
+            return (sport if sport == mapping.port else None), mapping
+        for key, other in self.mappings.items():
+            if key != inside and (key[0], key[3], other.port) == (a.proto, source, sport) and self.holds(other):
+                self.say(f"the port {sport} is that of the mapping of {text(key[1])}:{key[2]} (MASQ-13)")
+                return None, None
+        return sport, Mapping(inside, sport)
+
+    def holds(self, mapping):
+        return mapping.uses > 0 or self.now - mapping.since < MAPPING_HOLD
 
     def ways(self, route, destination):
         """The next hops of a route; an address on the link is a neighbour itself."""

@@ -24,6 +24,7 @@ class Model(Ingress, Egress):
         self.burst = 0
         self.affinity = {}  # by client, service port and the time since which that has affinity
         self.affinity_since = {}
+        self.mappings = {}  # by protocol, inside address and port, outside address
         self.told = {}  # ICMP errors by destination since the clock moved
         self.spread = {}  # next hop of several, by flow
         self.changes = 0
@@ -52,8 +53,9 @@ class Model(Ingress, Egress):
         self.datagrams.clear()
         timeouts = self.tables.timeouts
         for key, (flow, direction) in list(self.flows.items()):
-            if direction == 0 and self.now - flow.last >= flow.timeout(timeouts):
-                self.close(flow)
+            end = flow.last + flow.timeout(timeouts)
+            if direction == 0 and self.now >= end:
+                self.close(flow, end)
 
     def begin(self, seen, dropped):
         """A burst begins; what the router made of it: frames, and how many it dropped for which reason."""
@@ -85,8 +87,13 @@ class Model(Ingress, Egress):
             return self.of_flow(a, *found)
         return self.without_flow(a)
 
-    def close(self, flow):
+    def close(self, flow, when=None):
         self.gone.add(flow.reply)
+        if flow.mapping is not None:
+            self.gone.add(flow.original)
+            if self.flows.get(flow.original, (None,))[0] is flow:
+                flow.mapping.uses -= 1
+                flow.mapping.since = max(flow.mapping.since, self.now if when is None else when)
         for key in (flow.original, flow.reply):
             if key in self.flows and self.flows[key][0] is flow:
                 del self.flows[key]
@@ -208,7 +215,7 @@ class Model(Ingress, Egress):
             usable = service.local if service.internal_local else service.cluster
         elif not service.external_local:
             masquerade, usable = True, service.cluster  # MASQ-2
-        elif kind == "outside":
+        elif kind == "outside" or (kind == "pod" and frontend.kind == "node" and t.pod_elsewhere(client)):  # SVC-63
             anywhere = t.proxy["externalPolicyLocalScope"] == "Cluster"
             masquerade, usable = False, service.cluster if anywhere else service.local  # SVC-61, SVC-65
         else:
@@ -250,11 +257,14 @@ class Model(Ingress, Egress):
 
     def open(self, a, hop, destination, port, masquerade, frontend):
         """A new flow. False: its packet was not forwarded and opened none, or nobody knows what was chosen."""
-        source, sport = a.packet.src, a.sport
+        source, sport, mapping = a.packet.src, a.sport, None
         reply = (a.proto, destination, port, source, sport)
         if masquerade:
             source = self.masquerade_address(hop, len(source))
-            sport = self.choose_port(a, source, destination, port, self.tables.snat)
+            if self.tables.endpoint_independent and frontend is None and (a.proto in (TCP, UDP) or is_echo(a.packet)):
+                sport, mapping = self.choose_mapped_port(a, source, destination, port)
+            else:
+                sport = self.choose_port(a, source, destination, port, self.tables.snat)
             reply = (a.proto, destination, port, source, sport)
         elif reply in self.flows:
             self.say("another flow has these addresses and ports already (MASQ-7)")
@@ -276,6 +286,9 @@ class Model(Ingress, Egress):
             packet = translated(packet, source, destination, sport if sport is not None else 0, port)
         if not self.forward(a, packet, hop, flow):
             return False
+        if mapping is not None:
+            mapping.uses += 1
+            flow.mapping = self.mappings[mapping.inside] = mapping
         self.flows[flow.original] = flow, 0
         self.flows[flow.reply] = flow, 1
         return True

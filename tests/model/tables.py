@@ -27,6 +27,7 @@ class Tables(Services):
         snat = self.spec.get("snat", {})
         first, last = snat.get("portRange", "32768-65535").split("-")
         self.snat = int(first), int(last)
+        self.endpoint_independent = snat.get("mapping", "Symmetric") == "EndpointIndependent"
         self.exclude_hosts = snat.get("natOutgoingExclusions") == "IPPoolsAndHostIPs"
         icmp = self.spec.get("icmp", {})
         self.error_source_vip = icmp.get("errorSource", "vip") == "vip"
@@ -49,6 +50,7 @@ class Tables(Services):
         self.host_addresses = set(self.node_addresses()) if self.exclude_hosts else set()
         self.tunnels = {}
         self.routes = {}
+        self.elsewhere = []
         self._add_routes()
         self._finish_tunnels()
         self._find_sources()
@@ -185,6 +187,8 @@ class Tables(Services):
             if not net.is_host:
                 self._add(net, BLACKHOLE)
             return
+        if name not in self.local_nodes:
+            self.elsewhere.append(net)
         address = self.underlay(name, net.family)
         if address is None:
             return
@@ -248,6 +252,9 @@ class Tables(Services):
 
     def in_cluster(self, address):
         return any(address in net for net in self.cluster_nets)
+
+    def pod_elsewhere(self, address):
+        return any(address in net for net in self.elsewhere)
 
     def nat_outgoing(self, source, destination):
         """MASQ-8."""

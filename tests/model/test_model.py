@@ -19,7 +19,7 @@ DRIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/te
 # --- the truth table (specification 3.16) -------------------------------------------------------------------
 
 LOCAL, REMOTE = "10.246.0.5", "10.246.1.3"  # endpoints
-CLIENTS = {"pod": "10.246.1.7", "node": "192.168.0.1", "outside": "203.0.113.1"}
+CLIENTS = {"pod": "10.246.0.7", "pod-of-node3": "10.246.1.7", "node": "192.168.0.1", "outside": "203.0.113.1"}
 ADDRESSES = {"ClusterIP": ("10.96.0.1", 80), "NodePort": ("192.0.2.1", 30000), "LB IP": ("198.18.1.1", 80)}
 # external policy, internal policy, client: then per kind of address who serves, and "m" if the source is replaced
 TRUTH = """
@@ -27,12 +27,14 @@ Cluster Cluster pod      LR   LR m  LR m
 Cluster Cluster node     LR m LR m  LR m
 Cluster Cluster outside  LR m LR m  LR m
 Local   Cluster pod      LR   LR    LR
+Local   Cluster pod-of-node3 LR L   LR
 Local   Cluster node     LR m LR m  LR m
 Local   Cluster outside  LR m L     L
 Cluster Local   pod      L    LR m  LR m
 Cluster Local   node     L m  LR m  LR m
 Cluster Local   outside  L m  LR m  LR m
 Local   Local   pod      L    LR    LR
+Local   Local   pod-of-node3 L L    LR
 Local   Local   node     L m  LR m  LR m
 Local   Local   outside  L m  L     L
 """
@@ -171,11 +173,11 @@ class ErringRouter(Router):
 
     def __init__(self, program, change):
         super().__init__(program)
-        self.change, self.left = change, 400
+        self.damage, self.left = change, 400
 
     def received(self, frame):
         self.left -= 1
-        changed = self.change(frame) if self.left < 0 else None
+        changed = self.damage(frame) if self.left < 0 else None
         if changed is None:
             return frame
         self.left = 1 << 30

@@ -168,6 +168,29 @@ TEST_P(Frontends, SVC65_NodesThatCountAsThisOne) {
             "a/fe tcp SA 198.51.100.80:80>203.0.113.2:1001 ttl 63");
 }
 
+// At a node port a pod of another node is no better than a client from outside; of this node it has the short cut.
+TEST_P(Frontends, SVC63_PodsOfOtherNodesAtANodePort) {
+  ServiceSpec spec = web;
+  spec.ports = {"TCP 80 8080 30080"};
+  spec.load_balancer_ip = "198.51.100.80";
+  spec.more = R"("externalTrafficPolicy":"Local")";
+  spec.cluster_ips = {"10.96.0.10", "fd00:10:96::10"};
+  const std::string six = "fd00:10:246::5";
+  load({service(spec)});
+  EXPECT_EQ(ask(pod, "192.0.2.1:30080"), "no_local_endpoint 1");
+  EXPECT_EQ(ask(six, "[2001:db8:2::1]:30080"), "no_local_endpoint 1");
+  EXPECT_EQ(ask(pod, "198.51.100.80:80"), "served") << "SVC-62: that is of the cluster, not of a node";
+  EXPECT_EQ(ask(pod, "10.96.0.10:80"), "served");
+  load({service(spec)}, R"("localNodeNames":["gw","node3"])");
+  EXPECT_EQ(ask(pod, "192.0.2.1:30080"), "served");
+  EXPECT_EQ(ask(six, "[2001:db8:2::1]:30080"), "served");
+  load({service(spec)}, R"("proxy":{"externalPolicyLocalScope":"Cluster"})");
+  EXPECT_EQ(ask(pod, "192.0.2.1:30080"), "served") << "SVC-65";
+  spec.more = "";
+  load({service(spec)});
+  EXPECT_EQ(ask(pod, "192.0.2.1:30080"), "served") << "SVC-60";
+}
+
 // ---- node ports ----------------------------------------------------------------------------------------
 
 TEST_P(Frontends, SVC50_TheRangeIsConfigured) {

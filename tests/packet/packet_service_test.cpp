@@ -227,7 +227,8 @@ struct Row {
   const char* frontend;
   const char* expected;  // L: on this node, R: elsewhere
 };
-constexpr const char* pod = "b 10.246.1.5";
+constexpr const char* pod = "b 10.246.1.5";  // of another node
+constexpr const char* own = "c 10.244.0.6";  // of this node
 constexpr const char* outside = "a 203.0.113.2";
 constexpr const char* cluster_ip = "10.96.0.10:80";
 constexpr const char* node_port = "192.0.2.1:30080";
@@ -240,7 +241,7 @@ TEST_P(Services, SVC_3_16_TruthTable) {
       {"cluster", ""}, {"external", external}, {"internal", internal}, {"both", external + "," + internal}};
   Gateway with_pod;
   with_pod.interfaces += R"(,{"name":"pod","device":"net_ring_c","mac":"02:00:00:00:00:0c","role":"workload",
-    "podAddresses":["10.244.0.5"],"podMAC":"02:00:00:00:00:55"})";
+    "podAddresses":["10.244.0.5","10.244.0.6"],"podMAC":"02:00:00:00:00:55"})";
   with_pod.more = R"("proxy":{"allowExternalClusterIP":true})";
   const Row rows[] = {
       {"cluster", pod, cluster_ip, "LR"},
@@ -250,7 +251,9 @@ TEST_P(Services, SVC_3_16_TruthTable) {
       {"cluster", outside, node_port, "LR masq"},
       {"cluster", outside, lb_ip, "LR masq"},
       {"external", pod, cluster_ip, "LR"},
-      {"external", pod, node_port, "LR"},
+      {"external", own, cluster_ip, "LR"},
+      {"external", own, node_port, "LR"},
+      {"external", pod, node_port, "L"},  // SVC-63
       {"external", pod, lb_ip, "LR"},
       {"external", outside, cluster_ip, "LR masq"},
       {"external", outside, node_port, "L"},
@@ -262,7 +265,8 @@ TEST_P(Services, SVC_3_16_TruthTable) {
       {"internal", outside, node_port, "LR masq"},
       {"internal", outside, lb_ip, "LR masq"},
       {"both", pod, cluster_ip, "L"},
-      {"both", pod, node_port, "LR"},
+      {"both", own, node_port, "LR"},
+      {"both", pod, node_port, "L"},  // SVC-63
       {"both", pod, lb_ip, "LR"},
       {"both", outside, cluster_ip, "L masq"},
       {"both", outside, node_port, "L"},

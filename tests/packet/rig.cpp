@@ -13,7 +13,7 @@
 namespace sluice::packet_test {
 namespace {
 
-constexpr uint16_t queues = 2;
+constexpr uint16_t queues = 4;
 constexpr unsigned ring_slots = 4096;
 constexpr unsigned quiet_turns = 4;
 constexpr unsigned most_turns = 20000;
@@ -238,6 +238,13 @@ bool Rig::wait_for(uint64_t token) {
 std::string Rig::try_load(const std::string& document) {
   return deploy(
       document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_);
+}
+
+std::vector<std::string> Rig::change_host_routes(const std::vector<control::HostRouteChange>& changes) {
+  std::vector<std::string> problems;
+  EXPECT_TRUE(wait_for(deployment_->change_host_routes(changes, problems)));
+  deployment_->finish();
+  return problems;
 }
 
 void Rig::load(const std::string& document) {

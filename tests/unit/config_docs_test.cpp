@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/source_dir.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::config {
@@ -82,7 +83,8 @@ TEST(ConfigDocs, EveryExampleIsRight) {
     }
   }
   EXPECT_THAT(kinds, testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service",
-                                                   "EndpointSlice", "Pod", "ServiceCIDR", "IPPool", "BlockAffinity"));
+                                                   "EndpointSlice", "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration",
+                                                   "BlockAffinity", "WorkloadEndpoint"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {

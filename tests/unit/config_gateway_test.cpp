@@ -35,6 +35,19 @@ TEST(ConfigGateway, DefaultsAreThoseOfTheModel) {
             expected);
 }
 
+TEST(ConfigGateway, HOST1_TheHostBehindInterfaces) {
+  const Gateway gateway = gateway_of(R"({
+    "interfaces": [{"name": "up", "device": "net_null0", "hostInterface": "up0"}],
+    "host": {"rateLimits": {"neighbor": 1, "icmp": 2, "routing": 3, "management": 4, "multicast": 5, "other": 6},
+             "routes": {"tables": [1000, 254], "protocols": ["bird", "static", "zebra", "77"]}}})");
+  EXPECT_EQ(gateway.interfaces.at(0).host_interface, "up0");
+  EXPECT_EQ(gateway.host.rate_limits, (HostRateLimits{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(gateway.host.routes, (HostRoutes{{1000, 254}, {12, 4, 11, 77}}));
+  const std::string with_twin = R"("interfaces": [{"name": "up", "device": "net_null0", "hostInterface": "up0"}])";
+  EXPECT_EQ(gateway_of("{" + with_twin + R"(, "host": {"routes": {}}})").host.routes, (HostRoutes{{254}, {}}));
+  EXPECT_EQ(gateway_of("{" + with_twin + R"(, "host": {"routes": null}})").host, Host{});
+}
+
 TEST(ConfigGateway, EveryField) {
   const Gateway gateway = gateway_of(R"({
     "nodeName": "gw-1", "localNodeNames": ["gw-1", "gw-2"],
@@ -63,7 +76,8 @@ TEST(ConfigGateway, EveryField) {
               "noEndpoints": "Drop", "vipEchoReply": true, "externalPolicyLocalScope": "Cluster",
               "onBackendRemoved": "Reset", "healthzPort": 10256, "healthAddresses": ["127.0.0.1", "::1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs",
-             "natOutgoingAddress": {"v4": "192.168.0.2", "v6": "fd00:1::2"}, "natPortRange": "51000-52000"},
+             "natOutgoingAddress": {"v4": "192.168.0.2", "v6": "fd00:1::2"}, "natPortRange": "51000-52000",
+             "mapping": "EndpointIndependent"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
                 "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
@@ -127,11 +141,8 @@ TEST(ConfigGateway, EveryField) {
                     BackendRemoval::Reset,
                     10256,
                     {ip("127.0.0.1"), ip("::1")}};
-  expected.snat = {{40000, 50000},
-                   net::parse_ipv4("192.168.0.2"),
-                   net::parse_ipv6("fd00:1::2"),
-                   PortRange{51000, 52000},
-                   NatExclusions::IpPoolsAndHostIps};
+  expected.snat = {{40000, 50000},          net::parse_ipv4("192.168.0.2"),   net::parse_ipv6("fd00:1::2"),
+                   PortRange{51000, 52000}, NatExclusions::IpPoolsAndHostIps, Mapping::EndpointIndependent};
   expected.overlay = {9,
                       8472,
                       {50000, 60000},
@@ -156,12 +167,11 @@ TEST(ConfigGateway, UnknownFieldsAreWarnedOfWithTheLikelyName) {
     "apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "g", "uid": "x"},
     "spec": {"interfaces": [{"name": "wan", "device": "net_null0", "adresses": []}],
              "overlay": {"vxlanVni": 5, "colour": "red"},
-             "dns": {"enabled": true}, "snat": {"mapping": "EndpointIndependent"}},
+             "dns": {"enabled": true}},
     "status": {}})"}));
   EXPECT_EQ(lines(objects.warnings()),
             (Lines{
                 "/items/0/spec/interfaces/0/adresses: unknown field, ignored; did you mean \"addresses\"?",
-                "/items/0/spec/snat/mapping: not used by this version",
                 "/items/0/spec/overlay/vxlanVni: unknown field, ignored; did you mean \"vxlanVNI\"?",
                 "/items/0/spec/overlay/colour: unknown field, ignored",
                 "/items/0/spec/dns: not used by this version",
@@ -231,8 +241,9 @@ TEST(ConfigGateway, WrongValues) {
        {"/spec/proxy/onBackendRemoved: \"reset\" is not one of Keep, Reset",
         "/spec/proxy/healthzPort: expected 0 to 65535, found 65536",
         "/spec/proxy/healthAddresses/0: \"localhost\" is not an IPv4 or IPv6 address"}},
-      {R"({"snat": {"portRange": "0-65535"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
+      {R"({"snat": {"portRange": "0-65535", "mapping": "eim"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
        {"/spec/snat/portRange: \"0-65535\" is not a range of ports such as 30000-32767",
+        "/spec/snat/mapping: \"eim\" is not one of Symmetric, EndpointIndependent",
         "/spec/overlay/vxlanPort: expected 1 to 65535, found 0",
         "/spec/overlay/mtu: expected \"auto\" or a number of bytes",
         "/spec/overlay/dscp: expected \"Copy\" or a number from 0 to 63"}},

@@ -344,10 +344,34 @@ TEST(ConfigPool, FieldsAndDefaults) {
            "spec": {"cidr": "10.2.0.0/16", "ipipMode": "Always", "blockSize": 24}})"});
   EXPECT_EQ(config.pools.at("a"),
             (IpPool{"a", prefix("10.1.0.0/16"), TunnelMode::CrossSubnet, TunnelMode::Never, 26, true, false, false}));
-  EXPECT_EQ(config.pools.at("b"),
-            (IpPool{"b", prefix("fd01::/64"), TunnelMode::Never, TunnelMode::Never, 122, false, true, true}));
+  EXPECT_EQ(config.pools.at("b"), (IpPool{"b", prefix("fd01::/64"), TunnelMode::Never, TunnelMode::Never, 122, false,
+                                          true, true, false, false}));
   EXPECT_EQ(config.pools.at("c"),
             (IpPool{"c", prefix("10.2.0.0/16"), TunnelMode::Never, TunnelMode::Always, 24, false, false, false}));
+}
+
+TEST(ConfigPool, IPAM1_IPAM9_WhoHasAddressesOfIt) {
+  const Config config =
+      config_with({R"({"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "a"},
+           "spec": {"cidr": "10.1.0.0/16", "allowedUses": ["Tunnel"], "assignmentMode": "Manual",
+                    "nodeSelector": "rack == 'left'"}})",
+                   R"({"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "b"},
+           "spec": {"cidr": "10.2.0.0/16", "nodeSelector": "rack != 'left'", "namespaceSelector": "team == 'x'"}})"});
+  const IpPool& a = config.pools.at("a");
+  EXPECT_TRUE(a.for_tunnels && !a.for_workloads && a.manual && !a.load_balancer_only);
+  EXPECT_TRUE(a.node_selector.matches({{"rack", "left"}}) && !a.node_selector.matches({}));
+  const IpPool& b = config.pools.at("b");
+  EXPECT_TRUE(b.for_tunnels && b.for_workloads && b.node_selector.matches({}));
+  EXPECT_TRUE(b.manual) << "the namespace of a pod is not looked at";
+}
+
+TEST(ConfigPool, IPAM2_IpamConfiguration) {
+  EXPECT_EQ(config_with({}).ipam, (Ipam{false, true, 20, 0, 900}));
+  EXPECT_EQ(config_with({R"({"apiVersion": "projectcalico.org/v3", "kind": "IPAMConfiguration",
+           "metadata": {"name": "default"}, "spec": {"strictAffinity": true, "autoAllocateBlocks": false,
+           "maxBlocksPerHost": 4, "ipCooldownSeconds": 60, "leakGraceSeconds": 5}})"})
+                .ipam,
+            (Ipam{true, false, 4, 60, 5}));
 }
 
 TEST(ConfigBlock, Ipam4OnlyConfirmedOnesCount) {
@@ -412,6 +436,14 @@ TEST(ConfigKubernetes, WrongValues) {
            "spec": {"vxlanMode": "always", "cidr": "10.1.2.3/16"}})",
        {"/items/1/spec/cidr: 10.1.2.3/16 has host bits set; the network is 10.1.0.0/16",
         "/items/1/spec/vxlanMode: \"always\" is not one of Never, Always, CrossSubnet"}},
+      {R"({"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "p"},
+           "spec": {"cidr": "10.1.0.0/16", "assignmentMode": "manual", "nodeSelector": "rack ="}})",
+       {"/items/1/spec/assignmentMode: \"manual\" is not one of Automatic, Manual",
+        "/items/1/spec/nodeSelector: \"rack =\" is not a selector such as all() or zone == 'a'"}},
+      {R"({"apiVersion": "projectcalico.org/v3", "kind": "IPAMConfiguration", "metadata": {"name": "other"},
+           "spec": {"strictAffinity": "yes"}})",
+       {"/items/1/metadata/name: there is one IPAMConfiguration, and its name is default",
+        "/items/1/spec/strictAffinity: expected a boolean, found a string"}},
       {R"({"apiVersion": "projectcalico.org/v3", "kind": "BlockAffinity", "metadata": {"name": "p"}, "spec": {}})",
        {"/items/1/spec/node: required", "/items/1/spec/cidr: required"}},
       {R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "x"}})", {"/items/1/metadata/name: required"}},

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "config/object_set.h"
+#include "tests/source_dir.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::config {

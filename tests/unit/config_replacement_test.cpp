@@ -91,6 +91,52 @@ TEST(ConfigReplacement, ManyObjectsAndLargeOnes) {
   EXPECT_THAT(replace(objects, text), IsEmpty());
 }
 
+// A text that serialising its value would give is kept as it came; every other is written anew. Either way it is what
+// reading the whole document at once leads to.
+TEST(ConfigReplacement, TextsAreKeptInOneForm) {
+  const std::vector<std::string> metadata{
+      R"("name":"n")",
+      R"("name":"n","x":1)",
+      R"("name":"n","x":-0)",
+      R"("name":"n","x":-1)",
+      R"("name":"n","x":0.5)",
+      R"("name":"n","x":1e2)",
+      R"("name":"n","x":18446744073709551615)",
+      R"("name":"n","x":18446744073709551616)",
+      R"("name":"n","x":-9223372036854775808)",
+      R"("name":"n","x":[])",
+      R"("name":"n","x":[1,2,{}])",
+      R"("name":"n","x":{"a":true,"b":false,"c":null})",
+      R"("name":"n","x":{"a":1,"a":2})",
+      R"("name":"m","name":"n")",
+      R"("name":"n","x":"\u0041")",
+      R"("name":"n","x":"\"\\\/\n")",
+      R"("name":"n","x":"\u00e9 é \ud83d\ude00")",
+      R"("name":"n","\u0078":"y")",
+      R"("name":"n","x": 1)",
+      R"("name":"n", "x":[1 ,2])",
+      "\"name\":\"n\",\n\"x\":\"a  b\"",
+      R"("name":"n","managedFields":[{"a":1}])",
+      R"("name":"n","annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","a":"b"})",
+      R"("name":"n","annotations":{"a":"b"})"};
+  for (const std::string& fields : metadata) {
+    for (const char* kind : {"Namespace", "Secret"}) {
+      for (const char* more : {"", R"(,"data":{"a":"b"})", R"(,"stringData":{})", R"(, "spec":{})"}) {
+        const std::string text =
+            fmt::format(R"({{"kind":"List","items":[{},{{"apiVersion":"v1","kind":"{}","metadata":{{{}}}{}}}]}})",
+                        gateway_object, kind, fields, more);
+        ObjectSet objects;
+        ASSERT_THAT(replace(objects, text), testing::SizeIs(2)) << text;
+        ASSERT_EQ(objects.to_text({}), valid_set(text).to_text({})) << text;
+        // What is kept is read as it is.
+        ObjectSet again;
+        ASSERT_THAT(replace(again, objects.to_text({})), testing::SizeIs(2)) << text;
+        ASSERT_EQ(again.to_text({}), objects.to_text({})) << text;
+      }
+    }
+  }
+}
+
 // Object by object or all at once: what is wrong with a text is said in the same words, at the same place.
 TEST(ConfigReplacement, SyntaxErrorsAreThoseOfTheWholeText) {
   const std::string good = list_with_gateway({service("a", "10.96.0.1"), service("b", "10.96.0.2")});

@@ -14,10 +14,8 @@
 #include <sys/un.h>
 #include <thread>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -28,6 +26,8 @@
 #include "control/api.h"
 #include "control/api_server.h"
 #include "control/metrics.h"
+#include "tests/unit/fake_router.h"
+#include "tests/unit/gzip.h"
 
 namespace sluice::control {
 namespace {
@@ -36,126 +36,6 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 using Code = ApplyReply::Code;
 using std::chrono::milliseconds;
-
-net::IpAddr ip(std::string_view text) { return net::parse_ip(text).value(); }
-net::Prefix prefix(std::string_view text) { return net::parse_prefix(text).value(); }
-
-// Tells what it was given, once, and then that nothing comes.
-class FakeWatch : public FlowWatch {
- public:
-  explicit FakeWatch(FlowBatch batch) : batch_(std::move(batch)) {}
-  Awaitable<FlowBatch> next(milliseconds patience) override {
-    if (batch_.events.empty()) {
-      asio::steady_timer timer(co_await asio::this_coro::executor, std::min(patience, milliseconds(5)));
-      co_await timer.async_wait(asio::use_awaitable);
-    }
-    co_return std::exchange(batch_, FlowBatch{});
-  }
-
- private:
-  FlowBatch batch_;
-};
-
-class FakeRouter : public Router {
- public:
-  Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override {
-    return change("replace", std::move(text), options);
-  }
-  Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override {
-    return change("patch", std::move(text), options);
-  }
-  Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) override {
-    return change("put", std::move(text), options);
-  }
-  Awaitable<ApplyReply> delete_object(config::ObjectKey key, ApplyOptions options) override {
-    return change("delete", key.kind + ' ' + key.object_name(), options);
-  }
-  std::string applied_config(const config::ObjectSet::Filter& filter) const override {
-    asked_kind = filter.kind;
-    asked_ns = filter.ns;
-    return applied;
-  }
-  uint64_t generation() const override { return 42; }
-  Status status() const override { return state; }
-  Counters counters() const override { return {{{"no_route", 3}}, {{"arp_requests", 4}}}; }
-  std::vector<NeighborEntry> neighbors() const override {
-    return {{"uplink0", ip("192.168.0.1"), *net::parse_mac("02:00:00:00:00:01"), "reachable", 1.5}};
-  }
-  std::vector<RouteEntry> routes() const override {
-    const RouteEntry::Hop uplink{"uplink0", ip("192.168.0.1"), "", "reachable"};
-    return {{prefix("0.0.0.0/0"), "unicast", "static", {uplink}},
-            {prefix("10.244.0.0/16"), "blackhole", "pool", {}},
-            {prefix("10.244.34.0/26"), "tunnel", "block", {{"", std::nullopt, "vxlan 192.168.0.12", ""}}}};
-  }
-  std::vector<ServiceEntry> services() const override {
-    return {{"default/web:http",
-             "TCP",
-             {{"ClusterIP", ip("10.96.7.7"), 80}},
-             {{ip("10.244.34.5"), 8080, "node1", false, true, true, false}},
-             "Cluster",
-             "Local"}};
-  }
-  std::vector<DrainEntry> drains() const override { return {{"prod/web-0", true, {"prod/web:http"}}}; }
-  Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {
-    call = std::string(hard ? "drain hard " : "drain ") + target.text();
-    co_return DrainReply{true, {target.text(), hard, {"prod/web:http"}}, {"prod/web:http has no endpoint left"}};
-  }
-  Awaitable<DrainReply> undrain(DrainTarget target) override {
-    call = "undrain " + target.text();
-    co_return DrainReply{target.port != 1, {target.text(), false, {}}, {}};
-  }
-  Awaitable<std::vector<FlowEntry>> flows(FlowFilter asked) override {
-    filter = asked;
-    FlowEntry flow{"tcp", "ESTABLISHED", true, true, false, 1, {}, {}, "default/web:http", 86399};
-    flow.original = {ip("203.0.113.7"), ip("10.96.7.7"), 4711, 80, 10, 1000};
-    flow.reply = {ip("10.244.34.5"), ip("192.168.0.2"), 8080, 32768, 9, 9000};
-    co_return std::vector<FlowEntry>(std::min(live_flows, asked.limit), flow);
-  }
-  Awaitable<uint64_t> delete_flows(FlowFilter asked) override {
-    filter = asked;
-    co_return live_flows;
-  }
-
-  std::shared_ptr<FlowWatch> watch_flows(const FlowFilter& asked) override {
-    filter = asked;
-    if (watched == nullptr && !news.events.empty()) watched = std::make_shared<FakeWatch>(news);
-    return watched;
-  }
-
-  // control_api_trace_test.cpp has a router that can.
-  Awaitable<net::Result<Explanation>> explain(Probe) override { co_return net::Error{"not here"}; }
-  Awaitable<net::Result<std::shared_ptr<TraceWatch>>> trace(TraceRequest) override { co_return net::Error{"not here"}; }
-
-  // What it answers.
-  FlowBatch news;
-  std::shared_ptr<FlowWatch> watched;  // of `news`, unless there is none
-  ApplyReply reply{Code::Applied, 42, "", {}, {}, 12};
-  std::string applied = R"({"kind":"List","metadata":{"generation":42},"items":[]})";
-  Status state;
-  size_t live_flows = 2;
-  milliseconds delay{0};
-  bool throws = false;
-
-  // What it was asked.
-  std::string call;
-  std::string text;
-  ApplyOptions options;
-  FlowFilter filter;
-  mutable std::string asked_kind, asked_ns;
-
- private:
-  Awaitable<ApplyReply> change(std::string name, std::string what, ApplyOptions how) {
-    call = std::move(name);
-    text = std::move(what);
-    options = how;
-    if (throws) throw std::runtime_error("out of order");
-    if (delay.count() > 0) {
-      asio::steady_timer timer(co_await asio::this_coro::executor, delay);
-      co_await timer.async_wait(asio::use_awaitable);
-    }
-    co_return reply;
-  }
-};
 
 // ---- calls -------------------------------------------------------------------------------------------
 
@@ -611,10 +491,6 @@ class Client {
     path.copy(address.sun_path, sizeof address.sun_path - 1);
     connect(&address, sizeof address);
   }
-  explicit Client(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const auto endpoint = asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), port);
-    connect(endpoint.data(), static_cast<socklen_t>(endpoint.size()));
-  }
   ~Client() { ::close(fd_); }
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -855,25 +731,11 @@ TEST_F(Server, ABodyIsNotReadForNothing) {
   EXPECT_EQ(zipped.ask(put("xx", "Content-Encoding: br\r\n")), 415U);
 }
 
-std::string packed(const std::string& text) {
-  z_stream zlib{};
-  EXPECT_EQ(deflateInit2(&zlib, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&zlib, text.size()), '\0');
-  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  zlib.avail_in = static_cast<uInt>(text.size());
-  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
-  zlib.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
-  out.resize(out.size() - zlib.avail_out);
-  deflateEnd(&zlib);
-  return out;
-}
-
 TEST_F(Server, CompressedBodiesAreExpanded) {
   start();
   Client client(path());
   const std::string text = "{\"a\": \"" + std::string(300'000, 'x') + "\"}";
-  EXPECT_EQ(client.ask(put(packed(text), "Content-Encoding: gzip\r\n")), 200U);
+  EXPECT_EQ(client.ask(put(gzip(text), "Content-Encoding: gzip\r\n")), 200U);
   EXPECT_EQ(router.text, text);
   EXPECT_EQ(client.ask(put("{}")), 200U);  // the connection goes on
   EXPECT_EQ(router.text, "{}");
@@ -882,11 +744,11 @@ TEST_F(Server, CompressedBodiesAreExpanded) {
 TEST_F(Server, CompressedBodiesThatAreTooLargeOrBrokenAreRefused) {
   start();
   router.text = "untouched";
-  const std::string bomb = packed(std::string(2 << 20, ' '));
+  const std::string bomb = gzip(std::string(2 << 20, ' '));
   ASSERT_LT(bomb.size(), 10'000U);
   EXPECT_EQ(Client(path()).ask(put(bomb, "Content-Encoding: gzip\r\n")), 413U);
   EXPECT_EQ(Client(path()).ask(put("{}", "Content-Encoding: gzip\r\n")), 400U);
-  const std::string good = packed("{}");
+  const std::string good = gzip("{}");
   EXPECT_EQ(Client(path()).ask(put(good.substr(0, good.size() - 1), "Content-Encoding: gzip\r\n")), 400U);
   EXPECT_EQ(router.text, "untouched");
 }
@@ -898,6 +760,13 @@ TEST_F(Server, TellsThoseWhoAskToGoOn) {
   EXPECT_EQ(client.receive(), 100U);
   EXPECT_EQ(client.ask("{}"), 200U);
   EXPECT_EQ(client.ask(put("{}", "Expect: miracles\r\n")), 417U);
+}
+
+TEST_F(Server, CallsWithoutABodyTakeNone) {
+  start();
+  // Told before it comes: nobody waits for what is announced.
+  EXPECT_EQ(Client(path()).ask("GET /healthz HTTP/1.1\r\nHost: s\r\nContent-Length: 1000\r\n\r\n"), 400U);
+  EXPECT_EQ(Client(path()).ask("DELETE /v1/drains HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n"), 400U);
 }
 
 TEST_F(Server, SlowAndLongHeadersEnd) {
@@ -1105,41 +974,6 @@ TEST_F(Server, SaysWhyItCannotListen) {
   options.socket_path = folder_ + "/made/sluiced.sock";
   EXPECT_EQ(why_not_started(options), "");
   EXPECT_FALSE(std::filesystem::exists(options.socket_path));
-  options.tcp = {ip("192.0.2.1"), 0, "0123456789abcdef"};
-  EXPECT_NE(why_not_started(options).find("loopback addresses only"), std::string::npos);
-  options.tcp = {ip("127.0.0.1"), 0, "short"};
-  EXPECT_NE(why_not_started(options).find("token of at least 16"), std::string::npos);
-}
-
-TEST_F(Server, TcpWantsTheToken) {
-  options.tcp = {ip("127.0.0.1"), 0, "0123456789abcdef"};
-  start();
-  Client client(server->tcp_port());
-  const auto get = [&](std::string_view authorization) {
-    return client.ask(fmt::format("GET /healthz HTTP/1.1\r\nHost: s\r\n{}\r\n", authorization));
-  };
-  EXPECT_EQ(get(""), 401U);
-  EXPECT_NE(client.head.find("WWW-Authenticate: Bearer"), std::string::npos);
-  EXPECT_EQ(get("Authorization: Bearer 0123456789abcdeg\r\n"), 401U);
-  EXPECT_EQ(get("Authorization: Bearer 0123456789abcdef0\r\n"), 401U);
-  EXPECT_EQ(get("Authorization: Bearer \r\n"), 401U);
-  EXPECT_EQ(get("Authorization: Basic 0123456789abcdef\r\n"), 401U);
-  EXPECT_EQ(get("Authorization: Bearer 0123456789abcdef\r\n"), 200U);
-  EXPECT_EQ(get("Authorization: bearer 0123456789abcdef\r\n"), 200U);
-  EXPECT_EQ(Client(path()).get("/healthz"), 200U);  // the socket file's mode is enough
-}
-
-TEST_F(Server, TokensAreReadFromPrivateFiles) {
-  const std::string file = folder_ + "/token";
-  std::ofstream(file) << "  0123456789abcdef\n";
-  std::filesystem::permissions(file, std::filesystem::perms{0640});
-  EXPECT_EQ(read_token(file).value(), "0123456789abcdef");
-  std::filesystem::permissions(file, std::filesystem::perms{0644});
-  EXPECT_NE(read_token(file).error().message.find("open to other users"), std::string::npos);
-  std::filesystem::permissions(file, std::filesystem::perms{0600});
-  std::ofstream(file) << "short";
-  EXPECT_FALSE(read_token(file));
-  EXPECT_FALSE(read_token(folder_ + "/none"));
 }
 
 }  // namespace

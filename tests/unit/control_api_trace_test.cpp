@@ -67,6 +67,18 @@ class TraceRouter final : public Router {
   Awaitable<std::vector<FlowEntry>> flows(FlowFilter) override { co_return std::vector<FlowEntry>{}; }
   Awaitable<uint64_t> delete_flows(FlowFilter) override { co_return 0; }
   std::shared_ptr<FlowWatch> watch_flows(const FlowFilter&) override { return nullptr; }
+  Awaitable<net::Result<std::vector<net::IpAddr>, ipam::Refusal>> assign_addresses(ipam::Request) override {
+    co_return std::vector<net::IpAddr>{};
+  }
+  Awaitable<net::Result<size_t, ipam::Refusal>> release_addresses(std::string) override { co_return size_t{0}; }
+  const ipam::State& assigned_addresses() const override { return addresses; }
+  EventLog& events() override { return log; }
+  Measurements& measurements() override { return measured; }
+
+  asio::io_context event_io;
+  EventLog log{event_io, 1};
+  Measurements measured;
+  ipam::State addresses;
 
   Probe probe;
   Explanation explanation{"dropped", "no_route", "add one", {{"parsed", "a packet"}, {"dropped", "no_route: add one"}}};

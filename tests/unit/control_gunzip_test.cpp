@@ -1,29 +1,15 @@
 // Compressed bodies: what zlib made comes out, however it is cut; nothing else does, and never more than asked for.
 #include <string>
-#include <zlib.h>
 
 #include <gtest/gtest.h>
 
 #include "control/gunzip.h"
+#include "tests/unit/gzip.h"
 
 namespace sluice::control {
 namespace {
 
 using Outcome = Gunzip::Outcome;
-
-std::string gzip(const std::string& text) {
-  z_stream zlib{};
-  EXPECT_EQ(deflateInit2(&zlib, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&zlib, text.size()), '\0');
-  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  zlib.avail_in = static_cast<uInt>(text.size());
-  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
-  zlib.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
-  out.resize(out.size() - zlib.avail_out);
-  deflateEnd(&zlib);
-  return out;
-}
 
 std::string some_text(size_t size) {
   std::string text;

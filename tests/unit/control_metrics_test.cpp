@@ -1,7 +1,9 @@
 // GET /metrics: what comes out is valid text exposition (format 0.0.4), by a reader of that format written for this
 // test, and says what the router said.
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <optional>
@@ -66,7 +68,8 @@ class Reader {
       EXPECT_TRUE(helps_.insert(name).second) << line;
     } else {
       EXPECT_EQ(keyword, "TYPE") << line;
-      EXPECT_TRUE(rest == "counter" || rest == "gauge") << line;
+      EXPECT_TRUE(rest == "counter" || rest == "gauge" || rest == "histogram") << line;
+      EXPECT_TRUE(rest != "histogram" || name.ends_with("_seconds")) << "without a unit: " << line;
       EXPECT_EQ(rest == "counter", name.ends_with("_total")) << line;
       EXPECT_TRUE(name.starts_with("sluice_")) << line;
       EXPECT_TRUE(types_.emplace(name, rest).second) << "a metric that stands in two places: " << line;
@@ -79,7 +82,11 @@ class Reader {
     const size_t name_end = line.find_first_of("{ ");
     ASSERT_NE(name_end, std::string::npos) << line;
     sample.metric = line.substr(0, name_end);
-    EXPECT_EQ(sample.metric, current_) << "a sample away from its TYPE";
+    if (types_[current_] == "histogram") {
+      ASSERT_TRUE(sample.metric.starts_with(current_)) << "a sample away from its TYPE";
+    } else {
+      EXPECT_EQ(sample.metric, current_) << "a sample away from its TYPE";
+    }
     size_t at = name_end;
     if (line[at] == '{') at = labels(line, at + 1, sample);
     ASSERT_EQ(line[at], ' ') << line;
@@ -88,7 +95,26 @@ class Reader {
     sample.value = std::stod(number, &used);
     EXPECT_EQ(used, number.size()) << line;
     EXPECT_TRUE(seen_.emplace(sample.metric, sample.labels).second) << "twice: " << line;
+    if (types_[current_] == "histogram") part_of_histogram(sample, line);
     samples.push_back(std::move(sample));
+  }
+
+  // Buckets in the order of their bounds, each with all below it, the last one with all; then the sum and the count.
+  void part_of_histogram(const Sample& sample, const std::string& line) {
+    const std::string part = sample.metric.substr(current_.size());
+    if (part == "_bucket") {
+      const double bound = std::stod(sample.labels.at("le"));
+      if (last_bound_ && std::isinf(*last_bound_)) last_bound_.reset();
+      EXPECT_TRUE(!last_bound_ || *last_bound_ < bound) << line;
+      EXPECT_TRUE(!last_bound_ || below_ <= sample.value) << line;
+      last_bound_ = bound;
+      below_ = sample.value;
+    } else if (part == "_count") {
+      EXPECT_TRUE(last_bound_ && std::isinf(*last_bound_)) << "no bucket for +Inf: " << line;
+      EXPECT_EQ(sample.value, below_) << line;
+    } else {
+      EXPECT_EQ(part, "_sum") << line;
+    }
   }
 
   // From behind the brace to behind the other.
@@ -117,6 +143,8 @@ class Reader {
   }
 
   std::string current_;
+  std::optional<double> last_bound_;
+  double below_ = 0;
   std::set<std::string> helps_;
   std::map<std::string, std::string> types_;
   std::set<std::pair<std::string, std::map<std::string, std::string>>> seen_;
@@ -143,6 +171,7 @@ Status two_workers() {
     worker.flows_opened = 7;
     worker.snat_exhausted = 3U + i;
     worker.snat_gave_up = 11;
+    worker.snat_mappings = 12;
     status.workers.push_back(worker);
   }
   for (uint16_t vlan : {10, 20}) {
@@ -175,12 +204,45 @@ TEST(Metrics, AreValidAndComplete) {
   EXPECT_EQ(read.value("sluice_conntrack_opened_total", {{"worker", "0"}}), 7);
   EXPECT_EQ(read.value("sluice_snat_exhausted_total", {{"worker", "1"}}), 4) << "MASQ-6";
   EXPECT_EQ(read.value("sluice_snat_gave_up_total", {{"worker", "0"}}), 11);
+  EXPECT_EQ(read.value("sluice_snat_mappings", {{"worker", "0"}}), 12);
   EXPECT_EQ(read.value("sluice_snat_ports_allocated_total", {{"worker", "0"}}), 0);
   EXPECT_EQ(read.value("sluice_interface_receive_packets_total", {{"interface", "uplink0.20"}}), 20);
   EXPECT_EQ(read.value("sluice_interface_up", {{"interface", "uplink0.20"}}), 0);
   EXPECT_EQ(read.value("sluice_drops_total", {{"reason", "no_route"}}), 3);
   EXPECT_EQ(read.value("sluice_drops_total", {{"reason", "none"}}), std::nullopt);
   EXPECT_EQ(read.value("sluice_events_total", {{"event", "icmp_errors"}}), 4);
+}
+
+TEST(Metrics, SCALE2_HistogramsAreCumulative) {
+  Measurements measured;
+  for (const double seconds : {0.0004, 0.004, 0.3, 1000.0}) measured.network_programming.observe(seconds);
+  measured.applies["endpoints"].observe(0.002);
+  const Reader read(render_metrics(two_workers(), {}, measured));
+  const std::string name = "sluice_network_programming_duration_seconds";
+  EXPECT_EQ(read.value(name + "_bucket", {{"le", "0.001"}}), 1);
+  EXPECT_EQ(read.value(name + "_bucket", {{"le", "0.005"}}), 2);
+  EXPECT_EQ(read.value(name + "_bucket", {{"le", "0.5"}}), 3);
+  EXPECT_EQ(read.value(name + "_bucket", {{"le", "300"}}), 3);
+  EXPECT_EQ(read.value(name + "_bucket", {{"le", "+Inf"}}), 4);
+  EXPECT_EQ(read.value(name + "_count"), 4);
+  EXPECT_NEAR(read.value(name + "_sum").value_or(0), 1000.3044, 1e-9);
+  EXPECT_EQ(read.value("sluice_config_apply_duration_seconds_count", {{"change", "endpoints"}}), 1);
+  EXPECT_EQ(read.value("sluice_config_apply_duration_seconds_count", {{"change", "document"}}), 0);
+}
+
+TEST(Metrics, TheApiCountsItsRequests) {
+  Measurements measured;
+  measured.requests[{"/v1/config", "PUT", 422}] = 3;
+  measured.request_durations["/v1/config"].observe(0.02);
+  measured.connections = 2;
+  std::array<uint64_t, event_type_count> events{};
+  events[static_cast<size_t>(EventType::Link)] = 5;
+  const Reader read(render_metrics(two_workers(), {}, measured, events));
+  EXPECT_EQ(read.value("sluice_api_requests_total", {{"path", "/v1/config"}, {"method", "PUT"}, {"code", "422"}}), 3);
+  EXPECT_EQ(read.value("sluice_api_request_duration_seconds_bucket", {{"path", "/v1/config"}, {"le", "0.025"}}), 1);
+  EXPECT_EQ(read.value("sluice_api_connections"), 2);
+  EXPECT_EQ(read.value("sluice_router_events_total", {{"type", "link"}}), 5);
+  EXPECT_EQ(read.value("sluice_router_events_total", {{"type", "config"}}), 0);
 }
 
 TEST(Metrics, CountersKeepAllTheirDigits) {

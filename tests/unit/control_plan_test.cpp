@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "control/plan.h"
@@ -101,6 +102,25 @@ std::string way(const Plan& plan, const char* destination) {
     if (hop.neighbor) out += " " + hop.neighbor->interface + " " + net::to_string(hop.neighbor->address);
   }
   return out;
+}
+
+TEST(Plan, HOST3_AddressesThatPeopleAddToTwins) {
+  config::Config config = base();
+  config.gateway.interfaces[0].host_interface = "up0";
+  const HostAddresses added{{"up",
+                             {prefix("198.51.100.1/24"), prefix("192.0.2.5/24"), prefix("192.168.0.1/24"),
+                              prefix("192.168.0.9/24"), prefix("2001:db8::1/64")}},
+                            {"un", {prefix("203.0.113.1/24")}},
+                            {"gone", {prefix("203.0.113.2/24")}}};
+  const Plan plan = make_plan(config, {}, added);
+  EXPECT_EQ(way(plan, "198.51.100.1"), "Local");
+  EXPECT_EQ(way(plan, "198.51.100.77"), "Connected up");
+  EXPECT_EQ(way(plan, "192.0.2.5"), "Local");
+  EXPECT_EQ(way(plan, "203.0.113.1"), "Gateway up 192.0.2.254") << "un has no twin";
+  EXPECT_EQ(plan.interfaces[0].addresses.size(), 4u)
+      << "neither another interface's address or subnet nor its own again";
+  EXPECT_EQ(plan.interfaces[0].addresses.front(), prefix("192.0.2.1/24")) << "the configuration's come first";
+  EXPECT_EQ(plan.interfaces[1].addresses.size(), 1u);
 }
 
 TEST(Plan, InterfacesGiveLocalConnectedBroadcastAndDefaultRoutes) {
@@ -237,6 +257,43 @@ TEST(Plan, ENC5_BorrowedAddressWinsOverItsBlock) {
   const Plan plan = make_plan(config);
   EXPECT_EQ(way(plan, "10.244.1.6"), "Tunnel vxlan@a un 192.168.0.11");
   EXPECT_EQ(way(plan, "10.244.1.7"), "Tunnel vxlan@b un 192.168.0.12");
+}
+
+TEST(Plan, IPAM5_BlocksThatTheRouterCutsItself) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "a", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "a", "10.244.2.0/26");
+  Allocated allocated;
+  for (const auto& [node, cidr] :
+       {std::pair("gw", "10.244.0.0/26"), {"a", "10.244.1.0/26"}, {"gw", "10.244.2.0/26"}, {"b", "10.244.3.0/26"}}) {
+    allocated.blocks.push_back({.name = cidr, .node = node, .cidr = prefix(cidr), .confirmed = true});
+  }
+  const Plan plan = make_plan(config, allocated);
+  EXPECT_EQ(plan.routes.at(prefix("10.244.0.0/26")).origin, "block");
+  EXPECT_EQ(way(plan, "10.244.0.5"), "Drop");
+  EXPECT_EQ(way(plan, "10.244.1.5"), "Tunnel vxlan@a un 192.168.0.11");
+  EXPECT_EQ(way(plan, "10.244.2.5"), "Tunnel vxlan@a un 192.168.0.11") << "the configuration has the last word";
+  EXPECT_THAT(plan.warnings,
+              testing::ElementsAre("block 10.244.2.0/26 of node gw has no route: the configuration gives it to node a",
+                                   "block 10.244.3.0/26 has no route: there is no Node b"));
+}
+
+TEST(Plan, IPAM7_TunnelAddressesThatTheRouterGivesItself) {
+  config::Config config = base();
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "a", "192.168.0.11");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "a", "10.244.2.0/26");
+  Allocated allocated;
+  allocated.tunnels.vxlan_v4 = ip("10.244.0.0").v4();
+  const Plan plan = make_plan(config, allocated);
+  EXPECT_EQ(plan.tunnels.at("vxlan@a").masquerade_v4, ip("10.244.0.0").v4());
+  EXPECT_EQ(way(plan, "10.244.0.0"), "Local");
+  config.nodes["gw"].vxlan_tunnel_ipv4 = ip("10.244.9.9").v4();
+  EXPECT_EQ(make_plan(config, allocated).tunnels.at("vxlan@a").masquerade_v4, ip("10.244.9.9").v4())
+      << "the Node's annotation has the last word";
 }
 
 TEST(Plan, PodCidrsStandInForBlocks) {

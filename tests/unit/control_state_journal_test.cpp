@@ -105,6 +105,29 @@ TEST_F(Journal, EveryChangeIsThereAfterARestart) {
   EXPECT_EQ(kept(), now());
 }
 
+TEST_F(Journal, AChangeOfAWholeClusterIsOneRecord) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  std::vector<std::string> objects;
+  for (int i = 0; i < 3000; ++i) {
+    objects.push_back(config::service(fmt::format("s{}", i), fmt::format("10.96.{}.{}", 1 + i / 250, i % 250)));
+    objects.back().insert(objects.back().size() - 1,
+                          R"(, "x": ")" + std::string(static_cast<size_t>(i) % 1500, 'x') + '"');
+  }
+  ASSERT_TRUE(journal.append(objects_, first_));
+  take(config::list_with_gateway(objects));
+  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.9")));
+  EXPECT_EQ(kept(), now());
+  const std::string whole = read(file("config.journal.0"));
+  EXPECT_GT(whole.size(), 2U << 20);
+  // Torn anywhere it is left out, and with it all that came after.
+  for (size_t length = 10; length < whole.size(); length += whole.size() / 7) {
+    write(file("config.journal.0"), whole.substr(0, length));
+    EXPECT_THAT(found().messages, testing::SizeIs(1)) << length;
+  }
+}
+
 TEST_F(Journal, ARewrittenDocumentHasItAllAndWhatCameMeanwhile) {
   StateJournal journal(folder_);
   (void)journal.load();

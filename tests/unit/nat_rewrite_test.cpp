@@ -228,6 +228,25 @@ TEST_P(RewriteOf, EqualsFullRecomputationV4) { compare_with_recomputation<V4>(Ge
 TEST_P(RewriteOf, EqualsFullRecomputationV6) { compare_with_recomputation<V6>(GetParam()); }
 
 template <class F>
+void compare_with_one_hop_less(const Case& each) {
+  Source source(each.protocol * 256u + each.icmp_type + 1);
+  constexpr size_t ttl = F::is_v4 ? 8 : 7;
+  for (int round = 0; round < 3000; ++round) {
+    Bytes<F> packet = source.packet<F>(each.protocol, each.icmp_type, source.number() % 100);
+    packet.l3()[ttl] |= 1;
+    packet.recompute();
+    const auto rewrite = random_rewrite(source, key_of(packet), true, each.src_port, each.dst_port);
+    Bytes<F> hand_made = packet;
+    --hand_made.l3()[ttl];
+    apply_and_decrement_ttl(rewrite, packet.l3(), packet.l4(), each.protocol);
+    ASSERT_EQ(packet.data, expected(hand_made, rewrite).data) << round;
+  }
+}
+
+TEST_P(RewriteOf, TTL1_WithOneHopLessEqualsRecomputationV4) { compare_with_one_hop_less<V4>(GetParam()); }
+TEST_P(RewriteOf, TTL1_WithOneHopLessEqualsRecomputationV6) { compare_with_one_hop_less<V6>(GetParam()); }
+
+template <class F>
 void wrong_checksum_stays_wrong(const Case& each) {
   Source source(7);
   Bytes<F> packet = source.packet<F>(each.protocol, each.icmp_type, 64);

@@ -215,6 +215,41 @@ TEST_F(TcpWindow, CT5_ClientThatRestartedIsFollowedWithNewNumbers) {
   EXPECT_EQ(send(server, ack, 9000001, 7000101, 100), TrackAction::Pass);
 }
 
+TEST_F(TcpWindow, CT5_ClientThatRestartedInTheHandshakeIsFollowed) {
+  for (const uint32_t answer : {9000000U, 7U}) {
+    SetUp();
+    ASSERT_EQ(send(client, syn, 0, 0, 0, 65535, scale(7)), TrackAction::Pass);
+    ASSERT_EQ(send(server, syn | ack, 0, 1, 0, 65535, scale(7)), TrackAction::Pass);
+    EXPECT_EQ(send(client, syn, 2138105992, 0, 0, 65535, scale(7)), TrackAction::Pass);
+    EXPECT_EQ(send(server, syn | ack, answer, 2138105993, 0, 65535, scale(7)), TrackAction::Pass);
+    EXPECT_EQ(state(), TcpState::SynRecv);
+    EXPECT_EQ(send(client, ack, 2138105993, answer + 1), TrackAction::Pass) << answer;
+    EXPECT_EQ(state(), TcpState::Established);
+    EXPECT_EQ(send(client, ack, 2138105993, answer + 1, 100), TrackAction::Pass);
+    EXPECT_EQ(send(server, ack, answer + 1, 2138106093, 100), TrackAction::Pass);
+  }
+}
+
+TEST_F(TcpWindow, CT5_ServerThatForgotTheFirstSynAnswersItsRepetition) {
+  ASSERT_EQ(send(client, syn, 0, 0), TrackAction::Pass);
+  ASSERT_EQ(send(server, syn | ack, 0, 1), TrackAction::Pass);
+  EXPECT_EQ(send(client, syn, 0, 0), TrackAction::Pass);
+  EXPECT_EQ(send(server, syn | ack, 9000000, 1), TrackAction::Pass);
+  EXPECT_EQ(send(client, ack, 1, 9000001), TrackAction::Pass);
+  EXPECT_EQ(state(), TcpState::Established);
+}
+
+TEST_F(TcpWindow, CT5_HandshakeThatIsRepeatedStaysAsStrict) {
+  ASSERT_EQ(send(client, syn, 0, 0, 0, 65535, scale(7)), TrackAction::Pass);
+  ASSERT_EQ(send(server, syn | ack, 0, 1, 0, 65535, scale(7)), TrackAction::Pass);
+  EXPECT_EQ(send(client, syn, 0, 0, 0, 65535, scale(7)), TrackAction::Pass) << "the SYN+ACK was lost";
+  EXPECT_EQ(send(server, syn | ack, 0, 1, 0, 65535, scale(7)), TrackAction::Pass);
+  EXPECT_EQ(send(client, ack, 1, 1), TrackAction::Pass);
+  EXPECT_EQ(state(), TcpState::Established);
+  EXPECT_EQ(end_of(server).max_end - server_isn, 1 + (65535U << 7)) << "the scale is not forgotten";
+  EXPECT_EQ(send(client, ack, 500000000, 1, 10), TrackAction::Invalid);
+}
+
 TEST_F(TcpWindow, CT5_ResetThatAnswersAChallenge) {
   ASSERT_EQ(send(client, syn, 0, 0), TrackAction::Pass);
   EXPECT_EQ(send(server, ack, 777, 400000000), TrackAction::Pass) << "challenge ACK of an older connection's server";

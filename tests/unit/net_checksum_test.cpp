@@ -135,6 +135,18 @@ TEST(ChecksumDelta, ThereAndBackIsTheSameChecksum) {
 }
 
 // CSUM-2.
+// Every checksum, with deltas on both sides of every carry.
+TEST(ChecksumDelta, TwoAtOnceAreOneAfterTheOther) {
+  const ChecksumDelta hop = ChecksumDelta{}.replace16(wire(0x0100), 0);
+  for (const uint16_t to : {0x0000, 0x0001, 0x0002, 0x7fff, 0x8000, 0xfffd, 0xfffe, 0xffff}) {
+    const ChecksumDelta other = ChecksumDelta{}.replace16(0x0001, to);
+    for (uint32_t checksum = 0; checksum <= 0xffff; ++checksum) {
+      const auto field = static_cast<uint16_t>(checksum);
+      ASSERT_EQ(other.apply(field, hop), hop.apply(other.apply(field))) << checksum << " to " << to;
+    }
+  }
+}
+
 TEST(UdpChecksum, CT36_CSUM2_ZeroMeansNoneAndStaysZero) {
   EXPECT_EQ(apply_udp(ChecksumDelta{}.replace16(wire(0x5555), wire(0x3285)), 0), 0);
 }

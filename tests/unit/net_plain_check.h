@@ -18,7 +18,7 @@ const char* wrong_about_plain(const std::vector<uint8_t>& frame, uint16_t before
   plain.mbuf = plain_mbuf.get();
   full.mbuf = full_mbuf.get();
   plain.l3 = full.l3 = before;
-  const bool yes = net::parse_plain(plain, checksum_known_good);
+  const bool yes = net::parse_plain(net::Packet(plain), checksum_known_good, plain);
   if (said_yes != nullptr) *said_yes = yes;
   if (!yes) {
     if (plain_mbuf->data_len != frame.size() || plain_mbuf->pkt_len != frame.size()) return "cut a frame it refused";

@@ -72,9 +72,10 @@ TEST(PlainPacket, SeveralBuffersAreNot) {
   test::FakeMbuf head(test::take(packet, 60));
   test::FakeMbuf tail(Bytes(packet.begin() + 60, packet.end()));
   head.chain(tail);
+  Packet frame;
+  frame.mbuf = head.get();
   FlowPacket<V4> parsed;
-  parsed.mbuf = head.get();
-  EXPECT_FALSE(parse_plain(parsed, false));
+  EXPECT_FALSE(parse_plain(frame, false, parsed));
   EXPECT_EQ(head.bytes(), packet);
 }
 

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/source_dir.h"
 #include "tools/trafgen/profile.h"
 
 namespace sluice::trafgen {

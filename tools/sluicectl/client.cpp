@@ -1,7 +1,10 @@
 #include "tools/sluicectl/client.h"
 
 #include <array>
+#include <optional>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -10,6 +13,10 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -28,6 +35,7 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using boost::system::error_code;
+namespace ssl = boost::asio::ssl;
 using Stream = beast::basic_stream<asio::generic::stream_protocol>;
 using Endpoint = Stream::endpoint_type;
 
@@ -36,12 +44,15 @@ struct HostPort {
   std::string port;
 };
 
+bool is_tls(const Server& server) { return server.url.starts_with("https:"); }
+
 net::Result<HostPort> parse_url(std::string_view url) {
-  const net::Error wrong{fmt::format("\"{}\" is no address of an API: expected one like http://127.0.0.1:9080", url)};
-  if (url.starts_with("https:")) {
-    return net::Error{"sluiced speaks plain HTTP on loopback: use http://, through an SSH tunnel if it is far away"};
-  }
-  if (url.starts_with("http://")) url.remove_prefix(7);
+  const net::Error wrong{fmt::format(
+      "\"{}\" is no address of an API: expected one like https://gateway:9443 or http://127.0.0.1:9080", url)};
+  const size_t scheme_end = url.find("://");
+  const std::string_view scheme = url.substr(0, scheme_end);
+  if (scheme_end == std::string_view::npos || (scheme != "http" && scheme != "https")) return wrong;
+  url.remove_prefix(scheme_end + 3);
   if (url.ends_with('/')) url.remove_suffix(1);
   const size_t colon = url.rfind(':');
   if (colon == std::string_view::npos || colon + 1 == url.size()) return wrong;
@@ -51,10 +62,38 @@ net::Result<HostPort> parse_url(std::string_view url) {
   return HostPort{std::string(host), std::string(url.substr(colon + 1))};
 }
 
-net::Result<Endpoint> endpoint_of(const Server& server, asio::io_context& io) {
+// Where a call goes, and how it is sealed.
+struct Route {
+  std::vector<Endpoint> endpoints;  // to be tried in turn
+  std::string host;                 // as the server calls itself
+  std::optional<ssl::context> tls;
+};
+
+// Error: which file, what is wrong with it.
+net::Result<Route> with_tls(Route route, const Server& server) {
+  error_code error;
+  auto& context = route.tls.emplace(ssl::context::tls_client);
+  SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
+  context.set_verify_mode(ssl::verify_peer, error);
+  context.set_verify_callback(ssl::host_name_verification(route.host), error);
+  if (server.ca.empty()) {
+    context.set_default_verify_paths(error);
+  } else {
+    context.load_verify_file(server.ca, error);
+  }
+  if (error) return net::Error{fmt::format("cannot use the authority in {}: {}", server.ca, error.message())};
+  if (server.certificate.empty()) return route;
+  context.use_certificate_chain_file(server.certificate, error);
+  if (error) return net::Error{fmt::format("cannot use the certificate {}: {}", server.certificate, error.message())};
+  context.use_private_key_file(server.key, ssl::context::pem, error);
+  if (error) return net::Error{fmt::format("cannot use the key {}: {}", server.key, error.message())};
+  return route;
+}
+
+net::Result<Route> route_to(const Server& server, asio::io_context& io) {
   if (server.url.empty()) {
     try {
-      return Endpoint(asio::local::stream_protocol::endpoint(server.socket));
+      return Route{{asio::local::stream_protocol::endpoint(server.socket)}, "sluice", {}};
     } catch (const boost::system::system_error& error) {
       return net::Error{fmt::format("{} cannot be a socket: {}", server.socket, error.code().message())};
     }
@@ -65,7 +104,9 @@ net::Result<Endpoint> endpoint_of(const Server& server, asio::io_context& io) {
   asio::ip::tcp::resolver resolver(io);
   const auto found = resolver.resolve(where->host, where->port, error);
   if (error || found.empty()) return net::Error{fmt::format("cannot resolve {}: {}", server.url, error.message())};
-  return Endpoint(found.begin()->endpoint());
+  Route route{{}, where->host, {}};
+  for (const auto& one : found) route.endpoints.emplace_back(one.endpoint());
+  return is_tls(server) ? with_tls(std::move(route), server) : net::Result<Route>(std::move(route));
 }
 
 std::string unreachable(const Server& server, const error_code& error) {
@@ -75,6 +116,8 @@ std::string unreachable(const Server& server, const error_code& error) {
     advice = "run as root, or as a member of the group of the socket";
   } else if (error == boost::system::errc::no_such_file_or_directory) {
     advice = "is sluiced running? It may serve another socket: --socket PATH or SLUICE_SOCKET";
+  } else if (error.category() == asio::error::get_ssl_category()) {
+    advice = "the authority is --ca FILE, the name in the certificate that of --server; is it TLS at all?";
   } else if (error == beast::error::timeout) {
     advice = "sluiced does not answer in time; --timeout gives it longer";
   }
@@ -90,20 +133,35 @@ std::string broken(const Server& server, const error_code& cause) {
 
 // Connects and sends the request. What is wrong with sending it counts only if no answer comes: a server that refuses a
 // body answers before it has all of it.
-asio::awaitable<bool> ask(Stream& stream, const Server& server, const Call& call, const Endpoint& endpoint,
+template <class AnyStream>
+asio::awaitable<bool> ask(AnyStream& stream, const Server& server, const Call& call, const Route& route,
                           error_code& write_error, net::Result<Answer>& out) {
-  stream.expires_after(server.timeout);
+  Stream& socket = beast::get_lowest_layer(stream);
+  socket.expires_after(server.timeout);
   error_code error;
-  co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+  for (const Endpoint& endpoint : route.endpoints) {
+    if (error) socket.close();
+    co_await socket.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+    if (!error) break;
+  }
+  if constexpr (!std::is_same_v<AnyStream, Stream>) {
+    // RFC 6066 section 3: names only, no addresses.
+    asio::ip::make_address(route.host, write_error);
+    if (write_error) SSL_set_tlsext_host_name(stream.native_handle(), route.host.c_str());
+    write_error = {};
+    if (!error) {
+      co_await stream.async_handshake(ssl::stream_base::client, asio::redirect_error(asio::use_awaitable, error));
+    }
+  }
   if (error) {
     out = net::Error{unreachable(server, error)};
     co_return false;
   }
   http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
-  request.set(http::field::host, "sluice");
+  request.set(http::field::host, route.host);
   request.set(http::field::user_agent, "sluicectl");
   request.set(http::field::connection, "close");
-  if (!server.url.empty()) request.set(http::field::authorization, "Bearer " + server.token);
+  if (!server.url.empty() && !server.token.empty()) request.set(http::field::authorization, "Bearer " + server.token);
   if (!call.content_type.empty()) {
     request.set(http::field::content_type, call.content_type);
     request.body() = call.body;
@@ -113,11 +171,11 @@ asio::awaitable<bool> ask(Stream& stream, const Server& server, const Call& call
   co_return true;
 }
 
-asio::awaitable<void> exchange(const Server& server, const Call& call, const Endpoint& endpoint,
+template <class AnyStream>
+asio::awaitable<void> exchange(AnyStream& stream, const Server& server, const Call& call, const Route& route,
                                net::Result<Answer>& out) {
-  Stream stream(co_await asio::this_coro::executor);
   error_code write_error;
-  const bool asked = co_await ask(stream, server, call, endpoint, write_error, out);
+  const bool asked = co_await ask(stream, server, call, route, write_error, out);
   if (!asked) co_return;
   beast::flat_buffer buffer;
   http::response_parser<http::string_body> parser;
@@ -131,11 +189,11 @@ asio::awaitable<void> exchange(const Server& server, const Call& call, const End
   out = Answer{parser.get().result_int(), std::move(parser.get().body())};
 }
 
-asio::awaitable<void> listen(const Server& server, const Call& call, const Endpoint& endpoint,
+template <class AnyStream>
+asio::awaitable<void> listen(AnyStream& stream, const Server& server, const Call& call, const Route& route,
                              const std::function<void(std::string_view)>& piece, net::Result<Answer>& out) {
-  Stream stream(co_await asio::this_coro::executor);
   error_code error;
-  const bool asked = co_await ask(stream, server, call, endpoint, error, out);
+  const bool asked = co_await ask(stream, server, call, route, error, out);
   if (!asked) co_return;
   beast::flat_buffer buffer;
   http::response_parser<http::buffer_body> parser;
@@ -146,7 +204,7 @@ asio::awaitable<void> listen(const Server& server, const Call& call, const Endpo
     co_return;
   }
   const unsigned status = parser.get().result_int();
-  if (status == 200) stream.expires_never();
+  if (status == 200) beast::get_lowest_layer(stream).expires_never();
   Answer answer{status, ""};
   std::array<char, 16384> data;
   while (!parser.is_done() && !error) {
@@ -161,29 +219,44 @@ asio::awaitable<void> listen(const Server& server, const Call& call, const Endpo
       answer.body += got;
     }
   }
+  if (error) {
+    out = net::Error{fmt::format("the connection to sluiced ended: {}", error.message())};
+    co_return;
+  }
   out = std::move(answer);
+}
+
+// Runs `talk` over the stream that leads to the server.
+template <class Talk>
+net::Result<Answer> over_stream(const Server& server, const Talk& talk) {
+  asio::io_context io(1);
+  auto route = route_to(server, io);
+  if (!route) return route.error();
+  net::Result<Answer> out = net::Error{"there is no memory for an answer"};
+  Stream socket(io);
+  if (route->tls) {
+    ssl::stream<Stream> stream(std::move(socket), *route->tls);
+    asio::co_spawn(io, talk(stream, *route, out), asio::detached);
+    io.run();
+  } else {
+    asio::co_spawn(io, talk(socket, *route, out), asio::detached);
+    io.run();
+  }
+  return out;
 }
 
 }  // namespace
 
 net::Result<Answer> send(const Server& server, const Call& call) {
-  asio::io_context io(1);
-  const auto endpoint = endpoint_of(server, io);
-  if (!endpoint) return endpoint.error();
-  net::Result<Answer> out = net::Error{"there is no memory for an answer"};
-  asio::co_spawn(io, exchange(server, call, *endpoint, out), asio::detached);
-  io.run();
-  return out;
+  return over_stream(server, [&](auto& stream, const Route& route, net::Result<Answer>& out) {
+    return exchange(stream, server, call, route, out);
+  });
 }
 
 net::Result<Answer> follow(const Server& server, const Call& call, const std::function<void(std::string_view)>& piece) {
-  asio::io_context io(1);
-  const auto endpoint = endpoint_of(server, io);
-  if (!endpoint) return endpoint.error();
-  net::Result<Answer> out = net::Error{"there is no memory for an answer"};
-  asio::co_spawn(io, listen(server, call, *endpoint, piece, out), asio::detached);
-  io.run();
-  return out;
+  return over_stream(server, [&](auto& stream, const Route& route, net::Result<Answer>& out) {
+    return listen(stream, server, call, route, piece, out);
+  });
 }
 
 std::string percent_encoded(std::string_view text) {

@@ -1,4 +1,4 @@
-// One call to the config API of sluiced, over its UNIX socket or a loopback TCP port.
+// One call to the config API of sluiced, over its UNIX socket or over TCP, with TLS or without.
 #pragma once
 
 #include <chrono>
@@ -12,8 +12,10 @@ namespace sluice::ctl {
 
 struct Server {
   std::string socket;                 // path; used when `url` is empty
-  std::string url;                    // "http://127.0.0.1:9080"
-  std::string token;                  // for a url
+  std::string url;                    // "https://192.0.2.1:9443", "http://127.0.0.1:9080"
+  std::string token;                  // for a url; empty: none is sent
+  std::string ca;                     // of https: PEM file; empty: the authorities that this machine trusts
+  std::string certificate, key;       // of https: PEM files that say who asks; empty: none
   std::chrono::seconds timeout{120};  // of one call, from connecting to the last byte
 };
 

@@ -116,6 +116,12 @@ std::string_view path_of(Thing thing) {
       return "/v1/conntrack";
     case Thing::Drains:
       return "/v1/drains";
+    case Thing::Addresses:
+      return "/v1/ipam/addresses";
+    case Thing::Blocks:
+      return "/v1/ipam/blocks";
+    case Thing::Handles:
+      return "/v1/ipam/handles";
   }
   return "";
 }
@@ -142,6 +148,12 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return flows_text(answer);
     case Thing::Drains:
       return drains_text(answer);
+    case Thing::Addresses:
+      return addresses_text(answer);
+    case Thing::Blocks:
+      return blocks_text(answer);
+    case Thing::Handles:
+      return handles_text(answer);
   }
   return "";
 }

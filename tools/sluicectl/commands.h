@@ -24,7 +24,21 @@ struct ChangeOptions {
   bool lines = false;  // newline-delimited JSON, also recognised by .ndjson and .jsonl
 };
 
-enum class Thing { Config, Status, Interfaces, Workers, Counters, Neighbors, Routes, Services, Flows, Drains };
+enum class Thing {
+  Config,
+  Status,
+  Interfaces,
+  Workers,
+  Counters,
+  Neighbors,
+  Routes,
+  Services,
+  Flows,
+  Drains,
+  Addresses,
+  Blocks,
+  Handles
+};
 
 struct GetOptions {
   Thing thing = Thing::Status;
@@ -53,10 +67,18 @@ struct GetOptions {
 [[nodiscard]] ExitCode drain(const Server& server, std::string_view endpoint, bool hard);
 [[nodiscard]] ExitCode undrain(const Server& server, std::string_view endpoint);
 
+// router_events.cpp
+// What happened to the router and is kept.
+[[nodiscard]] ExitCode list_events(const Server& server, Parameters parameters, const std::string& output);
+// The same, and what happens from now on, until the server or the user ends it.
+[[nodiscard]] ExitCode watch_events(const Server& server, Parameters parameters, const std::string& output);
+
 // top.cpp
 // Rates of workers, interfaces and drops, again and again: every `delay` seconds, `count` times; 0: until the user ends
 // it. On a terminal one takes the place of the other.
 [[nodiscard]] ExitCode top(const Server& server, double delay, unsigned count, bool as_json);
+// top_services.cpp: connections and rates of services and endpoints, in the same way.
+[[nodiscard]] ExitCode top_services(const Server& server, double delay, unsigned count, bool as_json);
 
 // trace.cpp
 // `packet`: the body of POST /v1/explain.

@@ -1,7 +1,6 @@
 // sluicectl: the command line of sluiced's config API. Here are its words; what they do is in commands.cpp.
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
@@ -10,6 +9,8 @@
 #include <fmt/format.h>
 
 #include "tools/sluicectl/commands.h"
+#include "tools/sluicectl/completion.h"
+#include "tools/sluicectl/server_options.h"
 #include "tools/sluicectl/trace_commands.h"
 
 namespace sluice::ctl {
@@ -24,6 +25,7 @@ constexpr const char* exit_codes =
     "  sluicectl get flows --service default/web --proto tcp\n"
     "  sluicectl conntrack -E -p tcp --dport 80  connections as they open and end\n"
     "  sluicectl get routes --to 10.244.34.5    the route that a packet would take\n"
+    "  sluicectl events -w                      what happens to the router\n"
     "  sluicectl drain default/web-0            no new connections to this pod\n"
     "  sluicectl explain --from 192.0.2.10 --to 10.96.0.10:80\n"
     "                                           why a connection fails, or where it goes\n"
@@ -31,8 +33,6 @@ constexpr const char* exit_codes =
 
 struct Arguments {
   Server server;
-  std::string token_file;
-  unsigned timeout_seconds = 120;
   ChangeOptions change;
   bool offline = false;
   GetOptions get;
@@ -45,6 +45,8 @@ struct Arguments {
   bool all_flows = false;
   std::string endpoint;
   bool hard = false;
+  std::string types, drop_rate;
+  std::string shell;
   std::function<ExitCode()> run;
 };
 
@@ -163,6 +165,11 @@ void add_get(CLI::App& app, Arguments& arguments) {
             "table, wide (each endpoint), yaml or json")
       ->alias("svc");
   add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
+  add_thing(*command, arguments, Thing::Addresses, "ipam-addresses",
+            "Addresses of pods and tunnels, and whose they are")
+      ->alias("ips");
+  add_thing(*command, arguments, Thing::Blocks, "ipam-blocks", "Blocks that addresses are taken from")->alias("blocks");
+  add_thing(*command, arguments, Thing::Handles, "ipam-handles", "Handles by which addresses are given back");
   CLI::App* counters = add_thing(*command, arguments, Thing::Counters, "counters", "Drops by reason, other events");
   counters->add_flag("--all", arguments.get.all, "zeros too");
 
@@ -257,48 +264,69 @@ void add_drain(CLI::App& app, Arguments& arguments) {
   back->callback([&] { arguments.run = [&] { return undrain(arguments.server, arguments.endpoint); }; });
 }
 
-// Empty when the server's address is complete.
-std::string complete_server(Arguments& arguments) {
-  arguments.server.timeout = std::chrono::seconds(arguments.timeout_seconds);
-  if (arguments.server.url.empty()) return "";
-  if (arguments.token_file.empty()) return "--server needs --token-file: sluiced asks for its token on TCP";
-  std::ifstream in(arguments.token_file);
-  if (!(in >> arguments.server.token)) return fmt::format("there is no token in {}", arguments.token_file);
-  return "";
+void add_events(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "events", "What happened to the router: configuration, neighbours, tunnels, links, drops, tables");
+  command->add_flag("-w,--watch", arguments.get.watch, "and what happens from now on, until Ctrl-C");
+  command->add_option("--types", arguments.types, "only these: config,drain,neighbor,tunnel,link,drops,table,state")
+      ->type_name("TYPE[,TYPE]");
+  command->add_option("--drop-rate", arguments.drop_rate, "with -w: packets/s of one drop that are told (default: 100)")
+      ->type_name("NUMBER");
+  command->add_option("-o,--output", arguments.get.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  command->callback([&] {
+    arguments.run = [&] {
+      Parameters parameters{{"types", arguments.types}, {"dropRate", arguments.drop_rate}};
+      return arguments.get.watch ? watch_events(arguments.server, std::move(parameters), arguments.get.output)
+                                 : list_events(arguments.server, std::move(parameters), arguments.get.output);
+    };
+  });
+}
+
+void add_completion(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("completion", "A script that makes a shell complete the words of sluicectl");
+  command->add_option("SHELL", arguments.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->callback([&] {
+    arguments.run = [&] {
+      fmt::print("{}", completion_script(arguments.shell));
+      return ExitCode::Ok;
+    };
+  });
 }
 
 ExitCode run(int argc, char** argv) {
   Arguments arguments;
-  arguments.server.socket = "/run/sluice/sluiced.sock";
   CLI::App app("sluicectl: configure and inspect sluiced", "sluicectl");
   app.footer("Where the server is: --socket, --server and others, see sluicectl --help.");  // of the subcommands
   app.require_subcommand(1);
   app.fallthrough();
-  app.add_option("--socket", arguments.server.socket, "UNIX socket of sluiced")
-      ->envname("SLUICE_SOCKET")
-      ->type_name("PATH")
-      ->capture_default_str();
-  app.add_option("--server", arguments.server.url, "API on TCP instead, like http://127.0.0.1:9080")->type_name("URL");
-  app.add_option("--token-file", arguments.token_file, "bearer token for --server")->type_name("FILE");
-  app.add_option("--timeout", arguments.timeout_seconds, "seconds to wait for an answer")->capture_default_str();
+  ServerOptions server(app, arguments.server);
 
   add_documents(app, arguments);
   add_delete(app, arguments);
   add_get(app, arguments);
   add_conntrack(app, arguments);
   add_drain(app, arguments);
+  add_events(app, arguments);
+  add_completion(app, arguments);
   add_trace_commands(app, arguments.server, arguments.run);
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });
   app.footer(exit_codes);
 
+  if (argc > 1 && std::string_view(argv[1]) == "__complete") {
+    fmt::print("{}", candidate_lines(candidates(app, {argv + 2, argv + argc})));
+    return ExitCode::Ok;
+  }
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? ExitCode::Ok : ExitCode::Usage;
   }
-  if (const std::string missing = complete_server(arguments); !missing.empty()) {
+  if (const std::string missing = server.complete(); !missing.empty()) {
     fmt::print(stderr, "sluicectl: {}\n", missing);
     return ExitCode::Usage;
   }

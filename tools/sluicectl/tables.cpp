@@ -118,6 +118,18 @@ std::string bytes_text(uint64_t bytes) {
                                     : fmt::format("{:.1f}{}", value, units[unit]);
 }
 
+std::string rate_text(double rate) {
+  static constexpr const char* units[] = {"", "k", "M", "G", "T"};
+  size_t unit = 0;
+  while (rate >= 999.5 && unit + 1 < std::size(units)) {
+    rate /= 1000;
+    ++unit;
+  }
+  return unit == 0 || rate >= 99.95 ? fmt::format("{:.0f}{}", rate, units[unit])
+         : rate >= 9.995            ? fmt::format("{:.1f}{}", rate, units[unit])
+                                    : fmt::format("{:.2f}{}", rate, units[unit]);
+}
+
 std::string duration_text(double seconds) {
   const auto whole = static_cast<uint64_t>(std::max(0.0, seconds));
   const uint64_t minutes = whole / 60;
@@ -189,11 +201,13 @@ std::string interfaces_text(const json::value& status) {
     const auto vlan = number<uint64_t>(interface, "vlan");
     const uint64_t errors = number<uint64_t>(interface, "rxErrors") + number<uint64_t>(interface, "txErrors");
     table.add({text(interface, "name"), text(interface, "device"), vlan == 0 ? "" : std::to_string(vlan),
-               flag(interface, "linkUp") ? "up" : "down", count(interface, "mtu"), text(interface, "mac"),
-               join(list(interface, "addresses"), ","), count(interface, "rxPackets"),
-               bytes_text(number<uint64_t>(interface, "rxBytes")), count(interface, "txPackets"),
-               bytes_text(number<uint64_t>(interface, "txBytes")), count(interface, "rxMissed"),
-               std::to_string(errors)});
+               flag(interface, "waitingForDevice") ? "waiting"
+               : flag(interface, "linkUp")         ? "up"
+                                                   : "down",
+               count(interface, "mtu"), text(interface, "mac"), join(list(interface, "addresses"), ","),
+               count(interface, "rxPackets"), bytes_text(number<uint64_t>(interface, "rxBytes")),
+               count(interface, "txPackets"), bytes_text(number<uint64_t>(interface, "txBytes")),
+               count(interface, "rxMissed"), std::to_string(errors)});
   }
   return table_or(table, "No interfaces are configured.");
 }

@@ -26,6 +26,8 @@ class Table {
 
 // "1023B", "1.5KiB", "12MiB": at most three digits.
 [[nodiscard]] std::string bytes_text(uint64_t bytes);
+// "834", "12.3k", "1.49M": three digits.
+[[nodiscard]] std::string rate_text(double rate);
 // "119s", "12m05s", "3h04m", "5d02h".
 [[nodiscard]] std::string duration_text(double seconds);
 // Indented by two spaces, with a line feed at the end.
@@ -44,6 +46,10 @@ class Table {
 // A line of the table without its frame: "[NEW]    tcp  10.0.0.1:1 → …".
 [[nodiscard]] std::string flow_event_text(std::string_view event, const boost::json::value& data);
 [[nodiscard]] std::string drains_text(const boost::json::value& answer);
+// ipam_tables.cpp
+[[nodiscard]] std::string addresses_text(const boost::json::value& answer);
+[[nodiscard]] std::string blocks_text(const boost::json::value& answer);
+[[nodiscard]] std::string handles_text(const boost::json::value& answer);
 
 // "Service default/web  spec.ports[1].nodePort: message".
 [[nodiscard]] std::string finding_text(const boost::json::value& finding);

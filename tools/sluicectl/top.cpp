@@ -23,19 +23,6 @@ struct Look {
   json::value counters;
 };
 
-// "834", "12.3k", "1.49M": three digits.
-std::string rate_text(double rate) {
-  static constexpr const char* units[] = {"", "k", "M", "G", "T"};
-  size_t unit = 0;
-  while (rate >= 999.5 && unit + 1 < std::size(units)) {
-    rate /= 1000;
-    ++unit;
-  }
-  return unit == 0 || rate >= 99.95 ? fmt::format("{:.0f}{}", rate, units[unit])
-         : rate >= 9.995            ? fmt::format("{:.1f}{}", rate, units[unit])
-                                    : fmt::format("{:.2f}{}", rate, units[unit]);
-}
-
 class Difference {
  public:
   Difference(const Look& before, const Look& after)

@@ -98,6 +98,7 @@ void add_capture(CLI::App& app, const Server& server, std::function<ExitCode()>&
 struct TopWords {
   double delay = 1;
   unsigned count = 0;
+  bool services = false;
   std::string output = "table";
 };
 
@@ -108,10 +109,13 @@ void add_top(CLI::App& app, const Server& server, std::function<ExitCode()>& run
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
   command->add_option("-c,--count", words->count, "so many times (default: until Ctrl-C)")->type_name("NUMBER");
+  command->add_flag("--services", words->services, "of services and endpoints instead: what goes over connections");
   command->add_option("-o,--output", words->output, "table or json, a line each time")
       ->check(CLI::IsMember({"table", "json"}));
   command->callback([&server, &run, words] {
-    run = [&server, words] { return top(server, words->delay, words->count, words->output == "json"); };
+    run = [&server, words] {
+      return (words->services ? top_services : top)(server, words->delay, words->count, words->output == "json");
+    };
   });
 }
 

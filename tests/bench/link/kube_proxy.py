@@ -62,17 +62,34 @@ def iptables_rules(services: Services) -> Iterator[str]:
             yield f"-A {external} -m comment --comment \"masquerade traffic for {name} external destinations\" " \
                   f"-j KUBE-MARK-MASQ"
             yield f"-A {external} -j {chain}"
-        yield (f"-A {chain} ! -s {PODS} -d {address}/32 -p {protocol} -m comment --comment \"{name} cluster IP\" "
-               f"-m {protocol} --dport {SERVICE_PORT} -j KUBE-MARK-MASQ")
-        for k, backend in enumerate(backends):
-            left, target = len(backends) - k, endpoint_chain(services, number, backend)
-            chance = f"-m statistic --mode random --probability {1 / left:.10f} " if left > 1 else ""
-            yield f"-A {chain} -m comment --comment \"{name} -> {backend}:{TARGET_PORT}\" {chance}-j {target}"
-            yield f"-A {target} -s {backend}/32 -m comment --comment \"{name}\" -j KUBE-MARK-MASQ"
-            yield (f"-A {target} -p {protocol} -m comment --comment \"{name}\" -m {protocol} "
-                   f"-j DNAT --to-destination {backend}:{TARGET_PORT}")
+        yield from iptables_endpoints(services, number, backends)
     yield ("-A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports; NOTE: this must be the last rule in "
            "this chain\" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS")
+    yield "COMMIT"
+
+
+def iptables_endpoints(services: Services, number: int, backends: list[str]) -> Iterator[str]:
+    """The chain of a service and those of its endpoints."""
+    name, chain, protocol = service_name(number), service_chain(services, number), services.protocol
+    yield (f"-A {chain} ! -s {PODS} -d {services.frontend(number)}/32 -p {protocol} -m comment "
+           f"--comment \"{name} cluster IP\" -m {protocol} --dport {SERVICE_PORT} -j KUBE-MARK-MASQ")
+    for k, backend in enumerate(backends):
+        left, target = len(backends) - k, endpoint_chain(services, number, backend)
+        chance = f"-m statistic --mode random --probability {1 / left:.10f} " if left > 1 else ""
+        yield f"-A {chain} -m comment --comment \"{name} -> {backend}:{TARGET_PORT}\" {chance}-j {target}"
+        yield f"-A {target} -s {backend}/32 -m comment --comment \"{name}\" -j KUBE-MARK-MASQ"
+        yield (f"-A {target} -p {protocol} -m comment --comment \"{name}\" -m {protocol} "
+               f"-j DNAT --to-destination {backend}:{TARGET_PORT}")
+
+
+def iptables_change(services: Services, number: int, added: str) -> Iterator[str]:
+    """Input of iptables-restore --noflush when a service gets an endpoint: its chains anew, no other."""
+    backends = [*services.backends(number), added]
+    yield "*nat"
+    yield f":{service_chain(services, number)} - [0:0]"
+    for address in backends:
+        yield f":{endpoint_chain(services, number, address)} - [0:0]"
+    yield from iptables_endpoints(services, number, backends)
     yield "COMMIT"
 
 
@@ -131,16 +148,37 @@ def parts(count: int, size: int) -> Iterator[range]:
 
 
 def nft_chains(services: Services, number: int) -> Iterator[str]:
-    name, backends, protocol = nft_name(services, number), services.backends(number), services.protocol
+    name, backends = nft_name(services, number), services.backends(number)
     for backend in backends:
-        yield (f"  chain endpoint-{name}__{backend}/{TARGET_PORT} {{ ip saddr {backend} jump mark-for-masquerade; "
-               f"meta l4proto {protocol} dnat to {backend}:{TARGET_PORT}; }}")
-    verdicts = ", ".join(f"{k} : goto endpoint-{name}__{backend}/{TARGET_PORT}" for k, backend in enumerate(backends))
-    yield (f"  chain {nft_chain(services, number)} {{ ip daddr {services.frontend(number)} {protocol} dport "
-           f"{SERVICE_PORT} ip saddr != {PODS} jump mark-for-masquerade; "
-           f"numgen random mod {len(backends)} vmap {{ {verdicts} }}; }}")
+        yield nft_endpoint(services, number, backend)
+    yield nft_service(services, number, backends)
     if services.node_port and number == 0:
         yield f"  chain external-{name} {{ jump mark-for-masquerade; goto {nft_chain(services, number)}; }}"
+
+
+def nft_endpoint(services: Services, number: int, backend: str) -> str:
+    return (f"  chain {nft_endpoint_chain(services, number, backend)} {{ ip saddr {backend} jump mark-for-masquerade; "
+            f"meta l4proto {services.protocol} dnat to {backend}:{TARGET_PORT}; }}")
+
+
+def nft_service(services: Services, number: int, backends: list[str]) -> str:
+    verdicts = ", ".join(f"{k} : goto {nft_endpoint_chain(services, number, backend)}"
+                         for k, backend in enumerate(backends))
+    return (f"  chain {nft_chain(services, number)} {{ ip daddr {services.frontend(number)} {services.protocol} dport "
+            f"{SERVICE_PORT} ip saddr != {PODS} jump mark-for-masquerade; "
+            f"numgen random mod {len(backends)} vmap {{ {verdicts} }}; }}")
+
+
+def nftables_change(services: Services, number: int, added: str) -> str:
+    """Input of nft -f when a service gets an endpoint: a chain more, and the chain of the service anew."""
+    return "\n".join(["table ip kube-proxy {", nft_endpoint(services, number, added), "}",
+                      f"flush chain ip kube-proxy {nft_chain(services, number)}",
+                      "table ip kube-proxy {",
+                      nft_service(services, number, [*services.backends(number), added]), "}"])
+
+
+def nft_endpoint_chain(services: Services, number: int, backend: str) -> str:
+    return f"endpoint-{nft_name(services, number)}__{backend}/{TARGET_PORT}"
 
 
 def nft_name(services: Services, number: int) -> str:

@@ -109,6 +109,23 @@ def test_iptables_services_are_a_list_with_a_chain_for_each_service_and_endpoint
     assert rules.count("COMMIT") == 2
 
 
+def test_a_change_names_one_service_and_its_new_endpoint():
+    services = Services(count=3, endpoints=2, protocol="tcp")
+    first = list(kube_proxy.iptables_rules(services))
+    change = list(kube_proxy.iptables_change(services, 1, "10.31.255.1"))
+    assert change[0] == "*nat" and change[-1] == "COMMIT"
+    other = {kube_proxy.service_chain(services, number) for number in (0, 2)}
+    assert not [line for line in change if any(chain in line for chain in other)]
+    # What it says of the endpoints that stay is what the first input said, but for their number.
+    kept = [line for line in change if "DNAT" in line and "10.31.255.1" not in line]
+    assert len(kept) == 2 and set(kept) <= set(first)
+    assert sum("10.31.255.1" in line and "DNAT" in line for line in change) == 1
+    text = kube_proxy.nftables_change(services, 1, "10.31.255.1")
+    assert f"flush chain ip kube-proxy {kube_proxy.nft_chain(services, 1)}\n" in text
+    assert "numgen random mod 3" in text and "dnat to 10.31.255.1:8080" in text
+    assert kube_proxy.nft_chain(services, 0) not in text
+
+
 def test_nftables_services_are_a_map_and_their_hooks_come_last():
     transactions = list(kube_proxy.nftables_transactions(Services(count=3, endpoints=2, node_port=True)))
     text = "\n".join(transactions)

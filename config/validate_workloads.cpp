@@ -1,0 +1,118 @@
+// Rules about workload endpoints: each by itself, and among them and the interfaces names, devices and addresses.
+// What is wrong between two of them is said about the one that came with the change.
+#include <algorithm>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+#include "config/rules.h"
+
+namespace sluice::config {
+namespace {
+
+constexpr std::string_view kind = "WorkloadEndpoint";
+constexpr size_t longest_interface = 15;  // IFNAMSIZ without its end
+
+// "net_memif0" of "net_memif0,role=server".
+std::string_view device_name(std::string_view device) { return device.substr(0, device.find(',')); }
+
+bool has_blank(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
+}
+
+class WorkloadRules {
+ public:
+  WorkloadRules(const Config& config, Findings& findings) : config_(config), findings_(findings) {
+    for (const Interface& interface : config.gateway.interfaces) {
+      const std::string owner = fmt::format("interface {}", quoted(interface.name));
+      ports_.emplace(interface.name, owner);
+      devices_.emplace(device_name(interface.device), owner);
+      for (const Prefix& address : interface.addresses) addresses_.emplace(address.addr, owner);
+      for (const Prefix& pod : interface.pod_addresses) addresses_.emplace(pod.addr, owner);
+    }
+  }
+
+  void check(const WorkloadEndpoint& workload) {
+    Report report(findings_, {kind, workload.name.ns, workload.name.name});
+    const std::string owner = fmt::format("WorkloadEndpoint {}", workload.name.text());
+    check_interface(report, workload);
+    if (workload.mac && (workload.mac->is_multicast() || workload.mac->is_zero())) {
+      report.fault(Path::of("spec", "mac"),
+                   fmt::format("{} is not the address of a station", net::to_string(*workload.mac)));
+    }
+    check_addresses(report, workload, owner);
+    if (config_.gateway.is_local(workload.node)) check_port(report, workload, owner);
+  }
+
+ private:
+  static void check_interface(Report& report, const WorkloadEndpoint& workload) {
+    const std::string& name = workload.interface;
+    const Path path = Path::of("spec", "interfaceName");
+    if (name.size() > longest_interface) {
+      report.fault(path, fmt::format("at most {} characters, found {}", longest_interface, name.size()));
+    } else if (name == "." || name == ".." || name.find_first_of("/:") != std::string::npos || has_blank(name)) {
+      report.fault(path, fmt::format("{} cannot be the name of a network interface", quoted(name)));
+    }
+    if (has_blank(workload.device)) {
+      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"), "a device has no white space");
+    }
+  }
+
+  void check_addresses(Report& report, const WorkloadEndpoint& workload, const std::string& owner) {
+    if (workload.addresses.empty()) {
+      report.fault(Path::of("spec", "ipNetworks"), "at least one address is required");
+    }
+    for (size_t i = 0; i < workload.addresses.size(); ++i) {
+      const IpAddr& address = workload.addresses[i];
+      const Path path = Path::of("spec", "ipNetworks", i);
+      if (const std::string_view why = never_remote(address); !why.empty()) {
+        report.fault(path, fmt::format("{} is {}", net::to_string(address), why));
+        continue;
+      }
+      const auto [first, fresh] = addresses_.try_emplace(address, owner);
+      if (!fresh) {
+        report.fault(path, fmt::format("{} is also an address of {}", net::to_string(address), first->second));
+      }
+    }
+  }
+
+  void check_port(Report& report, const WorkloadEndpoint& workload, const std::string& owner) {
+    const auto [port, fresh_port] = ports_.try_emplace(workload.port_name(), owner);
+    if (!fresh_port) {
+      report.fault(Path::of("spec", "interfaceName"),
+                   fmt::format("{} is also called {}", port->second, quoted(workload.port_name())));
+    }
+    if (workload.device.empty()) return;
+    const auto [device, fresh_device] = devices_.try_emplace(std::string(device_name(workload.device)), owner);
+    if (!fresh_device) {
+      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"),
+                   fmt::format("{} has the same device", device->second));
+    }
+  }
+
+  const Config& config_;
+  Findings& findings_;
+  // Who has it.
+  std::unordered_map<std::string, std::string> ports_;
+  std::unordered_map<std::string, std::string> devices_;
+  std::unordered_map<IpAddr, std::string> addresses_;
+};
+
+}  // namespace
+
+void check_workloads(const Config& config, const Scope& scope, Findings& findings) {
+  if (config.workloads.empty()) return;
+  WorkloadRules rules(config, findings);
+  const auto is_new = [&](const WorkloadEndpoint& workload) {
+    return scope.change != nullptr &&
+           scope.change->touches(ObjectKey{std::string(kind), workload.name.ns, workload.name.name});
+  };
+  for (const auto& [name, workload] : config.workloads) {
+    if (!is_new(workload)) rules.check(workload);
+  }
+  for (const auto& [name, workload] : config.workloads) {
+    if (is_new(workload)) rules.check(workload);
+  }
+}
+
+}  // namespace sluice::config

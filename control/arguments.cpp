@@ -1,0 +1,151 @@
+#include "control/arguments.h"
+
+#include <algorithm>
+#include <iterator>
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace sluice::control {
+namespace {
+
+std::vector<int> allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return {0};
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+net::Status<> set_socket_mode(Arguments& arguments) {
+  const std::string& text = arguments.socket_mode;
+  if (text.empty() || text.size() > 4 || text.find_first_not_of("01234567") != std::string::npos) {
+    return net::Error{fmt::format("--socket-mode wants an octal mode like 0660, not \"{}\"", text)};
+  }
+  arguments.api.socket_mode = static_cast<mode_t>(std::stoul(text, nullptr, 8));
+  if ((arguments.api.socket_mode & 07006) == 0) return net::Done{};
+  return net::Error{"--socket-mode: the API is not open to everyone; a group may be let in, like 0660"};
+}
+
+net::Status<> set_tcp(Arguments& arguments) {
+  const CredentialFiles& files = arguments.api.credentials;
+  const bool has_files =
+      !files.access.empty() || !files.tls.certificate.empty() || !files.tls.key.empty() || !files.tls.client_ca.empty();
+  if (arguments.api_listen.empty() && has_files) {
+    return net::Error{"--api-access and --tls-… are for the API on TCP: --api-listen ADDRESS:PORT"};
+  }
+  for (const std::string& text : arguments.api_listen) {
+    const auto where = parse_tcp_address(text);
+    if (!where) return net::Error{"--api-listen: " + where.error().message};
+    arguments.api.tcp.push_back(*where);
+  }
+  if (arguments.api.tcp.empty()) return net::Done{};
+  // The server reads them itself; mistakes are told before anything has begun.
+  const auto loaded = load_credentials(arguments.api);
+  return loaded ? net::Status<>(net::Done{}) : loaded.error();
+}
+
+}  // namespace
+
+void choose_cpus(Arguments& arguments) {
+  const std::vector<int> cpus = allowed_cpus();
+  if (arguments.control_cpu < 0) arguments.control_cpu = cpus.front();
+  for (size_t i = arguments.worker_cpus.size(); i < arguments.workers; ++i) {
+    arguments.worker_cpus.push_back(cpus[(i + 1) % cpus.size()]);
+  }
+  if (!arguments.helper_cpus.empty()) return;
+  const std::vector<int>& workers = arguments.worker_cpus;
+  std::copy_if(cpus.begin(), cpus.end(), std::back_inserter(arguments.helper_cpus),
+               [&](int cpu) { return std::find(workers.begin(), workers.end(), cpu) == workers.end(); });
+}
+
+net::Status<> complete_api_options(Arguments& arguments) {
+  if (auto tcp = set_tcp(arguments); !tcp) return tcp;
+  return set_socket_mode(arguments);
+}
+
+net::Result<Ownership> ownership(const Arguments& arguments) {
+  Ownership who;
+  const Identity own{"this user", geteuid(), getegid()};
+  if (!arguments.user.empty()) {
+    auto user = find_identity(arguments.user);
+    if (!user) return net::Error{"--user: " + user.error().message};
+    if (auto possible = can_become(*user); !possible) return net::Error{"--user: " + possible.error().message};
+    who.user = who.socket = *user;
+  }
+  if (!arguments.socket_group.empty()) {
+    auto group = find_identity(std::to_string(who.user.value_or(own).uid) + ":" + arguments.socket_group);
+    if (!group) return net::Error{"--socket-group: " + group.error().message};
+    who.socket = *group;
+  }
+  return who;
+}
+
+Parsed parse_arguments(int argc, char** argv) {
+  Parsed parsed;
+  Arguments& arguments = parsed.arguments;
+  CLI::App app("sluiced: a userspace gateway router for pod networks, on DPDK", "sluiced");
+  app.set_version_flag("--version", SLUICE_VERSION);
+  app.add_option("--config", arguments.config, "JSON document to start with (default: the last one applied)")
+      ->type_name("FILE");
+  app.add_option("--check", arguments.check, "check a JSON document and exit; no device is touched")->type_name("FILE");
+  app.add_option("--socket", arguments.api.socket_path, "UNIX socket of the API")->capture_default_str();
+  app.add_option("--socket-mode", arguments.socket_mode, "mode of the socket")
+      ->type_name("OCTAL")
+      ->capture_default_str();
+  app.add_option("--socket-group", arguments.socket_group, "group of the socket: whose members may use it")
+      ->type_name("GROUP");
+  app.add_option("--user", arguments.user, "go on as this user once the ports of the first configuration are open")
+      ->type_name("USER[:GROUP]");
+  app.add_option("--api-listen", arguments.api_listen, "also serve the API on this address; may be given several times")
+      ->type_name("ADDRESS:PORT");
+  CredentialFiles& credentials = arguments.api.credentials;
+  app.add_option("--api-access", credentials.access,
+                 "for --api-listen: who may do what, by token or client certificate")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", credentials.tls.certificate, "for --api-listen: certificate, and those above it, as PEM")
+      ->type_name("FILE");
+  app.add_option("--tls-key", credentials.tls.key, "for --api-listen: the certificate's key, as PEM")
+      ->type_name("FILE");
+  app.add_option("--tls-client-ca", credentials.tls.client_ca, "authority of client certificates, as PEM")
+      ->type_name("FILE");
+  app.add_option("--state-dir", arguments.state_folder, "where the last good configuration is kept; empty: nowhere")
+      ->capture_default_str();
+  app.add_option("--workers", arguments.workers, "number of workers")->check(CLI::Range(1, 32))->capture_default_str();
+  app.add_option("--worker-cpus", arguments.worker_cpus, "CPUs of the workers, in order")->delimiter(',');
+  app.add_option("--control-cpu", arguments.control_cpu, "CPU of the control thread");
+  app.add_option(
+         "--helper-cpus", arguments.helper_cpus,
+         "CPUs that large configurations may use, the control thread's among them (default: all but the workers')")
+      ->delimiter(',');
+  app.add_option("--memory", arguments.memory_mib, "MiB for packet buffers, forwarding tables and rings")
+      ->check(CLI::Range(192, 1048576))
+      ->capture_default_str();
+  app.add_option("--mbufs", arguments.mbufs, "packet buffers of 2 KiB")
+      ->check(CLI::Range(2048, 16777216))
+      ->capture_default_str();
+  app.add_option("--hugepages", arguments.hugepages, "use hugepages: auto, never, require")
+      ->check(CLI::IsMember({"auto", "never", "require"}))
+      ->capture_default_str();
+  app.add_flag("--no-huge", arguments.no_huge, "the same as --hugepages never");
+  app.add_flag("--pci", arguments.pci, "look for PCI devices (needed if the first document with one comes later)");
+  app.add_option("--poll", arguments.poll, "idle workers: busy (always polling) or adaptive (short naps)")
+      ->check(CLI::IsMember({"busy", "adaptive"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_code = app.exit(error);
+    return parsed;
+  }
+  if (arguments.worker_cpus.size() > arguments.workers)
+    arguments.workers = static_cast<uint16_t>(arguments.worker_cpus.size());
+  return parsed;
+}
+
+}  // namespace sluice::control

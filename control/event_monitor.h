@@ -1,0 +1,95 @@
+// Looks at the router again and again and tells what is different: the events that nobody reports by himself.
+//
+// It compares what it is shown with what it was shown before, so what comes and goes between two looks is not seen.
+// What is shown is plain values: the monitor knows no data plane. Control thread only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/events.h"
+#include "control/router.h"
+
+namespace sluice::control {
+
+struct Observation {
+  struct Tunnel {
+    std::string key;
+    std::string name;        // "vxlan 192.168.0.12"
+    uint16_t mtu = 0;        // of packets in it now, bytes
+    bool from_path = false;  // the MTU, told by the underlay
+    bool unreachable = false;
+  };
+  struct Link {
+    std::string device;
+    bool up = false;
+  };
+  struct Table {
+    std::string name;  // "conntrack ipv4 of worker 0"
+    uint64_t used = 0, size = 0;
+  };
+  // Source ports, over all workers, since the start.
+  struct SourcePorts {
+    uint64_t allocated = 0, draws = 0;
+    uint64_t refused = 0;
+    uint64_t workers = 1;
+  };
+
+  double time_seconds = 0;    // since 1970
+  double uptime_seconds = 0;  // by a clock that nobody sets
+  std::vector<NeighborEntry> neighbors;
+  std::vector<Tunnel> tunnels;
+  std::vector<Link> links;
+  std::vector<Table> tables;
+  SourcePorts source_ports;
+  std::vector<NamedCounter> drops;  // since the start
+  bool state_kept = true;           // changes are kept for the next start
+};
+
+class EventMonitor {
+ public:
+  static constexpr unsigned pressure_percent = 80;
+  static constexpr unsigned nearly_full_percent = 95;
+  static constexpr unsigned relaxed_percent = 75;  // the pressure is over
+
+  // Events without id, since the look before.
+  [[nodiscard]] std::vector<RouterEvent> look(const Observation& now);
+  // Between the last two looks; only reasons that had drops.
+  [[nodiscard]] const std::vector<DropRate>& drop_rates() const { return rates_; }
+
+ private:
+  enum class Pressure : uint8_t { None, High, Full };
+  struct Settled {  // a neighbour's last state that says something
+    bool good = false;
+    net::MacAddr mac;
+  };
+  using NeighborKey = std::pair<std::string, net::IpAddr>;
+
+  void neighbors(const Observation& now);
+  void tunnels(const Observation& now);
+  void links(const Observation& now);
+  void tables(const Observation& now);
+  void source_ports(const Observation& now);
+  void state(const Observation& now);
+  void measure_drops(const Observation& now);
+  RouterEvent& tell(EventType type, bool warning, std::string reason, std::string object, std::string message);
+
+  std::optional<double> last_look_;  // uptime
+  std::map<NeighborKey, Settled> neighbors_;
+  std::map<std::string, Observation::Tunnel> tunnels_;  // by key
+  std::map<std::string, bool> links_;
+  std::map<std::string, std::pair<Pressure, uint64_t>> tables_;
+  Observation::SourcePorts source_ports_;
+  Pressure source_port_pressure_ = Pressure::None;
+  unsigned quiet_looks_ = 0;  // since source ports were short
+  std::map<std::string, uint64_t> drops_;
+  std::vector<DropRate> rates_;
+  bool state_kept_ = true;
+  std::vector<RouterEvent> events_;
+};
+
+}  // namespace sluice::control

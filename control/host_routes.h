@@ -1,0 +1,66 @@
+// The routes of the host's kernel that are to be the router's: of wanted tables and protocols, by the twins of its
+// interfaces (or by none: blackholes). From messages of the kernel to changes of the forwarding table, without a
+// socket.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/model.h"
+#include "control/deployment.h"
+#include "control/netlink.h"
+
+namespace sluice::control {
+
+class HostRouteTable {
+ public:
+  // What the router calls the links of the kernel, by their index.
+  using Links = std::map<int, std::string>;
+
+  // Which routes are wanted (nullopt: none), and by which links. Routes that came before are looked at again; those
+  // that were not wanted then are not there: the kernel has to be asked again if this says so.
+  [[nodiscard]] bool set_wanted(const std::optional<config::HostRoutes>& wanted, Links links);
+  // MAC addresses that the configuration knows: a neighbour is known by one.
+  void set_neighbors(const std::set<PlannedNeighbor>& neighbors);
+
+  void learn(const netlink::Route& route);
+  // Between them everything there is is learned; what is not learned is gone.
+  void begin_all() { ++round_; }
+  void end_all();
+
+  // Whether take_changes() would return any.
+  [[nodiscard]] bool changed() const { return !changed_.empty(); }
+  // What is different from what was taken before, about at most `most` destinations.
+  [[nodiscard]] std::vector<HostRouteChange> take_changes(size_t most);
+
+ private:
+  struct Known {
+    netlink::Route route;
+    uint32_t round = 0;
+  };
+  struct Entry {
+    std::vector<Known> known;  // one for each table and metric
+    HostRoute told;
+  };
+
+  [[nodiscard]] bool wants(const netlink::Route& route) const;
+  // Of tables, the first in the configuration; of one table's, the least metric.
+  [[nodiscard]] bool is_better(const netlink::Route& a, const netlink::Route& b) const;
+  [[nodiscard]] HostRoute resolve(const Entry& entry);
+  [[nodiscard]] std::vector<PlannedHop> hops_of(const netlink::Route& route) const;
+  [[nodiscard]] HostRoute shared(std::vector<PlannedHop> hops);
+  void look_again();
+
+  std::optional<config::HostRoutes> wanted_;
+  Links links_;
+  std::map<std::pair<std::string, net::IpAddr>, net::MacAddr> macs_;
+  std::map<net::Prefix, Entry> entries_;
+  std::set<net::Prefix> changed_;
+  std::map<std::vector<PlannedHop>, HostRoute> ways_;
+  uint32_t round_ = 0;
+};
+
+}  // namespace sluice::control

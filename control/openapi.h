@@ -1,0 +1,18 @@
+// The API's description for programs: OpenAPI 3.1, made from the table of routes (routes.h) and the schemas of
+// openapi_schemas.json; and the JSON Schema of GatewayConfiguration.
+#pragma once
+
+#include <string>
+
+#include "control/api.h"
+
+namespace sluice::control {
+
+// `version`: of the router.
+[[nodiscard]] std::string openapi_document(std::string_view version);
+[[nodiscard]] std::string_view gateway_schema();
+
+Awaitable<Response> get_openapi(Router& router, Request request);
+Awaitable<Response> get_gateway_schema(Router& router, Request request);
+
+}  // namespace sluice::control

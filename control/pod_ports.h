@@ -1,0 +1,66 @@
+// The ports of pods: which interface of the kernel each has, and the packet sockets behind them
+// (dataplane/pod_socket.h). Opened with the first pod, one socket for each worker.
+//
+// An interface that is not there, or not there any more, is waited for: its port stands in snapshots without a device
+// until look() finds it. Control thread only.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dataplane/pod_socket.h"
+#include "dataplane/snapshot.h"
+
+namespace sluice::control {
+
+class PodPorts {
+ public:
+  explicit PodPorts(uint16_t workers) : workers_(workers) {}
+
+  // Adds those of these interfaces that have no port yet. An error leaves all as it was.
+  [[nodiscard]] net::Status<> open(const std::set<std::string>& interfaces);
+  // Takes back what the last open() added.
+  void abandon();
+  // Ports of other interfaces stand in no snapshot from now on.
+  void keep(const std::set<std::string>& interfaces);
+  // After the grace period of a snapshot that fill() made: receives from its ports only, and their numbers are free
+  // again that it no longer has.
+  void finish();
+  // Looks all interfaces up. Whether the snapshot has to be filled anew.
+  [[nodiscard]] bool look();
+
+  void fill(dataplane::Snapshot& snapshot) const;
+  // Of an interface with a port.
+  [[nodiscard]] uint16_t port_of(const std::string& interface) const;
+  // index 0: there is none now.
+  [[nodiscard]] dataplane::KernelLink link_of(const std::string& interface) const;
+  // Frames that found a ring full, since the start.
+  [[nodiscard]] uint64_t missed() const;
+  // Why pods cannot be listened to; empty: nothing is wrong.
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+
+ private:
+  struct Pod {
+    uint16_t slot = 0;
+    dataplane::KernelLink link;
+  };
+
+  [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
+
+  uint16_t workers_;
+  std::vector<std::unique_ptr<dataplane::PodSocket>> sockets_;  // by worker; none before the first pod
+  std::map<std::string, Pod> pods_;
+  std::vector<std::string> added_;
+  std::vector<uint16_t> closing_;
+  std::deque<uint16_t> free_;                     // the one that has been free longest comes first
+  uint16_t used_ = 0;                             // slots that were ever used
+  std::vector<std::vector<uint32_t>> listening_;  // by worker
+  std::string problem_;
+};
+
+}  // namespace sluice::control

@@ -1,0 +1,246 @@
+#include "dataplane/pod_socket.h"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/context.h"
+
+namespace sluice::dataplane {
+namespace {
+
+using net::DropReason;
+
+constexpr uint32_t block_size = 1 << 20;
+constexpr uint32_t slots_per_block = block_size / PodSocket::slot_size;
+constexpr uint32_t blocks = PodSocket::slots / slots_per_block;
+static_assert(PodSocket::slots % slots_per_block == 0 && PodSocket::slot_size % TPACKET_ALIGNMENT == 0);
+constexpr int send_buffer = 32 << 20;  // bytes on their way to pods
+constexpr uint32_t whole_frame = 0x40000;
+constexpr size_t most_linear = 4;  // interfaces that are compared one after the other
+
+net::Error failure(const char* what) {
+  return net::Error{std::string("the packet socket for pods: ") + what + ": " + std::strerror(errno) +
+                    "; it needs root or CAP_NET_RAW and CAP_NET_ADMIN"};
+}
+
+// A binary search of the interface's index, which the accumulator holds: `from` to `to` of `sorted`.
+void search(const std::vector<uint32_t>& sorted, size_t from, size_t to, std::vector<sock_filter>& program) {
+  if (to - from <= most_linear) {
+    for (size_t i = from; i < to; ++i) {
+      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, sorted[i], 0, 1));
+      program.push_back(BPF_STMT(BPF_RET | BPF_K, whole_frame));
+    }
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, 0));
+    return;
+  }
+  const size_t middle = from + (to - from) / 2;
+  program.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, sorted[middle], 0, 1));
+  const size_t jump = program.size();
+  program.push_back(BPF_STMT(BPF_JMP | BPF_JA, 0));
+  search(sorted, from, middle, program);
+  program[jump].k = static_cast<uint32_t>(program.size() - jump - 1);
+  search(sorted, middle, to, program);
+}
+
+template <class T>
+int set_option(int descriptor, int option, const T& value) {
+  return setsockopt(descriptor, SOL_PACKET, option, &value, sizeof value);
+}
+
+// A sysctl that is not there is no loss.
+void write_setting(const std::string& path, const char* value) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  (void)!::write(file, value, std::strlen(value));
+  ::close(file);
+}
+
+}  // namespace
+
+net::Result<std::unique_ptr<PodSocket>> PodSocket::open() {
+  std::unique_ptr<PodSocket> self(new PodSocket);
+  // Protocol 0: nothing comes before it is bound.
+  const int descriptor = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) return failure("cannot be opened");
+  self->descriptor_ = descriptor;
+  if (set_option(descriptor, PACKET_VERSION, int{TPACKET_V2}) != 0) return failure("TPACKET_V2");
+  if (set_option(descriptor, PACKET_VNET_HDR, 1) != 0) return failure("PACKET_VNET_HDR");
+  if (set_option(descriptor, PACKET_IGNORE_OUTGOING, 1) != 0) return failure("PACKET_IGNORE_OUTGOING");
+  if (setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) != 0) {
+    (void)setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+  }
+  tpacket_req ring{};
+  ring.tp_block_size = block_size;
+  ring.tp_block_nr = blocks;
+  ring.tp_frame_size = slot_size;
+  ring.tp_frame_nr = slots;
+  if (set_option(descriptor, PACKET_RX_RING, ring) != 0) return failure("no memory for its ring");
+  void* const memory = mmap(nullptr, size_t{block_size} * blocks, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (memory == MAP_FAILED) return failure("its ring cannot be mapped");
+  self->ring_ = static_cast<uint8_t*>(memory);
+  if (auto done = self->listen({}); !done) return done.error();
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  if (bind(descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return failure("cannot be bound");
+  }
+  return self;
+}
+
+PodSocket::~PodSocket() {
+  if (ring_ != nullptr) munmap(ring_, size_t{block_size} * blocks);
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+net::Status<> PodSocket::listen(std::vector<uint32_t> interfaces) {
+  std::sort(interfaces.begin(), interfaces.end());
+  std::vector<sock_filter> program;
+  program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_IFINDEX)));
+  search(interfaces, 0, interfaces.size(), program);
+  if (program.size() > BPF_MAXINSNS) {
+    return net::Error{"more pods than one worker can listen to: " + std::to_string(interfaces.size())};
+  }
+  const sock_fprog filter{static_cast<uint16_t>(program.size()), program.data()};
+  if (setsockopt(descriptor_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+    return failure("its filter is refused");
+  }
+  return net::Done{};
+}
+
+uint64_t PodSocket::missed() {
+  tpacket_stats statistics{};
+  socklen_t size = sizeof statistics;
+  if (getsockopt(descriptor_, SOL_PACKET, PACKET_STATISTICS, &statistics, &size) == 0) missed_ += statistics.tp_drops;
+  return missed_;
+}
+
+std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
+  ifreq request{};
+  if (name.size() >= sizeof request.ifr_name) return std::nullopt;
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return std::nullopt;
+  const auto close_it = std::unique_ptr<const int, void (*)(const int*)>(&descriptor, [](const int* d) { close(*d); });
+  if (ioctl(descriptor, SIOCGIFINDEX, &request) != 0) return std::nullopt;
+  KernelLink link;
+  link.index = static_cast<uint32_t>(request.ifr_ifindex);
+  if (ioctl(descriptor, SIOCGIFMTU, &request) != 0) return std::nullopt;
+  link.mtu = static_cast<uint16_t>(std::clamp(request.ifr_mtu, 0, 65535));
+  if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
+  constexpr short ours = IFF_UP | IFF_NOARP;
+  if ((request.ifr_flags & ours) != ours) {
+    write_setting("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6", "1");
+    request.ifr_flags = static_cast<short>(request.ifr_flags | ours);
+    (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
+    if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
+  }
+  link.up = (request.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
+  return link;
+}
+
+// ---- receive -------------------------------------------------------------------------------------------
+
+uint8_t* PodSocket::slot(uint32_t index) const {
+  return ring_ + size_t{index / slots_per_block} * block_size + size_t{index % slots_per_block} * slot_size;
+}
+
+// The kernel's again.
+void PodSocket::give_back() {
+  auto* const header = reinterpret_cast<tpacket2_hdr*>(slot(next_));
+  __atomic_store_n(&header->tp_status, static_cast<uint32_t>(TP_STATUS_KERNEL), __ATOMIC_RELEASE);
+  next_ = next_ + 1 == slots ? 0 : next_ + 1;
+  reading_ = false;
+}
+
+uint16_t PodSocket::receive(Context& context, rte_mbuf** packets, uint32_t& interface) {
+  uint16_t count = 0;
+  for (unsigned looked = 0; count < net::burst_size && looked < net::burst_size;) {
+    if (!reading_) {
+      const uint8_t* const start = slot(next_);
+      const auto* const header = reinterpret_cast<const tpacket2_hdr*>(start);
+      const uint32_t status = __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE);
+      if ((status & TP_STATUS_USER) == 0) break;
+      const auto* const address = reinterpret_cast<const sockaddr_ll*>(start + TPACKET_ALIGN(sizeof(tpacket2_hdr)));
+      const auto from = static_cast<uint32_t>(address->sll_ifindex);
+      if (count != 0 && from != interface) break;
+      interface = from;
+      ++looked;
+      DropReason reason = DropReason::OffloadMalformed;
+      if ((status & TP_STATUS_VLAN_VALID) != 0 && (header->tp_vlan_tci & 0xfff) != 0) {
+        reason = DropReason::UnknownVlan;
+      } else if (header->tp_snaplen == header->tp_len) {
+        VnetHeader about;
+        std::memcpy(&about, start + header->tp_mac - sizeof about, sizeof about);
+        reason = segmenter_.begin(start + header->tp_mac, header->tp_len, about);
+      }
+      if (reason != DropReason::None) {
+        context.counters.drop(reason);
+        give_back();
+        continue;
+      }
+      reading_ = true;
+      reading_from_ = from;
+    }
+    interface = reading_from_;
+    rte_mbuf* const packet = segmenter_.next(context.tables.pool);
+    if (packet == nullptr) {
+      context.counters.drop(DropReason::NoBuffer);
+    } else {
+      packets[count++] = packet;
+    }
+    if (segmenter_.done()) give_back();
+  }
+  return count;
+}
+
+// ---- send ----------------------------------------------------------------------------------------------
+
+void PodSocket::send(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface) {
+  merger_.clear();
+  for (uint16_t i = 0; i < count; ++i) {
+    if (!merger_.add(frames[i])) context.counters.drop(DropReason::TransmitFull);
+  }
+  merger_.finish();
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_ifindex = static_cast<int>(interface);
+  address.sll_halen = 6;
+  const uint16_t messages = merger_.size();
+  mmsghdr headers[net::burst_size];
+  for (uint16_t i = 0; i < messages; ++i) {
+    headers[i] = {};
+    headers[i].msg_hdr.msg_name = &address;
+    headers[i].msg_hdr.msg_namelen = sizeof address;
+    headers[i].msg_hdr.msg_iov = merger_.iovecs(i);
+    headers[i].msg_hdr.msg_iovlen = merger_[i].count;
+  }
+  for (uint16_t sent = 0; sent < messages;) {
+    const int done = sendmmsg(descriptor_, headers + sent, messages - sent, MSG_DONTWAIT);
+    if (done > 0) {
+      sent = static_cast<uint16_t>(sent + done);
+      continue;
+    }
+    // This one is refused; the next may do. Not so if the interface is gone or down.
+    const bool hopeless = errno == ENXIO || errno == ENETDOWN || errno == ENODEV;
+    const DropReason reason = hopeless ? DropReason::InterfaceGone : DropReason::TransmitFull;
+    do {
+      context.counters.drop(reason, merger_[sent].frames);
+      ++sent;
+    } while (hopeless && sent < messages);
+  }
+  for (uint16_t i = 0; i < count; ++i) context.discard(frames[i]);
+}
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,77 @@
+// The pods' side of one worker: one packet socket (packet(7)) for the veth pairs of all its pods.
+//
+// A pod is no DPDK port: DPDK has room for RTE_MAX_ETHPORTS (32) of those, each polled by itself. Here one
+// memory-mapped ring receives from all pods, so a turn of the loop costs the same for one pod as for a thousand, a pod
+// costs no memory, and pods come and go by nothing but a new filter: frames of the others are not touched. The ring is
+// not bound to an interface; the filter passes only frames that come out of the listed ones, by a search of their
+// indices.
+//
+// Both directions carry virtio headers, so that pods keep their offloads (offload.h). Frames are copied out of the
+// ring, which needs no system call. They are sent by one sendmmsg(2) for each pod and burst: a ring for sending would
+// save no copy, and the kernel gives its slots back when a veth's other end takes a frame, not when its bytes have been
+// read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/net/result.h"
+#include "dataplane/offload.h"
+
+namespace sluice::dataplane {
+
+struct Context;
+
+// A network interface of the kernel.
+struct KernelLink {
+  uint32_t index = 0;
+  uint16_t mtu = 0;  // largest IP packet, bytes
+  bool up = false;   // both ends of the pair
+
+  friend bool operator==(const KernelLink&, const KernelLink&) = default;
+};
+
+class PodSocket {
+ public:
+  static constexpr uint32_t slot_size = 65536 + 128;  // a whole super-frame and its description, bytes
+  static constexpr uint32_t slots = 480;
+
+  // Needs CAP_NET_RAW. Receives nothing yet.
+  static net::Result<std::unique_ptr<PodSocket>> open();
+  ~PodSocket();
+  PodSocket(const PodSocket&) = delete;
+  PodSocket& operator=(const PodSocket&) = delete;
+
+  // Control thread, any time: receives from these interfaces (indices of the kernel) and no others.
+  [[nodiscard]] net::Status<> listen(std::vector<uint32_t> interfaces);
+  // Control thread: frames that found the ring full, since the start.
+  [[nodiscard]] uint64_t missed();
+
+  // Worker: up to net::burst_size packets, all of the pod at `interface`. What cannot be read is counted and dropped.
+  [[nodiscard]] uint16_t receive(Context& context, rte_mbuf** packets, uint32_t& interface);
+  // Worker: sends at most net::burst_size frames, which it takes. Those that the kernel refuses are dropped.
+  void send(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface);
+
+  // Looks an interface up, sets it up, and keeps the kernel's own stack off it (no ARP, no IPv6). Empty if there is
+  // none.
+  [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name);
+
+ private:
+  PodSocket() = default;
+  [[nodiscard]] uint8_t* slot(uint32_t index) const;
+  void give_back();
+
+  int descriptor_ = -1;
+  uint8_t* ring_ = nullptr;
+  uint32_t next_ = 0;     // slot
+  bool reading_ = false;  // slot `next_`
+  uint32_t reading_from_ = 0;
+  Segmenter segmenter_;
+  Merger merger_;
+  uint64_t missed_ = 0;
+};
+
+}  // namespace sluice::dataplane

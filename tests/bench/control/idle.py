@@ -1,0 +1,61 @@
+"""What an idle worker takes of its processor, and how much longer the first packet waits for it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+from peers import quantile
+from wiring import Services, Sluice, close_namespaces
+
+from netns import Lab, raise_on_signals
+
+SECONDS = 5.0
+CONNECTIONS = 200
+PAUSE = 0.01  # seconds, after which an adaptive worker naps
+
+
+class Adaptive(Sluice):
+    name = "adaptive"
+    options = ("--poll", "adaptive")
+
+
+class Busy(Sluice):
+    name = "busy"
+    options = ("--poll", "busy")
+
+
+def worker_seconds(pid: int) -> float:
+    """Processor time of the workers."""
+    ticks = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if "worker" in (task / "comm").read_text():
+            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(arguments: argparse.Namespace) -> list[dict]:
+    raise_on_signals()
+    rows = []
+    for number, kind in enumerate((Adaptive, Busy)):
+        with Lab(f"sluice-bench-{os.getpid()}-i{number}-") as lab:
+            between = kind(lab, Services(1, 1, protocol="tcp"))
+            try:
+                between.install()
+                between.connect(20, seed=0)
+                time.sleep(0.5)
+                before, begin = worker_seconds(between.sluiced.process.pid), time.monotonic()
+                time.sleep(SECONDS)
+                share = (worker_seconds(between.sluiced.process.pid) - before) / (time.monotonic() - begin)
+                connects = between.connect(CONNECTIONS, seed=1, pause=PAUSE)
+            finally:
+                close_namespaces(between)
+        rows.append({"poll": kind.name, "cpu": share, "connects": connects})
+        print(f"{kind.name:9} {share * 100:6.2f} % of a processor when idle; opening a connection after "
+              f"{PAUSE * 1e3:.0f} ms without a packet: median {statistics.median(connects) * 1e6:.0f} us, "
+              f"90 % {quantile(connects, .9) * 1e6:.0f} us, 99 % {quantile(connects, .99) * 1e6:.0f} us", flush=True)
+    return rows

@@ -1,0 +1,125 @@
+// WorkloadEndpoints as Calico writes them, and what is refused about them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "config/validate.h"
+#include "control/plan.h"
+#include "tests/unit/config_documents.h"
+
+namespace sluice::config {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Lines = std::vector<std::string>;
+
+std::string endpoint(const std::string& name, const std::string& spec, const std::string& annotations = "") {
+  return R"({"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint", "metadata": {"name": ")" + name +
+         R"(", "annotations": {)" + annotations + R"(}}, "spec": {"orchestrator": "k8s", )" + spec + "}}";
+}
+std::string pod(const std::string& name, const std::string& interface, const std::string& addresses,
+                const std::string& node = "gw-1") {
+  return endpoint(
+      name, R"("node": ")" + node + R"(", "interfaceName": ")" + interface + R"(", "ipNetworks": [)" + addresses + "]");
+}
+Lines faults(const std::vector<std::string>& objects) { return lines(faults_of(list_with_gateway(objects))); }
+
+TEST(ConfigWorkload, IsReadAsCalicoWritesIt) {
+  const ObjectSet objects = valid_set(list_with_gateway({endpoint(
+      "node1-k8s-web-eth0", R"("node": "gw-1", "workload": "", "pod": "web", "endpoint": "eth0", "containerID": "13",
+      "interfaceName": "cali0ef24ba", "mac": "ca:fe:1d:52:bb:e9", "profiles": ["kns.default"],
+      "ipNetworks": ["10.244.34.5/32", "fd00:244::5/128"], "allowSpoofedSourcePrefixes": ["198.51.100.0/24"],
+      "ports": [{"name": "http", "port": 80, "protocol": "TCP"}])")}));
+  const WorkloadEndpoint& read = objects.config().workloads.at({"default", "node1-k8s-web-eth0"});
+  EXPECT_EQ(read.node, "gw-1");
+  EXPECT_EQ(read.pod, "web");
+  EXPECT_EQ(read.port_name(), "cali0ef24ba");
+  EXPECT_EQ(read.mac, net::parse_mac("ca:fe:1d:52:bb:e9"));
+  EXPECT_THAT(read.addresses, ElementsAre(*net::parse_ip("10.244.34.5"), *net::parse_ip("fd00:244::5")));
+  EXPECT_THAT(read.allowed_sources, ElementsAre(*net::parse_prefix("198.51.100.0/24")));
+}
+
+TEST(ConfigWorkload, WhatIsMissing) {
+  EXPECT_THAT(faults({endpoint("a", R"("pod": "a")")}),
+              ElementsAre("/items/1/spec/node: required", "/items/1/spec/interfaceName: required",
+                          "/items/1/spec/ipNetworks: required"));
+  EXPECT_THAT(faults({pod("a", "cali1", "")}),
+              ElementsAre("/items/1/spec/ipNetworks: at least one address is required"));
+}
+
+TEST(ConfigWorkload, Interface) {
+  EXPECT_THAT(faults({pod("a", "cali0123456789ab", "\"10.244.0.1/32\"")}),
+              ElementsAre("/items/1/spec/interfaceName: at most 15 characters, found 16"));
+  for (const char* name : {"..", "a/b", "a b", "a:1"}) {
+    EXPECT_THAT(faults({pod("a", name, "\"10.244.0.1/32\"")}),
+                ElementsAre("/items/1/spec/interfaceName: \"" + std::string(name) +
+                            "\" cannot be the name of a network interface"));
+  }
+  EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.1/32\""), pod("b", "cali1", "\"10.244.0.2/32\"")}),
+              ElementsAre("/items/2/spec/interfaceName: WorkloadEndpoint default/a is also called \"cali1\""));
+  EXPECT_THAT(faults({pod("a", "uplink0", "\"10.244.0.1/32\"")}),
+              ElementsAre("/items/1/spec/interfaceName: interface \"uplink0\" is also called \"uplink0\""));
+  EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.1/32\""), pod("b", "cali1", "\"10.244.0.2/32\"", "node2")}),
+              IsEmpty())
+      << "another node's";
+}
+
+TEST(ConfigWorkload, Addresses) {
+  EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.0/24\"")}),
+              ElementsAre("/items/1/spec/ipNetworks/0: \"10.244.0.0/24\" is not the address of a single host, such as "
+                          "192.0.2.7/32"));
+  EXPECT_THAT(faults({pod("a", "cali1", R"("10.244.0.1", "169.254.1.1/32")")}),
+              ElementsAre("/items/1/spec/ipNetworks/1: 169.254.1.1 is a link-local address"));
+  EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.1/32\""), pod("b", "cali2", "\"10.244.0.1/32\"")}),
+              ElementsAre("/items/2/spec/ipNetworks/0: 10.244.0.1 is also an address of WorkloadEndpoint default/a"));
+  EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.1/32\""), pod("b", "cali2", "\"10.244.0.1/32\"", "node2")}),
+              ElementsAre("/items/2/spec/ipNetworks/0: 10.244.0.1 is also an address of WorkloadEndpoint default/a"))
+      << "wherever they are";
+  EXPECT_THAT(faults({pod("a", "cali1", "\"fd00:1::2/128\"")}),
+              ElementsAre("/items/1/spec/ipNetworks/0: fd00:1::2 is also an address of interface \"uplink0\""));
+}
+
+TEST(ConfigWorkload, MacAndDevice) {
+  const std::string rest = R"("node": "gw-1", "interfaceName": "cali1", "ipNetworks": ["10.244.0.1/32"])";
+  EXPECT_THAT(faults({endpoint("a", R"("mac": "01:00:5e:00:00:01", )" + rest)}),
+              ElementsAre("/items/1/spec/mac: 01:00:5e:00:00:01 is not the address of a station"));
+  EXPECT_THAT(faults({endpoint("a", R"("mac": "02:00", )" + rest)}),
+              ElementsAre("/items/1/spec/mac: \"02:00\" is not a MAC address such as 02:00:00:00:00:01"));
+  EXPECT_THAT(
+      faults({endpoint("a", rest, R"("sluice.dev/device": "net_null0,size=64")")}),
+      ElementsAre("/items/1/metadata/annotations/sluice.dev~1device: interface \"uplink0\" has the same device"));
+}
+
+// The one that comes is at fault, whatever its name.
+TEST(ConfigWorkload, TheNewcomerIsRefused) {
+  ObjectSet objects = valid_set(list_with_gateway({pod("b", "cali1", "\"10.244.0.1/32\"")}));
+  auto delta = parse_delta(R"({"kind": "Delta", "upsert": [)" + pod("a", "cali2", "\"10.244.0.1/32\"") + "]}");
+  ASSERT_TRUE(delta);
+  auto change = objects.apply(std::move(*delta), validate);
+  ASSERT_FALSE(change);
+  EXPECT_THAT(lines(change.error().faults),
+              ElementsAre("/upsert/0/spec/ipNetworks/0: 10.244.0.1 is also an address of WorkloadEndpoint default/b"));
+  EXPECT_EQ(objects.config().workloads.size(), 1U);
+}
+
+TEST(ConfigWorkload, OnlyThoseOfThisNodeBecomePorts) {
+  const ObjectSet objects = valid_set(
+      list_with_gateway({pod("a", "cali1", R"("10.244.0.1/32", "fd00:244::1/128")"),
+                         pod("b", "cali2", "\"10.244.0.2/32\"", "node2"), pod("c", "cali3", "\"10.244.0.3/32\"")}));
+  const control::Plan plan = control::make_plan(objects.config());
+  std::vector<std::string> ports;
+  for (const control::PlannedInterface& interface : plan.interfaces) {
+    if (interface.in_kernel) ports.push_back(interface.name);
+  }
+  EXPECT_THAT(ports, ElementsAre("cali1", "cali3"));
+  const auto* route = control::find_route(plan.routes, *net::parse_ip("fd00:244::1"));
+  ASSERT_NE(route, nullptr);
+  EXPECT_EQ(route->second.origin, "pod");
+  EXPECT_EQ(route->second.hops.front().neighbor->interface, "cali1");
+  route = control::find_route(plan.routes, *net::parse_ip("10.244.0.2"));
+  EXPECT_TRUE(route == nullptr || route->second.origin != "pod");
+  EXPECT_THAT(lines(objects.warnings()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace sluice::config
