@@ -22,6 +22,7 @@
 #include "control/privileges.h"
 #include "control/state_file.h"
 #include "control/state_journal.h"
+#include "control/supervisor.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
 
@@ -141,8 +142,8 @@ net::Status<> go_on_as(const std::optional<Identity>& user, const std::string& s
 }
 
 Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, const std::optional<Identity>& user,
-                              const std::string& state_folder, ApiServer& server, boost::asio::io_context& io,
-                              int& code) {
+                              const std::string& state_folder, ApiServer& server, Supervisor& supervisor,
+                              boost::asio::io_context& io, int& code) {
   ApplyOptions options;
   options.from_state = initial.from_state;
   options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
@@ -151,7 +152,10 @@ Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, con
   if (reply.code == ApplyReply::Code::Applied) {
     say(fmt::format("serving generation {} from {}", reply.generation, initial.from));
     const net::Status<> dropped = go_on_as(user, state_folder, server);
-    if (dropped) co_return;
+    if (dropped) {
+      supervisor.ready();
+      co_return;
+    }
     say(dropped.error().message);
   } else {
     say_findings(reply.faults);
@@ -159,6 +163,16 @@ Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, con
   }
   code = exit_cannot_start;
   io.stop();
+}
+
+Progress progress_of(const Controller& controller) {
+  const Status status = controller.status();
+  Progress progress;
+  for (const WorkerStatus& worker : status.workers) progress.worker_cycles.push_back(worker.total_cycles);
+  progress.status = status.ready ? fmt::format("serving generation {} with {} worker(s), {} warning(s)",
+                                               status.generation_applied, status.workers.size(), status.warnings.size())
+                                 : "waiting for a configuration";
+  return progress;
 }
 
 void reload_on_hangup(boost::asio::signal_set& hangups, ApiServer& server) {
@@ -242,12 +256,14 @@ int serve(Arguments& arguments) {
     say(started.error().message);
     return exit_cannot_start;
   }
+  Supervisor supervisor(io, [&controller] { return progress_of(*controller); }, say);
   boost::asio::signal_set hangups(io, SIGHUP);
   reload_on_hangup(hangups, server);
   boost::asio::signal_set signals(io, SIGINT, SIGTERM);
   signals.async_wait([&](const boost::system::error_code& error, int signal) {
     if (error) return;
     say(fmt::format("stopping on {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+    supervisor.stopping();
     server.stop([&io] { io.stop(); });
   });
   say(fmt::format("{} {} worker(s) on CPU {}, control on CPU {}, {}", SLUICE_VERSION, arguments.workers,
@@ -259,9 +275,12 @@ int serve(Arguments& arguments) {
       return exit_cannot_start;
     }
     say(fmt::format("no configuration yet: sluicectl --socket {} apply -f FILE", arguments.api.socket_path));
+    supervisor.ready();
   } else {
     boost::asio::co_spawn(
-        io, apply_initial(*controller, std::move(*initial), who->user, arguments.state_folder, server, io, code),
+        io,
+        apply_initial(*controller, std::move(*initial), who->user, arguments.state_folder, server, supervisor, io,
+                      code),
         boost::asio::detached);
   }
   io.run();
