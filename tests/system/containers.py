@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 from cni import PLUGINS, SLUICE_CNI
-from netns import NAMESPACES
-from router import Json, Router
+from netns import NAMESPACES, wait_until
+from router import Router
 
 NETWORK = "sluice-test"
 CACHE = Path("/var/lib/cni/results")  # where libcni keeps what ADD answered
@@ -45,8 +47,8 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
     def run(self, *words: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = ["nsenter", f"--net={NAMESPACES / self.router.namespace.full_name}", "podman",
                    "--root", f"{self.directory}/storage", "--runroot", f"{self.directory}/run",
-                   "--tmpdir", f"{self.directory}/tmp", "--cgroup-manager", "cgroupfs", "--runtime", "/usr/sbin/runc",
-                   *words]
+                   "--tmpdir", f"{self.directory}/tmp", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs",
+                   "--runtime", "/usr/sbin/runc", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
                               env={**os.environ, "CONTAINERS_CONF": str(self.directory / "containers.conf")})
         assert not check or done.returncode == 0, f"podman {' '.join(words)}: {done.stdout}{done.stderr}"
@@ -57,7 +59,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
         self.run("run", "--detach", "--name", name, "--network", NETWORK, "--volume", "/usr:/usr:ro",
                  "--rootfs", str(self.rootfs), *command)
 
-    def execute(self, name: str, *command: str) -> str:
+    def inside(self, name: str, *command: str) -> str:
         return self.run("exec", name, *command).stdout
 
     def inspect(self, name: str) -> Json:
@@ -70,6 +72,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
         configuration = {**self.plugin, "cniVersion": "1.0.0", "name": NETWORK, "prevResult": cached["result"]}
         environment = {"CNI_COMMAND": "CHECK", "CNI_CONTAINERID": container["Id"], "CNI_IFNAME": "eth0",
                        "CNI_NETNS": container["NetworkSettings"]["SandboxKey"], "CNI_PATH": PLUGINS,
+                       "CNI_ARGS": ";".join("=".join(pair) for pair in cached["cniArgs"]),
                        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         return subprocess.run(["nsenter", f"--net={NAMESPACES / self.router.namespace.full_name}", str(SLUICE_CNI)],
                               input=json.dumps(configuration), capture_output=True, text=True, timeout=30,
@@ -82,3 +85,13 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
     def close(self) -> None:
         for name in list(self.created):
             self.run("rm", "--force", "--time", "0", "--ignore", name, check=False)
+        wait_until(lambda: not self.processes(), 20, lambda: f"podman's own to end: {self.processes()}")
+        shutil.rmtree(self.directory)
+
+    def processes(self) -> list[str]:
+        """What watches a container and cleans up after it goes on for a moment when podman has ended."""
+        commands = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                commands.append(path.read_text().replace("\0", " "))
+        return [command for command in commands if f"{self.directory}/" in command]

@@ -55,7 +55,7 @@ def test_a_container_fetches_a_page_from_another_node(site: Site) -> None:
     address = site.podman.inspect("client")["NetworkSettings"]["Networks"]["sluice-test"]["IPAddress"]
     assert address.startswith("10.244.1.")
     fetch = ("curl", "-sS", "--max-time", "5", f"http://{SERVICE}/")
-    assert site.podman.execute("client", *fetch) == "the page of the far node\n"
+    assert site.podman.inside("client", *fetch) == "the page of the far node\n"
     assert f"{address} - " in site.server.stderr(), "the server sees the container itself"
 
     # The router goes and comes: what is attached is attached.
@@ -63,7 +63,7 @@ def test_a_container_fetches_a_page_from_another_node(site: Site) -> None:
     site.near.router.start()
     checked = site.podman.check("client")
     assert checked.returncode == 0, checked.stdout
-    assert site.podman.execute("client", *fetch) == "the page of the far node\n"
+    assert site.podman.inside("client", *fetch) == "the page of the far node\n"
 
     site.podman.remove("client")
     assert site.near.router.get("/v1/ipam/handles")["handles"] == []
@@ -74,6 +74,6 @@ def test_containers_see_each_other(site: Site) -> None:
     for name in ("one", "two"):
         site.podman.start(name, "sleep", "300")
     address = site.podman.inspect("two")["NetworkSettings"]["Networks"]["sluice-test"]["IPAddress"]
-    assert "2 received" in site.podman.execute("one", "ping", "-c", "2", "-i", "0.1", "-W", "2", address)
+    assert "2 received" in site.podman.inside("one", "ping", "-c", "2", "-i", "0.1", "-W", "2", address)
     for name in ("one", "two"):
         site.podman.remove(name)

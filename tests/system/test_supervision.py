@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from netns import Lab, execute, wait_until
 from router import BUILD, Options, Router
+from threads import standing_still, worker_thread
 from two_hosts import TwoHosts
 
-PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 WATCHDOG = 0.9  # seconds
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Systemd:
@@ -56,26 +52,6 @@ def systemd(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
     made.socket.close()
 
 
-@contextmanager
-def standing_still(thread: int) -> Iterator[None]:
-    """One thread of a process stopped, the others not."""
-    assert libc.ptrace(PTRACE_SEIZE, thread, None, None) == 0, os.strerror(ctypes.get_errno())
-    try:
-        assert libc.ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
-        os.waitpid(thread, 0x40000000)  # __WALL
-        yield
-    finally:
-        libc.ptrace(PTRACE_DETACH, thread, None, None)
-
-
-def worker_thread(router: Router) -> int:
-    for task in Path(f"/proc/{router.process.pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("rte-worker"):
-            return int(task.name)
-    names = [(task / "comm").read_text() for task in Path(f"/proc/{router.process.pid}/task").iterdir()]
-    raise AssertionError(f"no worker among {names}")
-
-
 def test_ready_when_it_serves_and_told_that_it_stops(lab: Lab, systemd: Systemd) -> None:
     hosts = TwoHosts(lab, ipv6=False, options=Options(workers=2)).start()
     wait_until(lambda: systemd.count("READY=1"), 5, "READY=1")
@@ -106,7 +82,7 @@ def test_the_watchdog_hears_of_it_in_time(lab: Lab, systemd: Systemd) -> None:
 def test_a_worker_that_hangs_is_no_life(lab: Lab, systemd: Systemd) -> None:
     router = TwoHosts(lab, ipv6=False, options=Options(workers=2)).start().router
     wait_until(lambda: systemd.count("WATCHDOG=1") >= 2, 10, "signs of life")
-    with standing_still(worker_thread(router)):
+    with standing_still(worker_thread(router.process.pid)):
         wait_until(lambda: "stands still" in router.log(), 10, "the complaint")
         before = systemd.count("WATCHDOG=1")
         end = time.monotonic() + 2 * WATCHDOG
@@ -119,13 +95,14 @@ def test_a_worker_that_hangs_is_no_life(lab: Lab, systemd: Systemd) -> None:
 
 
 def test_units_are_what_systemd_understands(tmp_path: Path) -> None:
-    for name in ("sluiced.service", "sluice-nic@.service"):
+    paths = []
+    for name, instance in (("sluiced.service", "sluiced.service"), ("sluice-nic@.service", "sluice-nic@nic0.service")):
         text = (BUILD / "packaging" / name).read_text()
         # The programs need not be installed where this runs.
         text = re.sub(r"^(Exec\w+)=/usr/local/\S+", r"\1=/bin/true", text, flags=re.M)
-        (tmp_path / name).write_text(text)
-    checked = subprocess.run(["systemd-analyze", "verify", "--man=no", str(tmp_path / "sluiced.service"),
-                              str(tmp_path / "sluice-nic@0000:3b:00.0.service")], capture_output=True, text=True,
+        paths.append(tmp_path / instance)
+        paths[-1].write_text(text)
+    checked = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, paths)], capture_output=True, text=True,
                              timeout=60)
     complaints = [line for line in checked.stderr.splitlines() if "sluice" in line]
     assert checked.returncode == 0 and not complaints, checked.stderr

@@ -1,0 +1,34 @@
+"""Threads of other processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+WALL = 0x40000000  # __WALL of waitpid(2)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def standing_still(thread: int) -> Iterator[None]:
+    """One thread of a process stopped, the others not."""
+    assert libc.ptrace(PTRACE_SEIZE, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+    try:
+        assert libc.ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
+        os.waitpid(thread, WALL)
+        yield
+    finally:
+        if libc.ptrace(PTRACE_DETACH, thread, None, None) != 0:  # it was killed meanwhile, and is ours to bury
+            os.waitpid(thread, WALL)
+
+
+def worker_thread(process: int) -> int:
+    """One of a sluiced's workers."""
+    names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{process}/task").iterdir()}
+    workers = [thread for thread, name in names.items() if name.startswith("rte-worker")]
+    assert workers, f"no worker among {names}"
+    return workers[0]
