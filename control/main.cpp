@@ -256,7 +256,8 @@ int serve(Arguments& arguments) {
     say(started.error().message);
     return exit_cannot_start;
   }
-  Supervisor supervisor(io, [&controller] { return progress_of(*controller); }, say);
+  Supervisor supervisor(
+      io, [&controller] { return progress_of(*controller); }, say);
   boost::asio::signal_set hangups(io, SIGHUP);
   reload_on_hangup(hangups, server);
   boost::asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -277,11 +278,10 @@ int serve(Arguments& arguments) {
     say(fmt::format("no configuration yet: sluicectl --socket {} apply -f FILE", arguments.api.socket_path));
     supervisor.ready();
   } else {
-    boost::asio::co_spawn(
-        io,
-        apply_initial(*controller, std::move(*initial), who->user, arguments.state_folder, server, supervisor, io,
-                      code),
-        boost::asio::detached);
+    boost::asio::co_spawn(io,
+                          apply_initial(*controller, std::move(*initial), who->user, arguments.state_folder, server,
+                                        supervisor, io, code),
+                          boost::asio::detached);
   }
   io.run();
   server.stop();

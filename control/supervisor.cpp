@@ -1,9 +1,9 @@
 #include "control/supervisor.h"
 
 #include <cstdlib>
+#include <systemd/sd-daemon.h>
 
 #include <fmt/format.h>
-#include <systemd/sd-daemon.h>
 
 namespace sluice::control {
 namespace {
@@ -27,8 +27,8 @@ Supervisor::Supervisor(boost::asio::io_context& io, std::function<Progress()> pr
 void Supervisor::ready() {
   uint64_t timeout = 0;  // microseconds
   watched_ = sd_watchdog_enabled(0, &timeout) > 0;
-  interval_ = watched_ ? std::chrono::microseconds(timeout / tells_per_timeout)
-                       : std::chrono::microseconds(status_interval);
+  interval_ =
+      watched_ ? std::chrono::microseconds(timeout / tells_per_timeout) : std::chrono::microseconds(status_interval);
   const Progress progress = progress_();
   cycles_ = progress.worker_cycles;
   notify("READY=1", progress.status);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <rte_arp.h>
 #include <rte_hash.h>
@@ -98,13 +99,54 @@ Resolver::~Resolver() {
   rte_hash_free(pinned_);
 }
 
-uint32_t Resolver::find(uint16_t interface, const net::IpAddr& address) const {
+uint32_t Resolver::find_pinned(uint16_t interface, const net::IpAddr& address) const {
   const PinnedKey key = pinned_key(interface, address);
   void* data = nullptr;
-  if (pinned_ != nullptr && rte_hash_lookup_data(pinned_, &key, &data) >= 0) {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(data));
+  if (pinned_ == nullptr || rte_hash_lookup_data(pinned_, &key, &data) < 0) return no_neighbor;
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(data));
+}
+
+uint32_t Resolver::find(uint16_t interface, const net::IpAddr& address) const {
+  const NeighborTable& table = *context_.tables.neighbors;
+  const uint32_t pinned = find_pinned(interface, address);
+  // The control thread may have given it up, which is noticed later.
+  if (pinned != no_neighbor && table[pinned].live.load(std::memory_order_acquire) &&
+      table[pinned].load().epoch == pending_[pinned].epoch) {
+    return pinned;
   }
-  return context_.tables.neighbors->find(interface, address);
+  return table.find(interface, address);
+}
+
+uint32_t Resolver::add(uint16_t interface, const net::IpAddr& address) {
+  const uint32_t index = context_.tables.neighbors->add_dynamic(interface, address);
+  if (index == no_neighbor) return index;
+  const uint32_t pinned_before = find_pinned(interface, address);
+  if (pinned_before != no_neighbor && !pending_[pinned_before].mac.is_zero()) {
+    activate(index);  // which asks at once whether that is still so
+    set_state(index, NeighborState::Reachable, pending_[pinned_before].mac);
+  }
+  return index;
+}
+
+void Resolver::take_over_dynamic(uint32_t index) {
+  NeighborTable& table = *context_.tables.neighbors;
+  Pending& pending = pending_[index];
+  const uint32_t dynamic = table.find(pending.interface, pending.address);
+  if (dynamic == no_neighbor) return;
+  const NeighborLink known = table[dynamic].load();
+  if (known.usable() && table[index].load().state == NeighborState::Incomplete) {
+    pending.mac = known.mac;
+    set_state(index, NeighborState::Reachable, known.mac);
+  }
+  Pending& before = pending_[dynamic];
+  if (before.active) {
+    std::copy_n(before.held, before.count, pending.held);
+    std::copy_n(before.originals, before.count, pending.originals);
+    std::copy_n(before.held_l3, before.count, pending.held_l3);
+    pending.count = std::exchange(before.count, uint8_t{0});
+  }
+  deactivate(dynamic);
+  table.remove_dynamic(dynamic);
 }
 
 void Resolver::activate(uint32_t index) {
@@ -117,6 +159,7 @@ void Resolver::activate(uint32_t index) {
   pending.epoch = neighbor.load().epoch;
   pending.count = 0;
   pending.asked = 0;
+  pending.mac = {};
   pending.active = true;
   pending.due = context_.now;
   pending.last_used = context_.now;
@@ -127,6 +170,7 @@ void Resolver::activate(uint32_t index) {
   if (NeighborTable::is_pinned(index)) {
     const PinnedKey key = pinned_key(pending.interface, pending.address);
     rte_hash_add_key_data(pinned_, &key, reinterpret_cast<void*>(static_cast<uintptr_t>(index)));
+    take_over_dynamic(index);
   }
 }
 
@@ -172,17 +216,17 @@ void Resolver::hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef
   if (index == no_neighbor) {
     const net::IpAddr target = destination_of(rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3));
     index = find(interface, target);
-    if (index == no_neighbor) index = table.add_dynamic(interface, target);
+    if (index == no_neighbor) index = add(interface, target);
     if (index == no_neighbor) return drop(DropReason::NeighborQueueFull);
   }
+  const bool fresh = !pending_[index].active || pending_[index].epoch != table[index].load().epoch;
+  activate(index);
   const NeighborLink link = table[index].load();
   if (link.usable()) {
     forget(original);
     return output_.send_to(mbuf, l3, interface, link.mac);
   }
   if (link.state == NeighborState::Failed) return refuse(mbuf, original);
-  const bool fresh = !pending_[index].active || pending_[index].epoch != link.epoch;
-  activate(index);
   Pending& pending = pending_[index];
   pending.last_used = context_.now;
   if (pending.count == queue_length) return drop(DropReason::NeighborQueueFull);
@@ -302,6 +346,7 @@ void Resolver::learn(uint32_t index, const MacAddr& mac, bool override_known) {
   activate(index);
   Pending& pending = pending_[index];
   pending.asked = 0;
+  pending.mac = mac;
   set_state(index, NeighborState::Reachable, mac);
   release_held(index, mac);
 }

@@ -4,7 +4,8 @@
 // the configuration names it, at once. Three requests a second apart, then the held packets are answered with
 // host unreachable and the neighbour counts as failed for `failed_for` (negative cache). A known neighbour that is
 // used, or pinned, is asked again by unicast after `reachable_for`; a dynamic one nobody uses is forgotten.
-// Static neighbours are never asked nor overwritten (ARP-6).
+// Static neighbours are never asked nor overwritten (ARP-6). An address has one entry: what becomes pinned, or is
+// pinned no more, keeps what is known of it.
 //
 // Work per loop is bounded: `tick` looks at a few entries of a dense list each time.
 #pragma once
@@ -60,8 +61,14 @@ class Resolver {
     uint32_t position = 0;  // in active_
     net::IpAddr address;    // of a pinned entry when it was activated
     uint16_t interface = 0;
+    net::MacAddr mac;  // the last that was known
   };
 
+  [[nodiscard]] uint32_t find_pinned(uint16_t interface, const net::IpAddr& address) const;
+  // A host of a connected subnet. no_neighbor when the table is full.
+  [[nodiscard]] uint32_t add(uint16_t interface, const net::IpAddr& address);
+  // A host of a connected subnet that is pinned from now on: what is known of it, and what waits for it.
+  void take_over_dynamic(uint32_t index);
   [[nodiscard]] uint32_t find(uint16_t interface, const net::IpAddr& address) const;
   void activate(uint32_t index);
   void deactivate(uint32_t index);

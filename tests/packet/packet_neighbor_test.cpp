@@ -215,6 +215,51 @@ TEST_P(Neighbor, ARP5_ANeighbourThatComesBackIsAskedAtOnce) {
   }
 }
 
+// A host of the subnet that a route names is one neighbour, before, meanwhile and afterwards.
+TEST_P(Neighbor, ARP5_AHostThatBecomesANextHopStaysKnown) {
+  Gateway without;
+  without.neighbors = R"({"interface":"up","address":"192.0.2.10","mac":"02:00:00:00:00:10"})";
+  Gateway named = without;
+  named.more = R"("routes":[{"destination":"10.9.0.0/16","via":"192.168.0.50"}])";
+  const Ip routed = udp("192.0.2.10:5", "10.9.0.1:6");
+  const char* const direct_out = "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63";
+  const char* const routed_out = "b/50 udp 192.0.2.10:5>10.9.0.1:6 ttl 63";
+  EXPECT_EQ(rig().send("a", packet()), question);
+  (void)answer();
+  for (int round = 0; round < 2; ++round) {
+    rig().load(list({named.text()}));
+    EXPECT_FALSE(like(rig().announcements(), std::string("*") + question + "*")) << "it is known";
+    unsigned asked = 0;
+    for (int seconds = 0; seconds < 100; ++seconds) {
+      EXPECT_EQ(rig().send("a", packet()), direct_out) << seconds;
+      EXPECT_EQ(rig().send("a", routed), routed_out) << seconds;
+      if (like(rig().advance(1000), "*b/50 arp request 192.168.0.50? from 192.168.0.1*")) {
+        ++asked;
+        (void)answer();
+      }
+    }
+    EXPECT_GE(asked, 2U);
+    EXPECT_LE(asked, 4U);
+    rig().load(list({without.text()}));
+    EXPECT_EQ(rig().send("a", packet()), direct_out) << "it is not forgotten with the route";
+    EXPECT_TRUE(like(rig().advance(1000), "*b/50 arp request 192.168.0.50? from 192.168.0.1*")) << "but asked";
+    (void)answer();
+  }
+  EXPECT_EQ(rig().drops(), "");
+}
+
+// What waits for an answer goes on waiting, and goes out with it.
+TEST_P(Neighbor, ARP5_AHostThatBecomesANextHopWhileItIsAsked) {
+  Gateway named;
+  named.neighbors = R"({"interface":"up","address":"192.0.2.10","mac":"02:00:00:00:00:10"})";
+  named.more = R"("routes":[{"destination":"10.9.0.0/16","via":"192.168.0.50"}])";
+  EXPECT_EQ(rig().send("a", packet()), question);
+  rig().load(list({named.text()}));
+  (void)rig().advance(100);
+  EXPECT_EQ(answer(), "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
 SLUICE_WITH_WORKERS(Neighbor);
 
 }  // namespace
