@@ -47,13 +47,10 @@ Awaitable<bool> Controller::take_from_host() {
   }
   const std::vector<HostRouteChange> changes = host_.routes().take_changes(routes_per_turn);
   if (!changes.empty()) {
-    std::vector<std::string> problems;
-    const uint64_t token = deployment_.change_host_routes(changes, problems);
+    const uint64_t token = deployment_.change_host_routes(changes);
     (void)co_await wait_for(token);
     deployment_.finish();
-    host_problem_ = problems.empty() ? std::string()
-                                     : fmt::format("{} routes of the host cannot be installed: {}", problems.size(),
-                                                   problems.front());
+    host_problem_ = deployment_.host_routes_problem();
   }
   co_return host_.routes().changed();
 }

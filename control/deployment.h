@@ -59,9 +59,10 @@ class Deployment {
                                           const DrainList& drains, const config::Change* change);
   // Routes of the host, which those of the plan hide. Does not look at the plan as a whole: what it costs is in
   // proportion to `changes`. Every worker has them when the token is passed; then finish(). Between changes of the
-  // configuration only. What cannot be installed is left out and told in `problems`.
-  [[nodiscard]] uint64_t change_host_routes(const std::vector<HostRouteChange>& changes,
-                                            std::vector<std::string>& problems);
+  // configuration only. What finds no room is left out, and tried again when others have gone.
+  [[nodiscard]] uint64_t change_host_routes(const std::vector<HostRouteChange>& changes);
+  // How many of them are left out, and why; empty if none is.
+  [[nodiscard]] std::string host_routes_problem() const;
   [[nodiscard]] const std::map<net::Prefix, HostRoute>& host_routes() const { return host_routes_; }
   // The index of an interface of plan() in the snapshot.
   [[nodiscard]] uint16_t index_of_interface(const std::string& name) const { return interface_index_.at(name); }
@@ -128,6 +129,8 @@ class Deployment {
   std::map<net::Prefix, dataplane::NextHopId> installed_;  // what the FIB holds
   std::map<net::Prefix, HostRoute> host_routes_;           // hidden ones too
   std::map<std::vector<PlannedHop>, size_t> host_ways_;    // how many of them go so
+  std::set<net::Prefix> host_routes_left_out_;
+  std::string left_out_because_;
   // Given back by finish().
   std::vector<dataplane::NextHopId> retired_hops_;
   std::vector<uint32_t> retired_neighbors_;

@@ -1,5 +1,7 @@
 // Routes of the host's kernel in the running data plane: beside the plan, which hides them, and without it being made
 // anew.
+#include <fmt/format.h>
+
 #include "control/deployment.h"
 
 namespace sluice::control {
@@ -24,8 +26,12 @@ net::Status<> Deployment::install_host_route(const std::pair<const Prefix, HostR
   return net::Done{};
 }
 
-uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& changes,
-                                        std::vector<std::string>& problems) {
+std::string Deployment::host_routes_problem() const {
+  if (host_routes_left_out_.empty()) return {};
+  return fmt::format("{} routes of the host cannot be installed: {}", host_routes_left_out_.size(), left_out_because_);
+}
+
+uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& changes) {
   bool way_gone = false;
   const auto forget_way = [&](const HostRoute& route) {
     const auto uses = host_ways_.find(route->hops);
@@ -42,9 +48,11 @@ uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& chan
       forget_way(at->second);
       at->second = change.route;
     }
+    host_routes_left_out_.erase(change.destination);
     if (plan_.routes.contains(change.destination)) continue;
     if (auto installed = install_host_route(*at); !installed) {
-      problems.push_back(installed.error().message);
+      host_routes_left_out_.insert(change.destination);
+      left_out_because_ = installed.error().message;
       // Its way of before may be given back below.
       if (installed_.erase(change.destination) != 0) plane_.fib().remove(change.destination);
     }
@@ -54,9 +62,15 @@ uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& chan
     if (change.route != nullptr || at == host_routes_.end()) continue;
     forget_way(at->second);
     host_routes_.erase(at);
+    host_routes_left_out_.erase(change.destination);
     if (!plan_.routes.contains(change.destination) && installed_.erase(change.destination) != 0) {
       plane_.fib().remove(change.destination);
     }
+  }
+  for (auto at = host_routes_left_out_.begin(); at != host_routes_left_out_.end();) {
+    const bool hidden = plan_.routes.contains(*at);
+    if (!hidden && !install_host_route(*host_routes_.find(*at))) break;
+    at = host_routes_left_out_.erase(at);
   }
   if (way_gone) retire_unused(plan_);
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);

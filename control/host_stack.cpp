@@ -1,6 +1,10 @@
 #include "control/host_stack.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
 
 namespace sluice::control {
 namespace {
@@ -169,6 +173,9 @@ void HostStack::read_some() {
         asking_ = Asking::Nothing;
         ask_all();
         break;
+      case netlink::Socket::Status::DumpFailed:
+        asking_ = Asking::Nothing;
+        break;
       case netlink::Socket::Status::Overrun:
         ask_all();
         break;
@@ -227,6 +234,11 @@ void HostStack::take(const netlink::Message& message) {
     take(*address);
   } else if (const auto* link = std::get_if<netlink::Link>(&message); link != nullptr) {
     take(*link);
+  } else if (const auto* refusal = std::get_if<netlink::Refusal>(&message); refusal != nullptr) {
+    // An address that is there already, or gone, or whose device is.
+    const bool settled = refusal->error == EEXIST || refusal->error == EADDRNOTAVAIL || refusal->error == ENODEV;
+    if (!settled)
+      problem_ = fmt::format("the kernel refuses what the host's twins need: {}", std::strerror(refusal->error));
   }
 }
 

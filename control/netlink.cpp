@@ -176,6 +176,11 @@ Message parse(const nlmsghdr& message) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
       return payload < sizeof(rtmsg) ? Message{} : parse_route(message);
+    case NLMSG_ERROR: {
+      if (payload < sizeof(nlmsgerr)) return {};
+      const int error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(&message))->error;
+      return error == 0 ? Message{} : Refusal{-error};
+    }
     default:
       return {};
   }
@@ -234,7 +239,11 @@ Socket::Status Socket::receive(const std::function<void(const Message&)>& on_mes
       status = interrupted_ ? Status::DumpInterrupted : Status::DumpDone;
       continue;
     }
-    if (message->nlmsg_type >= NLMSG_MIN_TYPE) on_message(parse(*message));
+    if (message->nlmsg_type == NLMSG_ERROR && of_dump) {
+      dump_ = 0;
+      status = Status::DumpFailed;
+    }
+    if (message->nlmsg_type >= NLMSG_MIN_TYPE || message->nlmsg_type == NLMSG_ERROR) on_message(parse(*message));
   }
   return status;
 }

@@ -57,8 +57,15 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
+// A request of ours that the kernel did not carry out.
+struct Refusal {
+  int error = 0;  // errno
+
+  friend bool operator==(const Refusal&, const Refusal&) = default;
+};
+
 // std::monostate: nothing of interest, or nothing that holds together.
-using Message = std::variant<std::monostate, Link, Address, Route>;
+using Message = std::variant<std::monostate, Link, Address, Route, Refusal>;
 // Dead next hops are left out. Weights are not looked at.
 [[nodiscard]] Message parse(const nlmsghdr& message);
 
@@ -70,6 +77,7 @@ class Socket {
     More,
     DumpDone,         // everything that was asked for has come
     DumpInterrupted,  // the same, but things changed meanwhile: ask again
+    DumpFailed,       // nothing of it will come; the Refusal said why
     Overrun,          // changes were lost: everything is to be asked for again
   };
 
@@ -83,7 +91,8 @@ class Socket {
   [[nodiscard]] net::Status<> ask(Dump what);
   // Reads one buffer of messages, without waiting.
   [[nodiscard]] Status receive(const std::function<void(const Message&)>& on_message);
-  // Puts an address on a link, marked with `protocol`, or takes it off. Without waiting for the kernel's answer.
+  // Puts an address on a link, marked with `protocol`, or takes it off. Without waiting for the kernel's answer,
+  // which comes only if it is a Refusal.
   void add_address(int link, const net::Prefix& address, uint8_t protocol);
   void remove_address(int link, const net::Prefix& address);
 

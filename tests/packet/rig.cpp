@@ -240,11 +240,10 @@ std::string Rig::try_load(const std::string& document) {
       document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_);
 }
 
-std::vector<std::string> Rig::change_host_routes(const std::vector<control::HostRouteChange>& changes) {
-  std::vector<std::string> problems;
-  EXPECT_TRUE(wait_for(deployment_->change_host_routes(changes, problems)));
+std::string Rig::change_host_routes(const std::vector<control::HostRouteChange>& changes) {
+  EXPECT_TRUE(wait_for(deployment_->change_host_routes(changes)));
   deployment_->finish();
-  return problems;
+  return deployment_->host_routes_problem();
 }
 
 void Rig::load(const std::string& document) {

@@ -40,8 +40,8 @@ class Rig {
   void load(const std::string& document);
   // An error of parsing, validation or deployment; empty if it was applied.
   [[nodiscard]] std::string try_load(const std::string& document);
-  // Routes of the host's kernel. What could not be installed.
-  std::vector<std::string> change_host_routes(const std::vector<control::HostRouteChange>& changes);
+  // Routes of the host's kernel. What could not be installed, as one sentence; empty if all were.
+  std::string change_host_routes(const std::vector<control::HostRouteChange>& changes);
   // Endpoints that are drained from the next configuration on.
   [[nodiscard]] control::DrainList& drains() { return drains_; }
   // Called in the middle of every later change of routes: workers know the new topology, routes are the old ones.

@@ -128,6 +128,12 @@ TEST(Netlink, HOST3_DeadNextHopsAreLeftOut) {
 
 // Whatever the lengths say, nothing outside of the message is read (the sanitizers watch), and no prefix is longer than
 // its address.
+TEST(Netlink, HOST3_RequestsThatTheKernelRefuses) {
+  // RTM_NEWADDR, EINVAL; an acknowledgement is none.
+  EXPECT_EQ(parsed("24000000020000006a2f026b00000000eaffffff28000000140005066a2f026b00000000"), Message(Refusal{22}));
+  EXPECT_EQ(parsed("24000000020000006a2f026b000000000000000028000000140005066a2f026b00000000"), Message());
+}
+
 TEST(Netlink, HOST3_DamagedMessages) {
   for (const std::string_view text : {new_link, new_address, bird_route, multipath_route, multipath_route6}) {
     const auto whole = words(text);
