@@ -31,6 +31,12 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_service_cidr, UnknownFields::Ignore);
     case KindUse::WorkloadEndpoint:
       return read(read_workload_endpoint, UnknownFields::Ignore);
+    case KindUse::Namespace:
+      return read(read_namespace, UnknownFields::Ignore);
+    case KindUse::AddressPool:
+      return read(read_address_pool, UnknownFields::Ignore);
+    case KindUse::L2Advertisement:
+      return read(read_l2_advertisement, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

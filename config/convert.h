@@ -34,6 +34,12 @@ void read_weights(Reader& annotations, EndpointWeights& out);
 [[nodiscard]] Ipam read_ipam_configuration(const ObjectKey& key, Reader& object);
 [[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);
 [[nodiscard]] WorkloadEndpoint read_workload_endpoint(const ObjectKey& key, Reader& object);
+// metallb.cpp
+[[nodiscard]] AddressPool read_address_pool(const ObjectKey& key, Reader& object);
+[[nodiscard]] L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object);
+[[nodiscard]] Namespace read_namespace(const ObjectKey& key, Reader& object);
+// After everything else of the service.
+void read_load_balancer_request(Reader& object, Service& service);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
 [[nodiscard]] Gateway read_gateway(const ObjectKey& key, Reader& object);
 void read_network(Reader& spec, Gateway& gateway);
@@ -42,7 +48,7 @@ void read_network(Reader& spec, Gateway& gateway);
 
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
-                           ServiceCidr, WorkloadEndpoint>;
+                           ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

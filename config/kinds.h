@@ -34,6 +34,9 @@ enum class KindUse : uint8_t {
   BlockAffinity,
   ServiceCidr,
   WorkloadEndpoint,
+  Namespace,
+  AddressPool,
+  L2Advertisement,
   Kept
 };
 

@@ -38,6 +38,7 @@ constexpr std::array address_types{Choice<AddressType>{"IPv4", AddressType::Ipv4
 
 constexpr Seconds default_affinity{10800};  // SVC-40
 constexpr std::string_view deletion_taint = "ToBeDeletedByClusterAutoscaler";
+constexpr std::string_view unreachable_taint = "node.kubernetes.io/unreachable";
 constexpr size_t max_endpoint_addresses = 100;  // discovery.k8s.io/v1
 
 // ---- Node --------------------------------------------------------------------------------------------
@@ -259,9 +260,18 @@ Node read_node(const ObjectKey& key, Reader& object) {
     std::string key;
     taint.text("key", key);
     node.being_deleted = node.being_deleted || key == deletion_taint;
+    node.alive = node.alive && key != unreachable_taint;
   });
   Reader status = object.object("status");
   read_node_addresses(status, node);
+  status.each("conditions", [&](Reader& condition, size_t) {
+    std::string type;
+    std::string value;
+    condition.text("type", type);
+    condition.text("status", value);
+    if (type == "Ready") node.alive = node.alive && value == "True";
+    if (type == "NetworkUnavailable") node.network_available = value != "True";
+  });
   return node;
 }
 
@@ -295,6 +305,7 @@ Service read_service(const ObjectKey& key, Reader& object) {
     read_load_balancer_ips(status, service);
   }
   read_source_ranges(spec, service);
+  read_load_balancer_request(object, service);
   warn_of_forwarding(object, service);
   return service;
 }

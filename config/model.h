@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/metallb.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
 
@@ -52,6 +53,8 @@ struct Node {
   std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
   bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
+  bool alive = true;                          // Ready, as far as is said, and not tainted as unreachable (L2-2)
+  bool network_available = true;              // status.conditions[type=NetworkUnavailable] is not True
 
   std::optional<net::Ipv6Addr> vxlan_tunnel_ipv6;  // annotation projectcalico.org/IPv6VXLANTunnelAddr
   std::optional<MacAddr> vxlan_mac_v6;             // annotation projectcalico.org/VXLANTunnelMACAddrV6
@@ -102,7 +105,8 @@ struct Service {
   bool proxied = true;              // false: headless, ExternalName or another service proxy (SVC-4)
   std::vector<IpAddr> cluster_ips;  // none for headless
   std::vector<IpAddr> external_ips;
-  std::vector<IpAddr> load_balancer_ips;  // status.loadBalancer.ingress[].ip with ipMode VIP
+  // What status.loadBalancer.ingress has, or what was given here instead (ObjectSet::give).
+  std::vector<IpAddr> load_balancer_ips;
   std::vector<ServicePort> ports;
   std::optional<Seconds> affinity;  // sessionAffinity ClientIP: its timeout
   TrafficPolicy external_policy = TrafficPolicy::Cluster;
@@ -111,12 +115,20 @@ struct Service {
   std::vector<Prefix> source_ranges;    // loadBalancerSourceRanges
   EndpointWeights weights;
   Forwarding forwarding = Forwarding::Snat;
+  LoadBalancerRequest load_balancer;
 
   // Direct server return is for these addresses only; node ports are the gateway's own.
   [[nodiscard]] bool returns_directly() const {
     return proxied && forwarding == Forwarding::Dsr && !(external_ips.empty() && load_balancer_ips.empty());
   }
   friend bool operator==(const Service&, const Service&) = default;
+};
+
+// ---- v1 Namespace ------------------------------------------------------------------------------------
+struct Namespace {
+  std::string name;
+  Labels labels;
+  friend bool operator==(const Namespace&, const Namespace&) = default;
 };
 
 // ---- discovery.k8s.io/v1 EndpointSlice ---------------------------------------------------------------
@@ -443,6 +455,9 @@ struct Config {
   Ipam ipam;
   std::map<std::string, BlockAffinity> blocks;
   std::map<ObjectName, WorkloadEndpoint> workloads;
+  std::map<std::string, Namespace> namespaces;
+  std::map<ObjectName, AddressPool> address_pools;
+  std::map<ObjectName, L2Advertisement> l2_advertisements;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

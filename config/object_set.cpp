@@ -112,6 +112,22 @@ void append(Change& change, const Change& further) {
   std::stable_sort(change.touched.begin(), change.touched.end(), by_key);
 }
 
+void mark_services(Change& change, const std::vector<ObjectName>& names) {
+  std::vector<Change::Touched> more;
+  for (const ObjectName& name : names) {
+    const ObjectKey key{"Service", name.ns, name.name};
+    const auto found = std::lower_bound(change.touched.begin(), change.touched.end(), key,
+                                        [](const auto& one, const ObjectKey& wanted) { return one.key < wanted; });
+    if (found == change.touched.end() || found->key != key) {
+      more.push_back({key, Change::Action::Replaced, true, {}});
+    } else {
+      found->effective = found->moved = true;
+    }
+  }
+  change.touched.insert(change.touched.end(), more.begin(), more.end());
+  std::sort(change.touched.begin(), change.touched.end(), by_key);
+}
+
 ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, Findings& findings) {
   Findings own;
   own.max_faults = findings.max_faults;
@@ -274,6 +290,7 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
     Converted& object = *each;
     const auto found = objects_.find(object.key);
     const KindUse use = object.stored.kind->use;
+    if (auto* service = std::get_if<Service>(&object.typed)) apply_given(*service);
     if (found == objects_.end()) {
       change.touched.push_back({object.key, Change::Action::Added, use != KindUse::Kept, {}});
     } else if (found->second.text != object.stored.text) {
@@ -333,6 +350,12 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return ServiceCidr{key.name, service_cidrs_.at(key.name)};
     case KindUse::WorkloadEndpoint:
       return config_.workloads.at({key.ns, key.name});
+    case KindUse::Namespace:
+      return config_.namespaces.at(key.name);
+    case KindUse::AddressPool:
+      return config_.address_pools.at({key.ns, key.name});
+    case KindUse::L2Advertisement:
+      return config_.l2_advertisements.at({key.ns, key.name});
     case KindUse::Kept:
       break;
   }
@@ -346,6 +369,7 @@ void ObjectSet::install(Converted&& converted) {
                  [&](Gateway& gateway) { gateway_ = std::move(gateway); },
                  [&](Node& node) { config_.nodes.insert_or_assign(key.name, std::move(node)); },
                  [&](Service& service) {
+                   apply_given(service);
                    config_.services.insert_or_assign({key.ns, key.name}, std::move(service));
                  },
                  [&](EndpointSlice& slice) {
@@ -364,6 +388,13 @@ void ObjectSet::install(Converted&& converted) {
                  [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
                  [&](WorkloadEndpoint& workload) {
                    config_.workloads.insert_or_assign({key.ns, key.name}, std::move(workload));
+                 },
+                 [&](Namespace& space) { config_.namespaces.insert_or_assign(key.name, std::move(space)); },
+                 [&](AddressPool& pool) {
+                   config_.address_pools.insert_or_assign({key.ns, key.name}, std::move(pool));
+                 },
+                 [&](L2Advertisement& advertisement) {
+                   config_.l2_advertisements.insert_or_assign({key.ns, key.name}, std::move(advertisement));
                  },
              },
              converted.typed);
@@ -404,6 +435,15 @@ void ObjectSet::erase(const ObjectKey& key) {
     case KindUse::WorkloadEndpoint:
       config_.workloads.erase({key.ns, key.name});
       break;
+    case KindUse::Namespace:
+      config_.namespaces.erase(key.name);
+      break;
+    case KindUse::AddressPool:
+      config_.address_pools.erase({key.ns, key.name});
+      break;
+    case KindUse::L2Advertisement:
+      config_.l2_advertisements.erase({key.ns, key.name});
+      break;
     case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:
       break;
@@ -413,6 +453,22 @@ void ObjectSet::erase(const ObjectKey& key) {
 }
 
 const EndpointSlice& ObjectSet::slice_of(const ObjectKey& key) const { return config_.slices.at({key.ns, key.name}); }
+
+void ObjectSet::apply_given(Service& service) const {
+  const auto given = given_.find(service.name);
+  if (given != given_.end()) service.load_balancer_ips = given->second;
+}
+
+void ObjectSet::give(const ObjectName& name, std::optional<std::vector<IpAddr>> addresses) {
+  const auto service = config_.services.find(name);
+  if (addresses) {
+    given_.insert_or_assign(name, std::move(*addresses));
+  } else {
+    given_.erase(name);
+    if (service != config_.services.end()) service->second.load_balancer_ips = service->second.load_balancer.status_ips;
+  }
+  if (service != config_.services.end()) apply_given(service->second);
+}
 
 void ObjectSet::refresh_gateway() {
   config_.gateway = gateway_;

@@ -59,6 +59,8 @@ struct Change {
 
 // Adds what `further`, which came next, did: for whoever looks at both at once. It cannot be reverted.
 void append(Change& change, const Change& further);
+// Adds that these services have other load balancer addresses (ObjectSet::give). It cannot be reverted.
+void mark_services(Change& change, const std::vector<ObjectName>& names);
 
 class ObjectSet;
 
@@ -91,6 +93,10 @@ class ObjectSet {
 
   // Undoes the last change that was applied and not yet reverted.
   void revert(Change&& change);
+
+  // Load balancer addresses that were given out here: they take the place of what the service's status says, now and
+  // whenever the service comes again. No value: the status counts. The service need not be there.
+  void give(const ObjectName& name, std::optional<std::vector<IpAddr>> addresses);
 
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] size_t size() const { return objects_.size(); }
@@ -153,11 +159,13 @@ class ObjectSet {
   void install(Converted&& converted);
   void erase(const ObjectKey& key);
   void refresh_gateway();
+  void apply_given(Service& service) const;
 
   std::map<ObjectKey, Stored> objects_;
   std::unordered_map<Digest, const ObjectKey*, Digest::Hash> by_digest_;
   Config config_;
-  Gateway gateway_;                                           // as its object says; config_ has the ServiceCIDRs added
+  Gateway gateway_;  // as its object says; config_ has the ServiceCIDRs added
+  std::map<ObjectName, std::vector<IpAddr>> given_;
   std::map<std::string, std::vector<Prefix>> service_cidrs_;  // by ServiceCIDR
   std::vector<Warning> document_warnings_;
   uint64_t document_ = 0;  // number of the last document or delta, refused ones included

@@ -25,6 +25,7 @@ void check_services(const Config& config, const Scope& scope, bool every, Findin
 void check_slices(const Config& config, const Scope& scope, Findings& findings);                // validate_slices.cpp
 void check_pools(const Config& config, Findings& findings);                                     // validate_pools.cpp
 void check_workloads(const Config& config, const Scope& scope, Findings& findings);  // validate_workloads.cpp
+void check_address_pools(const Config& config, Findings& findings);                  // validate_metallb.cpp
 
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 

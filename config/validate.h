@@ -7,6 +7,7 @@
 // later in the order of names. A reference to an object that is not there is no fault.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "config/finding.h"
@@ -22,5 +23,8 @@ namespace sluice::config {
 // Only the rules that `change`, applied last to a valid set, can have broken. A change of endpoints costs what
 // those endpoints cost.
 [[nodiscard]] std::vector<Fault> validate(const ObjectSet& objects, const Change& change);
+
+// What is odd about load balancer addresses and refuses nothing: names of pools and interfaces that are not there.
+[[nodiscard]] std::vector<std::string> load_balancer_warnings(const Config& config);
 
 }  // namespace sluice::config

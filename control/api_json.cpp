@@ -192,6 +192,9 @@ json::value to_json(const Status& status) {
                       {"mbufsTotal", status.mbufs_total},
                       {"mbufsInUse", status.mbufs_in_use},
                       {"conntrackMax", status.conntrack_max},
+                      {"loadBalancers", json::object{{"served", status.load_balancers.served},
+                                                     {"pending", status.load_balancers.pending},
+                                                     {"announced", status.load_balancers.announced}}},
                       {"workers", list(status.workers, worker)},
                       {"interfaces", list(status.interfaces, interface)}};
 }

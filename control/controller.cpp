@@ -62,6 +62,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       journal_(journal),
       drain_state_(options_.state_folder, "drains.json"),
       ipam_storage_(options_.state_folder),
+      load_balancer_storage_(options_.state_folder, "loadbalancers"),
       helpers_(options_.helper_cpus),
       services_(std::ref(helpers_)),
       deployment_(plane),
@@ -75,6 +76,8 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
           [this](uint16_t port) { return port_name(port); }) {
   load_drains();
   load_addresses();
+  load_load_balancers();
+  boost::asio::co_spawn(io_, keep_watching_claims(), boost::asio::detached);
   boost::asio::co_spawn(io_, keep_collecting_leaks(), boost::asio::detached);
   look_again();
 }
@@ -157,7 +160,7 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
   const uint64_t before = generation_;
-  ApplyReply reply = co_await deploy(*change, 1);
+  ApplyReply reply = co_await give_and_deploy(*change, 1);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(*change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
@@ -167,6 +170,7 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
     }
   } else {
     objects_.revert(std::move(*change));
+    co_await take_addresses_back();
   }
   reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);
   co_return reply;
@@ -266,7 +270,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   }
   if (steps.empty()) co_return;
   const uint64_t before = generation_;
-  const ApplyReply deployed = co_await deploy(whole, steps.size());
+  const ApplyReply deployed = co_await give_and_deploy(whole, steps.size());
   const bool done = deployed.code == ApplyReply::Code::Applied;
   for (size_t i = 0; i < steps.size(); ++i) {
     ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
@@ -279,6 +283,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     problem = co_await remember(whole);
   } else {
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) objects_.revert(std::move(step->change));
+    co_await take_addresses_back();
   }
   for (size_t i = 0; i < steps.size(); ++i) {
     ApplyReply& reply = *steps[i].pending->reply;
@@ -295,6 +300,7 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
   HostAddresses host_addresses = host_.addresses();
   Plan plan = make_plan(config, addresses, host_addresses);
   warnings = plan.warnings;
+  for (std::string& odd : config::load_balancer_warnings(config)) warnings.push_back(std::move(odd));
   if (config.gateway.conntrack.max != plane_.options().connections) {
     warnings.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
                                    plane_.options().connections, config.gateway.conntrack.max));
@@ -320,6 +326,20 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
   host_addresses_ = std::move(host_addresses);
   host_.commit(config.gateway, deployment_);
   co_return *routing_token_;
+}
+
+Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, uint64_t generations) {
+  const auto whole = co_await give_addresses(change);
+  if (!whole) {
+    ApplyReply reply;
+    reply.generation = generation_;
+    reply.message = whole.error().message;
+    co_return reply;
+  }
+  const bool first = generation_ == 0;
+  ApplyReply reply = co_await deploy(*whole, generations);
+  if (reply.code == ApplyReply::Code::Applied) co_await announce_load_balancers(first ? nullptr : &*whole);
+  co_return reply;
 }
 
 Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t generations) {

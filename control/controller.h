@@ -20,6 +20,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "config/object_set.h"
+#include "control/announcer.h"
 #include "control/async_mutex.h"
 #include "control/deployment.h"
 #include "control/event_monitor.h"
@@ -28,6 +29,7 @@
 #include "control/helper_threads.h"
 #include "control/host_stack.h"
 #include "control/ipam.h"
+#include "control/load_balancer_log.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
 #include "control/state_file.h"
@@ -66,6 +68,8 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
+  [[nodiscard]] std::vector<LoadBalancerEntry> load_balancers() const override;
+  [[nodiscard]] std::vector<L2Entry> l2() const override { return announcer_.entries(); }
   [[nodiscard]] std::vector<DrainEntry> drains() const override;
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
   Awaitable<DrainReply> undrain(DrainTarget target) override;
@@ -104,6 +108,8 @@ class Controller final : public Router {
   // Puts objects_, already changed by `change`, into the data plane, as so many generations. On failure the reply says
   // why and nothing has changed.
   [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Change& change, uint64_t generations);
+  // The same, after load balancer addresses were given, which are announced then.
+  [[nodiscard]] Awaitable<ApplyReply> give_and_deploy(const config::Change& change, uint64_t generations);
   // Steps 1 to 4 of deployment.h. The token of the last.
   // `change`: what the configuration has become different by; nullptr: nobody knows.
   [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change* change,
@@ -151,6 +157,26 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> collect_leaks();
   [[nodiscard]] Awaitable<void> release_leak(std::string name);
   [[nodiscard]] Awaitable<void> keep_collecting_leaks();
+  // controller_load_balancer.cpp
+  void load_load_balancers();
+  void take_given(const std::vector<config::ObjectName>& services);
+  [[nodiscard]] GivenAddresses given_to(const std::vector<config::ObjectName>& services) const;
+  // On the disk when it answers.
+  [[nodiscard]] Awaitable<net::Status<>> keep_given(GivenAddresses changes);
+  // Gives services addresses as objects_, changed by `change`, asks for, and takes those that are not theirs any more;
+  // the change with that in it, for deploy(). Error: they
+  // cannot be kept. If that or deploy() fails: take_addresses_back() once objects_ is reverted.
+  [[nodiscard]] Awaitable<net::Result<config::Change>> give_addresses(const config::Change& change);
+  [[nodiscard]] Awaitable<void> take_addresses_back();
+  [[nodiscard]] Announcer::Sources announcer_sources() const;
+  [[nodiscard]] Awaitable<void> announce_load_balancers(const config::Change* change);
+  [[nodiscard]] std::vector<dataplane::Announcement> indexed(const std::vector<Announcer::Announced>& all) const;
+  [[nodiscard]] Awaitable<void> publish_announcements();
+  [[nodiscard]] Awaitable<void> tell_announcements(std::vector<dataplane::Announcement> fresh);
+  [[nodiscard]] Awaitable<void> send_announcements(std::vector<dataplane::Announcement> announcements);
+  [[nodiscard]] Awaitable<void> keep_watching_claims();
+  void report_announcements();
+  [[nodiscard]] LoadBalancerStatus load_balancer_status() const;
   [[nodiscard]] RouterHealth health() const;
   // controller_host.cpp
   void host_changed();
@@ -186,7 +212,13 @@ class Controller final : public Router {
   std::optional<uint64_t> routing_token_;                // they do when it has passed
   std::vector<std::string> ipam_warnings_;               // what was wrong with what was kept
   std::map<std::string, Clock::time_point> gone_since_;  // handles whose network namespace is gone
-  std::string drain_problem_;                            // why the file of drained endpoints could not be used
+  ipam::FileStorage load_balancer_storage_;
+  LoadBalancerLog load_balancer_log_{load_balancer_storage_};
+  LoadBalancer load_balancer_;
+  std::vector<config::ObjectName> given_services_;  // by the change under way
+  std::vector<std::string> load_balancer_warnings_;
+  Announcer announcer_;
+  std::string drain_problem_;  // why the file of drained endpoints could not be used
   HelperThreads helpers_;
   ServiceCompiler services_;
   Deployment deployment_;

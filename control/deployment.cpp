@@ -470,6 +470,8 @@ bool Deployment::only_services(const config::Config& config, const config::Chang
   return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     const config::ObjectKey& key = touched.key;
     if (!touched.effective || key.kind == "Pod") return true;
+    // What follows from these is in the services that they give addresses to, and announced apart.
+    if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
     if (key.kind == "Service") return !touched.moved;
     if (key.kind != "EndpointSlice") return false;
     if (plan_.direct_services.empty()) return true;
@@ -527,6 +529,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   const std::vector<net::IpAddr> own = own_addresses_of(plan);
   tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
   fill_services(*snapshot);
+  snapshot->announcements = announcements_;
   fill_family(snapshot->v4, config, own);
   fill_family(snapshot->v6, config, own);
   fill_direct_returns(snapshot->v4, plan, tunnel_index_);
@@ -563,6 +566,17 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
 
   retire_unused(plan);
   plan_ = std::move(plan);
+  last_ = snapshot.get();
+  return plane_.publisher().publish(std::move(snapshot));
+}
+
+std::optional<uint64_t> Deployment::publish_announcements(std::vector<dataplane::Announcement> announcements) {
+  auto wanted = std::make_shared<const dataplane::Announcements>(std::move(announcements));
+  if (last_ == nullptr || *wanted == *announcements_) return std::nullopt;
+  announcements_ = std::move(wanted);
+  auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
+  snapshot->generation = ++generation_;
+  snapshot->announcements = announcements_;
   last_ = snapshot.get();
   return plane_.publisher().publish(std::move(snapshot));
 }

@@ -68,6 +68,8 @@ class Deployment {
   [[nodiscard]] uint16_t index_of_interface(const std::string& name) const { return interface_index_.at(name); }
   // Whether plan and settings are the same after `change`, which led to `config`.
   [[nodiscard]] bool only_services(const config::Config& config, const config::Change& change) const;
+  // Load balancer addresses to answer for, from now on. A snapshot that has them: its token; empty: they are the same.
+  [[nodiscard]] std::optional<uint64_t> publish_announcements(std::vector<dataplane::Announcement> announcements);
   // Looks for the interfaces of pods. If some came, went or changed, a snapshot that knows: its token. finish() after
   // it.
   [[nodiscard]] std::optional<uint64_t> look_for_pods();
@@ -107,6 +109,7 @@ class Deployment {
   Plan plan_;
   const dataplane::Snapshot* last_ = nullptr;
   ServiceCompiler::Tables tables_;
+  std::shared_ptr<const dataplane::Announcements> announcements_ = std::make_shared<const dataplane::Announcements>();
 
   std::map<std::string, std::unique_ptr<dataplane::Port>> ports_;  // by device
   std::vector<std::string> opened_;                                // by the change in progress

@@ -33,8 +33,9 @@ class Storage {
 
 class FileStorage final : public Storage {
  public:
-  // `folder` is made if it is missing; empty: nothing is kept, and all calls succeed.
-  explicit FileStorage(std::string folder) : folder_(std::move(folder)), snapshot_(folder_, "ipam.json") {}
+  // `folder` is made if it is missing; empty: nothing is kept, and all calls succeed. `name`: of the files.
+  explicit FileStorage(std::string folder, std::string name = "ipam")
+      : folder_(std::move(folder)), name_(std::move(name)), snapshot_(folder_, name_ + ".json") {}
   ~FileStorage() override;
   FileStorage(const FileStorage&) = delete;
   FileStorage& operator=(const FileStorage&) = delete;
@@ -45,10 +46,10 @@ class FileStorage final : public Storage {
   [[nodiscard]] net::Status<> replace(std::string_view snapshot) override;
 
  private:
-  [[nodiscard]] std::string log() const { return folder_ + "/ipam.log"; }
+  [[nodiscard]] std::string log() const { return folder_ + "/" + name_ + ".log"; }
   [[nodiscard]] net::Status<> open_log();
 
-  std::string folder_;
+  std::string folder_, name_;
   StateFile snapshot_;
   int fd_ = -1;  // of the log
 };

@@ -107,6 +107,20 @@ void router_metrics(Exposition& out, const Status& status) {
   out.sample(status.mbufs_in_use);
 }
 
+void load_balancer_metrics(Exposition& out, const LoadBalancerStatus& status) {
+  out.gauge("sluice_load_balancer_services", "Services of type LoadBalancer that get their addresses from here.");
+  out.sample(status.served, {{"state", "served"}});
+  out.sample(status.pending, {{"state", "pending"}});
+  out.gauge("sluice_load_balancer_pool_addresses_in_use", "Addresses of an IPAddressPool that services have.");
+  for (size_t i = 0; i < status.pools.size() && i < max_labelled_interfaces; ++i) {
+    out.sample(status.pools[i].second, {{"pool", status.pools[i].first}});
+  }
+  out.gauge("sluice_l2_announced_addresses", "Load balancer addresses that this router answers ARP and ND for.");
+  out.sample(status.announced);
+  out.counter("sluice_l2_conflicts_total", "Claims of others for an address that this router answers for.");
+  out.sample(status.conflicts);
+}
+
 void worker_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
   const auto each = [&](auto WorkerStatus::*field) {
     for (const WorkerStatus& worker : workers) out.sample(worker.*field, {{"worker", std::to_string(worker.index)}});
@@ -264,6 +278,7 @@ std::string render_metrics(const Status& status, const Counters& counters, const
                            const std::array<uint64_t, event_type_count>& events) {
   Exposition out;
   router_metrics(out, status);
+  load_balancer_metrics(out, status.load_balancers);
   worker_metrics(out, status.workers);
   conntrack_metrics(out, status);
   snat_metrics(out, status.workers);

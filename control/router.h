@@ -21,6 +21,7 @@
 #include "control/drains.h"
 #include "control/events.h"
 #include "control/ipam.h"
+#include "control/load_balancer_views.h"
 #include "control/measurements.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/net/headers.h"
@@ -95,6 +96,7 @@ struct Status {
   std::vector<InterfaceStatus> interfaces;
   uint32_t mbufs_total = 0, mbufs_in_use = 0;
   uint64_t conntrack_max = 0;  // per family, all workers
+  LoadBalancerStatus load_balancers;
 };
 
 struct NamedCounter {
@@ -306,6 +308,8 @@ class Router {
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
+  [[nodiscard]] virtual std::vector<LoadBalancerEntry> load_balancers() const { return {}; }
+  [[nodiscard]] virtual std::vector<L2Entry> l2() const { return {}; }
   // Endpoints taken out of service by hand.
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
   virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;

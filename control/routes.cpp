@@ -5,6 +5,7 @@
 #include "control/api_config.h"
 #include "control/api_events.h"
 #include "control/api_ipam.h"
+#include "control/api_load_balancer.h"
 #include "control/api_state.h"
 #include "control/api_trace.h"
 #include "control/api_traffic.h"
@@ -49,6 +50,10 @@ constexpr std::array table{
     Route{"/v1/routes", "GET", Access::Read, " to ", Body::None, "RouteList", "Routes", get_routes},
     Route{"/v1/services", "GET", Access::Read, no_parameters, Body::None, "ServiceList",
           "Service ports with their frontends and endpoints", get_services},
+    Route{"/v1/load-balancers", "GET", Access::Read, no_parameters, Body::None, "LoadBalancerList",
+          "Services that get their addresses from here", get_load_balancers},
+    Route{"/v1/l2", "GET", Access::Read, no_parameters, Body::None, "L2List",
+          "Load balancer addresses that are announced by ARP and neighbour discovery", get_l2},
     Route{"/v1/conntrack", "GET", Access::Read, flow_words, Body::None, "FlowList", "Tracked connections",
           get_conntrack},
     Route{"/v1/conntrack", "DELETE", Access::Write, flow_delete_words, Body::None, "FlowsDeleted",

@@ -43,6 +43,11 @@ class ServiceCompiler {
   [[nodiscard]] Tables update(const config::Config& config, const config::Change& change,
                               const std::vector<net::IpAddr>& own_addresses, const DrainList& drains = {});
 
+  // Slices that name a service; nullptr: none.
+  [[nodiscard]] const std::set<config::ObjectName>* slices_of(const config::ObjectName& service) const {
+    const auto found = slices_of_.find(service);
+    return found == slices_of_.end() ? nullptr : &found->second;
+  }
   // "namespace/name:port" of a ServicePort id, "pod/namespace/name:port" of a host port; empty: none.
   [[nodiscard]] std::string name_of(uint32_t id) const;
   // Ids of a service ("default/web"), of one of its ports ("default/web:http"), in both families.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/announcements.h"
 #include "dataplane/flow_record.h"
 #include "dataplane/net/addr.h"
 #include "nat/flow.h"
@@ -15,7 +16,7 @@
 namespace sluice::dataplane {
 
 struct Command {
-  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity };
+  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity, Announce };
   Kind kind = Kind::ListFlows;
   FlowQuery query;
   uint64_t limit = std::numeric_limits<uint64_t>::max();  // so many are enough
@@ -33,6 +34,10 @@ struct Command {
     uint16_t port = 0;                    // of it, host byte order
   };
   Affinity affinity;
+
+  // Announce, of worker 0: gratuitous ARP and unsolicited advertisements (L2-4), as far as they are announced when it
+  // comes to that; or, of those that do not answer, a question who has the address.
+  std::vector<Announcement> announcements;
 
   // Where the worker stands.
   bool second_family = false;

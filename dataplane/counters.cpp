@@ -35,6 +35,7 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::NdSolicitsSent, "nd_solicits_sent"},
     {Event::NdAdvertsSent, "nd_adverts_sent"},
     {Event::NdReceived, "nd_received"},
+    {Event::VipClaims, "vip_claims"},
     {Event::EcnOddCombination, "ecn_odd_combination"},
     {Event::TunnelErrors, "tunnel_errors"},
     {Event::TunnelMtuLowered, "tunnel_mtu_lowered"},

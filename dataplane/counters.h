@@ -42,6 +42,7 @@ enum class Event : uint8_t {
   NdSolicitsSent,
   NdAdvertsSent,
   NdReceived,
+  VipClaims,          // load balancer addresses that another MAC address claimed (L2-5)
   EcnOddCombination,  // RFC 6040 section 4.2
   TunnelErrors,       // ICMP errors about our outer packets
   TunnelMtuLowered,

@@ -31,6 +31,7 @@ constexpr uint8_t nd_option_target = 2;
 constexpr uint32_t nd_router = 0x80000000;
 constexpr uint32_t nd_solicited = 0x40000000;
 constexpr uint32_t nd_override = 0x20000000;
+constexpr net::Ipv6Addr all_nodes{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
 
 struct PinnedKey {
   std::array<uint8_t, 16> address;
@@ -369,6 +370,11 @@ void Resolver::on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface_index) {
     // ARP-4: somebody else uses our address; our own frame come back is none.
     return context_.drop(mbuf, sender_mac == interface.mac ? DropReason::ArpNotForUs : DropReason::ArpConflict);
   }
+  if (const Announcement* vip = announced(interface_index, sender); vip != nullptr) [[unlikely]] {
+    if (sender_mac == interface.mac) return context_.drop(mbuf, DropReason::ArpNotForUs);
+    note_claim(interface_index, sender, sender_mac);
+    if (vip->answers) return context_.drop(mbuf, DropReason::ArpConflict);
+  }
   if (!sender.is_unspecified()) {
     if (!interface.may_come_from(sender)) return context_.drop(mbuf, DropReason::SpoofedSource);
     const uint32_t known = find(interface_index, sender);
@@ -387,6 +393,10 @@ void Resolver::on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface_index) {
     for (const net::IpAddr& pod : interface.pod_addresses) ours = ours && !(pod == net::IpAddr(target));
     if (sender.is_unspecified()) ours = false;
   }
+  // L2-3: a group address other than broadcast asks nobody.
+  const auto* const to = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  const bool asks_us = (to[0] & 1) == 0 || load_mac(to) == MacAddr::broadcast();
+  ours = ours || (asks_us && answers_for(interface_index, target));
   ours = ours || is_pod_of_subnet<net::V4>(context_, output_, interface, target);
   if (!ours) return context_.drop(mbuf, DropReason::ArpNotForUs);
   send_arp(interface_index, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);
@@ -502,6 +512,10 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
     at = static_cast<uint16_t>(at + size);
   }
   if (!solicit) {
+    if (announced(interface_index, target) != nullptr && !link_layer.is_zero() && !(link_layer == interface.mac))
+        [[unlikely]] {
+      note_claim(interface_index, target, link_layer);
+    }
     const uint32_t known = find(interface_index, target);
     const bool override_known = (net::load_be32(icmp + 4) & nd_override) != 0;
     if (known != no_neighbor) learn(known, link_layer, override_known);
@@ -519,11 +533,11 @@ void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uin
     ours = true;
     for (const net::IpAddr& pod : interface.pod_addresses) ours = ours && !(pod == net::IpAddr(target));
   }
+  ours = ours || answers_for(interface_index, target);
   ours = ours || is_pod_of_subnet<net::V6>(context_, output_, interface, target);
   if (!ours) return context_.drop(mbuf, DropReason::NdNotForUs);
   if (source.is_unspecified()) {
     // Duplicate address detection: the answer goes to all nodes (section 7.2.4).
-    static constexpr net::Ipv6Addr all_nodes{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
     send_advert(interface_index, target, all_nodes, MacAddr::for_multicast(all_nodes), false);
   } else {
     const auto* const frame = rte_pktmbuf_mtod(mbuf, const uint8_t*);
@@ -556,7 +570,6 @@ void Resolver::announce() {
     if (announced_[i] == now) continue;
     announced_[i] = now;
     if (!interfaces[i].present || interfaces[i].role == Role::Workload) continue;
-    static constexpr net::Ipv6Addr all_nodes{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
     for (const net::Ipv4Addr addr : interfaces[i].addresses_v4) {
       send_arp(i, RTE_ARP_OP_REQUEST, MacAddr::broadcast(), addr, MacAddr{}, addr);
     }
@@ -564,6 +577,29 @@ void Resolver::announce() {
       send_advert(i, addr, all_nodes, MacAddr::for_multicast(all_nodes), false);
     }
   }
+}
+
+void Resolver::note_claim(uint16_t interface, const net::IpAddr& address, const MacAddr& mac) {
+  context_.counters.add(Event::VipClaims);
+  claims_.put({address, mac, interface});
+}
+
+void Resolver::announce(const Announcement& announcement) {
+  const auto& [address, interface, wanted] = announcement;
+  const Announcement* found = announced(interface, address);
+  if (found == nullptr || found->answers != wanted || !context_.interface(interface).present) return;
+  if (!wanted && address.is_v4()) {
+    const net::Ipv4Addr own = context_.interface(interface).source_for(address).v4();
+    return send_arp(interface, RTE_ARP_OP_REQUEST, MacAddr::broadcast(), own, MacAddr{}, address.v4());
+  }
+  if (!wanted) return send_solicit(interface, address.v6(), nullptr);
+  if (address.is_v6()) {
+    return send_advert(interface, address.v6(), all_nodes, MacAddr::for_multicast(all_nodes), false);
+  }
+  // Some hosts look at one form only (RFC 5227 section 3).
+  const net::Ipv4Addr vip = address.v4();
+  send_arp(interface, RTE_ARP_OP_REQUEST, MacAddr::broadcast(), vip, MacAddr{}, vip);
+  send_arp(interface, RTE_ARP_OP_REPLY, MacAddr::broadcast(), vip, MacAddr::broadcast(), vip);
 }
 
 void Resolver::tick() {

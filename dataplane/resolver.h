@@ -44,6 +44,9 @@ class Resolver {
   // An ARP frame, or an ICMPv6 neighbour discovery message at `l3`, that came in by `interface`. Takes ownership.
   void on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface);
   void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);
+  // Worker 0's part of Command::Kind::Announce, for one of them.
+  void announce(const Announcement& announcement);
+  [[nodiscard]] ClaimRing& claims() { return claims_; }
   // Timers, new pinned entries, announcements after a change of configuration.
   void tick();
 
@@ -85,6 +88,15 @@ class Resolver {
   void look_at(uint32_t index);
   void scan_pinned();
   void announce();
+  // Of Snapshot::announcements; nullptr: not one of them.
+  [[nodiscard]] const Announcement* announced(uint16_t interface, const net::IpAddr& address) const {
+    return context_.snapshot->announcements->find(interface, address);
+  }
+  [[nodiscard]] bool answers_for(uint16_t interface, const net::IpAddr& address) const {
+    const Announcement* found = announced(interface, address);
+    return found != nullptr && found->answers;
+  }
+  void note_claim(uint16_t interface, const net::IpAddr& address, const net::MacAddr& mac);
   void send_arp(uint16_t interface, uint16_t operation, const net::MacAddr& to, net::Ipv4Addr sender,
                 const net::MacAddr& target_mac, net::Ipv4Addr target);
   void send_solicit(uint16_t interface, const net::Ipv6Addr& target, const net::MacAddr* unicast_to);
@@ -103,6 +115,7 @@ class Resolver {
   uint32_t scan_ = 0;  // next pinned entry to look for; capacity: done
   uint32_t scanned_generation_ = 0;
   nat::Millis next_tick_ = 0;
+  ClaimRing claims_;
   std::vector<uint64_t> announced_;  // by interface: fingerprint of what was announced
 };
 

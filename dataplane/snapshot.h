@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/announcements.h"
 #include "dataplane/interface.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/punt_class.h"
@@ -128,6 +129,7 @@ struct Snapshot {
   std::vector<PortView> ports;  // by DPDK port id; from first_pod_port on those of pods
   std::vector<WorkerPorts> workers;
   std::vector<PodPort> pod_ports;  // sorted by kernel_index
+  std::shared_ptr<const Announcements> announcements = std::make_shared<const Announcements>();
   std::vector<Tunnel> tunnels;
   std::vector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
   bool clamps_mss = false;             // MTU-4, anywhere

@@ -254,6 +254,12 @@ void Worker::work_on_command(unsigned budget) {
     command_ = nullptr;
     return;
   }
+  if (command_->kind == Command::Kind::Announce) {
+    if (!announce(*command_)) return;
+    command_->done.store(true, std::memory_order_release);
+    command_ = nullptr;
+    return;
+  }
   const bool finished =
       command_->second_family ? work_through<net::V6>(*command_, budget) : work_through<net::V4>(*command_, budget);
   if (!finished) return;
@@ -264,6 +270,17 @@ void Worker::work_on_command(unsigned budget) {
   }
   command_->done.store(true, std::memory_order_release);
   command_ = nullptr;
+}
+
+ClaimRing* Worker::claims() { return resolver_ ? &resolver_->claims() : nullptr; }
+
+bool Worker::announce(Command& command) {
+  if (!resolver_) return true;
+  const auto& all = command.announcements;
+  for (unsigned i = 0; i < announce_budget && command.matched < all.size(); ++i) {
+    resolver_->announce(all[command.matched++]);
+  }
+  return command.matched == all.size();
 }
 
 template <class F>

@@ -48,6 +48,8 @@ class Worker {
   [[nodiscard]] bool submit(Command* command);
   // Whether connections that open and end are noted, from the next turn on; and what was noted.
   void watch_flows(bool watched) { watched_.store(watched, std::memory_order_relaxed); }
+  // Of worker 0; nullptr of others.
+  [[nodiscard]] ClaimRing* claims();
   [[nodiscard]] FlowEventRing& flow_events() { return flow_events_; }
   [[nodiscard]] Tracer& tracer() { return tracer_; }
   [[nodiscard]] const WorkerCounters& counters() const { return context_.counters; }
@@ -63,6 +65,8 @@ class Worker {
   [[nodiscard]] bool poll_host();
   void read_messages();
   void work_on_command(unsigned budget);
+  // Whether it is done.
+  bool announce(Command& command);
   template <class F>
   void find_affinity(Command::Affinity& question) const;
   template <class F>
@@ -71,6 +75,7 @@ class Worker {
   static constexpr unsigned idle_loops = 2000;
   static constexpr unsigned expiry_budget = 32;
   static constexpr unsigned host_burst = 32;
+  static constexpr unsigned announce_budget = 16;  // addresses per turn
   // Connections looked at per turn: packets wait meanwhile, some 30 us where each is a cache miss.
   static constexpr unsigned command_budget = 128;
   static constexpr unsigned idle_command_budget = 512;

@@ -118,6 +118,23 @@ Rig::~Rig() {
   plane_.reset();
 }
 
+void Rig::publish(std::vector<dataplane::Announcement> announcements) {
+  const auto token = deployment_->publish_announcements(std::move(announcements));
+  if (!token) return;
+  EXPECT_TRUE(wait_for(*token));
+  deployment_->finish();
+}
+
+std::string Rig::announce(std::vector<dataplane::Announcement> announcements) {
+  dataplane::Command command;
+  command.kind = dataplane::Command::Kind::Announce;
+  command.announcements = std::move(announcements);
+  EXPECT_TRUE(plane_->worker(0).submit(&command));
+  const std::string out = run();
+  EXPECT_TRUE(command.done);
+  return out;
+}
+
 bool Rig::turn() {
   bool busy = false;
   for (uint16_t worker = 0; worker < options_.workers; ++worker) {

@@ -42,6 +42,10 @@ class Rig {
   [[nodiscard]] std::string try_load(const std::string& document);
   // Routes of the host's kernel. What could not be installed, as one sentence; empty if all were.
   std::string change_host_routes(const std::vector<control::HostRouteChange>& changes);
+  // Load balancer addresses that the workers answer for from now on.
+  void publish(std::vector<dataplane::Announcement> announcements);
+  // Worker 0 tells them to everybody; what came out, as from send().
+  std::string announce(std::vector<dataplane::Announcement> announcements);
   // Endpoints that are drained from the next configuration on.
   [[nodiscard]] control::DrainList& drains() { return drains_; }
   // Called in the middle of every later change of routes: workers know the new topology, routes are the old ones.

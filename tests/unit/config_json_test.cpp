@@ -131,8 +131,8 @@ TEST(ConfigDocument, UnknownKindIsAFaultOrIgnoredOnRequest) {
 
 TEST(ConfigDocument, KnownKindsWithoutUseAreKeptWithOneWarningEach) {
   const ObjectSet objects = valid_set(list_with_gateway({
-      R"({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}})",
-      R"({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "b"}})",
+      R"({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "a"}})",
+      R"({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "b"}})",
       R"({"apiVersion": "metallb.io/v1beta2", "kind": "BGPPeer", "metadata": {"name": "tor"}})",
       R"({"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "tor"}})",
   }));

@@ -114,6 +114,10 @@ std::string_view path_of(Thing thing) {
       return "/v1/services";
     case Thing::Flows:
       return "/v1/conntrack";
+    case Thing::LoadBalancers:
+      return "/v1/load-balancers";
+    case Thing::L2:
+      return "/v1/l2";
     case Thing::Drains:
       return "/v1/drains";
     case Thing::Addresses:
@@ -146,6 +150,10 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return services_text(answer, options.output == "wide");
     case Thing::Flows:
       return flows_text(answer);
+    case Thing::LoadBalancers:
+      return load_balancers_text(answer);
+    case Thing::L2:
+      return l2_text(answer);
     case Thing::Drains:
       return drains_text(answer);
     case Thing::Addresses:

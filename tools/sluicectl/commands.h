@@ -34,6 +34,8 @@ enum class Thing {
   Routes,
   Services,
   Flows,
+  LoadBalancers,
+  L2,
   Drains,
   Addresses,
   Blocks,

@@ -164,6 +164,10 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
             "table, wide (each endpoint), yaml or json")
       ->alias("svc");
+  add_thing(*command, arguments, Thing::LoadBalancers, "loadbalancers",
+            "Services that get their addresses from here, and why one waits")
+      ->alias("lb");
+  add_thing(*command, arguments, Thing::L2, "l2", "Who answers ARP and ND for load balancer addresses");
   add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
   add_thing(*command, arguments, Thing::Addresses, "ipam-addresses",
             "Addresses of pods and tunnels, and whose they are")

@@ -1,0 +1,184 @@
+// Load balancer addresses in the running router: given by load_balancer.h, on the disk before they serve, and announced
+// on the wire by whom announcer.h says.
+#include <algorithm>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <fmt/format.h>
+
+#include "config/validate.h"
+#include "control/controller.h"
+#include "control/in_background.h"
+
+namespace sluice::control {
+namespace {
+
+// L2-4: at once and then so often and so long.
+constexpr auto announce_interval = std::chrono::milliseconds(1100);
+constexpr unsigned announce_rounds = 5;
+constexpr auto claim_interval = std::chrono::milliseconds(200);
+
+Announcer::Now both_clocks() { return {std::chrono::steady_clock::now(), std::chrono::system_clock::now()}; }
+
+}  // namespace
+
+void Controller::load_load_balancers() {
+  auto kept = load_balancer_log_.load(load_balancer_warnings_);
+  if (kept) {
+    load_balancer_.restore(std::move(*kept));
+  } else {
+    load_balancer_warnings_.push_back(kept.error().message);
+  }
+}
+
+// Afterwards the services of objects_ have the addresses that serve.
+void Controller::take_given(const std::vector<config::ObjectName>& services) {
+  for (const config::ObjectName& name : services) objects_.give(name, load_balancer_.given(name));
+}
+
+Awaitable<net::Status<>> Controller::keep_given(GivenAddresses changes) {
+  if (changes.empty()) co_return net::Done{};
+  if (auto appended = load_balancer_log_.append(changes, load_balancer_.all()); !appended) co_return appended;
+  auto synced = co_await run_in(background_, load_balancer_log_.sync());
+  if (!synced) load_balancer_log_.failed();
+  co_return synced;
+}
+
+GivenAddresses Controller::given_to(const std::vector<config::ObjectName>& services) const {
+  GivenAddresses out;
+  for (const config::ObjectName& name : services)
+    out[name] = load_balancer_.given(name).value_or(std::vector<net::IpAddr>{});
+  return out;
+}
+
+Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::Change& change) {
+  given_services_ = load_balancer_.update(objects_.config(), generation_ == 0 ? nullptr : &change);
+  if (auto kept = co_await keep_given(given_to(given_services_)); !kept) {
+    co_return net::Error{fmt::format("load balancer addresses could not be written down: {}", kept.error().message)};
+  }
+  take_given(given_services_);
+  config::Change whole;
+  append(whole, change);
+  mark_services(whole, given_services_);
+  co_return whole;
+}
+
+// The change did not come to pass, and objects_ is what it was.
+Awaitable<void> Controller::take_addresses_back() {
+  load_balancer_.undo(objects_.config());
+  take_given(given_services_);
+  (void)co_await keep_given(given_to(given_services_));
+  given_services_.clear();
+}
+
+Announcer::Sources Controller::announcer_sources() const {
+  return {[this](const config::ObjectName& service) { return services_.slices_of(service); },
+          [this](const net::IpAddr& address) -> const config::AddressPool* {
+            return load_balancer_.pool_with_address(address);
+          }};
+}
+
+// `change`: nullptr: anything may be different.
+Awaitable<void> Controller::announce_load_balancers(const config::Change* change) {
+  announcer_.update(objects_.config(), change, announcer_sources(), both_clocks());
+  co_await publish_announcements();
+}
+
+std::vector<dataplane::Announcement> Controller::indexed(const std::vector<Announcer::Announced>& all) const {
+  std::vector<dataplane::Announcement> out;
+  std::map<std::string_view, uint16_t> indices;
+  for (const PlannedInterface& interface : deployment_.plan().interfaces) {
+    indices.emplace(interface.name, deployment_.index_of_interface(interface.name));
+  }
+  for (const Announcer::Announced& one : all) {
+    const auto found = indices.find(one.interface);
+    if (found != indices.end()) out.push_back({one.address, found->second, one.answers});
+  }
+  return out;
+}
+
+// The caller holds changes_.
+Awaitable<void> Controller::publish_announcements() {
+  if (const auto token = deployment_.publish_announcements(indexed(announcer_.announced())); token) {
+    (void)co_await wait_for(*token);
+    deployment_.finish();
+  }
+  report_announcements();
+  std::vector<dataplane::Announcement> fresh = indexed(announcer_.take_fresh());
+  if (!fresh.empty()) boost::asio::co_spawn(io_, tell_announcements(std::move(fresh)), boost::asio::detached);
+}
+
+Awaitable<void> Controller::tell_announcements(std::vector<dataplane::Announcement> fresh) {
+  for (unsigned round = 0; round < announce_rounds; ++round) {
+    if (round != 0) co_await pause(announce_interval);
+    co_await send_announcements(fresh);
+  }
+}
+
+Awaitable<void> Controller::send_announcements(std::vector<dataplane::Announcement> announcements) {
+  dataplane::Command command;
+  command.kind = dataplane::Command::Kind::Announce;
+  command.announcements = std::move(announcements);
+  co_await run_command(0, command);
+}
+
+Awaitable<void> Controller::keep_watching_claims() {
+  while (true) {
+    co_await pause(claim_interval);
+    dataplane::ClaimRing* claims = plane_.worker(0).claims();
+    if (claims == nullptr || deployment_.snapshot() == nullptr) continue;
+    std::vector<dataplane::AddressClaim> heard;
+    claims->take([&](const dataplane::AddressClaim& claim) { heard.push_back(claim); });
+    if (heard.empty() && !announcer_.watches()) continue;
+    const auto lock = co_await changes_.lock();
+    const auto now = both_clocks();
+    const std::vector<dataplane::Interface>& interfaces = deployment_.snapshot()->interfaces;
+    for (const dataplane::AddressClaim& claim : heard) {
+      // Two interfaces of this router on one link hear each other.
+      const bool own = std::any_of(interfaces.begin(), interfaces.end(), [&](const dataplane::Interface& interface) {
+        return interface.present && interface.mac == claim.mac;
+      });
+      if (!own) announcer_.on_claim(claim.address, claim.mac, now);
+    }
+    const auto questions = announcer_.tick(objects_.config(), announcer_sources(), now);
+    co_await publish_announcements();
+    if (!questions.empty()) co_await send_announcements(indexed(questions));
+  }
+}
+
+void Controller::report_announcements() {
+  for (const Announcer::News& news : announcer_.take_news()) {
+    using Kind = Announcer::News::Kind;
+    RouterEvent event{
+        .time_seconds = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(),
+        .type = EventType::L2,
+        .warning = news.kind == Kind::Conflict,
+        .reason = news.kind == Kind::TookOver ? "AddressTakenOver"
+                  : news.kind == Kind::GaveUp ? "AddressGivenUp"
+                                              : "AddressConflict",
+        .object = net::to_string(news.address),
+        .message = fmt::format("{}: {}", net::to_string(news.address), news.text)};
+    events_.add(std::move(event));
+  }
+}
+
+std::vector<LoadBalancerEntry> Controller::load_balancers() const {
+  std::vector<LoadBalancerEntry> out;
+  for (const auto& [name, service] : objects_.config().services) {
+    const auto given = load_balancer_.given(name);
+    if (!given) continue;
+    LoadBalancerEntry entry{name.text(), *given, {}, load_balancer_.pending(name)};
+    if (!given->empty()) entry.pool = load_balancer_.pool_of(given->front());
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+LoadBalancerStatus Controller::load_balancer_status() const {
+  LoadBalancerStatus out{
+      load_balancer_.served(), load_balancer_.waiting(), announcer_.owned(), announcer_.conflicts(), {}};
+  for (const auto& [name, in_use] : load_balancer_.pools()) out.pools.emplace_back(name, in_use);
+  return out;
+}
+
+}  // namespace sluice::control

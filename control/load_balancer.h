@@ -1,0 +1,134 @@
+// Which service of type LoadBalancer has which address of the IPAddressPools (LB-1 to LB-5): pure, without clock or
+// disk. A service keeps what it has as long as its own wishes and the pools allow it; one that can have none waits, and
+// it is known for what. Changes cost what they touch: free addresses are found in gaps (address_gaps.h), who waits is
+// looked at when an address became free.
+//
+// Without any IPAddressPool nothing is given out, and what the status of a service says is served.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "config/model.h"
+#include "config/object_set.h"
+#include "control/address_gaps.h"
+
+namespace sluice::control {
+
+using GivenAddresses = std::map<config::ObjectName, std::vector<net::IpAddr>>;
+
+class LoadBalancer {
+ public:
+  // What services had at the end of the last run; before the first update().
+  void restore(GivenAddresses kept) { kept_ = std::move(kept); }
+
+  // Looks at what `change` led to; nullptr: at everything. The services whose addresses (given()) are others now.
+  [[nodiscard]] std::vector<config::ObjectName> update(const config::Config& config, const config::Change* change);
+  // The last update() did not come to pass, and `config` is what it was before again.
+  void undo(const config::Config& config);
+
+  // The addresses of a service, perhaps none; no value: not ours to give, its status counts.
+  [[nodiscard]] std::optional<std::vector<net::IpAddr>> given(const config::ObjectName& service) const;
+  // Why a service has no address, or not all that it wants; empty: it is content, or none of ours.
+  [[nodiscard]] std::string pending(const config::ObjectName& service) const;
+  // The pool of an address that was given; empty: none.
+  [[nodiscard]] std::string pool_of(const net::IpAddr& address) const;
+  // nullptr: of none.
+  [[nodiscard]] const config::AddressPool* pool_with_address(const net::IpAddr& address) const {
+    const Pool* pool = pool_with(address);
+    return pool == nullptr ? nullptr : pool->pool;
+  }
+  // Services that were given something.
+  [[nodiscard]] GivenAddresses all() const;
+  [[nodiscard]] size_t waiting() const { return waiting_.size(); }
+  [[nodiscard]] size_t served() const { return services_.size() - waiting_.size(); }
+
+  struct PoolUse {
+    std::string name;
+    size_t in_use = 0;  // addresses
+  };
+  [[nodiscard]] std::vector<PoolUse> pools() const;
+
+ private:
+  using Name = config::ObjectName;
+  using Port = std::pair<config::Protocol, uint16_t>;
+
+  // What one service has and takes.
+  struct Holding {
+    std::vector<net::IpAddr> addresses;
+    std::string share_key;
+    std::string backend;  // who may share: those with the same (LB-3)
+    std::vector<Port> ports;
+    std::string pending;
+    friend bool operator==(const Holding&, const Holding&) = default;
+  };
+  struct Use {
+    std::string share_key, backend;
+    std::map<Port, Name> ports;
+    std::set<Name> services;
+  };
+  struct Pool {
+    const config::AddressPool* pool = nullptr;
+    AddressGaps free;
+    size_t in_use = 0;
+  };
+  struct Choice {
+    std::vector<net::IpAddr> addresses;
+    std::string problem;  // why there are none, or not enough
+  };
+
+  void rebuild_pools(const config::Config& config);
+  void reserve_services(const config::Config& config);
+  void reserve_network(const config::Config& config);
+  // What a service has of its own that nobody else may be given.
+  void reserve(const Name& name, std::vector<net::IpAddr> addresses);
+  void block(const net::IpAddr& address);
+  void unblock(const net::IpAddr& address);
+  [[nodiscard]] bool is_blocked(const net::IpAddr& address) const;
+  [[nodiscard]] Pool* pool_with(const net::IpAddr& address);
+  [[nodiscard]] const Pool* pool_with(const net::IpAddr& address) const;
+
+  // Gives the service what it should have now.
+  void settle(const Name& name);
+  void forget(const Name& name);
+  void hold(const Name& name, Holding holding);
+  void release(const Name& name);
+  void remember(const Name& name);
+  void serve_waiting();
+
+  [[nodiscard]] Choice choose(const config::Service& service, const Holding& as, const std::vector<net::IpAddr>& had);
+  [[nodiscard]] Choice choose_wanted(const config::Service& service, const Holding& as);
+  [[nodiscard]] Choice choose_from(Pool& pool, const config::Service& service, const Holding& as,
+                                   const std::vector<net::IpAddr>& had);
+  [[nodiscard]] std::optional<net::IpAddr> pick(Pool& pool, net::Family family, const Holding& as);
+  [[nodiscard]] std::string allocation_problem(const config::AddressPool& pool, const config::Service& service) const;
+  [[nodiscard]] bool is_pinned_to(const config::AddressPool& pool, const config::Service& service) const;
+  // Why the service cannot have the address; empty: it can.
+  [[nodiscard]] std::string objection(const net::IpAddr& address, const Holding& as) const;
+  [[nodiscard]] std::vector<Pool*> pools_for(const config::Service& service);
+
+  const config::Config* config_ = nullptr;  // during a call
+  std::map<std::string, Pool> pools_;
+  std::vector<config::AddressPool> pool_values_;                       // what pools_ points to
+  std::map<net::IpAddr, std::pair<net::IpAddr, std::string>> ranges_;  // first → last, pool
+  std::unordered_map<net::IpAddr, Use> in_use_;
+  std::unordered_map<net::IpAddr, size_t> reserved_;  // by how many
+  std::map<Name, std::vector<net::IpAddr>> reserved_by_;
+  std::map<std::string, std::set<net::IpAddr>> shared_;  // by key
+  std::map<Name, Holding> services_;                     // those that are ours
+  std::set<Name> waiting_;
+  GivenAddresses kept_;
+  size_t freed_ = 0;                             // by the update under way
+  std::set<std::string> freed_shares_;           // keys of addresses that others go on using
+  std::map<Name, std::optional<Holding>> undo_;  // what the last update changed
+  GivenAddresses undo_kept_;
+  bool managing_ = false;  // there is a pool
+  bool selects_namespaces_ = false;
+};
+
+}  // namespace sluice::control
