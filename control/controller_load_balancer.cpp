@@ -18,6 +18,12 @@ constexpr auto announce_interval = std::chrono::milliseconds(1100);
 constexpr unsigned announce_rounds = 5;
 constexpr auto claim_interval = std::chrono::milliseconds(200);
 
+constexpr size_t pending_events = 20;  // of one change
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 Announcer::Now both_clocks() { return {std::chrono::steady_clock::now(), std::chrono::system_clock::now()}; }
 
 }  // namespace
@@ -80,6 +86,18 @@ Announcer::Sources Controller::announcer_sources() const {
 
 // `change`: nullptr: anything may be different.
 Awaitable<void> Controller::announce_load_balancers(const config::Change* change) {
+  // Who came without getting an address, or lost it: LB-2.
+  size_t told = 0;
+  for (const config::ObjectName& name : given_services_) {
+    const std::string why = load_balancer_.pending(name);
+    if (why.empty() || ++told > pending_events) continue;
+    events_.add({.time_seconds = seconds_since_1970(),
+                 .type = EventType::L2,
+                 .warning = true,
+                 .reason = "AddressPending",
+                 .object = name.text(),
+                 .message = fmt::format("{} waits for a load balancer address: {}", name.text(), why)});
+  }
   announcer_.update(objects_.config(), change, announcer_sources(), both_clocks());
   co_await publish_announcements();
 }
@@ -149,15 +167,14 @@ Awaitable<void> Controller::keep_watching_claims() {
 void Controller::report_announcements() {
   for (const Announcer::News& news : announcer_.take_news()) {
     using Kind = Announcer::News::Kind;
-    RouterEvent event{
-        .time_seconds = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(),
-        .type = EventType::L2,
-        .warning = news.kind == Kind::Conflict,
-        .reason = news.kind == Kind::TookOver ? "AddressTakenOver"
-                  : news.kind == Kind::GaveUp ? "AddressGivenUp"
-                                              : "AddressConflict",
-        .object = net::to_string(news.address),
-        .message = fmt::format("{}: {}", net::to_string(news.address), news.text)};
+    RouterEvent event{.time_seconds = seconds_since_1970(),
+                      .type = EventType::L2,
+                      .warning = news.kind == Kind::Conflict,
+                      .reason = news.kind == Kind::TookOver ? "AddressTakenOver"
+                                : news.kind == Kind::GaveUp ? "AddressGivenUp"
+                                                            : "AddressConflict",
+                      .object = net::to_string(news.address),
+                      .message = fmt::format("{}: {}", net::to_string(news.address), news.text)};
     events_.add(std::move(event));
   }
 }

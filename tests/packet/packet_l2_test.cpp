@@ -43,8 +43,9 @@ class L2 : public RigTest {
 };
 
 TEST_P(L2, L23_ArpRequestsForTheAddressAreAnsweredWithThePortsMac) {
-  EXPECT_EQ(ask(), "a/33 arp reply 203.0.113.33? from 203.0.113.10");
-  EXPECT_EQ(ask("a", request, mac(0x0a)), "a/33 arp reply 203.0.113.33? from 203.0.113.10") << "unicast to us";
+  EXPECT_EQ(ask(), "a/33 arp reply 203.0.113.10 is 02:00:00:00:00:0a to 203.0.113.33");
+  EXPECT_EQ(ask("a", request, mac(0x0a)), "a/33 arp reply 203.0.113.10 is 02:00:00:00:00:0a to 203.0.113.33")
+      << "unicast to us";
   EXPECT_EQ(rig().drops(), "");
 }
 
@@ -74,7 +75,7 @@ TEST_P(L2, L23_SolicitationsAreAnsweredAlsoToTheirGroup) {
 TEST_P(L2, L24_ATakeOverIsToldInBothFormsAndAsAnUnsolicitedAdvertisement) {
   EXPECT_EQ(rig().announce({announced(vip), announced(vip_v6)}),
             "a/01 nd advert 2001:db8:77::10 2001:db8:77::10>ff02::1 ttl 255\n"
-            "a/ff arp reply 203.0.113.10? from 203.0.113.10\n"
+            "a/ff arp reply 203.0.113.10 is 02:00:00:00:00:0a to 203.0.113.10\n"
             "a/ff arp request 203.0.113.10? from 203.0.113.10");
   for (const View& frame : rig().out()) {
     if (frame.text.find("nd advert") == std::string::npos) continue;
@@ -88,7 +89,7 @@ TEST_P(L2, L25_AnotherMacThatClaimsTheAddressIsHeard) {
   EXPECT_EQ(rig().send_frame("a", arp(request, mac(0x99), vip, vip, net::MacAddr::broadcast())), "");
   EXPECT_EQ(rig().send_frame("a", arp(reply, mac(0x98), vip, "203.0.113.33", mac(0x0a))), "");
   EXPECT_EQ(rig().drops(), "arp_conflict 2");
-  EXPECT_EQ(rig().send_frame("a", nd_advert(vip_v6, "ff02::1", mac(0x97))), "");
+  EXPECT_EQ(rig().send("a", nd_advert(vip_v6, "ff02::1", mac(0x97))), "");
   const auto heard = claims();
   ASSERT_EQ(heard.size(), 3u);
   EXPECT_EQ(heard[0].address, ip(vip));
@@ -101,14 +102,14 @@ TEST_P(L2, L25_AnotherMacThatClaimsTheAddressIsHeard) {
 
 TEST_P(L2, L25_OurOwnFramesComeBackAreNoClaim) {
   (void)rig().send_frame("a", arp(request, mac(0x0a), vip, vip, net::MacAddr::broadcast()));
-  (void)rig().send_frame("a", nd_advert(vip_v6, "ff02::1", mac(0x0a)));
+  (void)rig().send("a", nd_advert(vip_v6, "ff02::1", mac(0x0a)));
   EXPECT_TRUE(claims().empty());
 }
 
 TEST_P(L2, L25_WhatWasGivenUpIsAskedForAndTheAnswerHeard) {
   rig().publish({announced(vip, false), announced(vip_v6, false)});
   EXPECT_EQ(rig().announce({announced(vip, false), announced(vip_v6, false)}),
-            "a/01 nd solicit 2001:db8:77::10 2001:db8:2::1>ff02::1:ff00:10 ttl 255\n"
+            "a/10 nd solicit 2001:db8:77::10 2001:db8:2::1>ff02::1:ff00:10 ttl 255\n"
             "a/ff arp request 203.0.113.10? from 192.0.2.1");
   (void)rig().send_frame("a", arp(reply, mac(0x99), vip, "192.0.2.1", mac(0x0a)));
   ASSERT_EQ(claims().size(), 1u);

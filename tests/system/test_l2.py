@@ -263,6 +263,7 @@ def test_LB2_why_a_service_waits_is_told(segment: Segment) -> None:
     shown = next(one for one in router.get("/v1/load-balancers")["loadBalancers"] if one["service"] == "default/waiting")
     assert shown["addresses"] == [] and f"{FIRST} is in use by service default/first" in shown["pending"]
     assert router.status()["loadBalancers"]["pending"] == 1
+    assert segment.events("gw-1", "default/waiting") == [("AddressPending", "Warning")]
     assert "in use by service default/first" in router.control("get", "loadbalancers").stdout
     without = copy.deepcopy(segment.document("gw-1", *waiting))
     without["items"] = [one for one in without["items"] if one["metadata"]["name"] != "first"]

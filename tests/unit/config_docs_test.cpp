@@ -82,9 +82,10 @@ TEST(ConfigDocs, EveryExampleIsRight) {
       expect_valid_delta(to_delta(std::move(*document)));
     }
   }
-  EXPECT_THAT(kinds, testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service",
-                                                   "EndpointSlice", "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration",
-                                                   "BlockAffinity", "WorkloadEndpoint"));
+  EXPECT_THAT(kinds,
+              testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice",
+                                            "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity",
+                                            "WorkloadEndpoint", "IPAddressPool", "L2Advertisement", "Namespace"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {
