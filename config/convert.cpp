@@ -31,6 +31,14 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_service_cidr, UnknownFields::Ignore);
     case KindUse::WorkloadEndpoint:
       return read(read_workload_endpoint, UnknownFields::Ignore);
+    case KindUse::BgpConfiguration:
+      return read(read_bgp_configuration, UnknownFields::Warn);
+    case KindUse::BgpPeer:
+      return read(read_bgp_peer, UnknownFields::Warn);
+    case KindUse::BgpFilter:
+      return read(read_bgp_filter, UnknownFields::Warn);
+    case KindUse::Secret:
+      return read(read_secret, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

@@ -34,6 +34,14 @@ void read_weights(Reader& annotations, EndpointWeights& out);
 [[nodiscard]] Ipam read_ipam_configuration(const ObjectKey& key, Reader& object);
 [[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);
 [[nodiscard]] WorkloadEndpoint read_workload_endpoint(const ObjectKey& key, Reader& object);
+// calico_bgp.cpp
+[[nodiscard]] BgpConfiguration read_bgp_configuration(const ObjectKey& key, Reader& object);
+[[nodiscard]] BgpPeer read_bgp_peer(const ObjectKey& key, Reader& object);
+[[nodiscard]] BgpFilter read_bgp_filter(const ObjectKey& key, Reader& object);
+// secret.cpp
+[[nodiscard]] Secret read_secret(const ObjectKey& key, Reader& object);
+// gateway_bgp.cpp
+void read_bgp(Reader& spec, Bgp& bgp);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
 [[nodiscard]] Gateway read_gateway(const ObjectKey& key, Reader& object);
 void read_network(Reader& spec, Gateway& gateway);
@@ -42,7 +50,7 @@ void read_network(Reader& spec, Gateway& gateway);
 
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
-                           ServiceCidr, WorkloadEndpoint>;
+                           ServiceCidr, WorkloadEndpoint, BgpConfiguration, BgpPeer, BgpFilter, Secret>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

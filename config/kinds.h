@@ -34,6 +34,10 @@ enum class KindUse : uint8_t {
   BlockAffinity,
   ServiceCidr,
   WorkloadEndpoint,
+  BgpConfiguration,
+  BgpPeer,
+  BgpFilter,
+  Secret,
   Kept
 };
 

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/bgp.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
 
@@ -51,6 +52,8 @@ struct Node {
   std::optional<Ipv4Addr> ipip_tunnel_ipv4;   // annotation projectcalico.org/IPv4IPIPTunnelAddr
   std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
+  std::optional<AsNumber> as_number;          // annotation projectcalico.org/ASNumber
+  std::optional<Ipv4Addr> cluster_id;         // annotation projectcalico.org/RouteReflectorClusterID
   bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
 
   std::optional<net::Ipv6Addr> vxlan_tunnel_ipv6;  // annotation projectcalico.org/IPv6VXLANTunnelAddr
@@ -178,6 +181,7 @@ struct IpPool {
   uint8_t block_size = 26;  // 122 for IPv6
   bool nat_outgoing = false;
   bool disabled = false;
+  bool disable_bgp_export = false;
   bool load_balancer_only = false;  // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
   // Of the allocator of addresses (IPAM-1, IPAM-9).
   bool for_workloads = true;  // allowedUses has Workload
@@ -426,6 +430,7 @@ struct Gateway {
   Conntrack conntrack;
   Icmp icmp;
   Host host;
+  Bgp bgp;
 
   // Whether a node counts as this one (localNodeNames).
   [[nodiscard]] bool is_local(const std::string& node) const;
@@ -443,6 +448,10 @@ struct Config {
   Ipam ipam;
   std::map<std::string, BlockAffinity> blocks;
   std::map<ObjectName, WorkloadEndpoint> workloads;
+  std::map<std::string, BgpConfiguration> bgp_configurations;
+  std::map<std::string, BgpPeer> bgp_peers;
+  std::map<std::string, BgpFilter> bgp_filters;
+  std::map<ObjectName, Secret> secrets;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

@@ -26,6 +26,8 @@ void check_slices(const Config& config, const Scope& scope, Findings& findings);
 void check_pools(const Config& config, Findings& findings);                                     // validate_pools.cpp
 void check_workloads(const Config& config, const Scope& scope, Findings& findings);  // validate_workloads.cpp
 
+void check_bgp(const Config& config, Findings& findings);  // validate_bgp.cpp
+
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 
 // What interfaces and tunnels may be called.

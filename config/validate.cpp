@@ -21,6 +21,9 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
   if (network || scope.touched("Service")) check_services(config, scope, network, findings);
   if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
   if (network || scope.touched("WorkloadEndpoint")) check_workloads(config, scope, findings);
+  if (network || scope.touched("BGPConfiguration") || scope.touched("BGPPeer") || scope.touched("BGPFilter")) {
+    check_bgp(config, findings);
+  }
   return findings.take_faults();
 }
 

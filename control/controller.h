@@ -21,6 +21,8 @@
 
 #include "config/object_set.h"
 #include "control/async_mutex.h"
+#include "control/bgp_services.h"
+#include "control/bird.h"
 #include "control/deployment.h"
 #include "control/event_monitor.h"
 #include "control/flow_events.h"
@@ -66,6 +68,9 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
+  [[nodiscard]] BgpStatus bgp() const override { return bird_.status(); }
+  // BGP-9: before a planned end.
+  [[nodiscard]] Awaitable<void> withdraw_bgp();
   [[nodiscard]] std::vector<DrainEntry> drains() const override;
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
   Awaitable<DrainReply> undrain(DrainTarget target) override;
@@ -152,6 +157,10 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> release_leak(std::string name);
   [[nodiscard]] Awaitable<void> keep_collecting_leaks();
   [[nodiscard]] RouterHealth health() const;
+  // controller_bgp.cpp
+  // `change`: what the configuration has become different by; nullptr: blocks of addresses alone.
+  void follow_bgp(const config::Change* change);
+  void report_bgp(RouterEvent event);
   // controller_host.cpp
   void host_changed();
   [[nodiscard]] Awaitable<void> follow_host();
@@ -194,6 +203,8 @@ class Controller final : public Router {
   HostAddresses host_addresses_;  // those in service
   std::string host_problem_;
   bool following_host_ = false;
+  BgpServices bgp_services_;
+  Bird bird_;
   uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;
   double last_apply_milliseconds_ = 0;

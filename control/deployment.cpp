@@ -469,7 +469,8 @@ bool Deployment::only_services(const config::Config& config, const config::Chang
   };
   return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     const config::ObjectKey& key = touched.key;
-    if (!touched.effective || key.kind == "Pod") return true;
+    if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
+    if (key.kind == "BGPPeer" || key.kind == "BGPFilter") return true;
     if (key.kind == "Service") return !touched.moved;
     if (key.kind != "EndpointSlice") return false;
     if (plan_.direct_services.empty()) return true;

@@ -18,6 +18,7 @@
 
 #include "config/json.h"
 #include "config/object_set.h"
+#include "control/bgp_status.h"
 #include "control/drains.h"
 #include "control/events.h"
 #include "control/ipam.h"
@@ -306,6 +307,7 @@ class Router {
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
+  [[nodiscard]] virtual BgpStatus bgp() const = 0;
   // Endpoints taken out of service by hand.
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
   virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "control/api_bgp.h"
 #include "control/api_config.h"
 #include "control/api_events.h"
 #include "control/api_ipam.h"
@@ -49,6 +50,8 @@ constexpr std::array table{
     Route{"/v1/routes", "GET", Access::Read, " to ", Body::None, "RouteList", "Routes", get_routes},
     Route{"/v1/services", "GET", Access::Read, no_parameters, Body::None, "ServiceList",
           "Service ports with their frontends and endpoints", get_services},
+    Route{"/v1/bgp", "GET", Access::Read, no_parameters, Body::None, "BgpStatus",
+          "BGP sessions, what is announced and why", get_bgp},
     Route{"/v1/conntrack", "GET", Access::Read, flow_words, Body::None, "FlowList", "Tracked connections",
           get_conntrack},
     Route{"/v1/conntrack", "DELETE", Access::Write, flow_delete_words, Body::None, "FlowsDeleted",

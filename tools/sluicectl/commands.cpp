@@ -114,6 +114,8 @@ std::string_view path_of(Thing thing) {
       return "/v1/services";
     case Thing::Flows:
       return "/v1/conntrack";
+    case Thing::Bgp:
+      return "/v1/bgp";
     case Thing::Drains:
       return "/v1/drains";
     case Thing::Addresses:
@@ -146,6 +148,8 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return services_text(answer, options.output == "wide");
     case Thing::Flows:
       return flows_text(answer);
+    case Thing::Bgp:
+      return bgp_text(answer, options.output == "wide");
     case Thing::Drains:
       return drains_text(answer);
     case Thing::Addresses:

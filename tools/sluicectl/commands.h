@@ -34,6 +34,7 @@ enum class Thing {
   Routes,
   Services,
   Flows,
+  Bgp,
   Drains,
   Addresses,
   Blocks,

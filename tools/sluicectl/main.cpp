@@ -164,6 +164,8 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
             "table, wide (each endpoint), yaml or json")
       ->alias("svc");
+  add_thing(*command, arguments, Thing::Bgp, "bgp", "BGP sessions, and what is announced",
+            "table, wide (every announced prefix), yaml or json");
   add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");
   add_thing(*command, arguments, Thing::Addresses, "ipam-addresses",
             "Addresses of pods and tunnels, and whose they are")
