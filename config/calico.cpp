@@ -37,6 +37,7 @@ IpPool read_ip_pool(const ObjectKey& key, Reader& object) {
   spec.choice("ipipMode", pool.ipip_mode, tunnel_modes);
   spec.flag("natOutgoing", pool.nat_outgoing);
   spec.flag("disabled", pool.disabled);
+  spec.flag("disableBGPExport", pool.disable_bgp_export);
   std::vector<std::string> uses;
   spec.texts("allowedUses", uses);
   pool.load_balancer_only =

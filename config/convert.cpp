@@ -37,6 +37,14 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_address_pool, UnknownFields::Ignore);
     case KindUse::L2Advertisement:
       return read(read_l2_advertisement, UnknownFields::Ignore);
+    case KindUse::BgpConfiguration:
+      return read(read_bgp_configuration, UnknownFields::Warn);
+    case KindUse::BgpPeer:
+      return read(read_bgp_peer, UnknownFields::Warn);
+    case KindUse::BgpFilter:
+      return read(read_bgp_filter, UnknownFields::Warn);
+    case KindUse::Secret:
+      return read(read_secret, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

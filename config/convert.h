@@ -40,6 +40,14 @@ void read_weights(Reader& annotations, EndpointWeights& out);
 [[nodiscard]] Namespace read_namespace(const ObjectKey& key, Reader& object);
 // After everything else of the service.
 void read_load_balancer_request(Reader& object, Service& service);
+// calico_bgp.cpp
+[[nodiscard]] BgpConfiguration read_bgp_configuration(const ObjectKey& key, Reader& object);
+[[nodiscard]] BgpPeer read_bgp_peer(const ObjectKey& key, Reader& object);
+[[nodiscard]] BgpFilter read_bgp_filter(const ObjectKey& key, Reader& object);
+// secret.cpp
+[[nodiscard]] Secret read_secret(const ObjectKey& key, Reader& object);
+// gateway_bgp.cpp
+void read_bgp(Reader& spec, Bgp& bgp);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
 [[nodiscard]] Gateway read_gateway(const ObjectKey& key, Reader& object);
 void read_network(Reader& spec, Gateway& gateway);
@@ -48,7 +56,8 @@ void read_network(Reader& spec, Gateway& gateway);
 
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
-                           ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement>;
+                           ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
+                           BgpPeer, BgpFilter, Secret>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

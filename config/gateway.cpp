@@ -243,6 +243,7 @@ Gateway read_gateway(const ObjectKey& key, Reader& object) {
   read_conntrack(spec, gateway.conntrack);
   read_icmp(spec, gateway.icmp);
   read_host(spec, gateway.host);
+  read_bgp(spec, gateway.bgp);
   for (const std::string_view section : {"fragments", "dns", "ingress", "policy"}) spec.unused(section);
   return gateway;
 }

@@ -37,6 +37,10 @@ enum class KindUse : uint8_t {
   Namespace,
   AddressPool,
   L2Advertisement,
+  BgpConfiguration,
+  BgpPeer,
+  BgpFilter,
+  Secret,
   Kept
 };
 

@@ -250,6 +250,9 @@ Node read_node(const ObjectKey& key, Reader& object) {
   read_annotation(annotations, "projectcalico.org/IPv6VXLANTunnelAddr", node.vxlan_tunnel_ipv6, net::parse_ipv6, v6);
   read_annotation(annotations, "projectcalico.org/VXLANTunnelMACAddrV6", node.vxlan_mac_v6, net::parse_mac,
                   "a MAC address");
+  read_annotation(annotations, "projectcalico.org/ASNumber", node.as_number, parse_as_number, "an AS number");
+  read_annotation(annotations, "projectcalico.org/RouteReflectorClusterID", node.cluster_id, net::parse_ipv4,
+                  "a cluster id, which is written as an IPv4 address");
 
   Reader spec = object.object("spec");
   spec.networks("podCIDRs", node.pod_cidrs, HostBits::Warn);

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/bgp.h"
 #include "config/metallb.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
@@ -52,6 +53,8 @@ struct Node {
   std::optional<Ipv4Addr> ipip_tunnel_ipv4;   // annotation projectcalico.org/IPv4IPIPTunnelAddr
   std::optional<MacAddr> vxlan_mac;           // annotation projectcalico.org/VXLANTunnelMACAddr, else VXL-4's rule
   std::vector<Prefix> pod_cidrs;              // spec.podCIDRs, used as blocks when no BlockAffinity names the node
+  std::optional<AsNumber> as_number;          // annotation projectcalico.org/ASNumber
+  std::optional<Ipv4Addr> cluster_id;         // annotation projectcalico.org/RouteReflectorClusterID
   bool being_deleted = false;                 // spec.taints has the cluster autoscaler's (SVC-82)
   bool alive = true;                          // Ready, as far as is said, and not tainted as unreachable (L2-2)
   bool network_available = true;              // status.conditions[type=NetworkUnavailable] is not True
@@ -190,6 +193,7 @@ struct IpPool {
   uint8_t block_size = 26;  // 122 for IPv6
   bool nat_outgoing = false;
   bool disabled = false;
+  bool disable_bgp_export = false;
   bool load_balancer_only = false;  // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
   // Of the allocator of addresses (IPAM-1, IPAM-9).
   bool for_workloads = true;  // allowedUses has Workload
@@ -438,6 +442,7 @@ struct Gateway {
   Conntrack conntrack;
   Icmp icmp;
   Host host;
+  Bgp bgp;
 
   // Whether a node counts as this one (localNodeNames).
   [[nodiscard]] bool is_local(const std::string& node) const;
@@ -458,6 +463,10 @@ struct Config {
   std::map<std::string, Namespace> namespaces;
   std::map<ObjectName, AddressPool> address_pools;
   std::map<ObjectName, L2Advertisement> l2_advertisements;
+  std::map<std::string, BgpConfiguration> bgp_configurations;
+  std::map<std::string, BgpPeer> bgp_peers;
+  std::map<std::string, BgpFilter> bgp_filters;
+  std::map<ObjectName, Secret> secrets;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

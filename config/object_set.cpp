@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "config/json_reader.h"
+#include "config/secret.h"
 
 namespace sluice::config {
 namespace {
@@ -37,10 +38,7 @@ std::string canonical_text(RawObject&& raw) {
         annotations != nullptr && annotations->is_object())
       leave_out(annotations->get_object(), "kubectl.kubernetes.io/last-applied-configuration");
   }
-  if (raw.key.kind == "Secret") {
-    leave_out(object, "data");
-    leave_out(object, "stringData");
-  }
+  if (raw.key.kind == "Secret") whole = !strip_secret(object) && whole;
   return whole && !raw.text.empty() ? std::string(raw.text) : json::serialize(raw.value);
 }
 
@@ -356,6 +354,14 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.address_pools.at({key.ns, key.name});
     case KindUse::L2Advertisement:
       return config_.l2_advertisements.at({key.ns, key.name});
+    case KindUse::BgpConfiguration:
+      return config_.bgp_configurations.at(key.name);
+    case KindUse::BgpPeer:
+      return config_.bgp_peers.at(key.name);
+    case KindUse::BgpFilter:
+      return config_.bgp_filters.at(key.name);
+    case KindUse::Secret:
+      return config_.secrets.at(ObjectName{key.ns, key.name});
     case KindUse::Kept:
       break;
   }
@@ -395,6 +401,12 @@ void ObjectSet::install(Converted&& converted) {
                  },
                  [&](L2Advertisement& advertisement) {
                    config_.l2_advertisements.insert_or_assign({key.ns, key.name}, std::move(advertisement));
+                 },
+                 [&](BgpConfiguration& one) { config_.bgp_configurations.insert_or_assign(key.name, std::move(one)); },
+                 [&](BgpPeer& one) { config_.bgp_peers.insert_or_assign(key.name, std::move(one)); },
+                 [&](BgpFilter& one) { config_.bgp_filters.insert_or_assign(key.name, std::move(one)); },
+                 [&](Secret& one) {
+                   config_.secrets.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
                  },
              },
              converted.typed);
@@ -443,6 +455,18 @@ void ObjectSet::erase(const ObjectKey& key) {
       break;
     case KindUse::L2Advertisement:
       config_.l2_advertisements.erase({key.ns, key.name});
+      break;
+    case KindUse::BgpConfiguration:
+      config_.bgp_configurations.erase(key.name);
+      break;
+    case KindUse::BgpPeer:
+      config_.bgp_peers.erase(key.name);
+      break;
+    case KindUse::BgpFilter:
+      config_.bgp_filters.erase(key.name);
+      break;
+    case KindUse::Secret:
+      config_.secrets.erase(ObjectName{key.ns, key.name});
       break;
     case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:
@@ -508,7 +532,13 @@ std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> gen
     if (!passes(filter.kind, key.kind) || !passes(filter.ns, key.ns) || !passes(filter.name, key.name)) continue;
     if (!first) out += ',';
     first = false;
-    out += stored.text;
+    if (key.kind == "Secret") {
+      json::value value = read_canonical(stored.text);
+      if (value.is_object()) hide_secret(value.get_object());
+      out += json::serialize(value);
+    } else {
+      out += stored.text;
+    }
   }
   return out + "]}";
 }

@@ -13,7 +13,7 @@
 //   auto faults = validate(objects, *change);
 //   if (!faults.empty()) objects.revert(std::move(*change));
 //
-// Secrets are kept without their data: no part of this version needs it, and what is not kept cannot leak.
+// Of Secrets only what can be a password of a BGP session is kept (secret.h), and that is in no answer.
 #pragma once
 
 #include <cstdint>

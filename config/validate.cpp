@@ -22,6 +22,9 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
   if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
   if (scope.touched("IPAddressPool")) check_address_pools(config, findings);
   if (network || scope.touched("WorkloadEndpoint")) check_workloads(config, scope, findings);
+  if (network || scope.touched("BGPConfiguration") || scope.touched("BGPPeer") || scope.touched("BGPFilter")) {
+    check_bgp(config, findings);
+  }
   return findings.take_faults();
 }
 

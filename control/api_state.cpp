@@ -57,7 +57,7 @@ Awaitable<Response> get_metrics(Router& router, Request) {
   co_return Response{
       200,
       std::string(metrics_content_type),
-      render_metrics(router.status(), router.counters(), router.measurements(), router.events().counts()),
+      render_metrics(router.status(), router.counters(), router.measurements(), router.events().counts(), router.bgp()),
       {}};
 }
 

@@ -67,6 +67,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       services_(std::ref(helpers_)),
       deployment_(plane),
       host_(io, plane.punts(), [this] { host_changed(); }),
+      bird_(io, [this](RouterEvent event) { report_bgp(std::move(event)); }),
       events_(io, first_event_id(started_at_)),
       look_timer_(io),
       health_server_(io, [this] { return health(); }),
@@ -379,6 +380,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   if (rewires || affects_health(objects_.config(), change)) {
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }
+  follow_bgp(&change);
   generation_ = wanted_generation_;
   reply.code = ApplyReply::Code::Applied;
   reply.generation = generation_;

@@ -22,6 +22,8 @@
 #include "config/object_set.h"
 #include "control/announcer.h"
 #include "control/async_mutex.h"
+#include "control/bgp_services.h"
+#include "control/bird.h"
 #include "control/deployment.h"
 #include "control/event_monitor.h"
 #include "control/flow_events.h"
@@ -70,6 +72,9 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
   [[nodiscard]] std::vector<LoadBalancerEntry> load_balancers() const override;
   [[nodiscard]] std::vector<L2Entry> l2() const override { return announcer_.entries(); }
+  [[nodiscard]] BgpStatus bgp() const override { return bird_.status(); }
+  // BGP-9: before a planned end.
+  [[nodiscard]] Awaitable<void> withdraw_bgp();
   [[nodiscard]] std::vector<DrainEntry> drains() const override;
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override;
   Awaitable<DrainReply> undrain(DrainTarget target) override;
@@ -178,6 +183,10 @@ class Controller final : public Router {
   void report_announcements();
   [[nodiscard]] LoadBalancerStatus load_balancer_status() const;
   [[nodiscard]] RouterHealth health() const;
+  // controller_bgp.cpp
+  // `change`: what the configuration has become different by; nullptr: blocks of addresses alone.
+  void follow_bgp(const config::Change* change);
+  void report_bgp(RouterEvent event);
   // controller_host.cpp
   void host_changed();
   [[nodiscard]] Awaitable<void> follow_host();
@@ -226,6 +235,8 @@ class Controller final : public Router {
   HostAddresses host_addresses_;  // those in service
   std::string host_problem_;
   bool following_host_ = false;
+  BgpServices bgp_services_;
+  Bird bird_;
   uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;
   double last_apply_milliseconds_ = 0;

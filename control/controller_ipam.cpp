@@ -105,6 +105,7 @@ Awaitable<net::Status<>> Controller::settle_addresses() {
     const auto token = co_await rewire(&nothing, warnings);
     if (!token) co_return token.error();
     warnings_ = std::move(warnings);
+    follow_bgp(nullptr);
   }
   // As well for routes that were published earlier: a late worker may still send by them.
   if (!is_routed()) {

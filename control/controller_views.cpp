@@ -89,6 +89,7 @@ Status Controller::status() const {
   status.last_apply_milliseconds = last_apply_milliseconds_;
   status.warnings = warnings_;
   for (const config::Warning& problem : health_server_.problems()) status.warnings.push_back(problem.text());
+  for (std::string& problem : bird_.problems()) status.warnings.push_back(std::move(problem));
   if (!drain_problem_.empty()) status.warnings.push_back(drain_problem_);
   for (const std::string& problem : {host_problem_, host_.problem()}) {
     if (!problem.empty()) status.warnings.push_back(problem);

@@ -469,7 +469,8 @@ bool Deployment::only_services(const config::Config& config, const config::Chang
   };
   return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     const config::ObjectKey& key = touched.key;
-    if (!touched.effective || key.kind == "Pod") return true;
+    if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
+    if (key.kind == "BGPPeer" || key.kind == "BGPFilter") return true;
     // What follows from these is in the services that they give addresses to, and announced apart.
     if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
     if (key.kind == "Service") return !touched.moved;

@@ -25,7 +25,7 @@
 
 namespace sluice::control {
 
-enum class EventType : uint8_t { Config, Drain, Neighbor, Tunnel, Link, Drops, Table, State, L2, Count };
+enum class EventType : uint8_t { Config, Drain, Neighbor, Tunnel, Link, Drops, Table, State, L2, Bgp, Count };
 inline constexpr size_t event_type_count = static_cast<size_t>(EventType::Count);
 
 // "config", stable.

@@ -265,7 +265,8 @@ int serve(Arguments& arguments) {
     if (error) return;
     say(fmt::format("stopping on {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
     supervisor.stopping();
-    server.stop([&io] { io.stop(); });
+    boost::asio::co_spawn(io, controller->withdraw_bgp(),
+                          [&](const std::exception_ptr&) { server.stop([&io] { io.stop(); }); });
   });
   say(fmt::format("{} {} worker(s) on CPU {}, control on CPU {}, {}", SLUICE_VERSION, arguments.workers,
                   fmt::join(arguments.worker_cpus, ","), arguments.control_cpu,

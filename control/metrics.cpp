@@ -272,10 +272,32 @@ void event_metrics(Exposition& out, const std::array<uint64_t, event_type_count>
   }
 }
 
+void bgp_metrics(Exposition& out, const BgpStatus& bgp) {
+  const size_t shown = std::min(bgp.sessions.size(), max_labelled_sessions);
+  const auto each = [&](auto value) {
+    for (size_t i = 0; i < shown; ++i) {
+      const BgpSessionStatus& session = bgp.sessions[i];
+      out.sample(value(session), {{"session", session.name}, {"peer", net::to_string(session.peer)}});
+    }
+  };
+  out.gauge("sluice_bgp_connected", "1 when the BGP daemon answers and does what is configured.");
+  out.sample(bgp.connected && bgp.problem.empty() ? 1 : 0);
+  out.gauge("sluice_bgp_sessions", "BGP sessions that are configured.");
+  out.sample(bgp.sessions.size());
+  out.gauge("sluice_bgp_announced_prefixes", "Prefixes that the router announces of its own.");
+  out.sample(bgp.announced.size());
+  out.gauge("sluice_bgp_session_up", "1 when the BGP session is established.");
+  each([](const BgpSessionStatus& session) { return session.up ? 1 : 0; });
+  out.gauge("sluice_bgp_session_imported_prefixes", "Routes taken from the peer.");
+  each([](const BgpSessionStatus& session) { return session.imported; });
+  out.gauge("sluice_bgp_session_exported_prefixes", "Routes sent to the peer.");
+  each([](const BgpSessionStatus& session) { return session.exported; });
+}
+
 }  // namespace
 
 std::string render_metrics(const Status& status, const Counters& counters, const Measurements& measurements,
-                           const std::array<uint64_t, event_type_count>& events) {
+                           const std::array<uint64_t, event_type_count>& events, const BgpStatus& bgp) {
   Exposition out;
   router_metrics(out, status);
   load_balancer_metrics(out, status.load_balancers);
@@ -287,6 +309,7 @@ std::string render_metrics(const Status& status, const Counters& counters, const
   counter_metrics(out, counters);
   measured_metrics(out, measurements);
   event_metrics(out, events);
+  if (bgp.enabled) bgp_metrics(out, bgp);
   return out.take();
 }
 

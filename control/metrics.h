@@ -18,9 +18,11 @@ namespace sluice::control {
 
 inline constexpr std::string_view metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 inline constexpr size_t max_labelled_interfaces = 512;
+inline constexpr size_t max_labelled_sessions = 1000;
 
 [[nodiscard]] std::string render_metrics(const Status& status, const Counters& counters,
                                          const Measurements& measurements = {},
-                                         const std::array<uint64_t, event_type_count>& events = {});
+                                         const std::array<uint64_t, event_type_count>& events = {},
+                                         const BgpStatus& bgp = {});
 
 }  // namespace sluice::control

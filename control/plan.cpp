@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
 #include "encap/vxlan.h"
 
@@ -442,6 +443,7 @@ void Planner::add_services() {
     for (const IpAddr& address : service.load_balancer_ips) add_address(address);
   }
   for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
+  for (const Prefix& cidr : announced_service_networks(config_)) prevent_loop(cidr, "BGP");
 }
 
 void Planner::add_direct_returns() {

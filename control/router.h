@@ -18,6 +18,7 @@
 
 #include "config/json.h"
 #include "config/object_set.h"
+#include "control/bgp_status.h"
 #include "control/drains.h"
 #include "control/events.h"
 #include "control/ipam.h"
@@ -310,6 +311,7 @@ class Router {
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
   [[nodiscard]] virtual std::vector<LoadBalancerEntry> load_balancers() const { return {}; }
   [[nodiscard]] virtual std::vector<L2Entry> l2() const { return {}; }
+  [[nodiscard]] virtual BgpStatus bgp() const = 0;
   // Endpoints taken out of service by hand.
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;
   virtual Awaitable<DrainReply> drain(DrainTarget target, bool hard) = 0;

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "control/api_bgp.h"
 #include "control/api_config.h"
 #include "control/api_events.h"
 #include "control/api_ipam.h"
@@ -54,6 +55,8 @@ constexpr std::array table{
           "Services that get their addresses from here", get_load_balancers},
     Route{"/v1/l2", "GET", Access::Read, no_parameters, Body::None, "L2List",
           "Load balancer addresses that are announced by ARP and neighbour discovery", get_l2},
+    Route{"/v1/bgp", "GET", Access::Read, no_parameters, Body::None, "BgpStatus",
+          "BGP sessions, what is announced and why", get_bgp},
     Route{"/v1/conntrack", "GET", Access::Read, flow_words, Body::None, "FlowList", "Tracked connections",
           get_conntrack},
     Route{"/v1/conntrack", "DELETE", Access::Write, flow_delete_words, Body::None, "FlowsDeleted",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from bird import Bird
+from bird import BirdDaemon
 from netns import Lab, Namespace, wait_until
 from test_host import DOWN, UP, Hosts, Stream, answers
 from two_hosts import RIGHT, ROUTER_RIGHT
@@ -52,9 +52,9 @@ def test_BGP8_100000_routes_appear_and_disappear_under_traffic(lab: Lab) -> None
     listed = lab.directory / "networks"
     listed.write_text("".join(f"route {network} unreachable;\n" for network in networks))
     hosts.right.ip("addr add 11.0.0.1/32 dev lo", "addr add 12.134.159.1/32 dev lo")
-    upstream = Bird(hosts.right, UPSTREAM % listed)
-    gateway = Bird(hosts.middle, GATEWAY)
-    wait_until(lambda: gateway.established("upstream"), 20, lambda: gateway.ask("show", "protocols", "all", "upstream"))
+    upstream = BirdDaemon(hosts.right, UPSTREAM % listed).start()
+    gateway = BirdDaemon(hosts.middle, GATEWAY).start()
+    wait_until(lambda: gateway.established("upstream"), 20, lambda: gateway.ask("show protocols all upstream"))
     assert UP in hosts.addresses(UP) and DOWN in hosts.addresses(DOWN)
     own = in_kernel(hosts.middle)
 
@@ -63,7 +63,7 @@ def test_BGP8_100000_routes_appear_and_disappear_under_traffic(lab: Lab) -> None
 
     def change(word: str, kernel_count: int, router_count: int) -> tuple[float, float]:
         began = time.monotonic()
-        upstream.ask(word, "many")
+        upstream.ask(f"{word} many")
         wait_until(lambda: in_kernel(hosts.middle) == kernel_count, 60, lambda: f"{in_kernel(hosts.middle)} routes")
         kernel = time.monotonic() - began
         wait_until(lambda: installed() == router_count, 60, lambda: f"{installed()} routes", interval=0.3)

@@ -345,7 +345,7 @@ TEST(ConfigPool, FieldsAndDefaults) {
   EXPECT_EQ(config.pools.at("a"),
             (IpPool{"a", prefix("10.1.0.0/16"), TunnelMode::CrossSubnet, TunnelMode::Never, 26, true, false, false}));
   EXPECT_EQ(config.pools.at("b"), (IpPool{"b", prefix("fd01::/64"), TunnelMode::Never, TunnelMode::Never, 122, false,
-                                          true, true, false, false}));
+                                          true, false, true, false, false}));
   EXPECT_EQ(config.pools.at("c"),
             (IpPool{"c", prefix("10.2.0.0/16"), TunnelMode::Never, TunnelMode::Always, 24, false, false, false}));
 }

@@ -51,6 +51,7 @@ class ConfigRouter : public Router {
   std::vector<NeighborEntry> neighbors() const override { return {}; }
   std::vector<RouteEntry> routes() const override { return {}; }
   std::vector<ServiceEntry> services() const override { return {}; }
+  BgpStatus bgp() const override { return {}; }
   std::vector<DrainEntry> drains() const override { return {}; }
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {
     co_return DrainReply{true, {target.text(), hard, {}}, {}};

@@ -61,6 +61,7 @@ class TraceRouter final : public Router {
   std::vector<NeighborEntry> neighbors() const override { return {}; }
   std::vector<RouteEntry> routes() const override { return {}; }
   std::vector<ServiceEntry> services() const override { return {}; }
+  BgpStatus bgp() const override { return {}; }
   std::vector<DrainEntry> drains() const override { return {}; }
   Awaitable<DrainReply> drain(DrainTarget, bool) override { co_return DrainReply{}; }
   Awaitable<DrainReply> undrain(DrainTarget) override { co_return DrainReply{}; }

@@ -76,6 +76,7 @@ class FakeRouter : public Router {
              "Cluster",
              "Local"}};
   }
+  BgpStatus bgp() const override { return bgp_state; }
   std::vector<DrainEntry> drains() const override { return {{"prod/web-0", true, {"prod/web:http"}}}; }
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {
     call = std::string(hard ? "drain hard " : "drain ") + target.text();
@@ -132,6 +133,7 @@ class FakeRouter : public Router {
   ApplyReply reply{ApplyReply::Code::Applied, 42, "", {}, {}, 12};
   std::string applied = R"({"kind":"List","metadata":{"generation":42},"items":[]})";
   Status state;
+  BgpStatus bgp_state;
   size_t live_flows = 2;
   std::chrono::milliseconds delay{0};
   bool throws = false;

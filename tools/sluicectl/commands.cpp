@@ -118,6 +118,8 @@ std::string_view path_of(Thing thing) {
       return "/v1/load-balancers";
     case Thing::L2:
       return "/v1/l2";
+    case Thing::Bgp:
+      return "/v1/bgp";
     case Thing::Drains:
       return "/v1/drains";
     case Thing::Addresses:
@@ -154,6 +156,8 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return load_balancers_text(answer);
     case Thing::L2:
       return l2_text(answer);
+    case Thing::Bgp:
+      return bgp_text(answer, options.output == "wide");
     case Thing::Drains:
       return drains_text(answer);
     case Thing::Addresses:

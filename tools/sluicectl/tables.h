@@ -39,6 +39,7 @@ class Table {
 [[nodiscard]] std::string interfaces_text(const boost::json::value& status);
 [[nodiscard]] std::string workers_text(const boost::json::value& status);
 [[nodiscard]] std::string counters_text(const boost::json::value& answer, bool zeros);
+[[nodiscard]] std::string bgp_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string neighbors_text(const boost::json::value& answer);
 [[nodiscard]] std::string routes_text(const boost::json::value& answer);
 [[nodiscard]] std::string services_text(const boost::json::value& answer, bool wide);

@@ -1,0 +1,35 @@
+// GatewayConfiguration spec.bgp: which routing daemon speaks BGP for the router, and how.
+#include <array>
+
+#include "config/convert.h"
+
+namespace sluice::config {
+namespace {
+
+constexpr std::array engines{Choice<BgpEngine>{"none", BgpEngine::None}, Choice<BgpEngine>{"bird", BgpEngine::Bird}};
+
+void read_milliseconds(Reader& object, std::string_view key, std::chrono::milliseconds& out) {
+  auto number = static_cast<uint32_t>(out.count());
+  object.number(key, number, 10, 60000);
+  out = std::chrono::milliseconds(number);
+}
+
+}  // namespace
+
+void read_bgp(Reader& spec, Bgp& bgp) {
+  Reader object = spec.object("bgp");
+  object.choice("engine", bgp.engine, engines);
+  object.text("configFile", bgp.config_file);
+  object.text("controlSocket", bgp.control_socket);
+  object.number("maxPrefixes", bgp.max_prefixes, 0, 100'000'000);
+  object.flag("allowDefaultRoute", bgp.allow_default_route);
+  object.parsed("routerID", bgp.router_id, net::parse_ipv4, "a router id, which is written as an IPv4 address");
+  Reader bfd = object.object("bfd");
+  if (!bfd) return;
+  Bfd& out = bgp.bfd.emplace();
+  read_milliseconds(bfd, "receiveInterval", out.receive);
+  read_milliseconds(bfd, "transmitInterval", out.transmit);
+  bfd.number("detectMultiplier", out.multiplier, 2, 255);
+}
+
+}  // namespace sluice::config
