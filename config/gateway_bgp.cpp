@@ -8,11 +8,7 @@ namespace {
 
 constexpr std::array engines{Choice<BgpEngine>{"none", BgpEngine::None}, Choice<BgpEngine>{"bird", BgpEngine::Bird}};
 
-void read_milliseconds(Reader& object, std::string_view key, std::chrono::milliseconds& out) {
-  auto number = static_cast<uint32_t>(out.count());
-  object.number(key, number, 10, 60000);
-  out = std::chrono::milliseconds(number);
-}
+constexpr uint32_t longest_interval = 60000;  // milliseconds
 
 }  // namespace
 
@@ -27,8 +23,12 @@ void read_bgp(Reader& spec, Bgp& bgp) {
   Reader bfd = object.object("bfd");
   if (!bfd) return;
   Bfd& out = bgp.bfd.emplace();
-  read_milliseconds(bfd, "receiveInterval", out.receive);
-  read_milliseconds(bfd, "transmitInterval", out.transmit);
+  auto receive = static_cast<uint32_t>(out.receive.count());
+  auto transmit = static_cast<uint32_t>(out.transmit.count());
+  bfd.number("receiveInterval", receive, 10, longest_interval);
+  bfd.number("transmitInterval", transmit, 10, longest_interval);
+  out.receive = std::chrono::milliseconds(receive);
+  out.transmit = std::chrono::milliseconds(transmit);
   bfd.number("detectMultiplier", out.multiplier, 2, 255);
 }
 

@@ -70,6 +70,18 @@ std::optional<uint32_t> document_sum(const std::string& path) {
   return sum;
 }
 
+// With secrets, unlike ObjectSet::to_text.
+std::string whole_text(const ObjectSet& objects) {
+  std::string out = R"({"apiVersion":"v1","kind":"List","items":[)";
+  bool first = true;
+  objects.each_after({}, [&](const config::ObjectKey&, const std::string& text) {
+    if (!std::exchange(first, false)) out += ',';
+    out += text;
+    return true;
+  });
+  return out + "]}";
+}
+
 }  // namespace
 
 StateJournal::~StateJournal() {
@@ -176,14 +188,14 @@ StateJournal::Kept StateJournal::load() {
     named_ = number;
     appended_ = 0;
     replay(number, *objects, kept);
-    kept.document = appended_ == 0 ? *text : objects->to_text({});
+    kept.document = appended_ == 0 ? *text : whole_text(*objects);
     return kept;
   }
   // The first document may never have been written: then the first journal begins with it.
   if (fs::exists(journal(0)) && kept.messages.empty()) {
     ObjectSet objects;
     replay(0, objects, kept);
-    if (objects.size() != 0) kept.document = objects.to_text({});
+    if (objects.size() != 0) kept.document = whole_text(objects);
     return kept;
   }
   ignore_kept();  // journals without a document lead nowhere

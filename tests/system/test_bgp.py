@@ -206,6 +206,11 @@ def test_BGP6_filters_and_passwords(lab: Lab) -> None:
     for place in ("/v1/config", "/v1/Secret/default/bgp", "/v1/bgp"):
         text = routers.router.request("GET", place).text
         assert "aHVzaC1odXNo" not in text and "hush-hush" not in text, text
+    # And the next start has the password, out of what is kept.
+    assert routers.router.stop() == 0
+    routers.router.start()
+    wait_until(routers.sessions_up, 20, routers.report)
+    routers.reaches({BLOCK, SERVICES})
 
 
 def test_BGP12_prefix_limit(lab: Lab) -> None:

@@ -184,7 +184,10 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
         "tcpClose", "tcpUnacknowledged", "udp", "udpStream", "icmp", "generic")}},
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
     "host": {"rateLimits": {"neighbor": 1, "icmp": 2, "routing": 3, "management": 4, "multicast": 5, "other": 6},
-             "routes": {"tables": [254], "protocols": ["bird"]}}}}
+             "routes": {"tables": [254], "protocols": ["bird"]}},
+    "bgp": {"engine": "none", "configFile": "/tmp/bird.conf", "controlSocket": "/tmp/bird.ctl", "maxPrefixes": 5,
+            "allowDefaultRoute": True, "routerID": "192.0.2.1",
+            "bfd": {"receiveInterval": 300, "transmitInterval": 300, "detectMultiplier": 3}}}}
 
 
 def properties(schema: Json, path: tuple = ()) -> Iterator[tuple[tuple, Json, bool]]:
@@ -293,7 +296,7 @@ def test_schema_refuses_what_the_router_refuses(tmp_path: Path) -> None:
 def test_schema_has_the_fields_that_the_router_reads() -> None:
     known = {path[-1] for path, _, _ in FIELDS if path[-1] is not True}
     call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, )"(\w+)"')
-    read = {name for file in ("gateway.cpp", "gateway_network.cpp")
+    read = {name for file in ("gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp")
             for name in call.findall((PROJECT / "config" / file).read_text())} - {"spec"}
     assert len(read) > 80
     assert read == known
