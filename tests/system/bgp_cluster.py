@@ -87,7 +87,7 @@ class BgpCluster:
             [session_text("upstream", LINUX, 64512, UPSTREAM, 64900, "bfd on;")])))
 
     def make_linux_node(self) -> None:
-        self.linux.ip(f"addr add {LINUX}/24 dev eth0")
+        self.linux.ip(f"addr add {LINUX}/24 dev eth0", f"route add default via {UPSTREAM}")  # proxy ARP asks for a route
         self.lab.link(self.linux, "cali-pod", self.linux_pod, "eth0")
         self.linux.sysctl(**{"net/ipv4/conf/cali-pod/proxy_arp": 1, "net/ipv4/neigh/cali-pod/proxy_delay": 0})
         self.linux.ip(f"route add {LINUX_POD}/32 dev cali-pod")
@@ -205,6 +205,7 @@ def router_text(address: str, block: str, sessions: str) -> str:
     text = ROUTER.format(address=address, sessions=sessions)
     text = text.replace("ipv4 { import none; export where source = RTS_BGP; };",
                         "ipv4 { import none; export where source = RTS_BGP; }; merge paths on;")
+    text = text.replace('interface "lo";', 'interface "lo", "eth0", "to-client";')
     if block:
         text += f"protocol static {{ ipv4; route {block} blackhole; }}\n"
     return text
