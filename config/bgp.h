@@ -33,7 +33,7 @@ struct BgpCommunity {
 // "64512", or in two halves "1.10" (RFC 5396). Not 0.
 [[nodiscard]] std::optional<AsNumber> parse_as_number(std::string_view text);
 
-// A value of a Secret; the namespace is not said: the first Secret of that name, in the order of namespaces.
+// A value of a Secret in a namespace of those who run the cluster (control/bgp_plan.cpp).
 struct SecretKeyRef {
   std::string name;
   std::string key;
@@ -126,8 +126,6 @@ enum class BgpEngine : uint8_t { None, Bird };
 // GatewayConfiguration spec.bgp
 struct Bgp {
   BgpEngine engine = BgpEngine::None;
-  std::string config_file = "/etc/bird/bird.conf";
-  std::string control_socket = "/run/bird/bird.ctl";
   uint32_t max_prefixes = 10000;  // that one session may send, of a family; 0: any number
   bool allow_default_route = false;
   std::optional<net::Ipv4Addr> router_id;

@@ -72,12 +72,15 @@ void read_as_number(Reader& spec, std::string_view key, Out& out) {
 }
 
 // Calico's metav1.Duration.
-void read_seconds(Reader& spec, std::string_view key, std::optional<Seconds>& out, Seconds most) {
+void read_seconds(Reader& spec, std::string_view key, std::optional<Seconds>& out, Seconds most,
+                  Seconds least = Seconds(0)) {
   if (!spec.has(key)) return;
-  Seconds length{0};
+  Seconds length = least;
   spec.duration(key, length);
   if (length > most) {
     spec.fault(key, fmt::format("at most {}s, found {}s", most.count(), length.count()));
+  } else if (length < least) {
+    spec.fault(key, fmt::format("at least {}s, found {}s", least.count(), length.count()));
   } else {
     out = length;
   }
@@ -241,7 +244,7 @@ BgpPeer read_bgp_peer(const ObjectKey& key, Reader& object) {
   read_password(spec, "password", peer.password);
   spec.choice("sourceAddress", peer.use_node_ip, source_addresses);
   read_seconds(spec, "maxRestartTime", peer.max_restart_time, Seconds(4095));  // RFC 4724: 12 bits
-  read_seconds(spec, "keepaliveTime", peer.keepalive_time, Seconds(21845));
+  read_seconds(spec, "keepaliveTime", peer.keepalive_time, Seconds(21845), Seconds(1));
   spec.number("numAllowedLocalASNumbers", peer.allowed_local_as, 0, 100);
   spec.number("ttlSecurity", peer.ttl_security, 0, 254);
   if (peer.ttl_security == 0) peer.ttl_security.reset();

@@ -15,8 +15,6 @@ constexpr uint32_t longest_interval = 60000;  // milliseconds
 void read_bgp(Reader& spec, Bgp& bgp) {
   Reader object = spec.object("bgp");
   object.choice("engine", bgp.engine, engines);
-  object.text("configFile", bgp.config_file);
-  object.text("controlSocket", bgp.control_socket);
   object.number("maxPrefixes", bgp.max_prefixes, 0, 100'000'000);
   object.flag("allowDefaultRoute", bgp.allow_default_route);
   object.parsed("routerID", bgp.router_id, net::parse_ipv4, "a router id, which is written as an IPv4 address");

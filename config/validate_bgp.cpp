@@ -9,24 +9,10 @@
 namespace sluice::config {
 namespace {
 
-constexpr size_t longest_socket = 107;  // sun_path without its end
-
-bool is_absolute_path(const std::string& path) {
-  return path.size() > 1 && path.front() == '/' && path.back() != '/' &&
-         std::all_of(path.begin(), path.end(), [](unsigned char c) { return c > ' ' && c != 0x7f && c != '"'; });
-}
-
 void check_gateway(const Gateway& gateway, Findings& findings) {
   Report report(findings, {gateway_kind, "", gateway.name});
   const Bgp& bgp = gateway.bgp;
   const auto path = [](std::string_view field) { return Path::of("spec", "bgp", field); };
-  static constexpr std::string_view expected = "expected the absolute path of a file, without blanks and \"";
-  if (!is_absolute_path(bgp.config_file)) report.fault(path("configFile"), std::string(expected));
-  if (!is_absolute_path(bgp.control_socket)) report.fault(path("controlSocket"), std::string(expected));
-  if (bgp.control_socket.size() > longest_socket) {
-    report.fault(path("controlSocket"), fmt::format("the path of a socket has at most {} characters, found {}",
-                                                    longest_socket, bgp.control_socket.size()));
-  }
   if (bgp.router_id && bgp.router_id->is_unspecified()) report.fault(path("routerID"), "0.0.0.0 is no router id");
   if (bgp.engine == BgpEngine::Bird && gateway.node_name.empty()) {
     report.fault(Path::of("spec", "nodeName"), "required for BGP: it says which Node this router is");

@@ -50,6 +50,20 @@ net::Status<> set_tcp(Arguments& arguments) {
   return loaded ? net::Status<>(net::Done{}) : loaded.error();
 }
 
+// Either is the file of a path that BIRD's command line can quote.
+std::string complaint_about_path(const std::string& path) {
+  const bool plain =
+      path.size() > 1 && path.front() == '/' && path.back() != '/' &&
+      std::all_of(path.begin(), path.end(), [](unsigned char c) { return c > ' ' && c != 0x7f && c != '"'; });
+  return plain ? "" : fmt::format("expected the absolute path of a file, without blanks and \", found '{}'", path);
+}
+
+std::string complaint_about_socket(const std::string& path) {
+  static constexpr size_t longest = 107;  // sun_path without its end
+  if (path.size() <= longest) return complaint_about_path(path);
+  return fmt::format("the path of a socket has at most {} characters, found {}", longest, path.size());
+}
+
 }  // namespace
 
 void choose_cpus(Arguments& arguments) {
@@ -115,6 +129,15 @@ Parsed parse_arguments(int argc, char** argv) {
   app.add_option("--tls-client-ca", credentials.tls.client_ca, "authority of client certificates, as PEM")
       ->type_name("FILE");
   app.add_option("--state-dir", arguments.state_folder, "where the last good configuration is kept; empty: nowhere")
+      ->capture_default_str();
+  app.add_option("--bird-config", arguments.bird.config_file,
+                 "for spec.bgp.engine bird: BIRD's configuration, which is replaced as a whole")
+      ->type_name("FILE")
+      ->check(complaint_about_path)
+      ->capture_default_str();
+  app.add_option("--bird-socket", arguments.bird.control_socket, "for spec.bgp.engine bird: BIRD's control socket")
+      ->type_name("PATH")
+      ->check(complaint_about_socket)
       ->capture_default_str();
   app.add_option("--workers", arguments.workers, "number of workers")->check(CLI::Range(1, 32))->capture_default_str();
   app.add_option("--worker-cpus", arguments.worker_cpus, "CPUs of the workers, in order")->delimiter(',');

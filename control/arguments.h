@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/api_server.h"
+#include "control/bird.h"
 #include "control/privileges.h"
 #include "dataplane/net/result.h"
 
@@ -17,6 +18,7 @@ struct Arguments {
   std::string check;
   std::string state_folder = "/var/lib/sluice";
   ApiServerOptions api;
+  BirdPaths bird;
   std::string user;
   std::string socket_group;
   std::string socket_mode = "0660";

@@ -1,6 +1,7 @@
 #include "control/bgp_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <tuple>
 
@@ -22,12 +23,16 @@ using net::Prefix;
 
 constexpr size_t longest_name = 60;  // BIRD's symbols have at most 64 characters
 
-// Unique as what it is made of; long ones keep their beginning and get a number made of the whole.
+// Where Calico's own daemon has its passwords, in this order. Who may make Secrets elsewhere has no say in BGP.
+constexpr std::array secret_namespaces{"calico-system", "kube-system"};
+
+// Unique as what it is made of; long ones keep their beginning and get a number made of the whole. Names of objects
+// have no ":" and no "_", which BIRD's symbols may have.
 std::string protocol_name(const std::string& name) {
   if (name.size() <= longest_name) return name;
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return fmt::format("{}.{:016x}", name.substr(0, longest_name - 17), hash);
+  return fmt::format("{}_{:016x}", name.substr(0, longest_name - 17), hash);
 }
 
 // How specific a BGPPeer is about who has it.
@@ -86,6 +91,8 @@ class BgpPlanner {
   [[nodiscard]] AsNumber as_of(const Node& node) const {
     return node.as_number.value_or(default_.as_number.value_or(config::default_as_number));
   }
+  // Where a node listens.
+  [[nodiscard]] uint16_t port_of(const Node& node) const;
   [[nodiscard]] const config::IpPool* pool_of(const Prefix& prefix) const;
   [[nodiscard]] const Node* node_at(const IpAddr& address) const;
   [[nodiscard]] const std::string* secret(const config::SecretKeyRef& ref) const;
@@ -127,6 +134,12 @@ bool BgpPlanner::is_connected(const IpAddr& address) const {
   });
 }
 
+uint16_t BgpPlanner::port_of(const Node& node) const {
+  const auto of_node = config_.bgp_configurations.find("node." + node.name);
+  const bool said = of_node != config_.bgp_configurations.end() && of_node->second.listen_port;
+  return said ? *of_node->second.listen_port : default_.listen_port.value_or(config::bgp_port);
+}
+
 const config::IpPool* BgpPlanner::pool_of(const Prefix& prefix) const {
   const auto found = std::find_if(config_.pools.begin(), config_.pools.end(),
                                   [&](const auto& entry) { return entry.second.cidr.contains(prefix); });
@@ -141,17 +154,18 @@ const Node* BgpPlanner::node_at(const IpAddr& address) const {
 }
 
 const std::string* BgpPlanner::secret(const config::SecretKeyRef& ref) const {
-  for (const auto& [name, secret] : config_.secrets) {
-    if (name.name != ref.name) continue;
-    const auto value = secret.data.find(ref.key);
-    if (value != secret.data.end()) return &value->second;
+  for (const char* space : secret_namespaces) {
+    const auto found = config_.secrets.find({space, ref.name});
+    if (found == config_.secrets.end()) continue;
+    const auto value = found->second.data.find(ref.key);
+    if (value != found->second.data.end()) return &value->second;
   }
   return nullptr;
 }
 
 void BgpPlanner::set_speaker() {
   plan_.as_number = as_of(own_);
-  plan_.listen_port = of_node_.listen_port.value_or(default_.listen_port.value_or(config::bgp_port));
+  plan_.listen_port = port_of(own_);
   plan_.bind_to_source = default_.bind_to_node_ip;
   plan_.ignored_interfaces = default_.ignored_interfaces;
   plan_.cluster_id = own_.cluster_id;
@@ -178,6 +192,8 @@ BgpSession BgpPlanner::session_with(const IpAddr& peer, AsNumber as_number) cons
 
 void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRef>& password) {
   if (is_own_address(session.peer)) return;
+  const auto named = taken_.lower_bound({session.peer, 0});  // at any port
+  if (session.kind == BgpSession::Kind::Mesh && named != taken_.end() && named->first.first == session.peer) return;
   const auto [first, fresh] = taken_.try_emplace({session.peer, session.peer_port}, session.object);
   if (!fresh) {
     const bool both_peers = session.kind != BgpSession::Kind::Mesh && first->second != session.object;
@@ -194,8 +210,9 @@ void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRe
   if (password) {
     const std::string* text = secret(*password);
     if (text == nullptr) {
-      return leave_out(fmt::format("there is no Secret {} with the key {} and at most {} bytes", password->name,
-                                   password->key, config::Secret::longest_value));
+      return leave_out(fmt::format("there is no Secret {} with the key {} and at most {} bytes in the namespace {}",
+                                   password->name, password->key, config::Secret::longest_value,
+                                   fmt::join(secret_namespaces, " or ")));
     }
     const bool writable =
         std::none_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == '"' || c == 0x7f; });
@@ -213,6 +230,14 @@ void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRe
     plan_.filters.insert(*filter);
   }
   session.name = protocol_name(session.name);
+  // BIRD refuses BFD between more than neighbours where it would have to find its own address.
+  session.bfd = plan_.bfd && (session.on_link || session.source);
+  if (plan_.bfd && !session.bfd) {
+    plan_.warnings.push_back(
+        fmt::format("{} has a session with {} without BFD: BIRD wants to be told our address for it (sourceAddress "
+                    "UseNodeIP, and a Node with an address of that family)",
+                    session.object, net::to_string(session.peer)));
+  }
   plan_.sessions.push_back(std::move(session));
 }
 
@@ -242,7 +267,8 @@ void BgpPlanner::add_node_session(const BgpPeer& peer, const Node& node) {
     const auto address = node.underlay(family);
     if (!address || !own_address(family)) continue;
     BgpSession session = session_of(peer, *address, as_of(node));
-    session.name += "." + node.name + (family == Family::V6 ? ".v6" : "");
+    session.peer_port = port_of(node);
+    session.name += ":" + node.name + (family == Family::V6 ? ":v6" : "");
     add(std::move(session), peer.password);
   }
 }
@@ -280,7 +306,8 @@ void BgpPlanner::add_mesh() {
       const auto address = node.underlay(family);
       if (!address || !own_address(family)) continue;
       BgpSession session = session_with(*address, as_of(node));
-      session.name = "mesh." + name + (family == Family::V6 ? ".v6" : "");
+      session.peer_port = port_of(node);
+      session.name = "mesh." + name + (family == Family::V6 ? ":v6" : "");
       session.object = "Node " + name;
       session.restart_time = default_.mesh_restart_time.value_or(session.restart_time);
       add(std::move(session), default_.mesh_password);

@@ -22,7 +22,7 @@ namespace sluice::control {
 struct BgpSession {
   enum class Kind : uint8_t { Mesh, NodePeer, GlobalPeer };
 
-  std::string name;  // of BIRD's protocol: "mesh.node1", "peer.tor"; unique, at most 60 characters
+  std::string name;  // of BIRD's protocol: "mesh.node1", "peer.tor", "peer.racks:node1"; unique, at most 60 characters
   Kind kind = Kind::Mesh;
   std::string object;  // "Node node1", "BGPPeer tor"
   net::IpAddr peer;
@@ -39,6 +39,7 @@ struct BgpSession {
   std::optional<std::chrono::seconds> keepalive;
   uint8_t allowed_local_as = 0;
   std::optional<net::IpAddr> reachable_by;
+  bool bfd = false;
   std::vector<std::string> filters;  // names in BgpPlan::filters
 
   [[nodiscard]] bool external() const { return peer_as != local_as; }
@@ -67,6 +68,7 @@ struct BgpPlan {
   uint32_t max_prefixes = 0;                         // 0: any number
   bool allow_default_route = false;
   std::optional<config::Bfd> bfd;
+  bool silent = false;  // sends nothing at all, whatever filters say
   std::vector<std::string> warnings;
 
   friend bool operator==(const BgpPlan&, const BgpPlan&) = default;

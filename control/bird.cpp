@@ -34,6 +34,7 @@ using Socket = asio::local::stream_protocol::socket;
 constexpr auto gather_time = std::chrono::milliseconds(20);
 constexpr auto look_interval = std::chrono::seconds(1);
 constexpr auto answer_time = std::chrono::seconds(5);
+constexpr auto configure_time = std::chrono::seconds(60);
 constexpr auto retry_time = std::chrono::seconds(5);
 constexpr auto settle_poll = std::chrono::milliseconds(20);
 constexpr auto on_the_wire = std::chrono::milliseconds(50);
@@ -80,18 +81,27 @@ std::string_view type_of(BgpSession::Kind kind) {
 }  // namespace
 
 struct Bird::State : std::enable_shared_from_this<State> {
-  State(asio::io_context& context, std::function<void(RouterEvent)> tell)
-      : io(context), report(std::move(tell)), socket(context), wake(context), deadline(context) {}
+  State(asio::io_context& context, BirdPaths places, std::function<void(RouterEvent)> tell)
+      : io(context),
+        paths(std::move(places)),
+        report(std::move(tell)),
+        socket(context),
+        wake(context),
+        deadline(context) {}
 
   static awaitable<void> run(std::shared_ptr<State> self);
   void want(std::string wanted_text);
+  // Nothing is announced any more; sessions stay.
+  void silence();
   void hang_up();
   // Why it is not connected; empty: it is.
   [[nodiscard]] awaitable<std::string> connect();
   [[nodiscard]] awaitable<void> rest(Clock::duration time);
   // Empty: BIRD is gone.
   [[nodiscard]] awaitable<std::optional<BirdReply>> read_reply();
-  [[nodiscard]] awaitable<std::optional<BirdReply>> ask(std::string command);
+  [[nodiscard]] awaitable<std::optional<BirdReply>> ask(std::string command, Clock::duration patience = answer_time);
+  // "check " or nothing, and the file. Nothing: BIRD is gone, and the problem says so.
+  [[nodiscard]] awaitable<std::optional<BirdReply>> configure(const char* check, const std::string& file);
   [[nodiscard]] awaitable<void> deliver();
   [[nodiscard]] awaitable<void> look();
   // Without BIRD's opinion. Why it cannot be written; empty: it is.
@@ -104,6 +114,7 @@ struct Bird::State : std::enable_shared_from_this<State> {
   [[nodiscard]] std::vector<BgpSessionStatus> sessions_of(const std::vector<BirdProtocol>& protocols) const;
 
   asio::io_context& io;
+  const BirdPaths paths;
   std::function<void(RouterEvent)> report;
   Socket socket;
   asio::steady_timer wake;
@@ -113,7 +124,8 @@ struct Bird::State : std::enable_shared_from_this<State> {
   bool enabled = false;
   bool running = false;  // run() is
   bool stopped = false;
-  config::Bgp settings;
+  bool withdrawn = false;  // for good
+  bool gathering = false;  // run() waits for more changes, and a change is nothing to wake it up for
   BgpPlan plan;
   std::string text;                           // that BIRD shall have
   uint64_t wanted = 0;                        // counts texts
@@ -151,11 +163,19 @@ void Bird::State::want(std::string wanted_text) {
   text = std::move(wanted_text);
   ++wanted;
   if (running) {
-    wake.cancel();
+    if (!gathering) wake.cancel();
     return;
   }
   running = true;
   asio::co_spawn(io, run(shared_from_this()), asio::detached);
+}
+
+void Bird::State::silence() {
+  plan.silent = true;
+  plan.origins.clear();
+  plan.pools.clear();
+  plan.warnings.clear();
+  want(bird_config(plan));
 }
 
 awaitable<std::optional<BirdReply>> Bird::State::read_reply() {
@@ -173,8 +193,8 @@ awaitable<std::optional<BirdReply>> Bird::State::read_reply() {
   }
 }
 
-awaitable<std::optional<BirdReply>> Bird::State::ask(std::string command) {
-  deadline.expires_after(answer_time);
+awaitable<std::optional<BirdReply>> Bird::State::ask(std::string command, Clock::duration patience) {
+  deadline.expires_after(patience);
   deadline.async_wait([weak = weak_from_this()](const error_code& error) {
     const auto self = weak.lock();
     error_code ignored;
@@ -192,6 +212,18 @@ awaitable<std::optional<BirdReply>> Bird::State::ask(std::string command) {
   co_return reply;
 }
 
+awaitable<std::optional<BirdReply>> Bird::State::configure(const char* check, const std::string& file) {
+  const auto began = Clock::now();
+  auto reply = co_await ask(fmt::format("configure {}\"{}\"", check, file), configure_time);
+  if (!reply) {
+    const bool late = Clock::now() - began >= configure_time;
+    set_problem("BirdLost", late ? fmt::format("BIRD has not read its configuration within {} s; it is told again",
+                                               configure_time.count())
+                                 : std::string("BIRD has hung up while it read its configuration; it is told again"));
+  }
+  co_return reply;
+}
+
 awaitable<std::string> Bird::State::connect() {
   if (connected) co_return std::string();
   hang_up();
@@ -199,12 +231,12 @@ awaitable<std::string> Bird::State::connect() {
   socket.open(asio::local::stream_protocol(), error);
   // A socket of this machine: it is there or it is not.
   if (!error) socket.non_blocking(true, error);
-  if (!error) socket.connect(asio::local::stream_protocol::endpoint(settings.control_socket), error);
-  if (error) co_return fmt::format("BIRD does not answer at {}: {}", settings.control_socket, error.message());
+  if (!error) socket.connect(asio::local::stream_protocol::endpoint(paths.control_socket), error);
+  if (error) co_return fmt::format("BIRD does not answer at {}: {}", paths.control_socket, error.message());
   const auto greeting = co_await ask("");
   if (!greeting || greeting->refused()) {
     hang_up();
-    co_return fmt::format("BIRD does not greet at {}", settings.control_socket);
+    co_return fmt::format("BIRD does not greet at {}", paths.control_socket);
   }
   connected = true;
   version = greeting->last_words();
@@ -217,7 +249,7 @@ void Bird::State::set_problem(const std::string& reason, std::string message) {
   retry_at = Clock::now() + retry_time;
   if (problem == message) return;
   problem = std::move(message);
-  if (!problem.empty()) tell(reason, settings.control_socket, problem, true);
+  if (!problem.empty()) tell(reason, paths.control_socket, problem, true);
 }
 
 void Bird::State::tell(std::string reason, std::string object, std::string message, bool warning) {
@@ -232,9 +264,9 @@ void Bird::State::tell(std::string reason, std::string object, std::string messa
 
 std::string Bird::State::place_file() {
   if (placed == wanted) return {};
-  const std::string fresh = settings.config_file + ".new";
+  const std::string fresh = paths.config_file + ".new";
   auto done = write_file(fresh, text);
-  if (done) done = rename_file(fresh, settings.config_file);
+  if (done) done = rename_file(fresh, paths.config_file);
   if (!done) return done.error().message;
   placed = wanted;
   return {};
@@ -243,14 +275,14 @@ std::string Bird::State::place_file() {
 awaitable<void> Bird::State::deliver() {
   retry_at.reset();
   const uint64_t number = wanted;
-  const std::string fresh = settings.config_file + ".new";
+  const std::string fresh = paths.config_file + ".new";
   if (placed != number) {
     if (auto done = write_file(fresh, text); !done) {
       delivered = number;
       set_problem("BgpConfigFailed", done.error().message);
       co_return;
     }
-    const auto checked = co_await ask(fmt::format("configure check \"{}\"", fresh));
+    const auto checked = co_await configure("check ", fresh);
     if (!checked) co_return;
     if (checked->refused()) {
       delivered = number;
@@ -258,14 +290,14 @@ awaitable<void> Bird::State::deliver() {
       co_return;
     }
     if (number != wanted) co_return;  // there is a newer one
-    if (auto done = rename_file(fresh, settings.config_file); !done) {
+    if (auto done = rename_file(fresh, paths.config_file); !done) {
       delivered = number;
       set_problem("BgpConfigFailed", done.error().message);
       co_return;
     }
     placed = number;
   }
-  const auto configured = co_await ask(fmt::format("configure \"{}\"", settings.config_file));
+  const auto configured = co_await configure("", paths.config_file);
   if (!configured) co_return;
   delivered = number;
   if (configured->refused()) {
@@ -348,7 +380,11 @@ awaitable<void> Bird::State::run(std::shared_ptr<State> self) {
   State& state = *self;
   while (!state.stopped && !state.finished()) {
     if (state.retry_at && Clock::now() >= *state.retry_at) state.delivered = 0;
-    if (state.delivered != state.wanted && state.connected) co_await state.rest(gather_time);
+    if (state.delivered != state.wanted && state.connected) {
+      state.gathering = true;
+      co_await state.rest(gather_time);
+      state.gathering = false;
+    }
     const std::string lost = co_await state.connect();
     if (!lost.empty()) {
       const std::string failed = state.place_file();
@@ -367,8 +403,8 @@ awaitable<void> Bird::State::run(std::shared_ptr<State> self) {
   state.running = false;
 }
 
-Bird::Bird(asio::io_context& io, std::function<void(RouterEvent)> report)
-    : state_(std::make_shared<State>(io, std::move(report))) {}
+Bird::Bird(asio::io_context& io, BirdPaths paths, std::function<void(RouterEvent)> report)
+    : state_(std::make_shared<State>(io, std::move(paths), std::move(report))) {}
 
 Bird::~Bird() {
   state_->stopped = true;
@@ -378,36 +414,29 @@ Bird::~Bird() {
   state_->hang_up();
 }
 
-void Bird::set(const config::Bgp& settings, BgpPlan plan) {
+void Bird::set(BgpPlan plan) {
   State& state = *state_;
-  const bool moved = state.enabled && (state.settings.control_socket != settings.control_socket ||
-                                       state.settings.config_file != settings.config_file);
+  if (state.withdrawn) return;
   std::string text = bird_config(plan);
-  state.settings = settings;
   state.plan = std::move(plan);
-  if (moved) state.hang_up();
-  const bool same = state.enabled && !moved && text == state.text;
+  const bool same = state.enabled && text == state.text;
   state.enabled = true;
   if (!same) state.want(std::move(text));
 }
 
 void Bird::clear() {
   State& state = *state_;
-  if (!state.enabled) return;
+  if (!state.enabled || state.withdrawn) return;
   state.enabled = false;
-  state.plan.origins.clear();
-  state.plan.pools.clear();
-  state.plan.warnings.clear();
-  state.want(bird_config(state.plan));
+  state.silence();
 }
 
 awaitable<void> Bird::withdraw(std::chrono::milliseconds patience) {
   const std::shared_ptr<State> state = state_;
+  state->withdrawn = true;
   if (!state->enabled) co_return;
   const auto end = Clock::now() + patience;
-  state->plan.origins.clear();
-  state->plan.pools.clear();
-  state->want(bird_config(state->plan));
+  state->silence();
   if (!state->connected) {
     state->place_file();
     co_return;
@@ -423,6 +452,7 @@ awaitable<void> Bird::withdraw(std::chrono::milliseconds patience) {
     co_await timer.async_wait(asio::use_awaitable);
     state->wake.cancel();
   }
+  state->place_file();  // if BIRD has not taken it: for one that starts later
   timer.expires_after(on_the_wire);
   co_await timer.async_wait(asio::use_awaitable);
 }

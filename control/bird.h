@@ -22,19 +22,26 @@
 
 namespace sluice::control {
 
+// Where BIRD is. Of the command line, not of a document: who may change the routes may not have any file replaced.
+struct BirdPaths {
+  std::string config_file = "/etc/bird/bird.conf";
+  std::string control_socket = "/run/bird/bird.ctl";
+};
+
 class Bird {
  public:
   // `io` outlives it and is run by the thread that calls the members. `report` gets events without id and time.
-  Bird(boost::asio::io_context& io, std::function<void(RouterEvent)> report);
+  Bird(boost::asio::io_context& io, BirdPaths paths, std::function<void(RouterEvent)> report);
   ~Bird();
   Bird(const Bird&) = delete;
   Bird& operator=(const Bird&) = delete;
 
   // From now on this is what BIRD shall do.
-  void set(const config::Bgp& settings, BgpPlan plan);
+  void set(BgpPlan plan);
   // From now on BIRD is left alone; it announces nothing of the router any more if it can be told so.
   void clear();
-  // BGP-9: announces nothing any more, and waits until the sessions have been told so, at most so long.
+  // BGP-9: announces nothing any more, and waits until the sessions have been told so, at most so long. It stays so:
+  // what is set afterwards is not done.
   boost::asio::awaitable<void> withdraw(std::chrono::milliseconds patience);
 
   [[nodiscard]] BgpStatus status() const;

@@ -79,8 +79,8 @@ class Writer {
   static int number_of(Family family) { return static_cast<int>(family); }
   static std::string function_name(const std::string& filter, const char* what) {
     // Symbols have at most 64 characters; a BGPFilter's name may have more.
-    const std::string name = filter.size() <= 40 ? filter : fmt::format("{}.{:x}", filter.substr(0, 20), hash(filter));
-    return fmt::format("'filter.{}.{}'", name, what);
+    const std::string name = filter.size() <= 40 ? filter : fmt::format("{}_{:x}", filter.substr(0, 20), hash(filter));
+    return fmt::format("'filter.{}:{}'", name, what);
   }
   static uint64_t hash(const std::string& text) {
     uint64_t value = 0xcbf29ce484222325;  // FNV-1a
@@ -251,7 +251,7 @@ void Writer::write_session(const BgpSession& session) {
   if (session.route_reflector_client) {
     line("  rr client;\n  rr cluster id {};\n", net::to_string(*plan_.cluster_id));
   }
-  if (plan_.bfd) line("{}", "  bfd on;\n");
+  if (session.bfd) line("{}", "  bfd on;\n");
   write_channel(session);
   line("{}", "}\n");
 }
@@ -267,12 +267,17 @@ void Writer::write_channel(const BgpSession& session) {
   };
   line("  ipv{} {{\n    import filter {{\n      if never_imported{}() then reject;\n", number, number);
   call_filters("import", &config::BgpFilter::import_v4, &config::BgpFilter::import_v6);
-  line("      accept;\n    }};\n    export filter {{\n      if never_exported{}() then reject;\n", number);
-  call_filters("export", &config::BgpFilter::export_v4, &config::BgpFilter::export_v6);
-  line("      if announced{}() then accept;\n", number);
-  // What a route reflector passes on between nodes of its AS is not a matter of pools.
-  if (plan_.cluster_id && !session.external()) line("{}", "      if source = RTS_BGP then accept;\n");
-  line("{}", "      reject;\n    };\n");
+  line("{}", "      accept;\n    };\n");
+  if (plan_.silent) {
+    line("{}", "    export none;\n");
+  } else {
+    line("    export filter {{\n      if never_exported{}() then reject;\n", number);
+    call_filters("export", &config::BgpFilter::export_v4, &config::BgpFilter::export_v6);
+    line("      if announced{}() then accept;\n", number);
+    // What a route reflector passes on between nodes of its AS is not a matter of pools.
+    if (plan_.cluster_id && !session.external()) line("{}", "      if source = RTS_BGP then accept;\n");
+    line("{}", "      reject;\n    };\n");
+  }
   if (plan_.max_prefixes != 0) line("    import limit {} action block;\n", plan_.max_prefixes);
   const bool self = session.next_hop == config::NextHopMode::Self ||
                     (session.next_hop == config::NextHopMode::Auto && session.external());

@@ -47,6 +47,7 @@ struct ControllerOptions {
   std::vector<int> worker_cpus;            // for display
   std::vector<int> helper_cpus;            // helper_threads.h
   std::vector<net::IpAddr> api_addresses;  // where the API is served: no configuration may make data ports of them
+  BirdPaths bird;
 };
 
 class Controller final : public Router {

@@ -29,7 +29,7 @@ void Controller::follow_bgp(const config::Change* change) {
   } else if (change != nullptr) {
     changed = bgp_services_.update(config, *change) || changed;
   }
-  if (changed) bird_.set(config.gateway.bgp, make_bgp_plan(config, allocated(), bgp_services_));
+  if (changed) bird_.set(make_bgp_plan(config, allocated(), bgp_services_));
 }
 
 void Controller::report_bgp(RouterEvent event) {

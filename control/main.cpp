@@ -238,7 +238,7 @@ int serve(Arguments& arguments) {
   int code = 0;
   boost::asio::io_context io(1);
   ControllerOptions controller_options{
-      SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus, arguments.helper_cpus, {}};
+      SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus, arguments.helper_cpus, {}, arguments.bird};
   for (const TcpAddress& where : arguments.api.tcp) controller_options.api_addresses.push_back(where.address);
   auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);

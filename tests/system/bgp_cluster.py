@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 
 from bird import ROUTER, SESSION, BirdDaemon
 from cluster import POD_GATEWAY
@@ -43,7 +44,9 @@ class Gateway:
         self.lab.router_link(self.namespace, f"{name}-up", cluster.net, f"to-{name}")
         self.namespace.sysctl(**{f"net/ipv4/conf/{name}-up/rp_filter": 1, f"net/ipv6/conf/{name}-up/disable_ipv6": 1})
         self.bird = BirdDaemon(self.namespace)
-        self.router = Router(self.namespace, name, cluster.options)
+        options = cluster.options or Options()
+        self.router = Router(self.namespace, name, replace(options, extra=(
+            *options.extra, *BirdDaemon.options(self.bird.folder))))
         self.pods: list[Pod] = []
 
     def add_pod(self, name: str) -> Pod:
@@ -97,8 +100,7 @@ class BgpCluster:
     # ---- configuration ----
 
     def document(self, gateway: Gateway) -> Json:
-        bgp = {"engine": "bird", "configFile": str(gateway.bird.config), "controlSocket": str(gateway.bird.socket),
-               "bfd": BFD}
+        bgp = {"engine": "bird", "bfd": BFD}
         configuration = {
             "apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"},
             "spec": {"nodeName": gateway.name, "conntrack": {"max": 65536}, "bgp": bgp,

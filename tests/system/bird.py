@@ -46,6 +46,11 @@ class BirdDaemon:
         if text:
             self.config.write_text(text)
 
+    @staticmethod
+    def options(folder: Path) -> tuple[str, ...]:
+        """What tells sluiced where this daemon is."""
+        return "--bird-config", str(folder / "bird.conf"), "--bird-socket", str(folder / "bird.ctl")
+
     def start(self) -> "BirdDaemon":
         if not self.config.exists():
             self.config.write_text("protocol device {}\n")

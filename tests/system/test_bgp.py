@@ -11,7 +11,7 @@ import time
 from bird import ROUTER, SESSION, BirdDaemon
 from netns import Lab, execute, wait_until
 from objects import endpoint_slice, service_port, service, with_items
-from router import Json
+from router import Json, Options
 from test_host import Hosts, answers, echo_server, talk
 from two_hosts import LEFT, RIGHT, ROUTER_LEFT, ROUTER_RIGHT
 
@@ -20,6 +20,7 @@ POD2 = "10.244.2.5"  # on node2
 BEYOND = "203.0.113.1"  # behind the upstream router
 SERVICES = "198.51.100.0/24"
 VIP, VIP2 = "198.51.100.7", "198.51.100.8"
+OUTSIDE = "172.20.0.1/32"  # of node2, in no pool
 PORTS = [service_port(80, 8080)]
 
 
@@ -41,7 +42,10 @@ class Routers(Hosts):
 
     def __init__(self, lab: Lab, upstream_options: str = "", bird_arguments: tuple[str, ...] = (), **bgp: Json):
         self.bgp = bgp
-        super().__init__(lab, routes={"protocols": ["bird"]})
+        # Known before the daemon is made, which needs the namespace.
+        folder = lab.directory / "bird-router"
+        folder.mkdir(exist_ok=True)
+        super().__init__(lab, Options(extra=BirdDaemon.options(folder)), routes={"protocols": ["bird"]})
         for host in (self.left, self.right):
             host.ip("link set lo up")
         self.left.ip(f"addr add {BEYOND}/32 dev lo", "route del default")
@@ -58,12 +62,7 @@ class Routers(Hosts):
         self.bird = BirdDaemon(self.middle, arguments=bird_arguments)
 
     def document(self, **spec: Json) -> Json:
-        # Known before the daemon is made, which needs the namespace.
-        folder = self.lab.directory / "bird-router"
-        bgp = {"engine": "bird", "configFile": str(folder / "bird.conf"), "controlSocket": str(folder / "bird.ctl"),
-               **self.bgp}
-        folder.mkdir(exist_ok=True)
-        made = super().document(bgp=bgp, **spec)
+        made = super().document(bgp={"engine": "bird", **self.bgp}, **spec)
         return with_items(
             made, node("router", ROUTER_RIGHT), node("node2", RIGHT),
             calico("IPPool", "pods", cidr="10.244.0.0/16"),
@@ -77,6 +76,9 @@ class Routers(Hosts):
         self.bird.start()
         wait_until(self.sessions_up, 20, self.report)
         return self
+
+    def node2_announces_beyond_the_pools(self) -> None:
+        self.right.ip(f"addr add {OUTSIDE.partition('/')[0]}/32 dev lo")
 
     def session(self, peer: str) -> Json:
         return next((one for one in self.router.get("/v1/bgp")["sessions"] if one["peer"] == peer), {"up": False})
@@ -119,12 +121,12 @@ def test_BGP1_BGP2_BGP8_sessions_blocks_both_ways_and_packets(lab: Lab) -> None:
     said = routers.upstream.ask(f"show route all for {SERVICES}")
     assert "(64512,80)" in said, said
 
+    wait_until(lambda: routers.session(RIGHT)["imported"] == 1 and routers.session(LEFT)["exported"] == 3, 5, routers.report)
     status = routers.router.get("/v1/bgp")
     assert status["engine"] == "bird" and status["connected"] and not status["problem"], status
     assert status["version"].startswith("BIRD 2") and status["asNumber"] == 64512, status
     by_object = {one["object"]: one for one in status["sessions"]}
-    assert by_object["Node node2"]["type"] == "node-to-node mesh" and by_object["Node node2"]["imported"] == 1, status
-    assert by_object["BGPPeer upstream"]["exported"] == 3, status
+    assert by_object["Node node2"]["type"] == "node-to-node mesh", status
     assert abs(by_object["Node node2"]["sinceSeconds"] - time.time()) < 60, status
     announced = {one["prefix"]: one for one in status["announced"]}
     assert announced[BLOCK]["reasons"] == ["block of this node"], status
@@ -196,14 +198,14 @@ def test_BGP6_filters_and_passwords(lab: Lab) -> None:
                   password={"secretKeyRef": {"name": "bgp", "key": "upstream"}}, filters=["few"])
     routers.put(peer)
     wait_until(lambda: "no Secret bgp" in routers.warnings(), 5, routers.warnings)
-    routers.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp", "namespace": "default"},
+    routers.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp", "namespace": "kube-system"},
                  "data": {"upstream": "aHVzaC1odXNo"}},
                 calico("BGPFilter", "few", exportV4=[{"cidr": BLOCK2, "matchOperator": "Equal", "action": "Reject"}],
                        importV4=[{"action": "Reject"}]))
     wait_until(routers.sessions_up, 20, routers.report)
     routers.reaches({BLOCK, SERVICES})
-    assert routers.session(LEFT)["imported"] == 0
-    for place in ("/v1/config", "/v1/Secret/default/bgp", "/v1/bgp"):
+    wait_until(lambda: routers.session(LEFT)["imported"] == 0, 5, routers.report)
+    for place in ("/v1/config", "/v1/Secret/kube-system/bgp", "/v1/bgp"):
         text = routers.router.request("GET", place).text
         assert "aHVzaC1odXNo" not in text and "hush-hush" not in text, text
     # And the next start has the password, out of what is kept.
@@ -251,6 +253,19 @@ def test_BGP9_a_planned_end_withdraws(lab: Lab) -> None:
     assert took < 5, took
     routers.router.start(routers.config)
     routers.reaches({BLOCK, BLOCK2, SERVICES}, 20)
+
+
+def test_BGP9_a_planned_end_withdraws_what_a_filter_lets_out(lab: Lab) -> None:
+    routers = Routers(lab)
+    routers.node2_announces_beyond_the_pools()
+    routers.put(calico("BGPPeer", "upstream", node="router", peerIP=LEFT, asNumber=64900, sourceAddress="None",
+                       filters=["all"]),
+                calico("BGPFilter", "all", exportV4=[{"action": "Accept"}]))
+    routers.begin()
+    wait_until(lambda: {BLOCK, BLOCK2, SERVICES, OUTSIDE} <= routers.upstream.routes(), 10, routers.report)
+    assert routers.router.stop() == 0
+    assert routers.upstream.established("sluice"), "the session itself stays, for the next start"
+    assert not routers.upstream.routes(), routers.upstream.ask("show route")
 
 
 def test_BGP9_after_a_crash_bird_goes_on(lab: Lab) -> None:

@@ -138,7 +138,8 @@ TEST(BgpPlan, BGP6_PasswordsThatBirdCannotBeToldMakeNoSession) {
     const BgpPlan plan = plan_of(
         {calico("BGPPeer", "tor", R"({"peerIP": "192.168.0.1", "asNumber": 64999,
                                       "password": {"secretKeyRef": {"name": "bgp", "key": "tor"}}})"),
-         std::string(R"({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp"}, "data": {"tor": ")") +
+         std::string(
+             R"({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp", "namespace": "kube-system"}, "data": {"tor": ")") +
              encoded + "\"}}"});
     EXPECT_THAT(plan.sessions, IsEmpty());
     EXPECT_THAT(plan.warnings, ElementsAre(HasSubstr("BIRD cannot be told the password in Secret bgp")));
@@ -169,14 +170,14 @@ TEST(BgpPlan, BGP6_EveryFieldOfAPeer) {
   EXPECT_THAT(text, HasSubstr("  hold time 240;\n  keepalive time 20;\n  allow local as 2;\n"));
   EXPECT_THAT(text, HasSubstr("    next hop keep;\n"));
   EXPECT_THAT(text, HasSubstr("  route 172.16.0.1/32 via 192.168.0.1;\n"));
-  EXPECT_THAT(text, HasSubstr("function 'filter.strict.export4'() {\n"
+  EXPECT_THAT(text, HasSubstr("function 'filter.strict:export4'() {\n"
                               "  if (net ~ [ 10.244.0.0/16{24,26} ]) && (source = RTS_BGP) then accept;\n"
                               "  if (ifname ~ \"eth*\") then reject;\n  if true then reject;\n}\n"));
   EXPECT_THAT(text,
               HasSubstr("  if (net = 10.0.0.0/8) then accept;\n  if (! (net ~ [ 10.0.0.0/8{8,32} ])) then reject;\n"
                         "  if (net != 10.9.0.0/16) then accept;\n"));
   EXPECT_THAT(text,
-              HasSubstr("      if never_imported4() then reject;\n      'filter.strict.import4'();\n      accept;\n"));
+              HasSubstr("      if never_imported4() then reject;\n      'filter.strict:import4'();\n      accept;\n"));
 }
 
 TEST(BgpPlan, BGP6_AFilterThatIsNotThereMakesNoSession) {
@@ -205,15 +206,15 @@ TEST(BgpPlan, BGP7_RouteReflectors) {
   const BgpPlan client = plan_of({node("gw-1", "192.168.0.2/24"), node("node1", "192.168.0.11/24"),
                                   node("rr", "192.168.0.5/24", id, label), peers});
   EXPECT_THAT(sessions(client),
-              ElementsAre("mesh.node1 192.168.0.11 AS64512", "peer.reflectors.rr 192.168.0.5 AS64512"));
+              ElementsAre("mesh.node1 192.168.0.11 AS64512", "peer.reflectors:rr 192.168.0.5 AS64512"));
   EXPECT_THAT(text_of(client), Not(HasSubstr("rr client")));
   const BgpPlan reflector = plan_of({node("gw-1", "192.168.0.2/24", id, label), node("node1", "192.168.0.11/24"),
                                      node("rr", "192.168.0.5/24", id, label), peers});
   EXPECT_THAT(sessions(reflector),
-              ElementsAre("peer.reflectors.node1 192.168.0.11 AS64512", "peer.reflectors.rr 192.168.0.5 AS64512"));
+              ElementsAre("peer.reflectors:node1 192.168.0.11 AS64512", "peer.reflectors:rr 192.168.0.5 AS64512"));
   const std::string text = text_of(reflector);
-  const size_t client_at = text.find("protocol bgp 'peer.reflectors.node1'");
-  const size_t other_at = text.find("protocol bgp 'peer.reflectors.rr'");
+  const size_t client_at = text.find("protocol bgp 'peer.reflectors:node1'");
+  const size_t other_at = text.find("protocol bgp 'peer.reflectors:rr'");
   ASSERT_LT(client_at, other_at);
   const size_t rr_client = text.find("  rr client;\n  rr cluster id 244.0.0.1;\n");
   EXPECT_TRUE(client_at < rr_client && rr_client < other_at);
@@ -296,7 +297,7 @@ TEST(BgpPlan, BGP1_Ipv6SessionsCarryIpv6) {
                block("a", "gw-1", "fd00:10::40/122"),
                node("gw-1", "192.168.0.2/24", R"("projectcalico.org/IPv6Address": "fd00:1::2/64")"),
                node("node1", "192.168.0.11/24", R"("projectcalico.org/IPv6Address": "fd00:1::11/64")")});
-  EXPECT_THAT(sessions(plan), ElementsAre("mesh.node1 192.168.0.11 AS64512", "mesh.node1.v6 fd00:1::11 AS64512"));
+  EXPECT_THAT(sessions(plan), ElementsAre("mesh.node1 192.168.0.11 AS64512", "mesh.node1:v6 fd00:1::11 AS64512"));
   EXPECT_THAT(text_of(plan), HasSubstr("  route fd00:10::40/122 blackhole;\n"));
 }
 
@@ -311,6 +312,83 @@ TEST(BgpPlan, BGP6_LongAndOddNames) {
   const std::string text = text_of(plan);
   EXPECT_THAT(text, HasSubstr("  direct;\n  check link off;\n")) << "the peer is in the interface's subnet";
   EXPECT_THAT(text, HasSubstr("    next hop self;\n")) << "to another AS";
+}
+
+// One name may be the beginning of another.
+TEST(BgpPlan, BGP6_NamesOfProtocolsAndFunctionsAreUnique) {
+  const std::string everybody = R"x({"nodeSelector": "all()", "peerSelector": "all()"})x";
+  const BgpPlan plan = plan_of(
+      {node("gw-1", "192.168.0.2/24"),
+       node("n1", "192.168.0.11/24", R"("projectcalico.org/IPv6Address": "fd00:1::11/64")"),
+       node("n1.v6", "192.168.0.12/24"), node("rack.n1", "192.168.0.13/24"),
+       calico("BGPPeer", "rack", R"x({"peerSelector": "!has(other)"})x"),
+       calico("BGPPeer", "rack.n1", R"({"peerIP": "192.168.0.1", "asNumber": 1, "filters": ["a", "a.import4"]})"),
+       calico("BGPFilter", "a", R"({"importV4": [{"action": "Accept"}]})"),
+       calico("BGPFilter", "a.import4", R"({"importV4": [{"action": "Accept"}]})")});
+  EXPECT_THAT(sessions(plan), Contains("peer.rack:n1 192.168.0.11 AS64512"));
+  EXPECT_THAT(sessions(plan), Contains("peer.rack:n1:v6 fd00:1::11 AS64512"));
+  EXPECT_THAT(sessions(plan), Contains("peer.rack:n1.v6 192.168.0.12 AS64512"));
+  EXPECT_THAT(sessions(plan), Contains("peer.rack.n1 192.168.0.1 AS1"));
+  text_of(plan);
+}
+
+TEST(BgpPlan, BGP10_NoBfdWhereBirdWouldHaveToFindOurAddress) {
+  const BgpPlan plan =
+      plan_of({node("gw-1", "192.168.0.2/24"),
+               calico("BGPPeer", "far", R"({"peerIP": "172.16.0.1", "asNumber": 1, "sourceAddress": "None"})"),
+               calico("BGPPeer", "near", R"({"peerIP": "192.168.0.1", "asNumber": 1, "sourceAddress": "None"})")},
+              R"(, "bfd": {})");
+  const std::string text = text_of(plan);
+  const size_t near = text.find("protocol bgp 'peer.near'");
+  EXPECT_EQ(text.find("bfd on;"), text.rfind("bfd on;"));
+  EXPECT_GT(text.find("bfd on;"), near);
+  EXPECT_THAT(plan.warnings, ElementsAre(HasSubstr("BGPPeer far has a session with 172.16.0.1 without BFD")));
+}
+
+TEST(BgpPlan, BGP9_SilentSendsNothingWhateverFiltersSay) {
+  BgpPlan plan =
+      plan_of({node("gw-1", "192.168.0.2/24", R"("projectcalico.org/RouteReflectorClusterID": "244.0.0.1")"),
+               calico("BGPPeer", "tor", R"({"peerIP": "192.168.0.1", "asNumber": 64512, "filters": ["all"]})"),
+               calico("BGPFilter", "all", R"({"exportV4": [{"action": "Accept"}]})")});
+  const std::string before = text_of(plan);
+  EXPECT_THAT(before, HasSubstr("      'filter.all:export4'();\n"));
+  plan.silent = true;
+  const std::string text = text_of(plan);
+  EXPECT_THAT(text, HasSubstr("    export none;\n"));
+  EXPECT_THAT(text, Not(HasSubstr("      'filter.all:export4'();\n")));
+  EXPECT_THAT(text, Not(HasSubstr("      if source = RTS_BGP then accept;\n      reject;\n    };\n    import limit")));
+}
+
+TEST(BgpPlan, BGP1_TheFarEndListensWhereItsConfigurationSays) {
+  const BgpPlan plan =
+      plan_of({node("gw-1", "192.168.0.2/24"), node("node1", "192.168.0.11/24"), node("node2", "192.168.0.12/24"),
+               node("node3", "192.168.0.13/24", "", R"("special": "")"),
+               calico("BGPConfiguration", "default", R"({"listenPort": 1179})"),
+               calico("BGPConfiguration", "node.gw-1", R"({"listenPort": 1180})"),
+               calico("BGPConfiguration", "node.node2", R"({"listenPort": 1181})"),
+               calico("BGPConfiguration", "node.node3", R"({"listenPort": 1182})"),
+               calico("BGPPeer", "special", R"x({"peerSelector": "has(special)"})x")});
+  const std::string text = text_of(plan);
+  EXPECT_THAT(text,
+              HasSubstr("  local 192.168.0.2 port 1180 as 64512;\n  neighbor 192.168.0.11 port 1179 as 64512;\n"));
+  EXPECT_THAT(text, HasSubstr("  neighbor 192.168.0.12 port 1181 as 64512;\n"));
+  EXPECT_THAT(text, HasSubstr("  neighbor 192.168.0.13 port 1182 as 64512;\n"));
+  EXPECT_EQ(plan.sessions.size(), 3U) << "none twice";
+}
+
+TEST(BgpPlan, BGP6_OnlyNamespacesOfTheClusterHavePasswords) {
+  const auto secret = [](const char* space, const char* encoded) {
+    return std::string(R"({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp", "namespace": ")") + space +
+           R"("}, "data": {"tor": ")" + encoded + "\"}}";
+  };
+  const std::string peer = calico("BGPPeer", "tor", R"({"peerIP": "192.168.0.1", "asNumber": 64999,
+                                                        "password": {"secretKeyRef": {"name": "bgp", "key": "tor"}}})");
+  const BgpPlan plan = plan_of({peer, secret("a-tenant", "bG91ZA=="), secret("kube-system", "aHVzaA==")});
+  ASSERT_EQ(plan.sessions.size(), 1U);
+  EXPECT_EQ(plan.sessions.front().password, "hush");
+  const BgpPlan none = plan_of({peer, secret("a-tenant", "bG91ZA==")});
+  EXPECT_THAT(none.sessions, IsEmpty());
+  EXPECT_THAT(none.warnings, ElementsAre(HasSubstr("in the namespace calico-system or kube-system")));
 }
 
 }  // namespace
