@@ -60,7 +60,11 @@ GivenAddresses Controller::given_to(const std::vector<config::ObjectName>& servi
 Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::Change& change) {
   given_services_ = load_balancer_.update(objects_.config(), generation_ == 0 ? nullptr : &change);
   if (auto kept = co_await keep_given(given_to(given_services_)); !kept) {
-    co_return net::Error{fmt::format("load balancer addresses could not be written down: {}", kept.error().message)};
+    const std::string problem =
+        fmt::format("load balancer addresses could not be written down: {}", kept.error().message);
+    // A router that does not start helps nobody.
+    if (generation_ != 0) co_return net::Error{problem};
+    load_balancer_warnings_.push_back(problem + "; services may have others than at the last run");
   }
   take_given(given_services_);
   config::Change whole;

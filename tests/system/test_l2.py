@@ -270,3 +270,27 @@ def test_LB2_why_a_service_waits_is_told(segment: Segment) -> None:
     router.apply(without)
     shown = next(one for one in router.get("/v1/load-balancers")["loadBalancers"] if one["service"] == "default/waiting")
     assert shown["addresses"] == [FIRST]
+
+
+def test_LB4_what_cannot_be_kept_is_refused_but_not_the_start(segment: Segment) -> None:
+    router = segment.gateways["gw-1"]
+    log = router.state / "loadbalancers.log"
+    router.process.signal(9)
+    router.process.wait(5)
+    kept = log.read_bytes()
+    log.unlink()
+    log.mkdir()
+    try:
+        router.start()
+        assert any("load balancer addresses could not be written down" in one for one in router.status()["warnings"])
+        assert segment.l2("gw-1", FIRST)["ours"], "what is wanted or has a status is served"
+        reply = router.put(segment.document("gw-1", *load_balancer("late", "10.96.3.1", SERVERS[:1])))
+        assert reply.status == 503 and "load balancer addresses could not be written down" in reply.text
+        services = [one["service"] for one in router.get("/v1/load-balancers")["loadBalancers"]]
+        assert "default/late" not in services and "default/first" in services
+    finally:
+        router.process.signal(9)
+        router.process.wait(5)
+        log.rmdir()
+        log.write_bytes(kept)
+        router.start()
