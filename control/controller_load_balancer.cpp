@@ -94,7 +94,8 @@ void Controller::give_what_is_known(const std::string& problem) {
 Awaitable<void> Controller::take_addresses_back() {
   load_balancer_.undo(objects_.config());
   take_given(given_services_);
-  if (!co_await keep_given(given_to(given_services_))) load_balancer_log_.owe(given_to(given_services_));
+  const auto kept = co_await keep_given(given_to(given_services_));
+  if (!kept) load_balancer_log_.owe(given_to(given_services_));
   given_services_.clear();
 }
 
