@@ -82,7 +82,12 @@ void read_families(Reader& spec, const Service& service, LoadBalancerRequest& re
           return found == families.end() ? std::nullopt : std::optional(found->value);
         },
         "\"IPv4\" or \"IPv6\"");
-    if (read) request.families.push_back(*read);
+    if (!read) return;
+    if (std::find(request.families.begin(), request.families.end(), *read) == request.families.end()) {
+      request.families.push_back(*read);
+    } else {
+      spec.report().fault(place.path(), "this family is there already; IPv4 and IPv6 once each at most");
+    }
   });
   if (request.families.empty()) {
     for (const IpAddr& address : service.cluster_ips) request.families.push_back(address.family());

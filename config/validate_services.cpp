@@ -194,12 +194,13 @@ class Surroundings {
 // Who owns which address, node port and frontend.
 class Claims {
  public:
-  explicit Claims(size_t services) {
+  Claims(size_t services, bool pools) : pools_(pools) {
     cluster_ips_.reserve(services);
     node_ports_.reserve(services);
   }
 
-  void take(const Service& service, Report& report) {
+  // `fresh`: it was given no load balancer address yet.
+  void take(const Service& service, bool fresh, Report& report) {
     take_cluster_ips(service, report);
     for (size_t i = 0; i < service.ports.size(); ++i) {
       const ServicePort& port = service.ports[i];
@@ -212,13 +213,15 @@ class Claims {
     }
     if (!service.proxied) return;
     for (const IpAddr& address : service.external_ips) take_frontends(service, address, report);
+    if (only_wishes(service, fresh)) return;
     for (const IpAddr& address : service.load_balancer_ips) take_frontends(service, address, report);
   }
 
   // An address for everybody must not be one that a service has inside.
-  void check_inside(const Service& service, Report& report) const {
+  void check_inside(const Service& service, bool fresh, Report& report) const {
     if (!service.proxied) return;
-    for (const IpAddr& address : service.load_balancer_ips) {
+    const std::vector<IpAddr> none;
+    for (const IpAddr& address : only_wishes(service, fresh) ? none : service.load_balancer_ips) {
       const auto owner = cluster_ips_.find(address);
       if (owner == cluster_ips_.end()) continue;
       report.fault(
@@ -247,6 +250,12 @@ class Claims {
              static_cast<size_t>(frontend.protocol);
     }
   };
+
+  // LB-4: where there are pools the status of a service is what it would like to have, and it is given another address
+  // if that is taken.
+  [[nodiscard]] bool only_wishes(const Service& service, bool fresh) const {
+    return pools_ && fresh && service.load_balancer.ours;
+  }
 
   void take_cluster_ips(const Service& service, Report& report) {
     for (size_t i = 0; i < service.cluster_ips.size(); ++i) {
@@ -280,6 +289,7 @@ class Claims {
     }
   }
 
+  bool pools_;  // there are IPAddressPools
   std::unordered_map<IpAddr, const Service*> cluster_ips_;
   std::unordered_map<uint32_t, const Service*> node_ports_;  // protocol << 16 | port
   std::unordered_map<Frontend, const Service*, FrontendHash> frontends_;
@@ -300,6 +310,18 @@ std::unordered_set<const Service*> touched_services(const Config& config, const 
   return out;
 }
 
+std::unordered_set<const Service*> added_services(const Config& config, const Scope& scope,
+                                                  const std::unordered_set<const Service*>& touched) {
+  if (scope.change == nullptr) return touched;
+  std::unordered_set<const Service*> out;
+  for (const Change::Touched& one : scope.change->touched) {
+    if (one.key.kind != "Service" || one.action != Change::Action::Added) continue;
+    const auto found = config.services.find({one.key.ns, one.key.name});
+    if (found != config.services.end()) out.insert(&found->second);
+  }
+  return out;
+}
+
 }  // namespace
 
 void check_services(const Config& config, const Scope& scope, bool every, Findings& findings) {
@@ -311,7 +333,8 @@ void check_services(const Config& config, const Scope& scope, bool every, Findin
                                                    [&](const Service* service) { return !touched.contains(service); });
 
   const Surroundings surroundings(config);
-  Claims claims(order.size());
+  Claims claims(order.size(), !config.address_pools.empty());
+  const std::unordered_set<const Service*> fresh = added_services(config, scope, touched);
   for (auto at = order.begin(); at != order.end(); ++at) {
     const Service& service = **at;
     Report report(findings, {"Service", service.name.ns, service.name.name});
@@ -319,11 +342,11 @@ void check_services(const Config& config, const Scope& scope, bool every, Findin
       ServiceRules(service, config.gateway.cluster.node_port_range, report).check();
       surroundings.check(service, report);
     }
-    claims.take(service, report);
+    claims.take(service, fresh.contains(&service), report);
   }
   for (const Service* service : order) {
     Report report(findings, {"Service", service->name.ns, service->name.name});
-    claims.check_inside(*service, report);
+    claims.check_inside(*service, fresh.contains(service), report);
   }
 }
 

@@ -21,7 +21,7 @@ constexpr const char* exclude_label = "node.kubernetes.io/exclude-from-external-
 
 bool touches_everything(const Change* change) {
   if (change == nullptr) return true;
-  return change->touches("Node") || change->touches("L2Advertisement") || change->touches("IPAddressPool") ||
+  return change->touches("L2Advertisement") || change->touches("IPAddressPool") ||
          change->touches(std::string_view("GatewayConfiguration"));
 }
 
@@ -138,6 +138,7 @@ Announcer::Election Announcer::elect(const Config& config, const IpAddr& address
     out.note = anywhere ? "no node that may announce it is alive" : "no node that may announce it has an endpoint";
     return out;
   }
+  out.rank = best;
   if (out.owner != us) return out;
   out.behind_dead = !best_dead.empty() && best_dead < best;
   const auto node = config.nodes.find(us);
@@ -152,6 +153,7 @@ void Announcer::announce(const IpAddr& address, const Vip& vip) {
 }
 
 void Announcer::take_over(const IpAddr& address, Vip& vip, Now now) {
+  changed_ = true;
   vip.ours = true;
   vip.gave_way = false;
   given_way_.erase(address);
@@ -162,6 +164,7 @@ void Announcer::take_over(const IpAddr& address, Vip& vip, Now now) {
 }
 
 void Announcer::give_up(const IpAddr& address, Vip& vip, const std::string& why, Now now) {
+  changed_ = true;
   vip.ours = false;
   vip.since = now.wall;
   --owned_;
@@ -175,6 +178,7 @@ void Announcer::decide(const Config& config, const IpAddr& address, Vip& vip, co
   const bool elected = election.owner == us && !election.interfaces.empty();
   vip.behind_dead = election.behind_dead;
   if (vip.gave_way && (!elected || !election.behind_dead)) {
+    changed_ = true;
     vip.gave_way = false;
     given_way_.erase(address);
   }
@@ -182,6 +186,8 @@ void Announcer::decide(const Config& config, const IpAddr& address, Vip& vip, co
   if (vip.gave_way) election.note = "another router claims it";
   if (vip.owner != election.owner || vip.note != election.note) vip.since = now.wall;
   const bool elsewhere = vip.interfaces != election.interfaces;
+  changed_ = changed_ || elsewhere;
+  vip.rank = std::move(election.rank);
   vip.owner = election.owner;
   vip.note = election.note;
   vip.interfaces = std::move(election.interfaces);
@@ -216,6 +222,19 @@ void Announcer::index_service(const Config& config, const ObjectName& name, std:
   if (!now.empty()) of_service_.emplace(name, std::move(now));
 }
 
+void Announcer::mark_nodes(const Config& config, const Change& change, std::set<IpAddr>& dirty) {
+  const bool first_or_last = any_node_ == config.nodes.empty();
+  for (const Change::Touched& touched : change.touched) {
+    if (!touched.effective || touched.key.kind != "Node") continue;
+    for (const auto& [address, vip] : vips_) {
+      if (first_or_last || vip.owner.empty() || vip.owner == touched.key.name ||
+          election_rank(touched.key.name, address) < vip.rank) {
+        dirty.insert(address);
+      }
+    }
+  }
+}
+
 void Announcer::update(const Config& config, const Change* change, const Sources& sources, Now now) {
   std::set<IpAddr> dirty;
   if (change == nullptr) {
@@ -239,7 +258,11 @@ void Announcer::update(const Config& config, const Change* change, const Sources
   }
   if (touches_everything(change)) {
     for (const auto& [address, vip] : vips_) dirty.insert(address);
+    changed_ = true;  // interfaces of the same name may be others
+  } else {
+    mark_nodes(config, *change, dirty);
   }
+  any_node_ = !config.nodes.empty();
   for (const IpAddr& address : dirty) {
     const auto found = vips_.find(address);
     decide(config, address, found->second, sources, now);
@@ -291,6 +314,7 @@ std::vector<Announcer::Announced> Announcer::tick(const Config& config, const So
       continue;
     }
     vip.unanswered = 0;
+    changed_ = true;
     vip.gave_way = false;
     given_way_.erase(address);
     decide(config, address, vip, sources, now);

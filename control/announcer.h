@@ -70,6 +70,8 @@ class Announcer {
   // Time has passed: addresses to ask for.
   [[nodiscard]] std::vector<Announced> tick(const config::Config& config, const Sources& sources, Now now);
 
+  // Whether announced() may be another than at the last call.
+  [[nodiscard]] bool take_changed() { return std::exchange(changed_, false); }
   // What the workers have to know.
   [[nodiscard]] std::vector<Announced> announced() const;
   // Those that have to be told to everybody on the wire: taken over, or defended.
@@ -89,6 +91,7 @@ class Announcer {
     bool ours = false;
     bool gave_way = false;
     bool behind_dead = false;  // a node that counts as dead is before us in the order
+    std::string rank;          // of the owner
     std::vector<std::string> interfaces;
     WallClock::time_point since{};
     Clock::time_point owned_since{}, last_claim{}, last_probe{}, warned{}, defended{};
@@ -100,6 +103,7 @@ class Announcer {
     std::string owner;
     std::string note;
     bool behind_dead = false;
+    std::string rank;
     std::vector<std::string> interfaces;
   };
 
@@ -110,6 +114,8 @@ class Announcer {
   [[nodiscard]] static std::pair<bool, std::set<std::string>> serving_nodes(const config::Config& config,
                                                                             const config::ObjectName& service,
                                                                             const Sources& sources);
+  // Those whose election may end otherwise after a change of Nodes: nobody behind the owner matters.
+  void mark_nodes(const config::Config& config, const config::Change& change, std::set<net::IpAddr>& dirty);
   void decide(const config::Config& config, const net::IpAddr& address, Vip& vip, const Sources& sources, Now now);
   void take_over(const net::IpAddr& address, Vip& vip, Now now);
   void give_up(const net::IpAddr& address, Vip& vip, const std::string& why, Now now);
@@ -120,6 +126,8 @@ class Announcer {
   std::set<net::IpAddr> given_way_;
   std::vector<Announced> fresh_;
   std::vector<News> news_;
+  bool changed_ = false;
+  bool any_node_ = false;  // at the last update()
   size_t owned_ = 0;
   uint64_t conflicts_ = 0;
 };

@@ -48,6 +48,14 @@ ApplyReply refusal(const config::ParseFailure& failure, uint64_t generation) {
   return reply;
 }
 
+std::vector<config::ObjectName> removed_services(const config::Delta& delta) {
+  std::vector<config::ObjectName> out;
+  for (const config::Deletion& one : delta.remove) {
+    if (one.key.kind == "Service") out.push_back({one.key.ns, one.key.name});
+  }
+  return out;
+}
+
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -161,6 +169,7 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
   const uint64_t before = generation_;
+  if (generation_ != 0) load_balancer_.drop_absent();
   ApplyReply reply = co_await give_and_deploy(*change, 1);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(*change, options, reply, before);
@@ -250,6 +259,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       pending->reply = std::move(stale);
       continue;
     }
+    std::vector<config::ObjectName> removed = removed_services(pending->delta);
     auto change = objects_.apply(std::move(pending->delta), config::validate);
     if (!change) {
       pending->reply = refusal(change.error(), serving);
@@ -260,6 +270,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       pending->reply = refusal(*fault, serving);
       continue;
     }
+    if (!pending->options.dry_run) load_balancer_.drop_kept(std::move(removed));
     if (pending->options.dry_run || change->empty()) {
       pending->reply = applied(ApplyReply::Code::Unchanged, change->warnings, pending->begin);
       pending->reply->generation = serving;
@@ -301,7 +312,6 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
   HostAddresses host_addresses = host_.addresses();
   Plan plan = make_plan(config, addresses, host_addresses);
   warnings = plan.warnings;
-  for (std::string& odd : config::load_balancer_warnings(config)) warnings.push_back(std::move(odd));
   if (config.gateway.conntrack.max != plane_.options().connections) {
     warnings.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
                                    plane_.options().connections, config.gateway.conntrack.max));
@@ -339,7 +349,11 @@ Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, 
   }
   const bool first = generation_ == 0;
   ApplyReply reply = co_await deploy(*whole, generations);
-  if (reply.code == ApplyReply::Code::Applied) co_await announce_load_balancers(first ? nullptr : &*whole);
+  if (reply.code != ApplyReply::Code::Applied) co_return reply;
+  co_await announce_load_balancers(first ? nullptr : &*whole);
+  if (first || whole->touches("L2Advertisement") || whole->touches("IPAddressPool")) {
+    for (const std::string& odd : pool_warnings_) reply.warnings.push_back({.message = odd});
+  }
   co_return reply;
 }
 

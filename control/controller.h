@@ -174,6 +174,8 @@ class Controller final : public Router {
   // cannot be kept. If that or deploy() fails: take_addresses_back() once objects_ is reverted.
   [[nodiscard]] Awaitable<net::Result<config::Change>> give_addresses(const config::Change& change);
   [[nodiscard]] Awaitable<void> take_addresses_back();
+  // Instead, at the start: what was kept, is in a status or wanted by its address.
+  void give_what_is_known(const std::string& problem);
   [[nodiscard]] Announcer::Sources announcer_sources() const;
   [[nodiscard]] Awaitable<void> announce_load_balancers(const config::Change* change);
   [[nodiscard]] std::vector<dataplane::Announcement> indexed(const std::vector<Announcer::Announced>& all) const;
@@ -225,8 +227,9 @@ class Controller final : public Router {
   ipam::FileStorage load_balancer_storage_;
   LoadBalancerLog load_balancer_log_{load_balancer_storage_};
   LoadBalancer load_balancer_;
-  std::vector<config::ObjectName> given_services_;  // by the change under way
-  std::vector<std::string> load_balancer_warnings_;
+  std::vector<config::ObjectName> given_services_;   // by the change under way
+  std::vector<std::string> load_balancer_warnings_;  // of what was kept
+  std::vector<std::string> pool_warnings_;           // of pools and announcements
   Announcer announcer_;
   std::string drain_problem_;  // why the file of drained endpoints could not be used
   HelperThreads helpers_;

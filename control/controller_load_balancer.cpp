@@ -43,8 +43,9 @@ void Controller::take_given(const std::vector<config::ObjectName>& services) {
 }
 
 Awaitable<net::Status<>> Controller::keep_given(GivenAddresses changes) {
-  if (changes.empty()) co_return net::Done{};
-  if (auto appended = load_balancer_log_.append(changes, load_balancer_.all()); !appended) co_return appended;
+  const auto appended = load_balancer_log_.append(std::move(changes));
+  if (!appended) co_return appended.error();
+  if (!*appended) co_return net::Done{};
   auto synced = co_await run_in(background_, load_balancer_log_.sync());
   if (!synced) load_balancer_log_.failed();
   co_return synced;
@@ -52,19 +53,21 @@ Awaitable<net::Status<>> Controller::keep_given(GivenAddresses changes) {
 
 GivenAddresses Controller::given_to(const std::vector<config::ObjectName>& services) const {
   GivenAddresses out;
-  for (const config::ObjectName& name : services)
-    out[name] = load_balancer_.given(name).value_or(std::vector<net::IpAddr>{});
+  for (const config::ObjectName& name : services) out[name] = load_balancer_.recorded(name);
   return out;
 }
 
 Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::Change& change) {
+  if (!load_balancer_.frozen().empty() && load_balancer_log_.retry()) {
+    std::erase(load_balancer_warnings_, load_balancer_.frozen());
+    load_balancer_.freeze({});
+  }
   given_services_ = load_balancer_.update(objects_.config(), generation_ == 0 ? nullptr : &change);
   if (auto kept = co_await keep_given(given_to(given_services_)); !kept) {
     const std::string problem =
         fmt::format("load balancer addresses could not be written down: {}", kept.error().message);
-    // A router that does not start helps nobody.
     if (generation_ != 0) co_return net::Error{problem};
-    load_balancer_warnings_.push_back(problem + "; services may have others than at the last run");
+    give_what_is_known(problem);
   }
   take_given(given_services_);
   config::Change whole;
@@ -73,11 +76,26 @@ Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::
   co_return whole;
 }
 
+// A router that does not start helps nobody. But what it gave now, the next start would not know.
+void Controller::give_what_is_known(const std::string& problem) {
+  std::vector<config::ObjectName> touched = std::move(given_services_);
+  load_balancer_.undo({});
+  load_balancer_.freeze(problem);
+  given_services_ = load_balancer_.update(objects_.config(), nullptr);
+  touched.insert(touched.end(), given_services_.begin(), given_services_.end());
+  load_balancer_log_.owe(given_to(touched));
+  if (std::find(load_balancer_warnings_.begin(), load_balancer_warnings_.end(), problem) ==
+      load_balancer_warnings_.end()) {
+    load_balancer_warnings_.push_back(problem);
+  }
+}
+
 // The change did not come to pass, and objects_ is what it was.
 Awaitable<void> Controller::take_addresses_back() {
   load_balancer_.undo(objects_.config());
   take_given(given_services_);
-  (void)co_await keep_given(given_to(given_services_));
+  const auto kept = co_await keep_given(given_to(given_services_));
+  if (!kept) load_balancer_log_.owe(given_to(given_services_));
   given_services_.clear();
 }
 
@@ -90,6 +108,10 @@ Announcer::Sources Controller::announcer_sources() const {
 
 // `change`: nullptr: anything may be different.
 Awaitable<void> Controller::announce_load_balancers(const config::Change* change) {
+  if (change == nullptr || change->touches("IPAddressPool") || change->touches("L2Advertisement") ||
+      change->touches(std::string_view("GatewayConfiguration"))) {
+    pool_warnings_ = config::load_balancer_warnings(objects_.config());
+  }
   // Who came without getting an address, or lost it: LB-2.
   size_t told = 0;
   for (const config::ObjectName& name : given_services_) {
@@ -121,9 +143,11 @@ std::vector<dataplane::Announcement> Controller::indexed(const std::vector<Annou
 
 // The caller holds changes_.
 Awaitable<void> Controller::publish_announcements() {
-  if (const auto token = deployment_.publish_announcements(indexed(announcer_.announced())); token) {
-    (void)co_await wait_for(*token);
-    deployment_.finish();
+  if (announcer_.take_changed()) {
+    if (const auto token = deployment_.publish_announcements(indexed(announcer_.announced())); token) {
+      (void)co_await wait_for(*token);
+      deployment_.finish();
+    }
   }
   report_announcements();
   std::vector<dataplane::Announcement> fresh = indexed(announcer_.take_fresh());

@@ -95,7 +95,9 @@ Status Controller::status() const {
     if (!problem.empty()) status.warnings.push_back(problem);
   }
   status.warnings.insert(status.warnings.end(), ipam_warnings_.begin(), ipam_warnings_.end());
-  status.warnings.insert(status.warnings.end(), load_balancer_warnings_.begin(), load_balancer_warnings_.end());
+  for (const auto* more : {&load_balancer_warnings_, &pool_warnings_}) {
+    status.warnings.insert(status.warnings.end(), more->begin(), more->end());
+  }
   if (!deployment_.pods().problem().empty()) status.warnings.push_back(deployment_.pods().problem());
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();

@@ -52,13 +52,14 @@ bool LoadBalancer::is_blocked(const IpAddr& address) const {
 
 void LoadBalancer::block(const IpAddr& address) {
   if (Pool* pool = pool_with(address)) pool->free.take(address);
+  freed_.erase(address);
 }
 
 void LoadBalancer::unblock(const IpAddr& address) {
   if (is_blocked(address)) return;
   if (Pool* pool = pool_with(address)) {
     pool->free.give_back(address);
-    ++freed_;
+    freed_.insert(address);
   }
 }
 
@@ -126,6 +127,18 @@ void LoadBalancer::reserve_network(const Config& config) {
   reserve({}, std::move(all));
 }
 
+// What a service had at the last run waits for it, unless another one shares it.
+void LoadBalancer::reserve_absent(const Config& config) {
+  for (const auto& [name, addresses] : kept_) {
+    if (config.services.contains(name)) continue;
+    std::vector<IpAddr> waiting;
+    for (const IpAddr& address : addresses) {
+      if (managing_ && !in_use_.contains(address)) waiting.push_back(address);
+    }
+    reserve(name, std::move(waiting));
+  }
+}
+
 // ---- who has what --------------------------------------------------------------------------------------
 
 void LoadBalancer::remember(const Name& name) {
@@ -191,14 +204,12 @@ void LoadBalancer::settle(const Name& name) {
   reserve(name, service == nullptr ? std::vector<IpAddr>{} : own_addresses(*service, ours));
   if (!ours) return forget(name);
   remember(name);
-  std::vector<IpAddr> had = service->load_balancer.status_ips;
-  if (const auto held = services_.find(name); held != services_.end()) {
-    had = held->second.addresses;
-  } else if (const auto kept = kept_.find(name); kept != kept_.end()) {
-    had = kept->second;
-  }
+  Holding holding{.share_key = service->load_balancer.share_key,
+                  .backend = backend_of(*service),
+                  .external = service->external_ips,
+                  .status = service->load_balancer.status_ips};
+  const std::vector<IpAddr> had = preferred(*service, holding);
   release(name);
-  Holding holding{.share_key = service->load_balancer.share_key, .backend = backend_of(*service)};
   for (const config::ServicePort& port : service->ports) holding.ports.emplace_back(port.protocol, port.port);
   Choice choice = choose(*service, holding, had);
   holding.addresses = std::move(choice.addresses);
@@ -206,87 +217,130 @@ void LoadBalancer::settle(const Name& name) {
   hold(name, std::move(holding));
 }
 
+// What is wanted is not in it. A status that is another now is what several routers agree on (LB-4).
+std::vector<IpAddr> LoadBalancer::preferred(const Service& service, Holding& as) const {
+  const std::vector<IpAddr>& status = service.load_balancer.status_ips;
+  std::vector<IpAddr> out;
+  if (const auto held = services_.find(service.name); held != services_.end()) {
+    as.held = held->second.addresses;
+    if (as.held.empty() || status != held->second.status) out = status;
+    out.insert(out.end(), as.held.begin(), as.held.end());
+    return out;
+  }
+  if (const auto kept = kept_.find(service.name); kept != kept_.end()) out = as.held = kept->second;
+  out.insert(out.end(), status.begin(), status.end());
+  return out;
+}
+
+void LoadBalancer::freeze(std::string why) {
+  thawed_ = why.empty() && !frozen_.empty();
+  frozen_ = std::move(why);
+}
+
 // As many as addresses became free can be content now; and those that share one whose other user went.
 void LoadBalancer::serve_waiting() {
+  const bool all = std::exchange(thawed_, false);
+  if (!all && freed_.empty() && freed_shares_.empty()) return;
   const std::set<Name> waiting = waiting_;
   for (const Name& name : waiting) {
     const bool sharing = freed_shares_.contains(config_->services.at(name).load_balancer.share_key);
-    if (freed_ == 0 && !sharing) continue;
-    const size_t before = freed_;
+    if (freed_.empty() && !sharing && !all) continue;
     settle(name);
-    freed_ = before;
-    if (!waiting_.contains(name) && freed_ > 0) --freed_;
-    if (freed_ == 0 && freed_shares_.empty()) return;
+    if (freed_.empty() && freed_shares_.empty() && !all) return;
   }
+}
+
+void LoadBalancer::settle_everything(const Config& config) {
+  rebuild_pools(config);
+  reserve_services(config);
+  std::vector<Name> held;
+  for (const auto& [name, holding] : services_) held.push_back(name);
+  for (const Name& name : held) settle(name);
+  // Whoever had an address comes before who wants one: a record here, then a status, then nothing.
+  for (const auto& [name, addresses] : GivenAddresses(kept_)) {
+    if (config.services.contains(name) && !services_.contains(name)) settle(name);
+  }
+  reserve_absent(config);
+  for (const bool with_status : {true, false}) {
+    for (const auto& [name, service] : config.services) {
+      const bool has_status = !service.load_balancer.status_ips.empty();
+      if (has_status == with_status && !services_.contains(name)) settle(name);
+    }
+  }
+}
+
+void LoadBalancer::settle_touched(const Config& config, const Change& change) {
+  // First what goes and what is there, then what is new.
+  std::vector<Name> fresh;
+  for (const Change::Touched& touched : change.touched) {
+    if (!touched.effective || touched.key.kind != "Service") continue;
+    Name name{touched.key.ns, touched.key.name};
+    if (services_.contains(name) || !config.services.contains(name)) {
+      settle(name);
+    } else {
+      fresh.push_back(std::move(name));
+    }
+  }
+  for (const Name& name : fresh) settle(name);
+}
+
+void LoadBalancer::sort_kept(const Config& config, const Change* change) {
+  for (const Name& name : gone_) {
+    if (!config.services.contains(name)) kept_.erase(name);
+  }
+  std::erase_if(kept_, [&](const auto& entry) {
+    const Name& name = entry.first;
+    if (services_.contains(name)) return true;
+    if (config.services.contains(name)) return managing_;  // it is not ours
+    return drop_absent_ || (change != nullptr && change->touches(config::ObjectKey{"Service", name.ns, name.name}));
+  });
+  for (const auto& [name, addresses] : undo_kept_) {
+    if (!kept_.contains(name) && !config.services.contains(name)) reserve(name, {});
+  }
+  gone_.clear();
+  drop_absent_ = false;
+}
+
+std::vector<ObjectName> LoadBalancer::changed_services() const {
+  std::vector<Name> out;
+  for (const auto& [name, before] : undo_) {
+    const auto now = services_.find(name);
+    const bool there = now != services_.end();
+    if (before.has_value() != there || (there && before->addresses != now->second.addresses)) out.push_back(name);
+  }
+  for (const auto& [name, addresses] : undo_kept_) {
+    if (recorded(name) != addresses) out.push_back(name);
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
 }
 
 std::vector<ObjectName> LoadBalancer::update(const Config& config, const Change* change) {
   config_ = &config;
   undo_.clear();
-  undo_kept_.clear();
-  freed_ = 0;
+  undo_kept_ = kept_;
+  freed_.clear();
   freed_shares_.clear();
   const bool pools =
       change == nullptr || change->touches("IPAddressPool") || (selects_namespaces_ && change->touches("Namespace"));
   if (change == nullptr || change->touches("GatewayConfiguration") || change->touches("Node")) reserve_network(config);
   if (pools) {
-    rebuild_pools(config);
-    undo_kept_ = kept_;
-    if (change == nullptr) reserve_services(config);
-    std::vector<Name> held;
-    for (const auto& [name, holding] : services_) held.push_back(name);
-    for (const Name& name : held) settle(name);
-    // Whoever had an address comes before who wants one: a record here, then a status, then nothing.
-    for (const auto& [name, service] : config.services) {
-      if (kept_.contains(name)) settle(name);
-    }
-    for (const bool with_status : {true, false}) {
-      for (const auto& [name, service] : config.services) {
-        const bool has_status = !service.load_balancer.status_ips.empty();
-        if (has_status == with_status && !services_.contains(name)) settle(name);
-      }
-    }
-    kept_.clear();
+    settle_everything(config);
   } else {
-    const auto touched_services = [&](const auto& visit) {
-      for (const Change::Touched& touched : change->touched) {
-        if (touched.effective && touched.key.kind == "Service") visit(Name{touched.key.ns, touched.key.name});
-      }
-    };
-    // First what goes and what is there, then what is new.
-    std::vector<Name> fresh;
-    touched_services([&](const Name& name) {
-      if (services_.contains(name) || !config.services.contains(name)) {
-        settle(name);
-      } else {
-        fresh.push_back(name);
-      }
-    });
-    for (const Name& name : fresh) settle(name);
+    settle_touched(config, *change);
   }
+  sort_kept(config, change);
   serve_waiting();
-  std::vector<Name> changed;
-  for (const auto& [name, before] : undo_) {
-    const auto now = services_.find(name);
-    const bool there = now != services_.end();
-    if (before.has_value() != there || (there && before->addresses != now->second.addresses)) changed.push_back(name);
-  }
-  // Of what was kept, those too that have something else now, or are not there any more.
-  for (const auto& [name, addresses] : undo_kept_) {
-    const auto now = services_.find(name);
-    if (now == services_.end() || now->second.addresses != addresses) changed.push_back(name);
-  }
-  std::sort(changed.begin(), changed.end());
-  changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
   config_ = nullptr;
-  return changed;
+  return changed_services();
 }
 
 void LoadBalancer::undo(const Config& config) {
   config_ = &config;
   const auto changes = std::move(undo_);
   undo_.clear();
-  if (!undo_kept_.empty()) kept_ = std::move(undo_kept_);
+  kept_ = std::move(undo_kept_);
   undo_kept_.clear();
   for (const auto& [name, before] : changes) release(name);
   rebuild_pools(config);
@@ -297,6 +351,7 @@ void LoadBalancer::undo(const Config& config) {
                                                    : own_addresses(service->second, before.has_value()));
     if (before) hold(name, *before);
   }
+  reserve_absent(config);
   config_ = nullptr;
 }
 
@@ -304,6 +359,12 @@ std::optional<std::vector<IpAddr>> LoadBalancer::given(const Name& service) cons
   const auto found = services_.find(service);
   if (found == services_.end()) return std::nullopt;
   return found->second.addresses;
+}
+
+std::vector<IpAddr> LoadBalancer::recorded(const Name& service) const {
+  if (const auto held = services_.find(service); held != services_.end()) return held->second.addresses;
+  const auto kept = kept_.find(service);
+  return kept == kept_.end() ? std::vector<IpAddr>{} : kept->second;
 }
 
 std::string LoadBalancer::pending(const Name& service) const {

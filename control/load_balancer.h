@@ -24,16 +24,28 @@ using GivenAddresses = std::map<config::ObjectName, std::vector<net::IpAddr>>;
 
 class LoadBalancer {
  public:
-  // What services had at the end of the last run; before the first update().
+  // What services had at the end of the last run; before the first update(). Until they come nobody else is given it.
   void restore(GivenAddresses kept) { kept_ = std::move(kept); }
+  // These will not come any more, as from the next update() on.
+  void drop_kept(std::vector<config::ObjectName> services) {
+    gone_.insert(gone_.end(), std::make_move_iterator(services.begin()), std::make_move_iterator(services.end()));
+  }
+  void drop_absent() { drop_absent_ = true; }  // all that update() does not find then
+  // From the next update() on services get only what they had, what their status says or what they want by its address;
+  // others wait, and this is why. Empty: they get new ones again.
+  void freeze(std::string why);
+  [[nodiscard]] const std::string& frozen() const { return frozen_; }
 
-  // Looks at what `change` led to; nullptr: at everything. The services whose addresses (given()) are others now.
+  // Looks at what `change` led to; nullptr: at everything. The services whose addresses (given(), recorded()) are
+  // others now.
   [[nodiscard]] std::vector<config::ObjectName> update(const config::Config& config, const config::Change* change);
   // The last update() did not come to pass, and `config` is what it was before again.
   void undo(const config::Config& config);
 
   // The addresses of a service, perhaps none; no value: not ours to give, its status counts.
   [[nodiscard]] std::optional<std::vector<net::IpAddr>> given(const config::ObjectName& service) const;
+  // What the next start has to know of a service, as in all(): what it was given, or had and has not come yet.
+  [[nodiscard]] std::vector<net::IpAddr> recorded(const config::ObjectName& service) const;
   // Why a service has no address, or not all that it wants; empty: it is content, or none of ours.
   [[nodiscard]] std::string pending(const config::ObjectName& service) const;
   // The pool of an address that was given; empty: none.
@@ -43,7 +55,7 @@ class LoadBalancer {
     const Pool* pool = pool_with(address);
     return pool == nullptr ? nullptr : pool->pool;
   }
-  // Services that were given something.
+  // Services that were given something, now or at the last run.
   [[nodiscard]] GivenAddresses all() const;
   [[nodiscard]] size_t waiting() const { return waiting_.size(); }
   [[nodiscard]] size_t served() const { return services_.size() - waiting_.size(); }
@@ -64,6 +76,9 @@ class LoadBalancer {
     std::string share_key;
     std::string backend;  // who may share: those with the same (LB-3)
     std::vector<Port> ports;
+    std::vector<net::IpAddr> external;  // its external IPs, which do not stand in its way
+    std::vector<net::IpAddr> held;      // had before: external IPs of others that came later do not take them
+    std::vector<net::IpAddr> status;    // what its status said
     std::string pending;
     friend bool operator==(const Holding&, const Holding&) = default;
   };
@@ -85,6 +100,7 @@ class LoadBalancer {
   void rebuild_pools(const config::Config& config);
   void reserve_services(const config::Config& config);
   void reserve_network(const config::Config& config);
+  void reserve_absent(const config::Config& config);
   // What a service has of its own that nobody else may be given.
   void reserve(const Name& name, std::vector<net::IpAddr> addresses);
   void block(const net::IpAddr& address);
@@ -100,6 +116,13 @@ class LoadBalancer {
   void release(const Name& name);
   void remember(const Name& name);
   void serve_waiting();
+  void settle_everything(const config::Config& config);
+  void settle_touched(const config::Config& config, const config::Change& change);
+  // After an update: what was kept is held, or not to be had any more, or its service has not come yet.
+  void sort_kept(const config::Config& config, const config::Change* change);
+  [[nodiscard]] std::vector<Name> changed_services() const;
+  // In the order in which the service would like to have them.
+  [[nodiscard]] std::vector<net::IpAddr> preferred(const config::Service& service, Holding& as) const;
 
   [[nodiscard]] Choice choose(const config::Service& service, const Holding& as, const std::vector<net::IpAddr>& had);
   [[nodiscard]] Choice choose_wanted(const config::Service& service, const Holding& as);
@@ -108,6 +131,7 @@ class LoadBalancer {
   [[nodiscard]] std::optional<net::IpAddr> pick(Pool& pool, net::Family family, const Holding& as);
   [[nodiscard]] std::string allocation_problem(const config::AddressPool& pool, const config::Service& service) const;
   [[nodiscard]] bool is_pinned_to(const config::AddressPool& pool, const config::Service& service) const;
+  [[nodiscard]] bool is_reserved(const net::IpAddr& address, const Holding& as) const;
   // Why the service cannot have the address; empty: it can.
   [[nodiscard]] std::string objection(const net::IpAddr& address, const Holding& as) const;
   [[nodiscard]] std::vector<Pool*> pools_for(const config::Service& service);
@@ -123,7 +147,11 @@ class LoadBalancer {
   std::map<Name, Holding> services_;                     // those that are ours
   std::set<Name> waiting_;
   GivenAddresses kept_;
-  size_t freed_ = 0;                             // by the update under way
+  std::vector<Name> gone_;  // of kept_
+  bool drop_absent_ = false;
+  std::string frozen_;                           // why nothing new is given
+  bool thawed_ = false;                          // who waits may get something
+  std::set<net::IpAddr> freed_;                  // by the update under way, and free
   std::set<std::string> freed_shares_;           // keys of addresses that others go on using
   std::map<Name, std::optional<Holding>> undo_;  // what the last update changed
   GivenAddresses undo_kept_;

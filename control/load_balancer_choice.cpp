@@ -13,12 +13,6 @@ using config::LoadBalancerRequest;
 using config::Service;
 using net::IpAddr;
 
-const IpAddr* of_family(const std::vector<IpAddr>& addresses, net::Family family) {
-  const auto found =
-      std::find_if(addresses.begin(), addresses.end(), [&](const IpAddr& one) { return one.family() == family; });
-  return found == addresses.end() ? nullptr : &*found;
-}
-
 std::string_view text_of(net::Family family) { return family == net::Family::V4 ? "IPv4" : "IPv6"; }
 
 // An order of pools in which 0 comes last (LB-1).
@@ -29,10 +23,24 @@ uint64_t rank(const config::AddressPool& pool) {
 
 }  // namespace
 
+bool LoadBalancer::is_reserved(const IpAddr& address, const Holding& as) const {
+  const auto found = reserved_.find(address);
+  if (found == reserved_.end()) return false;
+  const auto own = std::count(as.external.begin(), as.external.end(), address);
+  if (found->second <= static_cast<size_t>(own)) return false;
+  if (std::find(as.held.begin(), as.held.end(), address) == as.held.end()) return true;
+  const auto network = reserved_by_.find({});
+  return network != reserved_by_.end() &&
+         std::find(network->second.begin(), network->second.end(), address) != network->second.end();
+}
+
 std::string LoadBalancer::objection(const IpAddr& address, const Holding& as) const {
   const std::string text = net::to_string(address);
-  if (reserved_.contains(address)) {
-    return fmt::format("{} belongs to a node, to this router or to a service by its cluster or external IPs", text);
+  if (is_reserved(address, as)) {
+    return fmt::format(
+        "{} belongs to a node, to this router, to a service by its cluster or external IPs, or had been given to one "
+        "that has not come since the start",
+        text);
   }
   const auto found = in_use_.find(address);
   if (found == in_use_.end()) return {};
@@ -88,11 +96,21 @@ std::string LoadBalancer::allocation_problem(const config::AddressPool& pool, co
 // LB-2: exactly these or none.
 LoadBalancer::Choice LoadBalancer::choose_wanted(const Service& service, const Holding& as) {
   const LoadBalancerRequest& request = service.load_balancer;
+  const Pool* first = nullptr;
   for (const IpAddr& address : request.wanted) {
+    if (std::find(request.families.begin(), request.families.end(), address.family()) == request.families.end()) {
+      return {{},
+              fmt::format("{} is wanted, but {} is not of the service's ipFamilies", net::to_string(address),
+                          text_of(address.family()))};
+    }
     const Pool* pool = pool_with(address);
     if (pool == nullptr) return {{}, fmt::format("{} is wanted, but is in no IPAddressPool", net::to_string(address))};
     if (std::string why = allocation_problem(*pool->pool, service); !why.empty()) {
       return {{}, fmt::format("{} is wanted, but {}", net::to_string(address), why)};
+    }
+    if (first == nullptr) first = pool;
+    if (first != pool) {
+      return {{}, fmt::format("the addresses wanted are of two pools, {} and {}", first->pool->name, pool->pool->name)};
     }
     if (std::string why = objection(address, as); !why.empty()) return {{}, "wanted, but " + why};
   }
@@ -103,6 +121,7 @@ LoadBalancer::Choice LoadBalancer::choose_wanted(const Service& service, const H
 }
 
 std::optional<IpAddr> LoadBalancer::pick(Pool& pool, net::Family family, const Holding& as) {
+  if (!frozen_.empty()) return std::nullopt;
   if (const auto shared = shared_.find(as.share_key); !as.share_key.empty() && shared != shared_.end()) {
     for (const IpAddr& address : shared->second) {
       if (address.family() == family && pool_with(address) == &pool && objection(address, as).empty()) return address;
@@ -118,13 +137,16 @@ LoadBalancer::Choice LoadBalancer::choose_from(Pool& pool, const Service& servic
   Choice out;
   if (std::string why = allocation_problem(*pool.pool, service); !why.empty()) return {{}, std::move(why)};
   for (const net::Family family : request.families) {
-    const IpAddr* before = of_family(had, family);
-    if (before != nullptr && pool_with(*before) == &pool && objection(*before, as).empty()) {
+    const auto before = std::find_if(had.begin(), had.end(), [&](const IpAddr& one) {
+      return one.family() == family && pool_with(one) == &pool && objection(one, as).empty();
+    });
+    if (before != had.end()) {
       out.addresses.push_back(*before);
     } else if (const auto found = pick(pool, family, as)) {
       out.addresses.push_back(*found);
     } else {
-      out.problem = fmt::format("pool {} has no free {} address", pool.pool->name, text_of(family));
+      out.problem =
+          frozen_.empty() ? fmt::format("pool {} has no free {} address", pool.pool->name, text_of(family)) : frozen_;
       if (request.policy == FamilyPolicy::PreferDualStack) continue;
       out.addresses.clear();
       return out;
@@ -163,8 +185,7 @@ LoadBalancer::Choice LoadBalancer::choose(const Service& service, const Holding&
   // LB-4: where it is it stays.
   for (const IpAddr& address : had) {
     Pool* pool = pool_with(address);
-    if (pool == nullptr || !objection(address, as).empty() || of_family({address}, request.families.front()) == nullptr)
-      continue;
+    if (pool == nullptr || address.family() != request.families.front() || !objection(address, as).empty()) continue;
     Choice choice = choose_from(*pool, service, as, had);
     if (!choice.addresses.empty()) return choice;
   }

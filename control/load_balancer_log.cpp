@@ -98,7 +98,20 @@ net::Result<GivenAddresses> LoadBalancerLog::load(std::vector<std::string>& mess
   if (!kept->log.empty()) {
     if (auto written = write_snapshot(out); !written) messages.push_back(written.error().message);
   }
+  known_ = out;
   return out;
+}
+
+void LoadBalancerLog::owe(GivenAddresses changes) {
+  apply(known_, std::move(changes));
+  broken_ = true;
+}
+
+net::Status<> LoadBalancerLog::retry() {
+  if (!unusable_.empty()) return net::Error{unusable_};
+  if (!broken_) return net::Done{};
+  ++written_;
+  return write_snapshot(known_);
 }
 
 net::Status<> LoadBalancerLog::write_snapshot(const GivenAddresses& all) {
@@ -112,21 +125,32 @@ net::Status<> LoadBalancerLog::write_snapshot(const GivenAddresses& all) {
   return replaced;
 }
 
-net::Status<> LoadBalancerLog::append(const GivenAddresses& changes, const GivenAddresses& all) {
+net::Result<bool> LoadBalancerLog::append(GivenAddresses changes) {
+  if (changes.empty()) return false;
+  std::erase_if(changes, [&](const auto& entry) {
+    const auto known = known_.find(entry.first);
+    return known == known_.end() ? entry.second.empty() : known->second == entry.second;
+  });
+  if (changes.empty() && !broken_) return false;
   if (!unusable_.empty()) return net::Error{unusable_};
   if (broken_ || log_bytes_ > std::max(short_log, snapshot_bytes_)) {
+    GivenAddresses all = known_;
+    apply(all, std::move(changes));
     ++written_;
-    return write_snapshot(all);
+    if (auto written = write_snapshot(all); !written) return written.error();
+    known_ = std::move(all);
+    return true;
   }
   const std::string text = text_of(written_ + 1, changes);
   const std::string record = record_of(change_word, text.size(), checksum(text)) + text + '\n';
   if (auto appended = storage_.append(record); !appended) {
     broken_ = true;
-    return appended;
+    return appended.error();
   }
   ++written_;
   log_bytes_ += record.size();
-  return net::Done{};
+  apply(known_, std::move(changes));
+  return true;
 }
 
 }  // namespace sluice::control

@@ -182,6 +182,40 @@ TEST(ConfigMetallb, L22_NodesThatAreNotWell) {
       node_of(R"(, "status": {"conditions": [{"type": "NetworkUnavailable", "status": "True"}]})").network_available);
 }
 
+TEST(ConfigMetallb, LB5_AFamilyTwiceIsAFault) {
+  const std::string text = R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+    "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv4"],
+    "ports": [{"port": 80}]}})";
+  EXPECT_THAT(lines(faults_of(list_with_gateway({text}))),
+              ElementsAre("/items/1/spec/ipFamilies/1: this family is there already; IPv4 and IPv6 once each at most"));
+}
+
+// Where there is a pool the status of a service that comes is a wish; without one it is what serves.
+TEST(ConfigMetallb, LB4_AStaleStatusIsNoClaimWhereThereIsAPool) {
+  const auto service = [](std::string_view name, int last) {
+    return fmt::format(R"({{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{}"}},
+      "spec": {{"type": "LoadBalancer", "clusterIP": "10.96.0.{}", "ports": [{{"port": 80}}]}},
+      "status": {{"loadBalancer": {{"ingress": [{{"ip": "203.0.113.5"}}]}}}}}})",
+                       name, last);
+  };
+  const std::string pool = R"({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+    "metadata": {"name": "a", "namespace": "metallb-system"}, "spec": {"addresses": ["203.0.113.0/28"]}})";
+  EXPECT_THAT(lines(faults_of(list_with_gateway({service("a", 7), service("b", 8)}))), testing::SizeIs(1));
+  EXPECT_THAT(lines(faults_of(list_with_gateway({service("a", 7), service("b", 8), pool}))), IsEmpty());
+  ObjectSet set = valid_set(list_with_gateway({service("a", 7), pool}));
+  set.give({"default", "a"}, std::vector{ip("203.0.113.5")});
+  const auto faults = [&](const std::string& text) {
+    auto document = parse_document(text);
+    auto change = set.apply(to_delta(std::move(*document)), validate);
+    return change ? std::vector<std::string>{} : lines(change.error().faults);
+  };
+  EXPECT_THAT(faults(service("b", 8)), IsEmpty());
+  set.give({"default", "b"}, std::vector{ip("203.0.113.6")});
+  const std::string external = R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c"},
+    "spec": {"clusterIP": "10.96.0.9", "externalIPs": ["203.0.113.6"], "ports": [{"port": 80}]}})";
+  EXPECT_THAT(faults(external), testing::SizeIs(1)) << "what was given is a claim";
+}
+
 // What was given out takes the place of the status, also when the service comes again.
 TEST(ConfigMetallb, LB4_GivenAddressesStayWhenTheServiceChanges) {
   const auto web = [](std::string_view label) {

@@ -261,6 +261,59 @@ TEST_F(AnnouncerTest, L22_WithoutNodesThereIsNobodyElse) {
   EXPECT_TRUE(entry().ours);
 }
 
+// L2-2: nothing is published where nothing changed, and a Node that is behind the owner does not matter.
+TEST_F(AnnouncerTest, L22_WhatChangesNothingIsNotPublished) {
+  config_.gateway.node_name = "gw-2";
+  config_.gateway.local_node_names = {"gw-2"};
+  update();
+  EXPECT_EQ(entry().owner, "gw-2");
+  EXPECT_TRUE(announcer_.take_changed());
+  EXPECT_FALSE(announcer_.take_changed());
+  die("gw-3");
+  update("EndpointSlice", "default", "web-1");
+  EXPECT_FALSE(announcer_.take_changed());
+  die("gw-2");
+  EXPECT_EQ(entry().owner, "gw-1");
+  EXPECT_TRUE(announcer_.take_changed());
+}
+
+// L2-2: after every change of a Node the owners are those of a router that has just started.
+TEST_F(AnnouncerTest, L22_AChangeOfANodeEndsAsAStartWould) {
+  for (int i = 0; i < 40; ++i) add(fmt::format("s{}", i), {fmt::format("198.51.100.{}", i)});
+  update();
+  const std::array<const char*, 5> names{"gw-1", "gw-2", "gw-3", "node-a", "gw-9"};
+  uint32_t random = 7;
+  for (int step = 0; step < 200; ++step) {
+    random = random * 1664525 + 1013904223;
+    const std::string name = names[(random >> 8) % names.size()];
+    switch ((random >> 16) % 4) {
+      case 0:
+        config_.nodes.erase(name);
+        break;
+      case 1:
+        config_.nodes[name] = {.name = name};
+        break;
+      case 2:
+        config_.nodes[name] = {.name = name, .alive = false};
+        break;
+      default:
+        config_.nodes[name] = {.name = name, .network_available = false};
+    }
+    update("Node", "", name);
+    Announcer fresh;
+    fresh.update(config_, nullptr, sources(), now_);
+    EXPECT_EQ(announcer_.announced(), fresh.announced()) << "step " << step << ": " << name;
+    const auto now = announcer_.entries();
+    const auto expected = fresh.entries();
+    ASSERT_EQ(now.size(), expected.size());
+    for (size_t i = 0; i < now.size(); ++i) {
+      EXPECT_EQ(now[i].owner, expected[i].owner) << net::to_string(now[i].address);
+      EXPECT_EQ(now[i].note, expected[i].note) << net::to_string(now[i].address);
+    }
+    if (HasFailure()) FAIL() << "step " << step;
+  }
+}
+
 TEST_F(AnnouncerTest, L21_AChangeOfOneServiceIsSeen) {
   config_.nodes.erase("gw-2");
   update();
