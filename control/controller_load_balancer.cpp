@@ -63,7 +63,9 @@ Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::
     load_balancer_.freeze({});
   }
   given_services_ = load_balancer_.update(objects_.config(), generation_ == 0 ? nullptr : &change);
-  if (auto kept = co_await keep_given(given_to(given_services_)); !kept) {
+  GivenAddresses changes = given_to(given_services_);
+  const net::Status<> kept = co_await keep_given(std::move(changes));
+  if (!kept) {
     const std::string problem =
         fmt::format("load balancer addresses could not be written down: {}", kept.error().message);
     if (generation_ != 0) co_return net::Error{problem};
@@ -94,7 +96,8 @@ void Controller::give_what_is_known(const std::string& problem) {
 Awaitable<void> Controller::take_addresses_back() {
   load_balancer_.undo(objects_.config());
   take_given(given_services_);
-  const auto kept = co_await keep_given(given_to(given_services_));
+  GivenAddresses changes = given_to(given_services_);
+  const net::Status<> kept = co_await keep_given(std::move(changes));
   if (!kept) load_balancer_log_.owe(given_to(given_services_));
   given_services_.clear();
 }

@@ -131,7 +131,10 @@ net::Result<bool> LoadBalancerLog::append(GivenAddresses changes) {
     const auto known = known_.find(entry.first);
     return known == known_.end() ? entry.second.empty() : known->second == entry.second;
   });
-  if (changes.empty() && !broken_) return false;
+  if (changes.empty()) {
+    if (broken_) (void)retry();  // what is owed is no matter of this change
+    return false;
+  }
   if (!unusable_.empty()) return net::Error{unusable_};
   if (broken_ || log_bytes_ > std::max(short_log, snapshot_bytes_)) {
     GivenAddresses all = known_;

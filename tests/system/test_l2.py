@@ -282,8 +282,10 @@ def test_LB4_what_cannot_be_kept_is_refused_but_not_the_start(segment: Segment) 
     log = router.state / "loadbalancers.log"
     router.process.signal(9)
     router.process.wait(5)
-    kept = log.read_bytes()
-    log.unlink()
+    snapshot = log.with_suffix(".json")
+    kept = {one: one.read_bytes() for one in (log, snapshot) if one.exists()}
+    for one in kept:
+        one.unlink()
     log.mkdir()
     try:
         router.start()
@@ -298,5 +300,6 @@ def test_LB4_what_cannot_be_kept_is_refused_but_not_the_start(segment: Segment) 
         router.process.signal(9)
         router.process.wait(5)
         log.rmdir()
-        log.write_bytes(kept)
+        for one, content in kept.items():
+            one.write_bytes(content)
         router.start()
