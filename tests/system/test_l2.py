@@ -138,7 +138,7 @@ def url(address: str, path: str = "/") -> str:
     return f"http://{f'[{address}]' if ':' in address else address}{path}"
 
 
-def test_L22_addresses_spread_over_the_gateways_and_clients_reach_them(segment: Segment) -> None:
+def test_L22_L27_addresses_outside_the_subnet_spread_over_the_gateways_and_clients_reach_them(segment: Segment) -> None:
     """L2-3, L2-7: each address is answered by the gateway that comes first in the order of SHA-256."""
     for address, owner in ((FIRST, "gw-1"), (SECOND, "gw-2"), (FIRST6, "gw-1")):
         assert curl(segment.client, url(address))[0].pod == "server"
