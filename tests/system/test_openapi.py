@@ -185,7 +185,7 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
     "host": {"rateLimits": {"neighbor": 1, "icmp": 2, "routing": 3, "management": 4, "multicast": 5, "other": 6},
              "routes": {"tables": [254], "protocols": ["bird"]}},
-    "bgp": {"engine": "none", "configFile": "/tmp/bird.conf", "controlSocket": "/tmp/bird.ctl", "maxPrefixes": 5,
+    "bgp": {"engine": "none", "maxPrefixes": 5,
             "allowDefaultRoute": True, "routerID": "192.0.2.1",
             "bfd": {"receiveInterval": 300, "transmitInterval": 300, "detectMultiplier": 3}}}}
 
