@@ -19,7 +19,7 @@ from bird import ROUTER, SESSION, BirdDaemon
 from cluster import POD_GATEWAY
 from gateways import CLIENT, ECHO_SERVER, PORT, TARGET, UPSTREAM, Connection
 from netns import Lab, Namespace, execute, wait_until
-from objects import endpoint_slice, service, service_port, with_items
+from objects import calico, calico_node, endpoint_slice, service, service_port, with_items
 from pods import Pod
 from probes import listening
 from router import Json, Options, Router
@@ -110,7 +110,7 @@ class BgpCluster:
                                      "role": "uplink", "addresses": [f"{gateway.address}/24"],
                                      "hostInterface": "up0"}]}}
         fixed = [configuration,
-                 *(node(name, address) for name, address in {**GATEWAYS, "linux": LINUX}.items()),
+                 *(calico_node(name, address) for name, address in {**GATEWAYS, "linux": LINUX}.items()),
                  calico("IPPool", "pods", cidr="10.244.0.0/16"),
                  *(calico("BlockAffinity", f"{one.name}-block", node=one.name, cidr=one.block, state="confirmed")
                    for one in self.gateways.values()),
@@ -218,12 +218,3 @@ def session_text(name: str, address: str, own_as: int, peer: str, peer_as: int, 
                           channel="next hop self;")
     own = "[RTS_STATIC]" if own_as == 64512 else "[RTS_DEVICE]"
     return text.replace("export where source = RTS_DEVICE;", f"export where source ~ {own};")
-
-
-def calico(kind: str, name: str, **spec: Json) -> Json:
-    return {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def node(name: str, address: str) -> Json:
-    return {"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "annotations": {"projectcalico.org/IPv4Address": f"{address}/24"}}}

@@ -17,6 +17,7 @@ from pathlib import Path
 from cluster import POD_GATEWAY, POD_SERVER, listens
 from netns import Lab, Namespace, execute, wait_until
 from objects import endpoint_slice, service, service_port
+from pods import node_object
 from router import Json, Options, Router
 
 CLIENT, CLIENT6 = "192.0.2.10", "2001:db8:2::10"
@@ -35,11 +36,6 @@ def uplink(name: str, number: int, device: str, *addresses: str) -> Json:
             "addresses": list(addresses)}
 
 
-def kubernetes_node(name: str, address: str) -> Json:
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
-            "status": {"addresses": [{"type": "InternalIP", "address": address}]}}
-
-
 def balanced(name: str, cluster_ip: str, vip: str, port: int, target: int, endpoint: str, node: str,
              forwarding: str) -> list[Json]:
     ports = [service_port(port, target)]
@@ -54,7 +50,7 @@ def document(node_name: str, interfaces: list[Json], forwarding: str) -> Json:
                               "cluster": {"clusterCIDRs": ["10.244.0.0/15", "fd00:245::/64"],
                                           "serviceCIDRs": ["10.96.0.0/16", "fd00:96::/112"]}}}
     return {"apiVersion": "v1", "kind": "List", "items": [
-        configuration, kubernetes_node("gw", GATEWAY_BACK), kubernetes_node("node", NODE_BACK),
+        configuration, node_object("gw", GATEWAY_BACK), node_object("node", NODE_BACK),
         *balanced("web", "10.96.0.1", VIP, 80, 8080, POD, "node", forwarding),
         *balanced("web6", "fd00:96::1", VIP6, 80, 8080, POD6, "node", forwarding),
         *balanced("real", "10.96.0.2", REAL, 8080, 8080, SERVER_BACK, "", forwarding),

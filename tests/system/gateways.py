@@ -18,6 +18,7 @@ from pathlib import Path
 from cluster import POD_GATEWAY
 from netns import Lab, Namespace, wait_until
 from objects import endpoint_slice, service, service_port
+from pods import block_object, node_object
 from probes import listening
 from router import Json, Options, Router
 
@@ -116,15 +117,11 @@ class Gateways:
         configuration = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "default"},
                          "spec": {"nodeName": name, "interfaces": interfaces, "conntrack": {"max": 65536},
                                   "cluster": {"clusterCIDRs": ["10.244.0.0/15"], "serviceCIDRs": ["10.96.0.0/16"]}}}
-        nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": node},
-                  "status": {"addresses": [{"type": "InternalIP", "address": at}]}}
-                 for node, at in {**GATEWAYS, "node": NODE}.items()]
+        nodes = [node_object(node, at) for node, at in {**GATEWAYS, "node": NODE}.items()]
         pool = {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "pods"},
                 "spec": {"cidr": "10.245.0.0/16", "ipipMode": "Always"}}
-        block = {"apiVersion": "projectcalico.org/v3", "kind": "BlockAffinity", "metadata": {"name": "node-block"},
-                 "spec": {"node": "node", "cidr": "10.245.40.0/26", "state": "confirmed"}}
         return {"apiVersion": "v1", "kind": "List", "items": [
-            configuration, *nodes, pool, block,
+            configuration, *nodes, pool, block_object("node", "10.245.40.0/26"),
             *echo_service("direct", "10.96.0.1", DIRECT, "dsr"), *echo_service("other", "10.96.0.2", MASQUERADED, "snat")]}
 
     def route_by(self, *gateways: str) -> None:

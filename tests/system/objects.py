@@ -47,3 +47,13 @@ def with_items(document: Json, *items: Json) -> Json:
         return item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]
     merged = {key(item): item for item in [*document["items"], *items]}
     return {**document, "items": list(merged.values())}
+
+
+def calico(kind: str, name: str, **spec: Json) -> Json:
+    return {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def calico_node(name: str, address: str) -> Json:
+    """As Calico writes it: the address with its subnet in an annotation."""
+    return {"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "annotations": {"projectcalico.org/IPv4Address": f"{address}/24"}}}

@@ -10,7 +10,7 @@ import time
 
 from bird import ROUTER, SESSION, BirdDaemon
 from netns import Lab, execute, wait_until
-from objects import endpoint_slice, service_port, service, with_items
+from objects import calico, calico_node, endpoint_slice, service, service_port, with_items
 from router import Json, Options
 from test_host import Hosts, answers, echo_server, talk
 from two_hosts import LEFT, RIGHT, ROUTER_LEFT, ROUTER_RIGHT
@@ -22,15 +22,6 @@ SERVICES = "198.51.100.0/24"
 VIP, VIP2 = "198.51.100.7", "198.51.100.8"
 OUTSIDE = "172.20.0.1/32"  # of node2, in no pool
 PORTS = [service_port(80, 8080)]
-
-
-def calico(kind: str, name: str, **spec: Json) -> Json:
-    return {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def node(name: str, address: str) -> Json:
-    return {"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "annotations": {"projectcalico.org/IPv4Address": f"{address}/24"}}}
 
 
 def local_service(name: str, cluster_ip: str, address: str, policy: str = "Local", **spec: Json) -> Json:
@@ -64,7 +55,7 @@ class Routers(Hosts):
     def document(self, **spec: Json) -> Json:
         made = super().document(bgp={"engine": "bird", **self.bgp}, **spec)
         return with_items(
-            made, node("router", ROUTER_RIGHT), node("node2", RIGHT),
+            made, calico_node("router", ROUTER_RIGHT), calico_node("node2", RIGHT),
             calico("IPPool", "pods", cidr="10.244.0.0/16"),
             calico("BlockAffinity", "router-block", node="router", cidr=BLOCK, state="confirmed"),
             calico("BGPPeer", "upstream", node="router", peerIP=LEFT, asNumber=64900, sourceAddress="None"),

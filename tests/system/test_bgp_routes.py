@@ -7,7 +7,7 @@ import time
 
 from bird import BirdDaemon
 from netns import Lab, Namespace, wait_until
-from test_host import DOWN, UP, Hosts, Stream, answers
+from test_host import DOWN, UP, Hosts, Stream, answers, many_networks
 from two_hosts import RIGHT, ROUTER_RIGHT
 
 COUNT = 100_000
@@ -47,8 +47,7 @@ def in_kernel(namespace: Namespace) -> int:
 
 def test_BGP8_100000_routes_appear_and_disappear_under_traffic(lab: Lab) -> None:
     hosts = Hosts(lab, routes={"protocols": ["bird"]})
-    networks = [f"11.{number >> 8 & 255}.{number & 255}.0/24" if number < 65536
-                else f"12.{number >> 8 & 255}.{number & 255}.0/24" for number in range(COUNT)]
+    networks = many_networks(COUNT)
     listed = lab.directory / "networks"
     listed.write_text("".join(f"route {network} unreachable;\n" for network in networks))
     hosts.right.ip("addr add 11.0.0.1/32 dev lo", "addr add 12.134.159.1/32 dev lo")

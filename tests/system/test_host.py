@@ -43,6 +43,11 @@ class Hosts(TwoHosts):
         wait_until(lambda: f"{address}/" in self.addresses(device), 5, lambda: f"{address}: {self.addresses(device)}")
 
 
+def many_networks(count: int) -> list[str]:
+    """Different ones: 11.0.0.0/24 and on, for at most 131 072."""
+    return [f"{11 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.0/24" for number in range(count)]
+
+
 def ping(namespace: Namespace, address: str, count: int = 3) -> str:
     return namespace.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", address, check=False).stdout
 
@@ -248,8 +253,7 @@ def test_HOST4_100000_routes_come_and_go_under_traffic(lab: Lab, tmp_path) -> No
     hosts = Hosts(lab, routes={"protocols": ["bird"]})
     hosts.right.ip("addr add 12.134.159.1/32 dev lo")
     count = 100_000
-    networks = [f"11.{number >> 8 & 255}.{number & 255}.0/24" if number < 65536
-                else f"12.{number >> 8 & 255}.{number & 255}.0/24" for number in range(count)]
+    networks = many_networks(count)
     batches = {}
     for verb in ("add", "del"):
         batches[verb] = tmp_path / verb
