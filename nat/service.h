@@ -14,6 +14,10 @@
 #include "nat/maglev.h"
 #include "nat/sharded_table.h"
 
+namespace sluice::l7 {
+class Listener;
+}
+
 namespace sluice::nat {
 
 using net::be16;
@@ -93,6 +97,8 @@ struct ServicePort {
   using Range = Cidr<F>;
   std::vector<Range> source_ranges;
   std::vector<Backend<F>> serving;  // every serving endpoint, whatever policy or topology (SVC-94)
+  // Decides by the first bytes of a connection which service port it goes to; this one has no endpoints then.
+  std::shared_ptr<const l7::Listener> listener;
   std::vector<Backend<F>> cut_off;  // taken out by hand, whose connections end: TCP with a reset. Not in `serving`
 };
 
