@@ -106,6 +106,7 @@ WorkloadEndpoint read_workload_endpoint(const ObjectKey& key, Reader& object) {
   workload.name = {key.ns, key.name};
   {
     Reader metadata = object.object("metadata");
+    metadata.labels("labels", workload.labels);
     Reader annotations = metadata.object("annotations");
     annotations.text("sluice.dev/device", workload.device);
   }

@@ -45,6 +45,8 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_bgp_filter, UnknownFields::Warn);
     case KindUse::Secret:
       return read(read_secret, UnknownFields::Ignore);
+    case KindUse::ContentPolicy:
+      return read(read_content_policy, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

@@ -46,6 +46,8 @@ void read_load_balancer_request(Reader& object, Service& service);
 [[nodiscard]] BgpFilter read_bgp_filter(const ObjectKey& key, Reader& object);
 // secret.cpp
 [[nodiscard]] Secret read_secret(const ObjectKey& key, Reader& object);
+// content_policy.cpp
+[[nodiscard]] ContentPolicy read_content_policy(const ObjectKey& key, Reader& object);
 // gateway_bgp.cpp
 void read_bgp(Reader& spec, Bgp& bgp);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
@@ -57,7 +59,7 @@ void read_network(Reader& spec, Gateway& gateway);
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
                            ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
-                           BgpPeer, BgpFilter, Secret>;
+                           BgpPeer, BgpFilter, Secret, ContentPolicy>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::array kinds{
     Kind{"GatewayConfiguration", "sluice.dev/v1", false, KindUse::Gateway},
+    Kind{"ContentPolicy", "sluice.dev/v1", true, KindUse::ContentPolicy},
     Kind{"Node", "v1", false, KindUse::Node},
     Kind{"Service", "v1", true, KindUse::Service},
     Kind{"EndpointSlice", "discovery.k8s.io/v1", true, KindUse::EndpointSlice},

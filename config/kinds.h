@@ -41,6 +41,7 @@ enum class KindUse : uint8_t {
   BgpPeer,
   BgpFilter,
   Secret,
+  ContentPolicy,
   Kept
 };
 

@@ -281,10 +281,9 @@ Node read_node(const ObjectKey& key, Reader& object) {
 Service read_service(const ObjectKey& key, Reader& object) {
   Service service;
   service.name = {key.ns, key.name};
-  Labels labels;
   {
     Reader metadata = object.object("metadata");
-    metadata.labels("labels", labels);
+    metadata.labels("labels", service.labels);
     Reader annotations = metadata.object("annotations");
     read_weights(annotations, service.weights);
     annotations.choice(forwarding_annotation, service.forwarding, forwardings);
@@ -295,8 +294,8 @@ Service read_service(const ObjectKey& key, Reader& object) {
   const bool headless = read_cluster_ips(spec, service);
   if (headless) service.cluster_ips.clear();
   service.proxied = service.type != ServiceType::ExternalName && !headless &&
-                    !labels.contains("service.kubernetes.io/service-proxy-name") &&
-                    !labels.contains("service.kubernetes.io/headless");
+                    !service.labels.contains("service.kubernetes.io/service-proxy-name") &&
+                    !service.labels.contains("service.kubernetes.io/headless");
   read_service_ports(spec, service);
   read_affinity(spec, service);
   spec.addresses("externalIPs", service.external_ips);

@@ -65,6 +65,11 @@ bool any_matches(const std::vector<LabelSelector>& selectors, const std::map<std
                                           [&](const LabelSelector& selector) { return selector.matches(labels); });
 }
 
+void read_label_selector(Reader& from, std::string_view key, std::optional<LabelSelector>& out) {
+  Reader item = from.object(key);
+  if (item) out = LabelSelectorReader::read(item);
+}
+
 void read_label_selectors(Reader& from, std::string_view key, std::vector<LabelSelector>& out) {
   from.each(key, [&](Reader& item, size_t) { out.push_back(LabelSelectorReader::read(item)); });
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,8 @@ class LabelSelector {
 [[nodiscard]] bool any_matches(const std::vector<LabelSelector>& selectors,
                                const std::map<std::string, std::string>& labels);
 
+// The selector in a field, if it is there.
+void read_label_selector(Reader& from, std::string_view key, std::optional<LabelSelector>& out);
 // The list of selectors in a field.
 void read_label_selectors(Reader& from, std::string_view key, std::vector<LabelSelector>& out);
 

@@ -178,7 +178,6 @@ void read_load_balancer_request(Reader& object, Service& service) {
   if (service.type != ServiceType::LoadBalancer) return;
   LoadBalancerRequest& request = service.load_balancer;
   Reader metadata = object.object("metadata");
-  metadata.labels("labels", request.labels);
   Reader annotations = metadata.object("annotations");
   annotations.text(annotation_of(annotations, "metallb.io/address-pool", "metallb.universe.tf/address-pool"),
                    request.pool);

@@ -67,7 +67,6 @@ enum class FamilyPolicy : uint8_t { SingleStack, PreferDualStack, RequireDualSta
 // Of a Service of type LoadBalancer; everything is empty for others.
 struct LoadBalancerRequest {
   bool ours = false;  // no loadBalancerClass, or this router's
-  std::map<std::string, std::string> labels;
   std::map<std::string, std::string> selector;
   std::vector<net::IpAddr> wanted;    // at most one of each family
   std::string pool;                   // by name; empty: any

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/bgp.h"
+#include "config/content_policy.h"
 #include "config/metallb.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
@@ -104,6 +105,7 @@ enum class Forwarding : uint8_t {
 
 struct Service {
   ObjectName name;
+  Labels labels;
   ServiceType type = ServiceType::ClusterIp;
   bool proxied = true;              // false: headless, ExternalName or another service proxy (SVC-4)
   std::vector<IpAddr> cluster_ips;  // none for headless
@@ -225,6 +227,7 @@ struct BlockAffinity {
 // How one pod is attached to its node. Only those of our own nodes (localNodeNames) become ports.
 struct WorkloadEndpoint {
   ObjectName name;
+  Labels labels;
   std::string node;
   std::string pod;
   std::string interface;                // of the node's kernel: the end of the veth pair that is not the pod's
@@ -467,6 +470,7 @@ struct Config {
   std::map<std::string, BgpPeer> bgp_peers;
   std::map<std::string, BgpFilter> bgp_filters;
   std::map<ObjectName, Secret> secrets;
+  std::map<ObjectName, ContentPolicy> content_policies;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

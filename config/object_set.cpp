@@ -362,6 +362,8 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.bgp_filters.at(key.name);
     case KindUse::Secret:
       return config_.secrets.at(ObjectName{key.ns, key.name});
+    case KindUse::ContentPolicy:
+      return config_.content_policies.at(ObjectName{key.ns, key.name});
     case KindUse::Kept:
       break;
   }
@@ -407,6 +409,9 @@ void ObjectSet::install(Converted&& converted) {
                  [&](BgpFilter& one) { config_.bgp_filters.insert_or_assign(key.name, std::move(one)); },
                  [&](Secret& one) {
                    config_.secrets.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
+                 },
+                 [&](ContentPolicy& one) {
+                   config_.content_policies.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
                  },
              },
              converted.typed);
@@ -467,6 +472,9 @@ void ObjectSet::erase(const ObjectKey& key) {
       break;
     case KindUse::Secret:
       config_.secrets.erase(ObjectName{key.ns, key.name});
+      break;
+    case KindUse::ContentPolicy:
+      config_.content_policies.erase(ObjectName{key.ns, key.name});
       break;
     case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:

@@ -37,7 +37,7 @@ std::vector<const L2Advertisement*> advertisements_of(const Config& config, cons
     const bool selected = std::any_of(services.begin(), services.end(), [&](const ObjectName& service) {
       const auto found = config.services.find(service);
       return found != config.services.end() &&
-             any_matches(advertisement.service_selectors, found->second.load_balancer.labels);
+             any_matches(advertisement.service_selectors, found->second.labels);
     });
     if (selected) out.push_back(&advertisement);
   }

@@ -72,7 +72,8 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       ipam_storage_(options_.state_folder),
       load_balancer_storage_(options_.state_folder, "loadbalancers"),
       helpers_(options_.helper_cpus),
-      services_(std::ref(helpers_)),
+      content_(options_.state_folder, plane.options().workers),
+      services_(std::ref(helpers_), &content_),
       deployment_(plane),
       host_(io, plane.punts(), [this] { host_changed(); }),
       bird_(io, options_.bird, [this](RouterEvent event) { report_bgp(std::move(event)); }),
@@ -134,6 +135,21 @@ std::optional<config::ParseFailure> Controller::exposes_api(const config::Change
   return std::nullopt;
 }
 
+Awaitable<std::optional<config::ParseFailure>> Controller::cannot_serve(const config::Change& change) {
+  if (auto exposed = exposes_api(change)) co_return exposed;
+  if (generation_ != 0 && !change.touches("ContentPolicy")) co_return std::nullopt;
+  const std::vector<config::ContentPolicy> missing = content_.missing(objects_.config());
+  if (missing.empty()) co_return std::nullopt;
+  auto make = [&] { return content_.make(missing); };
+  ContentLibrary::Made made = co_await run_in(background_, make);
+  if (made.faults.empty()) {
+    content_.take(std::move(made));
+    co_return std::nullopt;
+  }
+  objects_.locate(made.faults);
+  co_return config::ParseFailure{{}, std::move(made.faults)};
+}
+
 Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions options) {
   const auto begin = Clock::now();
   const auto lock = co_await changes_.lock();
@@ -156,9 +172,10 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   auto change = objects_.apply(std::move(**prepared), config::validate);
   prepared.reset();
   if (!change) co_return refusal(change.error(), generation_);
-  if (const auto fault = exposes_api(*change)) {
+  const std::optional<config::ParseFailure> obstacle = co_await cannot_serve(*change);
+  if (obstacle) {
     objects_.revert(std::move(*change));
-    co_return refusal(*fault, generation_);
+    co_return refusal(*obstacle, generation_);
   }
   std::vector<config::Warning> warnings = objects_.warnings();
   if (options.dry_run) {
@@ -265,9 +282,10 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       pending->reply = refusal(change.error(), serving);
       continue;
     }
-    if (const auto fault = exposes_api(*change)) {
+    const std::optional<config::ParseFailure> obstacle = co_await cannot_serve(*change);
+    if (obstacle) {
       objects_.revert(std::move(*change));
-      pending->reply = refusal(*fault, serving);
+      pending->reply = refusal(*obstacle, serving);
       continue;
     }
     if (!pending->options.dry_run) load_balancer_.drop_kept(std::move(removed));

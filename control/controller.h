@@ -24,6 +24,7 @@
 #include "control/async_mutex.h"
 #include "control/bgp_services.h"
 #include "control/bird.h"
+#include "control/content_library.h"
 #include "control/deployment.h"
 #include "control/event_monitor.h"
 #include "control/flow_events.h"
@@ -149,6 +150,8 @@ class Controller final : public Router {
   // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
   // into the reply's warnings.
   [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
+  // What would make a change that was applied one that is refused all the same: compiles what ContentPolicies look for.
+  [[nodiscard]] Awaitable<std::optional<config::ParseFailure>> cannot_serve(const config::Change& change);
   // controller_ipam.cpp
   void load_addresses();
   // What was written of addresses is on the disk.
@@ -233,6 +236,7 @@ class Controller final : public Router {
   Announcer announcer_;
   std::string drain_problem_;  // why the file of drained endpoints could not be used
   HelperThreads helpers_;
+  ContentLibrary content_;
   ServiceCompiler services_;
   Deployment deployment_;
   HostStack host_;

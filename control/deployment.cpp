@@ -460,6 +460,8 @@ void Deployment::fill_services(dataplane::Snapshot& snapshot) const {
   snapshot.v6.services = tables_.v6;
   snapshot.v4.endpoints = tables_.endpoints_v4;
   snapshot.v6.endpoints = tables_.endpoints_v6;
+  snapshot.v4.content = tables_.content_v4;
+  snapshot.v6.content = tables_.content_v6;
 }
 
 bool Deployment::only_services(const config::Config& config, const config::Change& change) const {
@@ -470,7 +472,7 @@ bool Deployment::only_services(const config::Config& config, const config::Chang
   return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     const config::ObjectKey& key = touched.key;
     if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
-    if (key.kind == "BGPPeer" || key.kind == "BGPFilter") return true;
+    if (key.kind == "BGPPeer" || key.kind == "BGPFilter" || key.kind == "ContentPolicy") return true;
     // What follows from these is in the services that they give addresses to, and announced apart.
     if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
     if (key.kind == "Service") return !touched.moved;

@@ -78,7 +78,7 @@ bool LoadBalancer::is_pinned_to(const config::AddressPool& pool, const Service& 
         !allocation.namespace_selectors.empty() && any_matches(allocation.namespace_selectors, labels);
     if (!named && !selected) return false;
   }
-  return any_matches(allocation.service_selectors, service.load_balancer.labels);
+  return any_matches(allocation.service_selectors, service.labels);
 }
 
 std::string LoadBalancer::allocation_problem(const config::AddressPool& pool, const Service& service) const {

@@ -103,6 +103,7 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
          a.affinity_seconds == b.affinity_seconds && a.cluster.backends == b.cluster.backends &&
          a.local.backends == b.local.backends && a.restricted == b.restricted &&
          a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving && a.cut_off == b.cut_off &&
+         a.content == b.content &&
          std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
 }
@@ -248,9 +249,12 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
   if (const Names* names = find_in(slices_of_, service.name)) {
     for (const config::ObjectName& name : *names) slices.push_back(&config.slices.at(name));
   }
+  const auto content =
+      content_ == nullptr ? std::vector<ContentLibrary::Rules>() : content_->of_service(config, service);
   for (const config::ServicePort& port : service.ports) {
     const std::string name = service.name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
     nat::ServicePort<F> inputs = inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains);
+    inputs.content = content;
     const auto shared = share<F>(name, std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
     const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
       if (address.family() != F::family) return;
@@ -381,10 +385,30 @@ void ServiceCompiler::refresh_family(const Context& context, const Names& servic
   }
 }
 
+void ServiceCompiler::refresh_pods(const Config& config) {
+  if (content_ == nullptr) return;
+  std::vector<dataplane::ContentPods<net::V4>::Pod> v4;
+  std::vector<dataplane::ContentPods<net::V6>::Pod> v6;
+  for (const auto& [name, workload] : config.workloads) {
+    if (!config.gateway.is_local(workload.node)) continue;
+    const auto rules = content_->of_pod(config, workload);
+    if (rules.empty()) continue;
+    for (const IpAddr& address : workload.addresses) {
+      if (address.is_v4()) {
+        v4.push_back({net::V4::addr_of(address), rules});
+      } else {
+        v6.push_back({net::V6::addr_of(address), rules});
+      }
+    }
+  }
+  v4_.content = std::make_shared<const dataplane::ContentPods<net::V4>>(std::move(v4));
+  v6_.content = std::make_shared<const dataplane::ContentPods<net::V6>>(std::move(v6));
+}
+
 ServiceCompiler::Tables ServiceCompiler::refresh(const Context& context, const Names& services, const Names& pods) {
   refresh_family<net::V4>(context, services, pods, v4_);
   refresh_family<net::V6>(context, services, pods, v6_);
-  return {v4_.table, v6_.table, v4_.endpoints, v6_.endpoints};
+  return {v4_.table, v6_.table, v4_.endpoints, v6_.endpoints, v4_.content, v6_.content};
 }
 
 ServiceCompiler::Surroundings ServiceCompiler::surroundings_of(const Context& context) {
@@ -427,6 +451,7 @@ ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std
   for (const auto& [name, unit] : v6_.services) services.insert(name);
   for (const auto& [name, unit] : v4_.pods) pods.insert(name);
   for (const auto& [name, unit] : v6_.pods) pods.insert(name);
+  refresh_pods(config);
   return refresh(context, services, pods);
 }
 
@@ -441,7 +466,13 @@ ServiceCompiler::Tables ServiceCompiler::update(const Config& config, const conf
     if (touched.key.kind == "Service") services.insert(name);
     if (touched.key.kind == "EndpointSlice") index_slice(config, name, services);
     if (touched.key.kind == "Pod") pods.insert(name);
+    if (touched.key.kind != "ContentPolicy") continue;
+    const auto& all = config.services;
+    for (auto at = all.lower_bound({name.ns, ""}); at != all.end() && at->first.ns == name.ns; ++at) {
+      services.insert(at->first);
+    }
   }
+  if (change.touches("ContentPolicy") || change.touches("WorkloadEndpoint")) refresh_pods(config);
   return refresh(context, services, pods);
 }
 

@@ -15,7 +15,9 @@
 #include "config/model.h"
 #include "config/object_set.h"
 #include "config/spread.h"
+#include "control/content_library.h"
 #include "control/drains.h"
+#include "dataplane/content_pods.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
 
@@ -31,10 +33,14 @@ class ServiceCompiler {
     std::shared_ptr<const nat::ServiceTable<net::V6>> v6;
     std::shared_ptr<const nat::EndpointSet<net::V4>> endpoints_v4;
     std::shared_ptr<const nat::EndpointSet<net::V6>> endpoints_v6;
+    std::shared_ptr<const dataplane::ContentPods<net::V4>> content_v4;
+    std::shared_ptr<const dataplane::ContentPods<net::V6>> content_v6;
   };
 
-  // `spread`: how the Maglev tables of very many service ports are built.
-  explicit ServiceCompiler(config::Spread spread = config::one_after_the_other) : spread_(std::move(spread)) {}
+  // `spread`: how the Maglev tables of very many service ports are built. `content`: rules of ContentPolicies; nullptr:
+  // there are none.
+  explicit ServiceCompiler(config::Spread spread = config::one_after_the_other, const ContentLibrary* content = nullptr)
+      : spread_(std::move(spread)), content_(content) {}
 
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
   [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
@@ -72,6 +78,7 @@ class ServiceCompiler {
     std::map<config::ObjectName, Unit<F>> pods;
     std::shared_ptr<const nat::ServiceTable<F>> table = std::make_shared<const nat::ServiceTable<F>>();
     std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<const nat::EndpointSet<F>>();
+    std::shared_ptr<const dataplane::ContentPods<F>> content = std::make_shared<const dataplane::ContentPods<F>>();
     std::vector<std::shared_ptr<nat::ServicePort<F>>> unbalanced;  // new ones, whose Maglev tables are still to be made
   };
   // What units have more and less than before.
@@ -133,7 +140,11 @@ class ServiceCompiler {
                                               const std::vector<net::IpAddr>& own_addresses, const DrainList& drains);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
+  // Pods that policies select, of both families.
+  void refresh_pods(const config::Config& config);
+
   config::Spread spread_;
+  const ContentLibrary* content_;
   Family<net::V4> v4_;
   Family<net::V6> v6_;
   std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name

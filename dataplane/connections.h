@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "dataplane/l7/inspector.h"
 #include "nat/affinity.h"
 #include "nat/conntrack.h"
 #include "nat/hints.h"
@@ -19,6 +20,7 @@ struct Connections {
   std::unique_ptr<nat::HintTable<net::V6>> hints_v6;
   std::unique_ptr<nat::MappingTable<net::V4>> mappings_v4;
   std::unique_ptr<nat::MappingTable<net::V6>> mappings_v6;
+  std::unique_ptr<l7::Inspector> inspector;  // nullptr: nothing is looked into
 
   template <class F>
   [[nodiscard]] nat::Conntrack<F>& of() const {

@@ -40,6 +40,8 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::TunnelErrors, "tunnel_errors"},
     {Event::TunnelMtuLowered, "tunnel_mtu_lowered"},
     {Event::StubClashes, "stub_clashes"},
+    {Event::ContentFlows, "content_flows"},
+    {Event::ContentMatches, "content_matches"},
     {Event::HostNeighbor, "host_neighbor"},
     {Event::HostIcmp, "host_icmp"},
     {Event::HostRouting, "host_routing"},

@@ -47,6 +47,8 @@ enum class Event : uint8_t {
   TunnelErrors,       // ICMP errors about our outer packets
   TunnelMtuLowered,
   StubClashes,
+  ContentFlows,    // that are looked into (ContentPolicy)
+  ContentMatches,  // packets in which a pattern was found
   // Given to the host, by PuntClass and in its order; taken from the host.
   HostNeighbor,
   HostIcmp,

@@ -138,6 +138,9 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
       }
     }
   }
+  if (table.connection(nat::connection_of(id)).content != nat::ContentState::None) [[unlikely]] {
+    if (!passes_inspection(packet, id)) return;
+  }
   Egress egress;
   if (flow.generation == context_.snapshot->generation) [[likely]] {
     egress = output_.remembered(flow.route, flow.neighbor);

@@ -108,7 +108,8 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   }
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
-  if (choice.direct_return) {
+  // What is looked into must come back here to be cut off.
+  if (choice.direct_return && service.content.empty()) {
     if (const Egress way = direct_egress(*choice.backend, packet.key.dst_port, packet.hash); way.forwards()) {
       if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
       return open_direct(packet, way, *choice.backend, service.id);
@@ -130,7 +131,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   const Masquerade masquerade = choice.masquerade ? Masquerade::Service
                                 : outgoing        ? Masquerade::Outgoing
                                                   : Masquerade::No;
-  open(packet, egress, choice.backend->addr, choice.backend->port, masquerade, service.id);
+  open(packet, egress, choice.backend->addr, choice.backend->port, masquerade, &service);
 }
 
 template <class F>
@@ -145,7 +146,7 @@ void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
     return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
   }
   open(packet, egress, packet.key.dst, packet.key.dst_port, mapped ? Masquerade::Mapped : Masquerade::Outgoing,
-       nat::no_service);
+       static_cast<const nat::ServicePort<F>*>(nullptr));
 }
 
 // Transit that needs an entry although nothing is translated: who talks to an endpoint directly may talk to it
@@ -154,6 +155,7 @@ void Pipeline::open_outgoing(FlowPacket<F>& packet, const Egress& egress) {
 template <class F>
 bool Pipeline::wants_tracking(const FlowPacket<F>& packet) const {
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  if (is_looked_into(packet)) return true;
   if (packet.has_ports && tables.endpoints->contains(packet.key.dst, packet.key.dst_port, packet.protocol)) return true;
   return tables.any_nat_outgoing && nat::nat_outgoing<F>(packet.key.dst, packet.key.src, tables.pool_view());
 }
@@ -165,7 +167,8 @@ void Pipeline::open_untranslated(FlowPacket<F>& packet, const Egress& egress) {
   if (tcp && !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose)) {
     return forward<F>(packet, egress, nullptr);
   }
-  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::No, nat::no_service);
+  open(packet, egress, packet.key.dst, packet.key.dst_port, Masquerade::No,
+       static_cast<const nat::ServicePort<F>*>(nullptr));
 }
 
 // In the place of another connection if there is no room and one may be given up (CT-9).
@@ -185,7 +188,7 @@ nat::Opened Pipeline::make_entry(const FlowPacket<F>& packet, const FlowKey<F>& 
 
 template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-                    net::be16 destination_port, Masquerade kind, uint32_t service) {
+                    net::be16 destination_port, Masquerade kind, const nat::ServicePort<F>* service) {
   // CT-21: what the port found damaged opens nothing.
   if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
@@ -241,7 +244,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   };
   bool taken_elsewhere = is_taken_elsewhere();
   if (taken_elsewhere && move()) taken_elsewhere = is_taken_elsewhere();
-  const bool to_service = service != nat::no_service;
+  const bool to_service = service != nullptr;
   if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
   if (masquerade && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
@@ -259,6 +262,9 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   }
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
   if (opened.status != nat::OpenStatus::Ok) {
+    if (must_be_looked_into(packet, service, destination)) {
+      return context_.drop(packet.mbuf, DropReason::ContentOverload);
+    }
     // Without a translation of the source the packet needs no entry to be forwarded.
     if (masquerade || source_port != packet.key.src_port) return context_.drop(packet.mbuf, DropReason::ConntrackFull);
     if (!to_service) return forward<F>(packet, egress, nullptr);
@@ -281,7 +287,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   }
   nat::Connection& connection = table.connection(id);
   connection.ingress = packet.ingress;
-  connection.service = service;
+  if (to_service) connection.service = service->id;
   if (to_service) context_.counters.add(Event::ServiceFlows);
   if (masquerade) {
     connection.flags |= nat::connection_flag::masqueraded;
@@ -300,6 +306,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
   if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
+  }
+  if (!begin_inspection(id, service)) {
+    close_connection<F>(id);
+    return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }
   forward_flow(packet, opened.flow);
 }
@@ -408,6 +418,7 @@ void Pipeline::forget(nat::ConnectionId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::Connection& connection = table.connection(id);
   const nat::Flow<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply));
+  end_inspection<F>(id);
   context_.counters.add(Event::FlowsClosed);
   note<F>(FlowEvent::Kind::Closed, id);
   if ((connection.flags & nat::connection_flag::mapped) != 0) {

@@ -718,7 +718,7 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool may_have_hints = connections_.hints<F>().in_use(context_.now);
-  const bool transit_only = tables.endpoints->empty();
+  const bool transit_only = tables.endpoints->empty() && tables.content->empty();
   const bool clamps_mss = context_.snapshot->clamps_mss;
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];

@@ -222,7 +222,7 @@ class Pipeline {
   void open_untranslated(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
   void open(net::FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
-            net::be16 destination_port, Masquerade masquerade, uint32_t service);
+            net::be16 destination_port, Masquerade masquerade, const nat::ServicePort<F>* service);
   template <class F>
   [[nodiscard]] nat::Opened make_entry(const net::FlowPacket<F>& packet, const net::FlowKey<F>& reply,
                                        uint64_t reply_hash);
@@ -265,6 +265,24 @@ class Pipeline {
   void take_hint(const StubMessage& message);
   template <class F>
   void leave_hints(nat::ConnectionId id);
+
+  // What is looked for in the bytes of connections: inspect.cpp
+  // Whether a packet is of a pod that is looked into.
+  template <class F>
+  [[nodiscard]] bool is_looked_into(const net::FlowPacket<F>& packet) const;
+  // Whether a connection must not pass if nobody can look into it.
+  template <class F>
+  [[nodiscard]] bool must_be_looked_into(const net::FlowPacket<F>& packet, const nat::ServicePort<F>* service,
+                                         const typename F::Addr& destination) const;
+  // For a connection that has its rewrites, before its first packet is tracked. False: there is no room to look into
+  // it, and it must not pass without.
+  template <class F>
+  [[nodiscard]] bool begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service);
+  // Of a tracked packet. False: it was dropped, and the connection may be gone.
+  template <class F>
+  [[nodiscard]] bool passes_inspection(net::FlowPacket<F>& packet, nat::FlowId id);
+  template <class F>
+  void end_inspection(nat::ConnectionId id);
 
   template <class F>
   void to_service_address(net::FlowPacket<F>& packet);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dataplane/announcements.h"
+#include "dataplane/content_pods.h"
 #include "dataplane/interface.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/punt_class.h"
@@ -96,6 +97,7 @@ template <class F>
 struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
   std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
+  std::shared_ptr<const ContentPods<F>> content = std::make_shared<ContentPods<F>>();
   std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live (MASQ-1)
   std::vector<nat::Pool<F>> pools;               // MASQ-8
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs

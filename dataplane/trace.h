@@ -14,6 +14,7 @@
 #include "dataplane/counters.h"
 #include "dataplane/flow_record.h"
 #include "dataplane/handoff.h"
+#include "dataplane/l7/inspector.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/next_hop.h"
 #include "nat/new_flow.h"
@@ -35,7 +36,12 @@ struct ServiceTrace {
   bool local_only = false;    // of this node only, by traffic policy
   bool by_affinity = false;   // the one it had before
   bool masquerade = false;    // because of the service; natOutgoing comes on top
+  // What was found in its bytes.
+  std::array<char, 96> content{};  // "namespace/policy: pattern", cut to fit; empty: nothing
+  uint64_t content_end = 0;        // of the match, from the first byte that was looked at
 };
+
+void note_finding(ServiceTrace& trace, const l7::Finding& finding);
 
 template <class F>
 void note_choice(ServiceTrace& trace, const nat::Frontend<F>& frontend, nat::ClientKind client,

@@ -29,6 +29,8 @@ Context make_context(uint16_t index, const Tables& tables, Publisher& publisher,
   return context;
 }
 
+constexpr uint32_t most_inspections = 65536;
+
 }  // namespace
 
 net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables& tables, Publisher& publisher,
@@ -60,6 +62,8 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   if (!worker->connections_.mappings_v4 || !worker->connections_.mappings_v6) {
     return net::Error{"the tables of endpoint-independent mappings could not be allocated; free memory"};
   }
+  worker->connections_.inspector =
+      std::make_unique<l7::Inspector>(index, std::min(options.connections, most_inspections));
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }

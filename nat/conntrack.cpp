@@ -313,6 +313,8 @@ void Conntrack<F>::settle(ConnectionId id) {
     reply = assured || (replied && is_echo(connection.protocol));
     original = reply || (!replied && !one_way);
   }
+  if (connection.content != ContentState::None) [[unlikely]]
+    original = reply = false;
   const auto set = [this](FlowId flow, bool settled) {
     uint8_t& flags = flows_[flow].flags;
     flags = static_cast<uint8_t>(settled ? flags | flow_flag::settled : flags & ~flow_flag::settled);

@@ -133,6 +133,8 @@ class Conntrack {
                                   bool liberal = false);
   // From now on numbers outside the window pass: part of what this connection sends is not seen, or cannot be read.
   void be_liberal(ConnectionId id) { connections_[id].flags |= connection_flag::liberal; }
+  // After a change of Connection::content.
+  void settle_again(ConnectionId id) { settle(id); }
   // What track() looks at before it lets a segment pass; for advance_window.
   [[nodiscard]] TcpWindows& windows(ConnectionId id) { return windows_[id]; }
 

@@ -129,6 +129,9 @@ enum class Standing : uint8_t { Unassured, Closing, Assured };
 
 inline constexpr uint16_t unarmed = 0xffff;
 
+// Whether a connection's bytes are looked into (l7/inspector.h). Unless it is None no packet takes a short cut.
+enum class ContentState : uint8_t { None, LookedInto, Blocked };
+
 // One cache line, for both directions of a connection and both families.
 struct alignas(64) Connection {
   // Timer wheel links (expiry.h), connection indices. A free record's wheel_next is the free list.
@@ -145,11 +148,12 @@ struct alignas(64) Connection {
   uint32_t service = no_service;            // service port id of the snapshot, for listings
   uint16_t ingress = 0;                     // interface the first packet came in by
   Standing standing = Standing::Unassured;  // the list of Conntrack it is linked into
-  uint8_t reserved = 0;
+  ContentState content = ContentState::None;
   uint32_t ignored_seq = 0;  // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
   uint32_t standing_next = no_connection;
   uint32_t standing_prev = no_connection;
   uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket
+  uint32_t inspection = 0;    // while its bytes are looked into: l7::InspectionId
 };
 static_assert(sizeof(Connection) == 64);
 

@@ -15,8 +15,9 @@
 #include "nat/sharded_table.h"
 
 namespace sluice::l7 {
+class ContentRules;
 class Listener;
-}
+}  // namespace sluice::l7
 
 namespace sluice::nat {
 
@@ -99,6 +100,8 @@ struct ServicePort {
   std::vector<Backend<F>> serving;  // every serving endpoint, whatever policy or topology (SVC-94)
   // Decides by the first bytes of a connection which service port it goes to; this one has no endpoints then.
   std::shared_ptr<const l7::Listener> listener;
+  // What its connections are looked into for.
+  std::vector<std::shared_ptr<const l7::ContentRules>> content;
   std::vector<Backend<F>> cut_off;  // taken out by hand, whose connections end: TCP with a reset. Not in `serving`
 };
 

@@ -92,6 +92,13 @@ enum class DropReason : uint8_t {
   SourceRange,
   ClusterIpFromOutside,
 
+  // content (ContentPolicy)
+  ContentMatched,
+  ContentBlocked,
+  ContentGap,
+  ContentFragment,
+  ContentOverload,
+
   // ICMP errors in transit
   IcmpMalformed,
   IcmpBadChecksum,

@@ -19,17 +19,23 @@ std::string text(const config::ParseFailure& failure) {
 
 std::string deploy(const std::string& document_text, control::Deployment& deployment,
                    control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                   const std::function<void()>& between, const control::DrainList& drains) {
+                   const std::function<void()>& between, const control::DrainList& drains,
+                   control::ContentLibrary* content) {
   auto document = config::parse_document(document_text);
   if (!document) return text(document.error());
   auto objects = config::ObjectSet::from_document(std::move(*document), config::validate);
   if (!objects) return text(objects.error());
-  return deploy(objects->config(), deployment, services, wait_for, between, drains);
+  return deploy(objects->config(), deployment, services, wait_for, between, drains, content);
 }
 
 std::string deploy(const config::Config& config, control::Deployment& deployment, control::ServiceCompiler& services,
                    const std::function<bool(uint64_t)>& wait_for, const std::function<void()>& between,
-                   const control::DrainList& drains) {
+                   const control::DrainList& drains, control::ContentLibrary* content) {
+  if (content != nullptr) {
+    control::ContentLibrary::Made made = content->make(content->missing(config));
+    if (!made.faults.empty()) return text(config::ParseFailure{{}, std::move(made.faults)});
+    content->take(std::move(made));
+  }
   control::Plan plan = control::make_plan(config);
   if (auto opened = deployment.open_ports(plan); !opened) return opened.error().message;
   if (deployment.changes_routing(plan)) {

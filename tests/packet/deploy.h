@@ -11,14 +11,17 @@
 namespace sluice::packet_test {
 
 // Parses, validates and deploys. `wait_for` turns the workers until they have passed the token, and says whether they
-// have. `between` is called in the middle of a change of routes: workers know the new topology, routes are the old
-// ones. Empty, or what went wrong; then everything is as before.
+// have. `content`: the library of `services`, which makes what is missing. `between` is called in the middle of a
+// change of routes: workers know the new topology, routes are the old ones. Empty, or what went wrong; then everything
+// is as before.
 [[nodiscard]] std::string deploy(const std::string& document, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {});
+                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {},
+                                 control::ContentLibrary* content = nullptr);
 // The same of a configuration that was parsed and validated before.
 [[nodiscard]] std::string deploy(const config::Config& config, control::Deployment& deployment,
                                  control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
-                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {});
+                                 const std::function<void()>& between = nullptr, const control::DrainList& drains = {},
+                                 control::ContentLibrary* content = nullptr);
 
 }  // namespace sluice::packet_test

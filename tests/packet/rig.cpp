@@ -94,7 +94,8 @@ std::string join(const std::vector<View>& views) {
 
 }  // namespace
 
-Rig::Rig(const RigOptions& options) : options_(options) {
+Rig::Rig(const RigOptions& options)
+    : options_(options), content_("", options.workers), services_(config::one_after_the_other, &content_) {
   dataplane::DataplaneOptions plane_options;
   plane_options.workers = options.workers;
   plane_options.mbufs = 4095;
@@ -254,7 +255,8 @@ bool Rig::wait_for(uint64_t token) {
 
 std::string Rig::try_load(const std::string& document) {
   return deploy(
-      document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_);
+      document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_,
+      &content_);
 }
 
 std::string Rig::change_host_routes(const std::vector<control::HostRouteChange>& changes) {

@@ -78,6 +78,7 @@ class Rig {
   [[nodiscard]] const dataplane::Snapshot& snapshot() const { return *deployment_->snapshot(); }
   [[nodiscard]] const control::Plan& plan() const { return deployment_->plan(); }
   [[nodiscard]] const control::ServiceCompiler& services() const { return services_; }
+  [[nodiscard]] const control::ContentLibrary& content() const { return content_; }
 
  private:
   [[nodiscard]] rte_mbuf* make_frame(const Bytes& frame, const std::vector<size_t>& cuts);
@@ -88,6 +89,7 @@ class Rig {
 
   RigOptions options_;
   std::unique_ptr<dataplane::Dataplane> plane_;
+  control::ContentLibrary content_;
   control::ServiceCompiler services_;
   control::DrainList drains_;
   std::unique_ptr<control::Deployment> deployment_;

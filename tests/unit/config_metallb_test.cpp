@@ -134,7 +134,7 @@ TEST(ConfigMetallb, LB2_WhatAServiceWants) {
   EXPECT_THAT(request.wanted, ElementsAre(ip("203.0.113.5"), ip("2001:db8::5")));
   EXPECT_EQ(request.pool, "public");
   EXPECT_EQ(request.share_key, "k");
-  EXPECT_EQ(request.labels.at("tier"), "web");
+  EXPECT_EQ(service.labels.at("tier"), "web");
   EXPECT_EQ(request.selector.at("app"), "web");
   const Service older = service_of(R"(, "annotations": {"metallb.universe.tf/loadBalancerIPs": "203.0.113.6",
     "metallb.universe.tf/address-pool": "old", "metallb.universe.tf/allow-shared-ip": "j"})",

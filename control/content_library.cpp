@@ -1,0 +1,155 @@
+#include "control/content_library.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace sluice::control {
+namespace {
+
+using config::ContentPolicy;
+
+// Of all streams of one policy, unless there are very many workers or patterns.
+constexpr size_t stream_memory = size_t{64} << 20;
+constexpr uint32_t least_streams = 64;
+constexpr uint32_t most_streams = 8192;
+constexpr size_t most_files = 256;
+
+ContentPolicy key_of(const ContentPolicy& policy) {
+  ContentPolicy key = policy;
+  key.services.reset();
+  key.pods.reset();
+  return key;
+}
+
+// Whether `a` and `b` have the same rules.
+bool same_rules(const ContentPolicy& a, const ContentPolicy& b) {
+  return a.ns == b.ns && a.name == b.name && a.depth == b.depth && a.overload == b.overload && a.patterns == b.patterns;
+}
+
+l7::ContentAction action_of(config::ContentAction action) {
+  switch (action) {
+    case config::ContentAction::Count:
+      return l7::ContentAction::Count;
+    case config::ContentAction::Reset:
+      return l7::ContentAction::Reset;
+    case config::ContentAction::Drop:
+      break;
+  }
+  return l7::ContentAction::Drop;
+}
+
+config::Fault fault_of(const ContentPolicy& policy, const PatternFault& fault) {
+  const config::ContentPattern& pattern = policy.patterns[fault.pattern];
+  const bool own = pattern.list == "patterns";
+  const config::Path path =
+      own ? config::Path::of("spec", pattern.list, pattern.index, pattern.all.front().literal ? "literal" : "regex")
+          : config::Path::of("spec", pattern.list);
+  return {.kind = "ContentPolicy",
+          .name = policy.ns + "/" + policy.name,
+          .pointer = path.pointer(),
+          .path = path.dotted(),
+          .message = own ? fault.message : fmt::format("{}: {}", pattern.name, fault.message)};
+}
+
+}  // namespace
+
+ContentLibrary::ContentLibrary(const std::string& state_folder, uint16_t workers)
+    : compiler_(state_folder.empty() ? std::string() : state_folder + "/patterns"), workers_(workers) {}
+
+const ContentLibrary::Entry* ContentLibrary::find(const ContentPolicy& policy) const {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return same_rules(entry.key, policy); });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+ContentLibrary::Rules ContentLibrary::rules_of(const ContentPolicy& policy) const {
+  const Entry* const entry = find(policy);
+  return entry == nullptr ? nullptr : entry->rules;
+}
+
+template <class Selected>
+std::vector<ContentLibrary::Rules> ContentLibrary::selected(const config::Config& config, const std::string& ns,
+                                                            const Selected& selected) const {
+  std::vector<Rules> out;
+  const auto& policies = config.content_policies;
+  for (auto at = policies.lower_bound({ns, ""}); at != policies.end() && at->first.ns == ns; ++at) {
+    if (!selected(at->second)) continue;
+    if (Rules rules = rules_of(at->second)) out.push_back(std::move(rules));
+  }
+  return out;
+}
+
+std::vector<ContentLibrary::Rules> ContentLibrary::of_service(const config::Config& config,
+                                                              const config::Service& service) const {
+  return selected(config, service.name.ns, [&](const ContentPolicy& policy) {
+    return policy.services && policy.services->matches(service.labels);
+  });
+}
+
+std::vector<ContentLibrary::Rules> ContentLibrary::of_pod(const config::Config& config,
+                                                          const config::WorkloadEndpoint& pod) const {
+  return selected(config, pod.name.ns,
+                  [&](const ContentPolicy& policy) { return policy.pods && policy.pods->matches(pod.labels); });
+}
+
+std::vector<ContentPolicy> ContentLibrary::missing(const config::Config& config) const {
+  std::vector<ContentPolicy> out;
+  for (const auto& [name, policy] : config.content_policies) {
+    if (!policy.patterns.empty() && find(policy) == nullptr) out.push_back(policy);
+  }
+  return out;
+}
+
+ContentLibrary::Made ContentLibrary::make(const std::vector<ContentPolicy>& policies) const {
+  Made made;
+  for (const ContentPolicy& policy : policies) {
+    auto compiled = compiler_.compile(policy.patterns);
+    if (!compiled) {
+      for (const PatternFault& fault : compiled.error()) made.faults.push_back(fault_of(policy, fault));
+      continue;
+    }
+    std::vector<l7::ContentRule> rules;
+    for (const config::ContentPattern& pattern : policy.patterns) {
+      rules.push_back({.name = pattern.name,
+                       .policy = policy.ns + "/" + policy.name,
+                       .action = action_of(pattern.action),
+                       .ingress = pattern.direction != config::ContentDirection::Egress,
+                       .egress = pattern.direction != config::ContentDirection::Ingress});
+    }
+    const size_t fit = stream_memory / workers_ / std::max<size_t>(compiled->stream_bytes, 64);
+    const l7::ContentRules::Settings settings{
+        .depth = policy.depth,
+        .drop_when_full = policy.overload == config::ContentOverload::Drop,
+        .streams = static_cast<uint32_t>(std::clamp<size_t>(fit, least_streams, most_streams)),
+        .workers = workers_};
+    auto created = l7::ContentRules::create(std::move(rules), std::move(compiled->engines), settings);
+    if (!created) {
+      made.faults.push_back({.kind = "ContentPolicy",
+                             .name = policy.ns + "/" + policy.name,
+                             .pointer = "/spec",
+                             .path = "spec",
+                             .message = created.error().message});
+      continue;
+    }
+    made.entries.push_back({key_of(policy), std::move(*created)});
+  }
+  compiler_.prune(most_files);
+  return made;
+}
+
+void ContentLibrary::take(Made&& made) {
+  for (Entry& entry : made.entries) entries_.push_back(std::move(entry));
+}
+
+void ContentLibrary::collect(const config::Config& config) {
+  std::erase_if(entries_, [&](const Entry& entry) {
+    const auto policy = config.content_policies.find({entry.key.ns, entry.key.name});
+    const bool wanted = policy != config.content_policies.end() && same_rules(entry.key, policy->second);
+    // The last owner is here: no snapshot can give them to a connection any more.
+    return !wanted && entry.rules.use_count() == 1 && entry.rules->in_use() == 0;
+  });
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,57 @@
+// ContentPolicies → rules that workers run. What a policy looks for is compiled once, in the background, before the
+// change that brings it is deployed; a policy that only selects something else keeps its rules, and connections go on
+// with the rules that they began with.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/finding.h"
+#include "config/model.h"
+#include "control/pattern_compiler.h"
+#include "dataplane/l7/content_rules.h"
+
+namespace sluice::control {
+
+class ContentLibrary {
+ public:
+  using Rules = std::shared_ptr<const l7::ContentRules>;
+
+  // `state_folder` as in PatternCompiler, which gets a folder in it.
+  ContentLibrary(const std::string& state_folder, uint16_t workers);
+
+  // nullptr: the policy looks for nothing, or its rules were not made.
+  [[nodiscard]] Rules rules_of(const config::ContentPolicy& policy) const;
+  // Rules of the policies of `config` that select such labels, in the order of their names.
+  [[nodiscard]] std::vector<Rules> of_service(const config::Config& config, const config::Service& service) const;
+  [[nodiscard]] std::vector<Rules> of_pod(const config::Config& config, const config::WorkloadEndpoint& pod) const;
+
+  // Policies of `config` whose rules are still to be made.
+  [[nodiscard]] std::vector<config::ContentPolicy> missing(const config::Config& config) const;
+  struct Entry {
+    config::ContentPolicy key;  // the policy without its selectors
+    Rules rules;
+  };
+  struct Made {
+    std::vector<Entry> entries;
+    std::vector<config::Fault> faults;  // places within the objects
+  };
+  // Takes its time, changes nothing here: for a thread in the background.
+  [[nodiscard]] Made make(const std::vector<config::ContentPolicy>& policies) const;
+  void take(Made&& made);
+  // Frees the rules that no policy of `config` has, no snapshot and no connection.
+  void collect(const config::Config& config);
+
+ private:
+  [[nodiscard]] const Entry* find(const config::ContentPolicy& policy) const;
+  template <class Selected>
+  [[nodiscard]] std::vector<Rules> selected(const config::Config& config, const std::string& ns,
+                                            const Selected& selected) const;
+
+  PatternCompiler compiler_;
+  uint16_t workers_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace sluice::control
