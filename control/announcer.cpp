@@ -36,8 +36,7 @@ std::vector<const L2Advertisement*> advertisements_of(const Config& config, cons
     if (!advertisement.announces(pool)) continue;
     const bool selected = std::any_of(services.begin(), services.end(), [&](const ObjectName& service) {
       const auto found = config.services.find(service);
-      return found != config.services.end() &&
-             any_matches(advertisement.service_selectors, found->second.labels);
+      return found != config.services.end() && any_matches(advertisement.service_selectors, found->second.labels);
     });
     if (selected) out.push_back(&advertisement);
   }

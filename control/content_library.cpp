@@ -124,7 +124,8 @@ ContentLibrary::Made ContentLibrary::make(const std::vector<ContentPolicy>& poli
         .drop_when_full = policy.overload == config::ContentOverload::Drop,
         .streams = static_cast<uint32_t>(std::clamp<size_t>(fit, least_streams, most_streams)),
         .workers = workers_};
-    auto created = l7::ContentRules::create(std::move(rules), std::move(compiled->engines), settings);
+    auto created =
+        l7::ContentRules::create(std::move(rules), std::move(compiled->parts), std::move(compiled->engines), settings);
     if (!created) {
       made.faults.push_back({.kind = "ContentPolicy",
                              .name = policy.ns + "/" + policy.name,

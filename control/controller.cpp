@@ -135,21 +135,6 @@ std::optional<config::ParseFailure> Controller::exposes_api(const config::Change
   return std::nullopt;
 }
 
-Awaitable<std::optional<config::ParseFailure>> Controller::cannot_serve(const config::Change& change) {
-  if (auto exposed = exposes_api(change)) co_return exposed;
-  if (generation_ != 0 && !change.touches("ContentPolicy")) co_return std::nullopt;
-  const std::vector<config::ContentPolicy> missing = content_.missing(objects_.config());
-  if (missing.empty()) co_return std::nullopt;
-  auto make = [&] { return content_.make(missing); };
-  ContentLibrary::Made made = co_await run_in(background_, make);
-  if (made.faults.empty()) {
-    content_.take(std::move(made));
-    co_return std::nullopt;
-  }
-  objects_.locate(made.faults);
-  co_return config::ParseFailure{{}, std::move(made.faults)};
-}
-
 Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions options) {
   const auto begin = Clock::now();
   const auto lock = co_await changes_.lock();

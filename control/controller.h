@@ -74,6 +74,7 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
   [[nodiscard]] std::vector<LoadBalancerEntry> load_balancers() const override;
   [[nodiscard]] std::vector<L2Entry> l2() const override { return announcer_.entries(); }
+  [[nodiscard]] std::vector<ContentPolicyEntry> content_policies() const override;
   [[nodiscard]] BgpStatus bgp() const override { return bird_.status(); }
   // BGP-9: before a planned end.
   [[nodiscard]] Awaitable<void> withdraw_bgp();
@@ -150,8 +151,10 @@ class Controller final : public Router {
   // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
   // into the reply's warnings.
   [[nodiscard]] Awaitable<void> publish_drains(DrainList drains, DrainReply& reply);
-  // What would make a change that was applied one that is refused all the same: compiles what ContentPolicies look for.
+  // controller_content.cpp
+  // What makes a change that was applied one that is refused all the same. Compiles what ContentPolicies look for.
   [[nodiscard]] Awaitable<std::optional<config::ParseFailure>> cannot_serve(const config::Change& change);
+  [[nodiscard]] std::vector<ContentStatus> content_status() const;
   // controller_ipam.cpp
   void load_addresses();
   // What was written of addresses is on the disk.

@@ -103,6 +103,7 @@ Status Controller::status() const {
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;
   status.load_balancers = load_balancer_status();
+  status.content = content_status();
   for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
     const dataplane::WorkerCounters& counters = plane_.worker(i).counters();
     const auto event = [&](dataplane::Event which) { return counters.events[static_cast<size_t>(which)]; };

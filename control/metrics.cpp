@@ -121,6 +121,20 @@ void load_balancer_metrics(Exposition& out, const LoadBalancerStatus& status) {
   out.sample(status.conflicts);
 }
 
+void content_metrics(Exposition& out, const std::vector<ContentStatus>& policies) {
+  const auto each = [&](auto value) {
+    for (size_t i = 0; i < policies.size() && i < max_labelled_interfaces; ++i) {
+      out.sample(value(policies[i]), {{"policy", policies[i].policy}});
+    }
+  };
+  out.counter("sluice_content_matches_total", "Patterns of a ContentPolicy that were found.");
+  each([](const ContentStatus& status) { return status.matches; });
+  out.gauge("sluice_content_connections", "Connections that are being looked into for a ContentPolicy.");
+  each([](const ContentStatus& status) { return status.connections; });
+  out.counter("sluice_content_overloads_total", "Connections that there was no room to look into.");
+  each([](const ContentStatus& status) { return status.overloads; });
+}
+
 void worker_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
   const auto each = [&](auto WorkerStatus::*field) {
     for (const WorkerStatus& worker : workers) out.sample(worker.*field, {{"worker", std::to_string(worker.index)}});
@@ -301,6 +315,7 @@ std::string render_metrics(const Status& status, const Counters& counters, const
   Exposition out;
   router_metrics(out, status);
   load_balancer_metrics(out, status.load_balancers);
+  content_metrics(out, status.content);
   worker_metrics(out, status.workers);
   conntrack_metrics(out, status);
   snat_metrics(out, status.workers);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 #include <hs/hs.h>
@@ -17,6 +18,8 @@ namespace {
 using config::ContentExpression;
 using config::ContentPattern;
 using l7::Database;
+
+constexpr size_t most_parts = 32;
 
 // As hs_compile_ext_multi wants them, and what they were made of.
 struct Expressions {
@@ -41,7 +44,6 @@ struct Expressions {
     }
   }
   [[nodiscard]] bool empty() const { return texts.empty(); }
-  [[nodiscard]] bool places(size_t i) const { return extensions[i].flags != 0; }
 };
 
 unsigned flags_of(const ContentExpression& expression) {
@@ -59,37 +61,38 @@ std::string regex_of(const ContentExpression& expression) {
   return out;
 }
 
-bool is_plain_literal(const ContentPattern& pattern) {
-  const ContentExpression& first = pattern.all.front();
-  return pattern.all.size() == 1 && first.literal && !first.utf8 && !first.least_end && !first.most_end;
+bool is_plain_literal(const ContentExpression& expression) {
+  return expression.literal && !expression.utf8 && !expression.least_end && !expression.most_end;
 }
 
 struct Sorted {
   Expressions literals;
   Expressions regexes;
+  std::vector<l7::ContentPart> parts;
 };
 
-// An expression's number is its pattern's, those of several in one pattern have numbers behind all patterns.
 Sorted sort_out(const std::vector<ContentPattern>& patterns) {
   Sorted out;
-  auto further = static_cast<unsigned>(patterns.size());
-  for (unsigned i = 0; i < patterns.size(); ++i) {
-    const ContentPattern& pattern = patterns[i];
-    if (is_plain_literal(pattern)) {
-      const ContentExpression& literal = pattern.all.front();
-      out.literals.add(literal.text, HS_FLAG_SINGLEMATCH | (literal.caseless ? HS_FLAG_CASELESS : 0U), i);
-    } else if (pattern.all.size() == 1) {
-      const ContentExpression& only = pattern.all.front();
-      out.regexes.add(regex_of(only), flags_of(only), i, &only);
+  const auto add = [&](const ContentExpression& expression, unsigned id) {
+    if (is_plain_literal(expression)) {
+      out.literals.add(expression.text, HS_FLAG_SINGLEMATCH | (expression.caseless ? HS_FLAG_CASELESS : 0U), id);
     } else {
-      std::string combination;
-      for (const ContentExpression& part : pattern.all) {
-        out.regexes.add(regex_of(part), (flags_of(part) & ~unsigned{HS_FLAG_SINGLEMATCH}) | HS_FLAG_QUIET, further,
-                        &part);
-        combination += fmt::format("{}{}", combination.empty() ? "" : " & ", further++);
-      }
-      out.regexes.add(combination, HS_FLAG_COMBINATION | HS_FLAG_SINGLEMATCH, i);
+      out.regexes.add(regex_of(expression), flags_of(expression), id, &expression);
     }
+  };
+  uint32_t combinations = 0;
+  for (unsigned i = 0; i < patterns.size(); ++i) {
+    const std::vector<ContentExpression>& all = patterns[i].all;
+    if (all.size() == 1) {
+      add(all.front(), i);
+      continue;
+    }
+    const auto whole = static_cast<uint32_t>((uint64_t{1} << std::min(all.size(), most_parts)) - 1);
+    for (size_t part = 0; part < std::min(all.size(), most_parts); ++part) {
+      add(all[part], static_cast<unsigned>(patterns.size() + out.parts.size()));
+      out.parts.push_back({.rule = i, .combination = combinations, .bit = 1U << part, .whole = whole});
+    }
+    ++combinations;
   }
   return out;
 }
@@ -148,12 +151,11 @@ size_t stream_bytes_of(const hs_database_t* database) {
 
 // What is wrong with one expression by itself. Empty: nothing.
 std::string fault_of(const Expressions& all, size_t at) {
-  if ((all.flags[at] & HS_FLAG_COMBINATION) != 0) return {};
   // "\0" would end it early.
   if (all.texts[at].find('\0') != std::string::npos) return "a NUL byte is written \\x00 in an expression";
   Expressions one;
   one.texts = {all.texts[at]};
-  one.flags = {all.flags[at] & ~unsigned{HS_FLAG_QUIET}};
+  one.flags = {all.flags[at]};
   one.ids = {0};
   one.extensions = {all.extensions[at]};
   const Verdict verdict = build(one, false, HS_MODE_STREAM);
@@ -170,23 +172,24 @@ std::string fault_of(const Expressions& all, size_t at) {
   return {};
 }
 
-// By pattern; of a pattern of several expressions the first that is wrong.
-std::vector<PatternFault> faults_of(const std::vector<ContentPattern>& patterns, const Expressions& regexes) {
-  std::vector<PatternFault> out;
-  size_t at = 0;
+// Of patterns with more expressions than a combination has bits, and of expressions that Hyperscan does not take; one
+// for each pattern.
+std::vector<PatternFault> faults_of(const std::vector<ContentPattern>& patterns, const Sorted& sorted) {
+  std::map<size_t, std::string> messages;
   for (size_t i = 0; i < patterns.size(); ++i) {
-    if (is_plain_literal(patterns[i])) continue;
-    const size_t parts = patterns[i].all.size();
-    const size_t end = at + (parts == 1 ? 1 : parts + 1);
-    std::string message;
-    for (; at < end; ++at) {
-      if (message.empty()) message = fault_of(regexes, at);
-      if (!message.empty()) continue;
-    }
-    if (!message.empty()) {
-      const std::string_view text = patterns[i].all.front().text;
-      out.push_back({i, fmt::format("{} cannot be looked for: {}", config::quoted(text), message)});
-    }
+    if (patterns[i].all.size() > most_parts) messages[i] = fmt::format("more than {} expressions", most_parts);
+  }
+  const Expressions& regexes = sorted.regexes;
+  for (size_t at = 0; at < regexes.texts.size(); ++at) {
+    const unsigned id = regexes.ids[at];
+    const size_t pattern = id < patterns.size() ? id : sorted.parts[id - patterns.size()].rule;
+    if (messages.contains(pattern)) continue;
+    if (std::string message = fault_of(regexes, at); !message.empty()) messages[pattern] = std::move(message);
+  }
+  std::vector<PatternFault> out;
+  for (const auto& [pattern, message] : messages) {
+    const std::string_view text = patterns[pattern].all.front().text;
+    out.push_back({pattern, fmt::format("{} cannot be looked for: {}", config::quoted(text), message)});
   }
   return out;
 }
@@ -219,7 +222,7 @@ void PatternCompiler::save(const std::string& hash, const hs_database_t* databas
 
 net::Result<CompiledPatterns, std::vector<PatternFault>> PatternCompiler::compile(
     const std::vector<ContentPattern>& patterns) const {
-  const Sorted sorted = sort_out(patterns);
+  Sorted sorted = sort_out(patterns);
   CompiledPatterns out;
   out.from_disk = true;
   for (const bool literal : {false, true}) {
@@ -231,14 +234,15 @@ net::Result<CompiledPatterns, std::vector<PatternFault>> PatternCompiler::compil
       const std::string hash = hash_of(expressions, literal, mode);
       database = load(hash);
       if (database) continue;
-      if (out.from_disk && !literal) {
-        if (auto faults = faults_of(patterns, expressions); !faults.empty()) return faults;
+      if (out.from_disk) {
+        if (auto faults = faults_of(patterns, sorted); !faults.empty()) return faults;
       }
       out.from_disk = false;
       Verdict verdict = build(expressions, literal, mode);
       if (!verdict.database) {
         const size_t id = verdict.at ? expressions.ids[*verdict.at] : 0;
-        return std::vector<PatternFault>{{std::min(id, patterns.size() - 1), verdict.message}};
+        const size_t pattern = id < patterns.size() ? id : sorted.parts[id - patterns.size()].rule;
+        return std::vector<PatternFault>{{pattern, verdict.message}};
       }
       database = std::move(verdict.database);
       save(hash, database.get());
@@ -246,6 +250,7 @@ net::Result<CompiledPatterns, std::vector<PatternFault>> PatternCompiler::compil
     out.stream_bytes += stream_bytes_of(engine.stream.get());
     out.engines.push_back(std::move(engine));
   }
+  out.parts = std::move(sorted.parts);
   return out;
 }
 

@@ -20,7 +20,8 @@ struct PatternFault {
 };
 
 struct CompiledPatterns {
-  std::vector<l7::ContentEngine> engines;  // an expression's number is its pattern's index
+  std::vector<l7::ContentEngine> engines;  // an expression's number is its pattern's index, or behind those its part's
+  std::vector<l7::ContentPart> parts;      // of patterns of several expressions
   size_t stream_bytes = 0;                 // of all engines: the state of one direction of one connection
   bool from_disk = false;                  // nothing had to be compiled
 };

@@ -19,6 +19,7 @@
 #include "config/json.h"
 #include "config/object_set.h"
 #include "control/bgp_status.h"
+#include "control/content_views.h"
 #include "control/drains.h"
 #include "control/events.h"
 #include "control/ipam.h"
@@ -98,6 +99,7 @@ struct Status {
   uint32_t mbufs_total = 0, mbufs_in_use = 0;
   uint64_t conntrack_max = 0;  // per family, all workers
   LoadBalancerStatus load_balancers;
+  std::vector<ContentStatus> content;
 };
 
 struct NamedCounter {
@@ -311,6 +313,7 @@ class Router {
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
   [[nodiscard]] virtual std::vector<LoadBalancerEntry> load_balancers() const { return {}; }
   [[nodiscard]] virtual std::vector<L2Entry> l2() const { return {}; }
+  [[nodiscard]] virtual std::vector<ContentPolicyEntry> content_policies() const { return {}; }
   [[nodiscard]] virtual BgpStatus bgp() const = 0;
   // Endpoints taken out of service by hand.
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;

@@ -4,6 +4,7 @@
 
 #include "control/api_bgp.h"
 #include "control/api_config.h"
+#include "control/api_content.h"
 #include "control/api_events.h"
 #include "control/api_ipam.h"
 #include "control/api_load_balancer.h"
@@ -55,6 +56,8 @@ constexpr std::array table{
           "Services that get their addresses from here", get_load_balancers},
     Route{"/v1/l2", "GET", Access::Read, no_parameters, Body::None, "L2List",
           "Load balancer addresses that are announced by ARP and neighbour discovery", get_l2},
+    Route{"/v1/content-policies", "GET", Access::Read, no_parameters, Body::None, "ContentPolicyList",
+          "What is looked for in connections, and how often it was found", get_content_policies},
     Route{"/v1/bgp", "GET", Access::Read, no_parameters, Body::None, "BgpStatus",
           "BGP sessions, what is announced and why", get_bgp},
     Route{"/v1/conntrack", "GET", Access::Read, flow_words, Body::None, "FlowList", "Tracked connections",

@@ -78,6 +78,7 @@ class Text {
     flow();
     service();
     backend();
+    content();
     nat();
     if (wants_route()) {
       route();
@@ -228,6 +229,17 @@ class Text {
       } else {
         step("backend", "{}, one of {} by Maglev hash", endpoint, of);
       }
+    }
+  }
+
+  // What ContentPolicies found.
+  void content() {
+    const dataplane::ServiceTrace& found = trace_.service;
+    if (found.content[0] != 0) {
+      step("content", "pattern {} was found; the match ends with byte {} of this direction", found.content.data(),
+           found.content_end);
+    } else if (trace_.count(Event::ContentFlows) != 0) {
+      step("content", "{}", "the first bytes of this connection are looked into (ContentPolicy)");
     }
   }
 

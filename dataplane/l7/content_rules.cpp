@@ -1,11 +1,14 @@
 #include "dataplane/l7/content_rules.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice::l7 {
 
-ContentRules::ContentRules(std::vector<ContentRule> rules, std::vector<ContentEngine> engines, const Settings& settings)
+ContentRules::ContentRules(std::vector<ContentRule> rules, std::vector<ContentPart> parts,
+                           std::vector<ContentEngine> engines, const Settings& settings)
     : rules_(std::move(rules)),
+      parts_(std::move(parts)),
       engines_(std::move(engines)),
       settings_(settings),
       shares_(std::make_unique<Share[]>(settings.workers)) {
@@ -13,15 +16,26 @@ ContentRules::ContentRules(std::vector<ContentRule> rules, std::vector<ContentEn
     ingress_ = ingress_ || rule.ingress;
     egress_ = egress_ || rule.egress;
   }
+  for (const ContentPart& part : parts_) combinations_ = std::max<size_t>(combinations_, part.combination + 1);
 }
 
 net::Result<std::shared_ptr<ContentRules>> ContentRules::create(std::vector<ContentRule> rules,
+                                                                std::vector<ContentPart> parts,
                                                                 std::vector<ContentEngine> engines,
                                                                 const Settings& settings) {
-  const std::shared_ptr<ContentRules> out(new ContentRules(std::move(rules), std::move(engines), settings));
+  const std::shared_ptr<ContentRules> out(
+      new ContentRules(std::move(rules), std::move(parts), std::move(engines), settings));
   for (uint16_t worker = 0; worker < settings.workers; ++worker) {
     Share& share = out->shares_[worker];
     share.hits = std::make_unique<Counter[]>(out->rules_.size());
+    if (out->combinations_ != 0) {
+      share.masks.resize(out->combinations_ * settings.streams);
+      share.datagram.resize(out->combinations_);
+      share.free_masks.reserve(settings.streams);
+      for (uint32_t n = 0; n < settings.streams; ++n) {
+        share.free_masks.push_back(&share.masks[n * out->combinations_]);
+      }
+    }
     for (size_t i = 0; i < out->engines_.size(); ++i) {
       const ContentEngine& engine = out->engines_[i];
       if (hs_alloc_scratch(engine.stream.get(), &share.scratch) != HS_SUCCESS ||

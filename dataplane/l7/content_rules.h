@@ -30,12 +30,22 @@ struct ContentRule {
   bool egress = true;   // from there
 };
 
+// One of several expressions that must all be found for their rule. Hyperscan could combine them itself, but in streams
+// it tells of a combination that is complete with the last byte of a segment only when the next one comes.
+struct ContentPart {
+  uint32_t rule = 0;         // index
+  uint32_t combination = 0;  // of those that there are
+  uint32_t bit = 0;          // the only one set
+  uint32_t whole = 0;        // bits of all parts
+};
+
 struct DatabaseDeleter {
   void operator()(hs_database_t* database) const { hs_free_database(database); }
 };
 using Database = std::unique_ptr<hs_database_t, DatabaseDeleter>;
 
-// The same expressions twice: for connections, and for single datagrams. An expression's number is that of its rule.
+// The same expressions twice: for connections, and for single datagrams. An expression's number is that of its rule, or
+// behind all rules that of its part.
 struct ContentEngine {
   Database stream;  // HS_MODE_STREAM
   Database block;   // HS_MODE_BLOCK
@@ -55,6 +65,7 @@ class ContentRules {
 
   // Opens all streams. Fails for want of memory, or if a database is not for this machine.
   static net::Result<std::shared_ptr<ContentRules>> create(std::vector<ContentRule> rules,
+                                                           std::vector<ContentPart> parts,
                                                            std::vector<ContentEngine> engines,
                                                            const Settings& settings);
   ~ContentRules();
@@ -77,20 +88,27 @@ class ContentRules {
   friend class Inspector;
 
   using Streams = std::vector<hs_stream_t*>;
+  using Mask = uint32_t;  // which parts of a combination were found
   // Written by one worker, read by the control thread.
   using Counter = std::atomic<uint64_t>;
   struct alignas(64) Share {
     hs_scratch_t* scratch = nullptr;
     std::array<Streams, most_engines> free;  // of each engine; never more than there were at first
+    std::vector<Mask> masks;                 // of all streams, one for each combination
+    std::vector<Mask*> free_masks;           // none if there is no combination
+    std::vector<Mask> datagram;              // of the one that is being looked at
     std::unique_ptr<Counter[]> hits;         // by rule
     std::atomic<uint32_t> in_use{0};
     Counter overloads{0};
   };
 
-  ContentRules(std::vector<ContentRule> rules, std::vector<ContentEngine> engines, const Settings& settings);
+  ContentRules(std::vector<ContentRule> rules, std::vector<ContentPart> parts, std::vector<ContentEngine> engines,
+               const Settings& settings);
   [[nodiscard]] Share& share(uint16_t worker) const { return shares_[worker]; }
 
   std::vector<ContentRule> rules_;
+  std::vector<ContentPart> parts_;
+  size_t combinations_ = 0;
   std::vector<ContentEngine> engines_;
   Settings settings_;
   bool ingress_ = false;

@@ -12,16 +12,28 @@ void bump(std::atomic<T>& counter, T by, std::memory_order order = std::memory_o
   counter.store(counter.load(std::memory_order_relaxed) + by, order);
 }
 
-struct Match {
+}  // namespace
+
+struct Inspector::Match {
   const ContentRules* rules;
-  std::atomic<uint64_t>* hits;
+  ContentRules::Counter* hits;
+  ContentRules::Mask* masks;
   bool ingress;
   Finding* finding;
 };
 
-int on_match(unsigned id, unsigned long long /*from*/, unsigned long long to, unsigned /*flags*/, void* context) {
+int Inspector::on_match(unsigned id, unsigned long long /*from*/, unsigned long long to, unsigned /*flags*/,
+                        void* context) {
   const Match& match = *static_cast<const Match*>(context);
-  const ContentRule& rule = match.rules->rules()[id];
+  if (id >= match.rules->rules_.size()) {
+    const ContentPart& part = match.rules->parts_[id - match.rules->rules_.size()];
+    ContentRules::Mask& found = match.masks[part.combination];
+    const bool known = found == part.whole;
+    found |= part.bit;
+    if (known || found != part.whole) return 0;
+    id = part.rule;
+  }
+  const ContentRule& rule = match.rules->rules_[id];
   if (!(match.ingress ? rule.ingress : rule.egress)) return 0;
   bump<uint64_t>(match.hits[id], 1);
   Finding& finding = *match.finding;
@@ -34,8 +46,6 @@ int on_match(unsigned id, unsigned long long /*from*/, unsigned long long to, un
   return rule.action == ContentAction::Drop ? 1 : 0;
 }
 
-}  // namespace
-
 Inspector::Inspector(uint16_t worker, uint32_t capacity)
     : worker_(worker), inspections_(std::make_unique<Inspection[]>(capacity)), capacity_(capacity) {}
 
@@ -44,6 +54,11 @@ bool Inspector::take_streams(const ContentRules& rules, ContentRules::Share& sha
     if (share.free[i].empty()) return false;
     side.streams[i] = share.free[i].back();
     share.free[i].pop_back();
+  }
+  if (!share.free_masks.empty()) {
+    side.masks = share.free_masks.back();
+    share.free_masks.pop_back();
+    std::fill_n(side.masks, rules.combinations_, 0);
   }
   return true;
 }
@@ -55,6 +70,8 @@ void Inspector::return_streams(const ContentRules& rules, ContentRules::Share& s
     share.free[i].push_back(side.streams[i]);
     side.streams[i] = nullptr;
   }
+  if (side.masks != nullptr) share.free_masks.push_back(side.masks);
+  side.masks = nullptr;
 }
 
 InspectionId Inspector::begin(const ContentRules& rules, bool tcp, bool selected_replies, InspectionId chain) {
@@ -148,7 +165,9 @@ void Inspector::look(Inspection& inspection, const Segment& segment, Finding& fi
   }
   const ContentRules& rules = *inspection.rules;
   ContentRules::Share& share = rules.share(worker_);
-  Match match{&rules, share.hits.get(), segment.reply != inspection.selected_replies, &finding};
+  if (!segment.tcp) std::fill(share.datagram.begin(), share.datagram.end(), 0);
+  ContentRules::Mask* const masks = segment.tcp ? side.masks : share.datagram.data();
+  Match match{&rules, share.hits.get(), masks, segment.reply != inspection.selected_replies, &finding};
   const bool streamed = segment.tcp && !again;
   for (const std::span<const uint8_t> part : segment.parts) {
     if (skip >= part.size()) {

@@ -55,6 +55,7 @@ class Inspector {
   // Of one direction: by `reply`.
   struct Side {
     hs_stream_t* streams[ContentRules::most_engines] = {};
+    ContentRules::Mask* masks = nullptr;
     uint32_t next = 0;  // sequence number
     uint32_t left = 0;  // bytes that are still to be looked at
     bool begun = false;
@@ -70,6 +71,9 @@ class Inspector {
   static void return_streams(const ContentRules& rules, ContentRules::Share& share, Side& side);
   void release(InspectionId id);
   void look(Inspection& inspection, const Segment& segment, Finding& finding);
+  // What one scan has at hand when something matches.
+  struct Match;
+  static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void* context);
 
   uint16_t worker_;
   std::unique_ptr<Inspection[]> inspections_;

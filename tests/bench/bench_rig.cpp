@@ -83,7 +83,8 @@ void Shape::write(rte_mbuf* mbuf, const Tuple& tuple) const {
   net::store(ip + 10, net::checksum(ip, net::ipv4_header_length));
 }
 
-BenchRig::BenchRig(const Options& options) {
+BenchRig::BenchRig(const Options& options)
+    : content_("", options.workers), services_(config::one_after_the_other, &content_) {
   (void)wires();
   dataplane::DataplaneOptions plane_options;
   plane_options.workers = options.workers;
@@ -110,10 +111,12 @@ BenchRig::~BenchRig() {
 }
 
 void BenchRig::load(const std::string& document) {
-  const std::string wrong = packet_test::deploy(document, *deployment_, services_, [this](uint64_t token) {
+  const auto wait_for = [this](uint64_t token) {
     while (!plane_->publisher().passed(token)) (void)turn();
     return true;
-  });
+  };
+  const std::string wrong =
+      packet_test::deploy(document, *deployment_, services_, wait_for, nullptr, control::DrainList(), &content_);
   if (!wrong.empty()) fail(wrong);
   for (int i = 0; i < 20; ++i) {  // what the router says when it starts
     advance_clock(500);

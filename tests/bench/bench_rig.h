@@ -79,6 +79,7 @@ class BenchRig {
   void give_back();
 
   std::unique_ptr<dataplane::Dataplane> plane_;
+  control::ContentLibrary content_;
   control::ServiceCompiler services_;
   std::unique_ptr<control::Deployment> deployment_;
   std::deque<rte_mbuf*> stock_;  // first in, first out, so that buffers are as cold as in a driver's ring

@@ -83,6 +83,14 @@ Shape with_flags(const Shape& shape, uint8_t flags) {
   return {std::move(frame), shape.inner()};
 }
 
+// The same Ethernet header before another packet.
+Shape with_payload(const Shape& shape, const Ip& packet) {
+  Bytes frame(shape.frame().begin(), shape.frame().begin() + shape.inner());
+  const Bytes l3 = packet.bytes();
+  frame.insert(frame.end(), l3.begin(), l3.end());
+  return {std::move(frame), shape.inner()};
+}
+
 // ---- measuring ---------------------------------------------------------------------------------------
 
 class Bench {
@@ -323,6 +331,40 @@ void tcp_service(benchmark::State& state) {
   bench.measure({original, reply}, flows, static_cast<unsigned>(state.range(1)));
 }
 
+// Connections that were looked into for some patterns, and are no longer: their first bytes have passed.
+void behind_patterns(benchmark::State& state) {
+  const auto flows = static_cast<uint32_t>(state.range(0));
+  std::string document = endpoints_document("10.246.1", "node3", 32, "TCP 80 8080", 1);
+  std::string patterns;
+  for (int64_t i = 0; i < state.range(2); ++i) {
+    patterns += fmt::format(R"({}{{"name":"p{}","regex":"word{}=[0-9]{{3,9}}x"}})", i == 0 ? "" : ",", i, i);
+  }
+  if (!patterns.empty()) {
+    document.insert(document.rfind(']'), R"(,{"apiVersion":"sluice.dev/v1","kind":"ContentPolicy",)"
+                                         R"("metadata":{"name":"p","namespace":"default"},)"
+                                         R"("spec":{"serviceSelector":{},"depth":64,"patterns":[)" +
+                                             patterns + "]}}");
+  }
+  Bench bench(state, {.connections = std::max(2 * flows, 65536U)}, document);
+  Traffic original{Side::A, plain_a(small_tcp("S")), cluster_clients(ip(10, 96, 0, 1), 80)};
+  Traffic reply = bench.answers(original, flows);
+  const Shape answer = reply.shape;
+  reply.shape = with_flags(reply.shape, net::tcp_flag::syn | net::tcp_flag::ack);
+  bench.all(reply, flows);
+  const auto long_packet = [](std::string_view flags) { return small_tcp(flags).with_payload(200); };
+  original.shape = plain_a(long_packet("A"));
+  bench.all(original, flows);
+  reply.shape = with_payload(answer, long_packet("A"));
+  bench.all(reply, flows);
+  original.shape = plain_a(small_tcp("A"));
+  reply.shape = with_flags(answer, net::tcp_flag::ack);
+  bench.all(original, flows);
+  bench.all(reply, flows);
+  const auto looked_into = bench.rig().counters(0).events[static_cast<size_t>(dataplane::Event::ContentFlows)];
+  if (looked_into != (patterns.empty() ? 0 : flows)) return state.SkipWithError("not every connection was looked into");
+  bench.measure({original, reply}, flows, static_cast<unsigned>(state.range(1)));
+}
+
 void node_port(benchmark::State& state) {
   const std::string document = endpoints_document("10.246.1", "node3", 60, "UDP 80 8080 30080", 1);
   established(state, document, {Side::A, plain_a(small_udp()), [](uint32_t flow) {
@@ -436,6 +478,9 @@ void register_all() {
       ->ArgsProduct({{1000}, bursts})
       ->ArgsProduct({{10000, 100000, 1000000, 4000000}, {64}});
   add("service/tcp", tcp_service)->ArgNames({"flows", "burst"})->ArgsProduct({{1000, 100000, 1000000}, {64}});
+  add("service/tcp/behind", behind_patterns)
+      ->ArgNames({"flows", "burst", "patterns"})
+      ->ArgsProduct({{1000}, {64}, {0, 1000}});
   add("nodeport", node_port)->ArgNames({"flows", "burst"})->ArgsProduct({{1000, 100000, 1000000}, {64}});
   add("vxlan/service/ipip", vxlan_to_ipip)->ArgNames({"flows", "burst"})->ArgsProduct({{1000, 100000}, {64}});
   add("services", services)

@@ -86,7 +86,7 @@ TEST(ConfigDocs, EveryExampleIsRight) {
               testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice",
                                             "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity",
                                             "WorkloadEndpoint", "IPAddressPool", "L2Advertisement", "Namespace",
-                                            "Secret", "BGPConfiguration", "BGPPeer", "BGPFilter"));
+                                            "Secret", "ContentPolicy", "BGPConfiguration", "BGPPeer", "BGPFilter"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {

@@ -118,6 +118,8 @@ std::string_view path_of(Thing thing) {
       return "/v1/load-balancers";
     case Thing::L2:
       return "/v1/l2";
+    case Thing::ContentPolicies:
+      return "/v1/content-policies";
     case Thing::Bgp:
       return "/v1/bgp";
     case Thing::Drains:
@@ -156,6 +158,8 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return load_balancers_text(answer);
     case Thing::L2:
       return l2_text(answer);
+    case Thing::ContentPolicies:
+      return content_policies_text(answer);
     case Thing::Bgp:
       return bgp_text(answer, options.output == "wide");
     case Thing::Drains:

@@ -36,6 +36,7 @@ enum class Thing {
   Flows,
   LoadBalancers,
   L2,
+  ContentPolicies,
   Bgp,
   Drains,
   Addresses,

@@ -168,6 +168,9 @@ void add_get(CLI::App& app, Arguments& arguments) {
             "Services that get their addresses from here, and why one waits")
       ->alias("lb");
   add_thing(*command, arguments, Thing::L2, "l2", "Who answers ARP and ND for load balancer addresses");
+  add_thing(*command, arguments, Thing::ContentPolicies, "contentpolicies",
+            "What is looked for in connections, and how often it was found")
+      ->alias("content");
   add_thing(*command, arguments, Thing::Bgp, "bgp", "BGP sessions, and what is announced",
             "table, wide (every announced prefix), yaml or json");
   add_thing(*command, arguments, Thing::Drains, "drains", "Endpoints that are drained by hand");

@@ -48,6 +48,7 @@ class Table {
 [[nodiscard]] std::string flow_event_text(std::string_view event, const boost::json::value& data);
 [[nodiscard]] std::string load_balancers_text(const boost::json::value& answer);  // load_balancer_tables.cpp
 [[nodiscard]] std::string l2_text(const boost::json::value& answer);
+[[nodiscard]] std::string content_policies_text(const boost::json::value& answer);  // content_table.cpp
 [[nodiscard]] std::string drains_text(const boost::json::value& answer);
 // ipam_tables.cpp
 [[nodiscard]] std::string addresses_text(const boost::json::value& answer);
