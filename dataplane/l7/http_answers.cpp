@@ -70,6 +70,7 @@ struct Text {
     size += more.size();
   }
 };
+thread_local constinit Text location{};
 thread_local constinit Text redirection{};
 
 const Answers answers;
@@ -83,10 +84,10 @@ Bytes http_answer(uint16_t status, bool head) {
   return bytes_of(head ? answers.heads[index] : answers.whole[index]);
 }
 
-Bytes http_redirect(std::string_view host, uint16_t port, std::string_view path, std::string_view query) {
-  Text& out = redirection;
+std::string_view https_location(std::string_view host, uint16_t port, std::string_view path, std::string_view query) {
+  Text& out = location;
   out.clear();
-  out.append("HTTP/1.1 308 Permanent Redirect\r\nLocation: https://");
+  out.append("https://");
   out.append(host);
   constexpr uint16_t usual = 443;
   if (port != usual) {
@@ -96,8 +97,16 @@ Bytes http_redirect(std::string_view host, uint16_t port, std::string_view path,
   }
   out.append(path);
   out.append(query);
+  return out.fits && out.size <= most_head_bytes ? std::string_view(out.bytes.data(), out.size) : std::string_view{};
+}
+
+Bytes http_redirect(std::string_view to) {
+  Text& out = redirection;
+  out.clear();
+  out.append("HTTP/1.1 308 Permanent Redirect\r\nLocation: ");
+  out.append(to);
   out.append("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-  return out.fits ? bytes_of({out.bytes.data(), out.size}) : Bytes{};
+  return bytes_of({out.bytes.data(), out.size});
 }
 
 }  // namespace sluice::l7

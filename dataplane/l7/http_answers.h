@@ -16,8 +16,11 @@ namespace sluice::l7 {
 // The phrase of RFC 9110 section 15.
 [[nodiscard]] std::string_view http_phrase(uint16_t status);
 
-// 308 to `https://host:port` and the target, port only if it is not 443. Lives until this thread asks again; empty: it
+// `https://host:port` and the path and query, port only if it is not 443. Lives until this thread asks again; empty: it
 // would be longer than heads may be. The arguments are from a head that was parsed.
-[[nodiscard]] Bytes http_redirect(std::string_view host, uint16_t port, std::string_view path, std::string_view query);
+[[nodiscard]] std::string_view https_location(std::string_view host, uint16_t port, std::string_view path,
+                                              std::string_view query);
+// 308 to there. Lives until this thread asks again.
+[[nodiscard]] Bytes http_redirect(std::string_view location);
 
 }  // namespace sluice::l7

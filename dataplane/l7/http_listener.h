@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <string_view>
+#include <utility>
 
 #include "dataplane/l7/decision.h"
 #include "dataplane/l7/host_rules.h"
@@ -14,6 +15,7 @@ struct HttpSettings {
   // else with 404 (ING-5, ING-15).
   Route otherwise;
   uint16_t https_port = 443;  // that redirects name (ING-14)
+  friend bool operator==(const HttpSettings&, const HttpSettings&) = default;
 };
 
 class HttpListener final : public Listener {
@@ -38,6 +40,10 @@ class HttpListener final : public Listener {
   [[nodiscard]] const HttpSettings& settings() const { return settings_; }
 
  private:
+  [[nodiscard]] Decision decide_http2(Bytes start) const;
+  // Of a redirect; empty: too long.
+  [[nodiscard]] std::string_view location(const Match& match, std::string_view path, std::string_view query) const;
+
   HostRules rules_;
   HttpSettings settings_;
 };
