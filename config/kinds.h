@@ -41,6 +41,8 @@ enum class KindUse : uint8_t {
   BgpPeer,
   BgpFilter,
   Secret,
+  Ingress,
+  IngressClass,
   Kept
 };
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/bgp.h"
+#include "config/ingress.h"
 #include "config/metallb.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
@@ -443,6 +444,7 @@ struct Gateway {
   Icmp icmp;
   Host host;
   Bgp bgp;
+  IngressSettings ingress;
 
   // Whether a node counts as this one (localNodeNames).
   [[nodiscard]] bool is_local(const std::string& node) const;
@@ -467,6 +469,8 @@ struct Config {
   std::map<std::string, BgpPeer> bgp_peers;
   std::map<std::string, BgpFilter> bgp_filters;
   std::map<ObjectName, Secret> secrets;
+  std::map<ObjectName, Ingress> ingresses;
+  std::map<std::string, IngressClass> ingress_classes;
   friend bool operator==(const Config&, const Config&) = default;
 };
 
