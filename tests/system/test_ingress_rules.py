@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from netns import Lab
+from netns import Lab, wait_until
 from objects import service_with_endpoints, with_items
 from router import Json
 from two_hosts import ROUTER_LEFT, TwoHosts
@@ -72,6 +72,22 @@ def test_ING16_an_address_of_a_service_is_refused(hosts: TwoHosts) -> None:
     reply = router.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", "upsert": taken}))
     assert reply.status == 422
     assert any("spec.ingress" in fault["message"] for fault in reply.faults()), reply.text
+
+
+def test_ING16_answers_arp_for_addresses_of_its_subnets(hosts: TwoHosts) -> None:
+    router = hosts.start().router
+    listens = {**LISTENS, "addresses": ["10.1.0.77", "203.0.113.7"]}
+    router.apply(with_items(hosts.document(ingress=listens), CLASS))
+
+    def neighbor() -> str:
+        hosts.left.run("ping", "-c", "1", "-W", "1", "10.1.0.77", check=False)
+        return hosts.left.run("ip", "neigh", "show", "10.1.0.77").stdout
+    wait_until(lambda: hosts.mac("left0") in neighbor(), 10, "the router to answer for 10.1.0.77")
+    assert {"10.1.0.77/32", "203.0.113.7/32"} <= {route["destination"] for route in router.routes()
+                                                  if route["type"] == "service"}
+    router.apply(with_items(hosts.document(), CLASS))
+    hosts.left.ip("neigh flush all")
+    wait_until(lambda: "FAILED" in neighbor(), 15, "nobody to answer for 10.1.0.77")
 
 
 def test_SCALE5_a_change_of_one_of_many_ingresses(hosts: TwoHosts) -> None:
