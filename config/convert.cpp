@@ -47,6 +47,10 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_secret, UnknownFields::Ignore);
     case KindUse::ContentPolicy:
       return read(read_content_policy, UnknownFields::Ignore);
+    case KindUse::Ingress:
+      return read(read_ingress, UnknownFields::Ignore);
+    case KindUse::IngressClass:
+      return read(read_ingress_class, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

@@ -48,6 +48,11 @@ void read_load_balancer_request(Reader& object, Service& service);
 [[nodiscard]] Secret read_secret(const ObjectKey& key, Reader& object);
 // content_policy.cpp
 [[nodiscard]] ContentPolicy read_content_policy(const ObjectKey& key, Reader& object);
+// ingress.cpp
+[[nodiscard]] Ingress read_ingress(const ObjectKey& key, Reader& object);
+[[nodiscard]] IngressClass read_ingress_class(const ObjectKey& key, Reader& object);
+// gateway_ingress.cpp
+void read_ingress_settings(Reader& spec, IngressSettings& out);
 // gateway_bgp.cpp
 void read_bgp(Reader& spec, Bgp& bgp);
 // gateway.cpp; interfaces, routes, neighbours and tunnels are in gateway_network.cpp
@@ -59,7 +64,7 @@ void read_network(Reader& spec, Gateway& gateway);
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
                            ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
-                           BgpPeer, BgpFilter, Secret, ContentPolicy>;
+                           BgpPeer, BgpFilter, Secret, ContentPolicy, Ingress, IngressClass>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

@@ -244,7 +244,8 @@ Gateway read_gateway(const ObjectKey& key, Reader& object) {
   read_icmp(spec, gateway.icmp);
   read_host(spec, gateway.host);
   read_bgp(spec, gateway.bgp);
-  for (const std::string_view section : {"fragments", "dns", "ingress", "policy"}) spec.unused(section);
+  read_ingress_settings(spec, gateway.ingress);
+  for (const std::string_view section : {"fragments", "dns", "policy"}) spec.unused(section);
   return gateway;
 }
 

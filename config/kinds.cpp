@@ -28,8 +28,8 @@ constexpr std::array kinds{
 
     Kind{"Secret", "v1", true, KindUse::Secret},
     Kind{"NetworkPolicy", "networking.k8s.io/v1", true, KindUse::Kept},
-    Kind{"Ingress", "networking.k8s.io/v1", true, KindUse::Kept},
-    Kind{"IngressClass", "networking.k8s.io/v1", false, KindUse::Kept},
+    Kind{"Ingress", "networking.k8s.io/v1", true, KindUse::Ingress},
+    Kind{"IngressClass", "networking.k8s.io/v1", false, KindUse::IngressClass},
     Kind{"BGPConfiguration", "projectcalico.org/v3", false, KindUse::BgpConfiguration},
     Kind{"BGPConfiguration", "crd.projectcalico.org/v1", false, KindUse::BgpConfiguration},
     Kind{"BGPPeer", "projectcalico.org/v3", false, KindUse::BgpPeer},

@@ -42,6 +42,8 @@ enum class KindUse : uint8_t {
   BgpFilter,
   Secret,
   ContentPolicy,
+  Ingress,
+  IngressClass,
   Kept
 };
 

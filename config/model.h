@@ -16,6 +16,7 @@
 
 #include "config/bgp.h"
 #include "config/content_policy.h"
+#include "config/ingress.h"
 #include "config/metallb.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
@@ -446,6 +447,7 @@ struct Gateway {
   Icmp icmp;
   Host host;
   Bgp bgp;
+  IngressSettings ingress;
 
   // Whether a node counts as this one (localNodeNames).
   [[nodiscard]] bool is_local(const std::string& node) const;
@@ -471,6 +473,8 @@ struct Config {
   std::map<std::string, BgpFilter> bgp_filters;
   std::map<ObjectName, Secret> secrets;
   std::map<ObjectName, ContentPolicy> content_policies;
+  std::map<ObjectName, Ingress> ingresses;
+  std::map<std::string, IngressClass> ingress_classes;
   friend bool operator==(const Config&, const Config&) = default;
 };
 

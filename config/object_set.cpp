@@ -364,6 +364,10 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.secrets.at(ObjectName{key.ns, key.name});
     case KindUse::ContentPolicy:
       return config_.content_policies.at(ObjectName{key.ns, key.name});
+    case KindUse::Ingress:
+      return config_.ingresses.at(ObjectName{key.ns, key.name});
+    case KindUse::IngressClass:
+      return config_.ingress_classes.at(key.name);
     case KindUse::Kept:
       break;
   }
@@ -413,6 +417,10 @@ void ObjectSet::install(Converted&& converted) {
                  [&](ContentPolicy& one) {
                    config_.content_policies.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
                  },
+                 [&](Ingress& one) {
+                   config_.ingresses.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
+                 },
+                 [&](IngressClass& one) { config_.ingress_classes.insert_or_assign(key.name, std::move(one)); },
              },
              converted.typed);
   const auto [at, fresh] = objects_.try_emplace(std::move(converted.key));
@@ -475,6 +483,12 @@ void ObjectSet::erase(const ObjectKey& key) {
       break;
     case KindUse::ContentPolicy:
       config_.content_policies.erase(ObjectName{key.ns, key.name});
+      break;
+    case KindUse::Ingress:
+      config_.ingresses.erase(ObjectName{key.ns, key.name});
+      break;
+    case KindUse::IngressClass:
+      config_.ingress_classes.erase(key.name);
       break;
     case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:

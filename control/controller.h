@@ -73,6 +73,7 @@ class Controller final : public Router {
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
   [[nodiscard]] std::vector<LoadBalancerEntry> load_balancers() const override;
+  [[nodiscard]] std::vector<IngressEntry> ingresses() const override;
   [[nodiscard]] std::vector<L2Entry> l2() const override { return announcer_.entries(); }
   [[nodiscard]] std::vector<ContentPolicyEntry> content_policies() const override;
   [[nodiscard]] BgpStatus bgp() const override { return bird_.status(); }

@@ -26,6 +26,20 @@ double seconds_since_1970() {
 
 Announcer::Now both_clocks() { return {std::chrono::steady_clock::now(), std::chrono::system_clock::now()}; }
 
+// Addresses that the gateway listens on for Ingresses, in the subnet of an interface: no other router is asked.
+void add_ingress(const config::Gateway& gateway, std::vector<Announcer::Announced>& out) {
+  if (!gateway.ingress.enabled) return;
+  for (const net::IpAddr& address : gateway.ingress.addresses) {
+    for (const config::Interface& interface : gateway.interfaces) {
+      const bool near = std::any_of(interface.addresses.begin(), interface.addresses.end(),
+                                    [&](const net::Prefix& own) { return own.masked().contains(address); });
+      const bool own = std::any_of(interface.addresses.begin(), interface.addresses.end(),
+                                   [&](const net::Prefix& each) { return each.addr == address; });
+      if (near && !own) out.push_back({address, interface.name, true});
+    }
+  }
+}
+
 }  // namespace
 
 void Controller::load_load_balancers() {
@@ -147,7 +161,9 @@ std::vector<dataplane::Announcement> Controller::indexed(const std::vector<Annou
 // The caller holds changes_.
 Awaitable<void> Controller::publish_announcements() {
   if (announcer_.take_changed()) {
-    if (const auto token = deployment_.publish_announcements(indexed(announcer_.announced())); token) {
+    std::vector<Announcer::Announced> all = announcer_.announced();
+    add_ingress(objects_.config().gateway, all);
+    if (const auto token = deployment_.publish_announcements(indexed(all)); token) {
       (void)co_await wait_for(*token);
       deployment_.finish();
     }

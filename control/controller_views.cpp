@@ -68,6 +68,7 @@ std::string_view policy_name(config::TrafficPolicy policy) {
 template <class F>
 void add_frontends(const nat::ServiceTable<F>& table, std::map<std::string, ServiceEntry>& entries) {
   table.each([&](const nat::Frontend<F>& frontend) {
+    if (frontend.port.host() == 0) return;  // l7::target_address
     ServiceEntry& entry = entries[frontend.service->name];
     entry.name = frontend.service->name;
     entry.protocol = protocol_name(frontend.protocol);

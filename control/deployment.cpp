@@ -473,6 +473,7 @@ bool Deployment::only_services(const config::Config& config, const config::Chang
     const config::ObjectKey& key = touched.key;
     if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
     if (key.kind == "BGPPeer" || key.kind == "BGPFilter" || key.kind == "ContentPolicy") return true;
+    if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
     // What follows from these is in the services that they give addresses to, and announced apart.
     if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
     if (key.kind == "Service") return !touched.moved;

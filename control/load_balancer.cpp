@@ -120,6 +120,9 @@ void LoadBalancer::reserve_network(const Config& config) {
   for (const config::Interface& interface : config.gateway.interfaces) {
     for (const net::Prefix& address : interface.addresses) all.push_back(address.addr);
   }
+  if (config.gateway.ingress.enabled) {
+    all.insert(all.end(), config.gateway.ingress.addresses.begin(), config.gateway.ingress.addresses.end());
+  }
   for (const auto& [name, node] : config.nodes) {
     all.insert(all.end(), node.internal_ips.begin(), node.internal_ips.end());
     all.insert(all.end(), node.external_ips.begin(), node.external_ips.end());

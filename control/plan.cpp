@@ -442,6 +442,9 @@ void Planner::add_services() {
     for (const IpAddr& address : service.external_ips) add_address(address);
     for (const IpAddr& address : service.load_balancer_ips) add_address(address);
   }
+  if (gateway_.ingress.enabled) {
+    for (const IpAddr& address : gateway_.ingress.addresses) add_address(address);
+  }
   for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
   for (const Prefix& cidr : announced_service_networks(config_)) prevent_loop(cidr, "BGP");
 }

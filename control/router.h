@@ -22,6 +22,7 @@
 #include "control/content_views.h"
 #include "control/drains.h"
 #include "control/events.h"
+#include "control/ingress_views.h"
 #include "control/ipam.h"
 #include "control/load_balancer_views.h"
 #include "control/measurements.h"
@@ -314,6 +315,7 @@ class Router {
   [[nodiscard]] virtual std::vector<LoadBalancerEntry> load_balancers() const { return {}; }
   [[nodiscard]] virtual std::vector<L2Entry> l2() const { return {}; }
   [[nodiscard]] virtual std::vector<ContentPolicyEntry> content_policies() const { return {}; }
+  [[nodiscard]] virtual std::vector<IngressEntry> ingresses() const { return {}; }
   [[nodiscard]] virtual BgpStatus bgp() const = 0;
   // Endpoints taken out of service by hand.
   [[nodiscard]] virtual std::vector<DrainEntry> drains() const = 0;

@@ -6,6 +6,7 @@
 #include "control/api_config.h"
 #include "control/api_content.h"
 #include "control/api_events.h"
+#include "control/api_ingress.h"
 #include "control/api_ipam.h"
 #include "control/api_load_balancer.h"
 #include "control/api_state.h"
@@ -52,6 +53,8 @@ constexpr std::array table{
     Route{"/v1/routes", "GET", Access::Read, " to ", Body::None, "RouteList", "Routes", get_routes},
     Route{"/v1/services", "GET", Access::Read, no_parameters, Body::None, "ServiceList",
           "Service ports with their frontends and endpoints", get_services},
+    Route{"/v1/ingress", "GET", Access::Read, no_parameters, Body::None, "IngressList",
+          "Ingresses of this router: rules, what they lead to, ready endpoints", get_ingress},
     Route{"/v1/load-balancers", "GET", Access::Read, no_parameters, Body::None, "LoadBalancerList",
           "Services that get their addresses from here", get_load_balancers},
     Route{"/v1/l2", "GET", Access::Read, no_parameters, Body::None, "L2List",

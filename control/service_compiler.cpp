@@ -103,9 +103,19 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
          a.affinity_seconds == b.affinity_seconds && a.cluster.backends == b.cluster.backends &&
          a.local.backends == b.local.backends && a.restricted == b.restricted &&
          a.ranges_admit_node == b.ranges_admit_node && a.serving == b.serving && a.cut_off == b.cut_off &&
-         a.content == b.content &&
+         a.content == b.content && a.listener == b.listener &&
          std::equal(a.source_ranges.begin(), a.source_ranges.end(), b.source_ranges.begin(), b.source_ranges.end(),
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
+}
+
+// Numbers of what rules lead to this port.
+std::vector<l7::TargetId> targets_at(const IngressCompiler::Targets* targets, const config::ServicePort& port) {
+  std::vector<l7::TargetId> out;
+  if (targets == nullptr || port.protocol != config::Protocol::Tcp) return out;
+  for (const auto& [wanted, id] : *targets) {
+    if (wanted.name.empty() ? wanted.number == port.port : wanted.name == port.name) out.push_back(id);
+  }
+  return out;
 }
 
 }  // namespace
@@ -138,7 +148,8 @@ template <class F>
 nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Service& service,
                                                const config::ServicePort& port,
                                                const std::vector<const config::EndpointSlice*>& slices,
-                                               const std::vector<IpAddr>& own_addresses, const DrainList& drains) {
+                                               const std::vector<IpAddr>& own_addresses, const DrainList& drains,
+                                               bool of_rules) {
   const auto& local_nodes = config.gateway.local_node_names;
   std::vector<Candidate<F>> candidates;
   nat::ServicePort<F> inputs;
@@ -174,7 +185,7 @@ nat::ServicePort<F> ServiceCompiler::inputs_of(const Config& config, const Servi
   const bool outside = reachable_from_outside(service, port);
   const bool internal_local = service.internal_policy == config::TrafficPolicy::Local;
   const bool external_local = service.external_policy == config::TrafficPolicy::Local;
-  if (!internal_local || outside) {  // SVC-12
+  if (!internal_local || outside || of_rules) {  // SVC-12
     inputs.cluster.backends = usable(candidates, HintFilter<F>(config, candidates));
   }
   inputs.direct_return = service.returns_directly();
@@ -243,7 +254,8 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
                                                        const std::vector<IpAddr>& node_port_addresses,
                                                        const Unit<F>* before) {
   Unit<F> unit;
-  if (!service.proxied) return unit;
+  const IngressCompiler::Targets* targets = ingress_.targets_of(service.name);
+  if (!service.proxied && (targets == nullptr || service.type == config::ServiceType::ExternalName)) return unit;
   const Config& config = *context.config;
   std::vector<const config::EndpointSlice*> slices;
   if (const Names* names = find_in(slices_of_, service.name)) {
@@ -253,7 +265,10 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
       content_ == nullptr ? std::vector<ContentLibrary::Rules>() : content_->of_service(config, service);
   for (const config::ServicePort& port : service.ports) {
     const std::string name = service.name.text() + ":" + (port.name.empty() ? std::to_string(port.port) : port.name);
-    nat::ServicePort<F> inputs = inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains);
+    const std::vector<l7::TargetId> rules_lead_here = targets_at(targets, port);
+    if (!service.proxied && rules_lead_here.empty()) continue;
+    nat::ServicePort<F> inputs =
+        inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains, !rules_lead_here.empty());
     inputs.content = content;
     const auto shared = share<F>(name, std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
     const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
@@ -261,6 +276,11 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
       unit.frontends.push_back(
           {F::addr_of(address), net::be16::from_host(number), static_cast<uint8_t>(port.protocol), kind, shared});
     };
+    for (const l7::TargetId target : rules_lead_here) {
+      unit.frontends.push_back({l7::target_address<typename F::Addr>(target), net::be16{},
+                                static_cast<uint8_t>(port.protocol), nat::FrontendKind::ClusterIp, shared});
+    }
+    if (!service.proxied) continue;
     for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);
     for (const IpAddr& address : service.external_ips) add(address, port.port, nat::FrontendKind::ExternalIp);
     for (const IpAddr& address : service.load_balancer_ips) add(address, port.port, nat::FrontendKind::LoadBalancer);
@@ -302,6 +322,31 @@ ServiceCompiler::Unit<F> ServiceCompiler::pod_unit(const Context& context, const
                                 static_cast<uint8_t>(port.protocol), nat::FrontendKind::NodePort, shared, true});
     }
   }
+  return unit;
+}
+
+template <class F>
+ServiceCompiler::Unit<F> ServiceCompiler::listener_unit(const Context& context, const Unit<F>* before) {
+  Unit<F> unit;
+  if (ingress_.http() == nullptr) return unit;
+  const config::IngressSettings& settings = ingress_.settings();
+  const auto listen = [&](const std::vector<uint16_t>& ports, const std::shared_ptr<const l7::Listener>& listener) {
+    for (const uint16_t port : ports) {
+      nat::ServicePort<F> inputs;
+      inputs.protocol = static_cast<uint8_t>(config::Protocol::Tcp);
+      inputs.listener = listener;
+      const auto shared = share<F>(fmt::format("ingress:{}", port), std::move(inputs),
+                                   context.config->gateway.proxy.maglev_table_size, before, unit);
+      for (const IpAddr& address : settings.addresses) {
+        if (address.family() != F::family) continue;
+        unit.frontends.push_back({F::addr_of(address), net::be16::from_host(port),
+                                  static_cast<uint8_t>(config::Protocol::Tcp), nat::FrontendKind::LoadBalancer,
+                                  shared});
+      }
+    }
+  };
+  listen(settings.http, ingress_.http());
+  listen(settings.https, ingress_.tls());
   return unit;
 }
 
@@ -374,6 +419,11 @@ void ServiceCompiler::refresh_family(const Context& context, const Names& servic
     if (pod != config.pods.end()) unit = pod_unit<F>(context, pod->second, before);
     replace<F>(family.pods, name, std::move(unit), difference);
   }
+  const config::ObjectName listeners;
+  const Unit<F>* before = find_in(family.listeners, listeners);
+  if (before != nullptr || ingress_.http() != nullptr) {
+    replace<F>(family.listeners, listeners, listener_unit<F>(context, before), difference);
+  }
   balance(family, config.gateway.proxy.maglev_table_size);
   if (!difference.more.empty() || !difference.less.empty()) {
     family.table = std::make_shared<const nat::ServiceTable<F>>(
@@ -439,7 +489,8 @@ ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std
                                                  const DrainList& drains) {
   const Context context{&config, own_addresses, &drains};
   surroundings_ = surroundings_of(context);
-  Names services;
+  ingress_.compile(config);
+  Names services = ingress_.take_changed_services();
   Names pods;
   slices_of_.clear();
   service_of_slice_.clear();
@@ -459,7 +510,8 @@ ServiceCompiler::Tables ServiceCompiler::update(const Config& config, const conf
                                                 const std::vector<IpAddr>& own_addresses, const DrainList& drains) {
   const Context context{&config, own_addresses, &drains};
   if (!(surroundings_of(context) == surroundings_)) return compile(config, own_addresses, drains);
-  Names services;
+  ingress_.update(config, change);
+  Names services = ingress_.take_changed_services();
   Names pods;
   for (const config::Change::Touched& touched : change.touched) {
     const config::ObjectName name{touched.key.ns, touched.key.name};

@@ -18,6 +18,7 @@
 #include "control/content_library.h"
 #include "control/drains.h"
 #include "dataplane/content_pods.h"
+#include "control/ingress_compiler.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
 
@@ -54,6 +55,9 @@ class ServiceCompiler {
     const auto found = slices_of_.find(service);
     return found == slices_of_.end() ? nullptr : &found->second;
   }
+  // Rules of Ingresses; what they lead to are hidden frontends (l7::target_address), and where they are listened for is
+  // a service port "ingress:80".
+  [[nodiscard]] const IngressCompiler& ingress() const { return ingress_; }
   // "namespace/name:port" of a ServicePort id, "pod/namespace/name:port" of a host port; empty: none.
   [[nodiscard]] std::string name_of(uint32_t id) const;
   // Ids of a service ("default/web"), of one of its ports ("default/web:http"), in both families.
@@ -76,6 +80,7 @@ class ServiceCompiler {
   struct Family {
     std::map<config::ObjectName, Unit<F>> services;
     std::map<config::ObjectName, Unit<F>> pods;
+    std::map<config::ObjectName, Unit<F>> listeners;  // one, without a name
     std::shared_ptr<const nat::ServiceTable<F>> table = std::make_shared<const nat::ServiceTable<F>>();
     std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<const nat::EndpointSet<F>>();
     std::shared_ptr<const dataplane::ContentPods<F>> content = std::make_shared<const dataplane::ContentPods<F>>();
@@ -133,11 +138,15 @@ class ServiceCompiler {
   // Host ports of a pod on this node (3.1).
   template <class F>
   [[nodiscard]] Unit<F> pod_unit(const Context& context, const config::Pod& pod, const Unit<F>* before);
+  // Where the gateway listens for what rules of Ingresses are about.
+  template <class F>
+  [[nodiscard]] Unit<F> listener_unit(const Context& context, const Unit<F>* before);
   template <class F>
   [[nodiscard]] nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
                                               const config::ServicePort& port,
                                               const std::vector<const config::EndpointSlice*>& slices,
-                                              const std::vector<net::IpAddr>& own_addresses, const DrainList& drains);
+                                              const std::vector<net::IpAddr>& own_addresses, const DrainList& drains,
+                                              bool of_rules);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
   // Pods that policies select, of both families.
@@ -149,6 +158,7 @@ class ServiceCompiler {
   Family<net::V6> v6_;
   std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name
   std::map<config::ObjectName, config::ObjectName> service_of_slice_;  // those that belong to one
+  IngressCompiler ingress_;
   Surroundings surroundings_;
   uint32_t last_affinity_key_ = 0;
   std::map<std::string, uint32_t> ids_;

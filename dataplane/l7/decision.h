@@ -61,8 +61,8 @@ struct Decision {
   uint32_t rule = no_rule;      // which of the listener's rules, for people
   uint32_t head = 0;            // bytes of the head that decided; the body begins behind it
   Body body;                    // of this request
-  Bytes answer;                 // of Answer: all there is to send. Lives as long as the listener
-  Bytes unavailable;            // of Forward: what to send if the target has no endpoint; empty: reset
+  Bytes answer;                 // of Answer: all there is to send. Lives until this thread asks a listener again
+  Bytes unavailable;            // of Forward: what to send if the target has no endpoint; empty: reset. Lives so, too
   std::string_view reason;      // of Answer and Reset: why, for people and as a label of counters: "no_host_rule"
 };
 

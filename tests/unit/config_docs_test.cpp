@@ -82,11 +82,11 @@ TEST(ConfigDocs, EveryExampleIsRight) {
       expect_valid_delta(to_delta(std::move(*document)));
     }
   }
-  EXPECT_THAT(kinds,
-              testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice",
-                                            "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity",
-                                            "WorkloadEndpoint", "IPAddressPool", "L2Advertisement", "Namespace",
-                                            "Secret", "ContentPolicy", "BGPConfiguration", "BGPPeer", "BGPFilter"));
+  EXPECT_THAT(kinds, testing::UnorderedElementsAre(
+                         "List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice", "Pod",
+                         "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity", "WorkloadEndpoint",
+                         "IPAddressPool", "L2Advertisement", "Namespace", "Secret", "ContentPolicy", "BGPConfiguration",
+                         "BGPPeer", "BGPFilter", "Ingress", "IngressClass"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {
@@ -108,7 +108,7 @@ TEST(ConfigDocs, EveryFieldIsDescribed) {
   // The names of fields are the first texts in calls of the reader.
   const std::regex call(R"re((?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, )"(\w+)")re");
   size_t count = 0;
-  for (const char* file : {"gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp"}) {
+  for (const char* file : {"gateway.cpp", "gateway_bgp.cpp", "gateway_ingress.cpp", "gateway_network.cpp"}) {
     const std::string source = read_text(SLUICE_SOURCE_DIR "/config/" + std::string(file));
     for (auto at = std::sregex_iterator(source.begin(), source.end(), call); at != std::sregex_iterator(); ++at) {
       const std::string field = (*at)[1];

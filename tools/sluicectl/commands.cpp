@@ -114,6 +114,8 @@ std::string_view path_of(Thing thing) {
       return "/v1/services";
     case Thing::Flows:
       return "/v1/conntrack";
+    case Thing::Ingress:
+      return "/v1/ingress";
     case Thing::LoadBalancers:
       return "/v1/load-balancers";
     case Thing::L2:
@@ -154,6 +156,8 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
       return services_text(answer, options.output == "wide");
     case Thing::Flows:
       return flows_text(answer);
+    case Thing::Ingress:
+      return ingress_text(answer);
     case Thing::LoadBalancers:
       return load_balancers_text(answer);
     case Thing::L2:

@@ -34,6 +34,7 @@ enum class Thing {
   Routes,
   Services,
   Flows,
+  Ingress,
   LoadBalancers,
   L2,
   ContentPolicies,

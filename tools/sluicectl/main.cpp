@@ -164,6 +164,8 @@ void add_get(CLI::App& app, Arguments& arguments) {
   add_thing(*command, arguments, Thing::Services, "services", "Services: frontends and endpoints",
             "table, wide (each endpoint), yaml or json")
       ->alias("svc");
+  add_thing(*command, arguments, Thing::Ingress, "ingress", "Ingresses: rules, what they lead to, ready endpoints")
+      ->alias("ing");
   add_thing(*command, arguments, Thing::LoadBalancers, "loadbalancers",
             "Services that get their addresses from here, and why one waits")
       ->alias("lb");

@@ -46,6 +46,7 @@ class Table {
 [[nodiscard]] std::string flows_text(const boost::json::value& answer);
 // A line of the table without its frame: "[NEW]    tcp  10.0.0.1:1 → …".
 [[nodiscard]] std::string flow_event_text(std::string_view event, const boost::json::value& data);
+[[nodiscard]] std::string ingress_text(const boost::json::value& answer);         // ingress_table.cpp
 [[nodiscard]] std::string load_balancers_text(const boost::json::value& answer);  // load_balancer_tables.cpp
 [[nodiscard]] std::string l2_text(const boost::json::value& answer);
 [[nodiscard]] std::string content_policies_text(const boost::json::value& answer);  // content_table.cpp

@@ -1,0 +1,128 @@
+// Where the gateway listens for HTTP and TLS: nobody else may have these addresses and ports.
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "config/rules.h"
+
+namespace sluice::config {
+namespace {
+
+using Ports = std::vector<uint16_t>;
+
+bool contains(const Ports& ports, uint16_t port) { return std::find(ports.begin(), ports.end(), port) != ports.end(); }
+
+void check_own(const IngressSettings& ingress, Report& report) {
+  if (ingress.addresses.empty()) {
+    report.fault(Path::of("spec", "ingress", "addresses"), "at least one is required where ingress is enabled");
+  }
+  if (ingress.http.empty() && ingress.https.empty()) {
+    report.fault(Path::of("spec", "ingress", "http"), "at least one port, of http or https, is required");
+  }
+  for (size_t i = 0; i < ingress.addresses.size(); ++i) {
+    const IpAddr& address = ingress.addresses[i];
+    const std::string_view why = never_remote(address);
+    if (!why.empty()) {
+      report.fault(Path::of("spec", "ingress", "addresses", i), fmt::format("{} is {}", net::to_string(address), why));
+    } else if (std::find(ingress.addresses.begin(), ingress.addresses.begin() + static_cast<ptrdiff_t>(i), address) !=
+               ingress.addresses.begin() + static_cast<ptrdiff_t>(i)) {
+      report.fault(Path::of("spec", "ingress", "addresses", i),
+                   fmt::format("{} is there twice", net::to_string(address)));
+    }
+  }
+  const auto check_ports = [&](const Ports& ports, std::string_view key) {
+    for (size_t i = 0; i < ports.size(); ++i) {
+      const bool before = std::find(ports.begin(), ports.begin() + static_cast<ptrdiff_t>(i), ports[i]) !=
+                          ports.begin() + static_cast<ptrdiff_t>(i);
+      if (before) report.fault(Path::of("spec", "ingress", key, i), fmt::format("{} is there twice", ports[i]));
+    }
+  };
+  check_ports(ingress.http, "http");
+  check_ports(ingress.https, "https");
+  for (size_t i = 0; i < ingress.https.size(); ++i) {
+    if (!contains(ingress.http, ingress.https[i])) continue;
+    report.fault(Path::of("spec", "ingress", "https", i),
+                 fmt::format("{} is a port of http; each port is either for HTTP or for TLS", ingress.https[i]));
+  }
+  if (ingress.header_timeout.count() == 0) {
+    report.fault(Path::of("spec", "ingress", "timeouts", "headers"), "must be at least one second");
+  }
+}
+
+// Either the gateway is told, or the service that came later.
+class Collisions {
+ public:
+  Collisions(const Config& config, bool tell_gateway, Findings& findings)
+      : config_(config), ingress_(config.gateway.ingress), tell_gateway_(tell_gateway), findings_(findings) {
+    for (size_t i = 0; i < ingress_.addresses.size(); ++i) index_.emplace(ingress_.addresses[i], i);
+    for (const Interface& interface : config.gateway.interfaces) {
+      for (const Prefix& own : interface.addresses) own_ = own_ || index_.contains(own.addr);
+    }
+  }
+
+  void check(const Service& service) {
+    if (!service.proxied) return;
+    for (size_t i = 0; i < service.cluster_ips.size(); ++i) {
+      const auto found = index_.find(service.cluster_ips[i]);
+      if (found == index_.end()) continue;
+      tell(service, Path::of("spec", "ingress", "addresses", found->second), Path::of("spec", "clusterIPs", i),
+           net::to_string(service.cluster_ips[i]));
+    }
+    for (const IpAddr& address : service.external_ips) check_ports(service, &address);
+    // LB-4: where there are pools the status is a wish.
+    if (config_.address_pools.empty() || !service.load_balancer.ours) {
+      for (const IpAddr& address : service.load_balancer_ips) check_ports(service, &address);
+    }
+    if (own_) check_ports(service, nullptr);
+  }
+
+ private:
+  // `address`: nullptr for node ports.
+  void check_ports(const Service& service, const IpAddr* address) {
+    if (address != nullptr && !index_.contains(*address)) return;
+    for (size_t i = 0; i < service.ports.size(); ++i) {
+      const ServicePort& port = service.ports[i];
+      const uint16_t number = address != nullptr ? port.port : port.node_port;
+      if (port.protocol != Protocol::Tcp || number == 0) continue;
+      const std::string what = address != nullptr ? fmt::format("TCP port {} of {}", number, net::to_string(*address))
+                                                  : fmt::format("TCP node port {}", number);
+      for (const auto& [key, ports] : {std::pair("http", &ingress_.http), std::pair("https", &ingress_.https)}) {
+        const auto found = std::find(ports->begin(), ports->end(), number);
+        if (found == ports->end()) continue;
+        tell(service, Path::of("spec", "ingress", key, found - ports->begin()),
+             Path::of("spec", "ports", i, address != nullptr ? "port" : "nodePort"), what);
+      }
+    }
+  }
+
+  void tell(const Service& service, const Path& in_gateway, const Path& in_service, const std::string& what) {
+    if (tell_gateway_) {
+      Report(findings_, {gateway_kind, "", config_.gateway.name})
+          .fault(in_gateway, fmt::format("{} belongs to service {}", what, service.name.text()));
+    } else {
+      Report(findings_, {"Service", service.name.ns, service.name.name})
+          .fault(in_service, fmt::format("{} belongs to spec.ingress of the GatewayConfiguration", what));
+    }
+  }
+
+  const Config& config_;
+  const IngressSettings& ingress_;
+  bool tell_gateway_;
+  Findings& findings_;
+  std::unordered_map<IpAddr, size_t> index_;
+  bool own_ = false;  // one of them is an interface's, where node ports are as well
+};
+
+}  // namespace
+
+void check_ingress(const Config& config, const Scope& scope, Findings& findings) {
+  if (!config.gateway.ingress.enabled) return;
+  Report report(findings, {gateway_kind, "", config.gateway.name});
+  check_own(config.gateway.ingress, report);
+  Collisions collisions(config, scope.touched(gateway_kind), findings);
+  for (const auto& [name, service] : config.services) collisions.check(service);
+}
+
+}  // namespace sluice::config

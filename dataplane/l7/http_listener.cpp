@@ -1,0 +1,149 @@
+#include "dataplane/l7/http_listener.h"
+
+#include <algorithm>
+#include <array>
+
+#include "dataplane/l7/authority.h"
+#include "dataplane/l7/http2_head.h"
+#include "dataplane/l7/http_answers.h"
+#include "dataplane/l7/http_head.h"
+#include "dataplane/l7/request_path.h"
+
+namespace sluice::l7 {
+
+namespace {
+
+Decision answer(uint16_t status, std::string_view reason, const HttpHead& head) {
+  Decision out;
+  out.outcome = Outcome::Answer;
+  out.head = head.size;
+  out.body = head.body;
+  out.answer = http_answer(status, head.method == "HEAD");
+  out.reason = reason;
+  return out;
+}
+
+// As far as there is anything, it is the preface. No method of HTTP/1 is "PRI".
+bool may_be_http2(Bytes start) {
+  const size_t known = std::min(start.size(), http2_preface.size());
+  return std::equal(start.begin(), start.begin() + static_cast<ptrdiff_t>(known), http2_preface.begin());
+}
+
+}  // namespace
+
+HttpListener::Match HttpListener::match(std::string_view authority, std::string_view path) const {
+  Match out;
+  out.host = parse_authority(authority).host;
+  // "*" of OPTIONS asks the server as a whole, which is that of the root.
+  if (path == "*") path = "/";
+  std::array<char, most_head_bytes> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+  const std::optional<std::string_view> normal = normalised_path(path, buffer);
+  if (!normal) {
+    out.status = 400;
+    out.reason = "path";
+    return out;
+  }
+  const HostName name(out.host);
+  const PathRules* host = rules_.find(name.text());
+  const Route* route = host == nullptr ? nullptr : host->find(*normal);
+  if (route == nullptr) {
+    route = host != nullptr && host->otherwise().target != no_target ? &host->otherwise() : &settings_.otherwise;
+  }
+  if (route->target == no_target && !route->redirect) {
+    if (*normal == "/healthz") {
+      out.status = 200;
+      out.reason = "healthz";
+    } else {
+      out.status = 404;
+      out.reason = host == nullptr ? "no_host_rule" : "no_path_rule";
+    }
+    return out;
+  }
+  // Without a host there is nothing to lead to.
+  if (route->redirect && out.host.empty()) {
+    out.status = 404;
+    out.reason = "no_host_rule";
+    return out;
+  }
+  out.route = *route;
+  out.one_place = host == nullptr || host->leads_to_one(settings_.otherwise);
+  return out;
+}
+
+std::string_view HttpListener::location(const Match& match, std::string_view path, std::string_view query) const {
+  return https_location(match.host, settings_.https_port, path == "*" ? std::string_view("/") : path, query);
+}
+
+Decision HttpListener::decide(Bytes start) const {
+  if (may_be_http2(start)) return decide_http2(start);
+  const HttpHead head = parse_http_head(start);
+  if (head.state == HeadState::More) return {};
+  if (head.state == HeadState::Bad) return answer(head.status, head.reason, head);
+  if (head.method == "CONNECT") return answer(405, "connect", head);
+  const Match found = match(head.authority, head.path);
+  if (found.status != 0) return answer(found.status, found.reason, head);
+  if (found.route.redirect) {
+    const std::string_view to = location(found, head.path, head.query);
+    if (to.empty()) return answer(431, "head_too_long", head);
+    Decision out = answer(308, "redirect", head);
+    out.answer = http_redirect(to);
+    out.rule = found.route.rule;
+    return out;
+  }
+  Decision out;
+  out.outcome = Outcome::Forward;
+  out.target = found.route.target;
+  out.rule = found.route.rule;
+  out.proxy_protocol = found.route.proxy_protocol;
+  out.watched = !found.one_place && !head.close && head.body.framing != Framing::Endless;
+  out.head = head.size;
+  out.body = head.body;
+  out.unavailable = http_answer(503, head.method == "HEAD");
+  return out;
+}
+
+// The whole connection goes where its first request does.
+Decision HttpListener::decide_http2(Bytes start) const {
+  const Http2Head head(start);
+  Decision out;
+  if (head.state() == HeadState::More) return out;
+  out.outcome = Outcome::Answer;
+  out.head = head.size();
+  out.body = {.framing = Framing::Endless};
+  if (head.state() == HeadState::Bad) {
+    out.reason = head.reason();
+    out.answer = head.error() == Http2Error::None ? http2_answer(400, head.stream()) : http2_goaway(head.error());
+    return out;
+  }
+  if (head.method() == "CONNECT") {
+    out.reason = "connect";
+    out.answer = http2_answer(405, head.stream());
+    return out;
+  }
+  const size_t question = head.target().find('?');
+  const std::string_view path = head.target().substr(0, question);
+  const Match found = match(head.authority(), path);
+  out.rule = found.route.rule;
+  if (found.status != 0) {
+    out.reason = found.reason;
+    out.answer = http2_answer(found.status, head.stream());
+  } else if (found.route.redirect) {
+    const std::string_view query =
+        question == std::string_view::npos ? std::string_view{} : head.target().substr(question);
+    const std::string_view to = location(found, path, query);
+    out.reason = to.empty() ? "head_too_long" : "redirect";
+    out.answer = to.empty() ? http2_answer(431, head.stream()) : http2_answer(308, head.stream(), to);
+  } else {
+    out.outcome = Outcome::Forward;
+    out.target = found.route.target;
+    out.proxy_protocol = found.route.proxy_protocol;
+    if (head.stream() == 1) out.unavailable = http2_unavailable();
+  }
+  return out;
+}
+
+Bytes HttpListener::timed_out() const { return http_answer(408); }
+Bytes HttpListener::too_long() const { return http_answer(431); }
+uint32_t HttpListener::most_bytes() const { return most_head_bytes; }
+
+}  // namespace sluice::l7
