@@ -17,9 +17,9 @@ namespace json = boost::json;
 constexpr uint32_t least_depth = 64;
 constexpr uint32_t most_depth = 16U << 20;
 
-constexpr std::array actions{Choice<ContentAction>{"Drop", ContentAction::Drop},
-                             Choice<ContentAction>{"Reset", ContentAction::Reset},
-                             Choice<ContentAction>{"Count", ContentAction::Count}};
+constexpr std::array actions{
+    Choice<ContentAction>{"Drop", ContentAction::Drop}, Choice<ContentAction>{"Reset", ContentAction::Reset},
+    Choice<ContentAction>{"Mirror", ContentAction::Mirror}, Choice<ContentAction>{"Count", ContentAction::Count}};
 constexpr std::array directions{Choice<ContentDirection>{"Both", ContentDirection::Both},
                                 Choice<ContentDirection>{"Ingress", ContentDirection::Ingress},
                                 Choice<ContentDirection>{"Egress", ContentDirection::Egress}};
@@ -68,6 +68,19 @@ ContentPattern read_pattern(Reader& item, const ContentPattern& defaults) {
   read_flags(item, expression);
   pattern.all.push_back(std::move(expression));
   return pattern;
+}
+
+Digest digest_of_rules(const ContentPolicy& policy) {
+  std::string all = fmt::format("{} {}\n", policy.depth, static_cast<int>(policy.overload));
+  for (const ContentPattern& pattern : policy.patterns) {
+    all += fmt::format("{}:{} {} {} {} {} {}\n", pattern.name.size(), pattern.name, static_cast<int>(pattern.action),
+                       static_cast<int>(pattern.direction), pattern.list, pattern.index, pattern.all.size());
+    for (const ContentExpression& one : pattern.all) {
+      all += fmt::format("{}:{} {}{}{}{}{} {} {}\n", one.text.size(), one.text, one.literal, one.caseless, one.dot_all,
+                         one.multi_line, one.utf8, one.least_end.value_or(0), one.most_end.value_or(0));
+    }
+  }
+  return digest_of(all);
 }
 
 // Rules of Suricata: a list of lines, or a text of them as they stand in a file.
@@ -134,6 +147,7 @@ ContentPolicy read_content_policy(const ObjectKey& key, Reader& object) {
     }
   });
   read_suricata(spec, defaults, policy);
+  policy.digest = digest_of_rules(policy);
   return policy;
 }
 

@@ -8,12 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "config/digest.h"
 #include "config/label_selector.h"
 
 namespace sluice::config {
 
 // What happens to a connection in which a pattern is found, the mildest first.
-enum class ContentAction : uint8_t { Count, Reset, Drop };
+enum class ContentAction : uint8_t { Count, Mirror, Reset, Drop };
 // Towards the selected service or pod, or from it.
 enum class ContentDirection : uint8_t { Both, Ingress, Egress };
 // What happens to a connection that there is no room to look into.
@@ -54,6 +55,7 @@ struct ContentPolicy {
   uint32_t depth = default_depth;  // bytes of each direction of a connection that are looked at
   ContentOverload overload = ContentOverload::Pass;
   std::vector<ContentPattern> patterns;
+  Digest digest;  // of all that it looks for, and how: depth, overload, patterns
   friend bool operator==(const ContentPolicy&, const ContentPolicy&) = default;
 };
 

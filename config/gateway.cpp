@@ -198,6 +198,11 @@ std::optional<uint8_t> parse_route_protocol(std::string_view text) {
   return read.ec == std::errc{} && read.ptr == end ? std::optional(number) : std::nullopt;
 }
 
+void read_content(Reader& spec, Content& content) {
+  Reader object = spec.object("content");
+  object.parsed("collector", content.collector, net::parse_ip, "an IPv4 or IPv6 address");
+}
+
 void read_host(Reader& spec, Host& host) {
   Reader object = spec.object("host");
   {
@@ -243,6 +248,7 @@ Gateway read_gateway(const ObjectKey& key, Reader& object) {
   read_conntrack(spec, gateway.conntrack);
   read_icmp(spec, gateway.icmp);
   read_host(spec, gateway.host);
+  read_content(spec, gateway.content);
   read_bgp(spec, gateway.bgp);
   read_ingress_settings(spec, gateway.ingress);
   for (const std::string_view section : {"fragments", "dns", "policy"}) spec.unused(section);

@@ -407,6 +407,12 @@ struct Icmp {
   friend bool operator==(const Icmp&, const Icmp&) = default;
 };
 
+// Of ContentPolicies.
+struct Content {
+  std::optional<IpAddr> collector;  // where copies of the packets of mirrored connections go
+  friend bool operator==(const Content&, const Content&) = default;
+};
+
 // What goes to the host, in packets per second; dataplane/punt_class.h has the classes.
 struct HostRateLimits {
   uint32_t neighbor = 1000;
@@ -448,6 +454,7 @@ struct Gateway {
   Host host;
   Bgp bgp;
   IngressSettings ingress;
+  Content content;
 
   // Whether a node counts as this one (localNodeNames).
   [[nodiscard]] bool is_local(const std::string& node) const;

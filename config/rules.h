@@ -29,6 +29,7 @@ void check_address_pools(const Config& config, Findings& findings);             
 
 void check_bgp(const Config& config, Findings& findings);                          // validate_bgp.cpp
 void check_ingress(const Config& config, const Scope& scope, Findings& findings);  // validate_ingress.cpp
+void check_content(const Config& config, Findings& findings);                      // validate_content.cpp
 
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 

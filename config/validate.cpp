@@ -26,6 +26,7 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
   if (network || scope.touched("BGPConfiguration") || scope.touched("BGPPeer") || scope.touched("BGPFilter")) {
     check_bgp(config, findings);
   }
+  if (scope.touched(gateway_kind) || scope.touched("ContentPolicy")) check_content(config, findings);
   return findings.take_faults();
 }
 

@@ -14,7 +14,9 @@ using config::ContentPolicy;
 constexpr size_t stream_memory = size_t{64} << 20;
 constexpr uint32_t least_streams = 64;
 constexpr uint32_t most_streams = 8192;
-constexpr size_t most_files = 256;
+constexpr size_t most_files = 1024;
+constexpr size_t most_patterns = 20000;
+constexpr size_t most_memory = size_t{512} << 20;  // of the streams of one policy
 
 ContentPolicy key_of(const ContentPolicy& policy) {
   ContentPolicy key = policy;
@@ -25,19 +27,35 @@ ContentPolicy key_of(const ContentPolicy& policy) {
 
 // Whether `a` and `b` have the same rules.
 bool same_rules(const ContentPolicy& a, const ContentPolicy& b) {
-  return a.ns == b.ns && a.name == b.name && a.depth == b.depth && a.overload == b.overload && a.patterns == b.patterns;
+  return a.digest == b.digest && a.ns == b.ns && a.name == b.name;
 }
 
 l7::ContentAction action_of(config::ContentAction action) {
   switch (action) {
     case config::ContentAction::Count:
       return l7::ContentAction::Count;
+    case config::ContentAction::Mirror:
+      return l7::ContentAction::Mirror;
     case config::ContentAction::Reset:
       return l7::ContentAction::Reset;
     case config::ContentAction::Drop:
       break;
   }
   return l7::ContentAction::Drop;
+}
+
+// Whether it may match other bytes by themselves than in the stream they are of. Too often yes is right as well.
+bool is_placed(const config::ContentExpression& expression) {
+  if (expression.least_end || expression.most_end) return true;
+  if (expression.literal) return false;
+  const std::string_view text = expression.text;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char before = i == 0 ? '\0' : text[i - 1];
+    if (text[i] == '^' && before != '[' && before != '\\') return true;
+    if (text[i] == '$' && before != '\\') return true;
+    if (before == '\\' && std::string_view("bBAzZG").find(text[i]) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 config::Fault fault_of(const ContentPolicy& policy, const PatternFault& fault) {
@@ -105,6 +123,18 @@ std::vector<ContentPolicy> ContentLibrary::missing(const config::Config& config)
 ContentLibrary::Made ContentLibrary::make(const std::vector<ContentPolicy>& policies) const {
   Made made;
   for (const ContentPolicy& policy : policies) {
+    const auto refuse = [&](std::string why) {
+      made.faults.push_back({.kind = "ContentPolicy",
+                             .name = policy.ns + "/" + policy.name,
+                             .pointer = "/spec",
+                             .path = "spec",
+                             .message = std::move(why)});
+    };
+    if (policy.patterns.size() > most_patterns) {
+      refuse(fmt::format("{} patterns are more than {}: share them out among policies", policy.patterns.size(),
+                         most_patterns));
+      continue;
+    }
     auto compiled = compiler_.compile(policy.patterns);
     if (!compiled) {
       for (const PatternFault& fault : compiled.error()) made.faults.push_back(fault_of(policy, fault));
@@ -116,7 +146,15 @@ ContentLibrary::Made ContentLibrary::make(const std::vector<ContentPolicy>& poli
                        .policy = policy.ns + "/" + policy.name,
                        .action = action_of(pattern.action),
                        .ingress = pattern.direction != config::ContentDirection::Egress,
-                       .egress = pattern.direction != config::ContentDirection::Ingress});
+                       .egress = pattern.direction != config::ContentDirection::Ingress,
+                       .placed = std::any_of(pattern.all.begin(), pattern.all.end(), is_placed)});
+    }
+    if (compiled->stream_bytes * least_streams * workers_ > most_memory) {
+      refuse(fmt::format(
+          "its patterns need {} bytes for each direction of a connection, which is too much for {} workers: "
+          "share them out among policies",
+          compiled->stream_bytes, workers_));
+      continue;
     }
     const size_t fit = stream_memory / workers_ / std::max<size_t>(compiled->stream_bytes, 64);
     const l7::ContentRules::Settings settings{
@@ -127,11 +165,7 @@ ContentLibrary::Made ContentLibrary::make(const std::vector<ContentPolicy>& poli
     auto created =
         l7::ContentRules::create(std::move(rules), std::move(compiled->parts), std::move(compiled->engines), settings);
     if (!created) {
-      made.faults.push_back({.kind = "ContentPolicy",
-                             .name = policy.ns + "/" + policy.name,
-                             .pointer = "/spec",
-                             .path = "spec",
-                             .message = created.error().message});
+      refuse(created.error().message);
       continue;
     }
     made.entries.push_back({key_of(policy), std::move(*created)});

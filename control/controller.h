@@ -267,6 +267,7 @@ class Controller final : public Router {
   HealthServer health_server_;
   FlowEvents flow_events_;
   Traces traces_;
+  boost::asio::thread_pool compiling_{1};   // of patterns, which can take long
   boost::asio::thread_pool background_{1};  // last, so that it ends first
 };
 

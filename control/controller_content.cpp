@@ -9,6 +9,8 @@ std::string_view name(l7::ContentAction action) {
   switch (action) {
     case l7::ContentAction::Count:
       return "Count";
+    case l7::ContentAction::Mirror:
+      return "Mirror";
     case l7::ContentAction::Reset:
       return "Reset";
     default:
@@ -25,7 +27,7 @@ Awaitable<std::optional<config::ParseFailure>> Controller::cannot_serve(const co
   const std::vector<config::ContentPolicy> missing = content_.missing(objects_.config());
   if (missing.empty()) co_return std::nullopt;
   auto make = [&] { return content_.make(missing); };
-  ContentLibrary::Made made = co_await run_in(background_, make);
+  ContentLibrary::Made made = co_await run_in(compiling_, make);
   if (made.faults.empty()) {
     content_.take(std::move(made));
     co_return std::nullopt;

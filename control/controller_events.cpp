@@ -165,7 +165,6 @@ void Controller::look_again() {
     const Observation now = observe();
     for (RouterEvent& event : monitor_.look(now)) events_.add(std::move(event));
     events_.drops(monitor_.drop_rates(), now.time_seconds);
-    content_.collect(objects_.config());
     if (deployment_.snapshot() != nullptr) boost::asio::co_spawn(io_, look_for_pods(), boost::asio::detached);
     look_again();
   });
@@ -176,6 +175,7 @@ Awaitable<void> Controller::look_for_pods() {
   if (looking_for_pods_) co_return;
   looking_for_pods_ = true;
   const auto lock = co_await changes_.lock();
+  content_.collect(objects_.config());  // under the lock: the configuration is one that serves
   if (const auto token = deployment_.look_for_pods(); token) {
     (void)co_await wait_for(*token);
     deployment_.finish();

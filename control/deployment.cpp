@@ -565,6 +565,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   const config::HostRateLimits& limits = gateway.host.rate_limits;
   snapshot->punt_limits = {limits.neighbor,   limits.icmp,      limits.routing,
                            limits.management, limits.multicast, limits.other};
+  snapshot->collector = gateway.content.collector;
   snapshot->router_v4 = plan.router_v4;
   snapshot->router_v6 = plan.router_v6;
 

@@ -42,6 +42,8 @@ constexpr std::array<std::pair<Event, std::string_view>, event_count> event_name
     {Event::StubClashes, "stub_clashes"},
     {Event::ContentFlows, "content_flows"},
     {Event::ContentMatches, "content_matches"},
+    {Event::Mirrored, "mirrored"},
+    {Event::MirrorLost, "mirror_lost"},
     {Event::HostNeighbor, "host_neighbor"},
     {Event::HostIcmp, "host_icmp"},
     {Event::HostRouting, "host_routing"},

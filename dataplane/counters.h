@@ -49,6 +49,8 @@ enum class Event : uint8_t {
   StubClashes,
   ContentFlows,    // that are looked into (ContentPolicy)
   ContentMatches,  // packets in which a pattern was found
+  Mirrored,        // copies sent to the collector
+  MirrorLost,      // copies that could not be: no buffer, no way, too large
   // Given to the host, by PuntClass and in its order; taken from the host.
   HostNeighbor,
   HostIcmp,

@@ -113,6 +113,17 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
     close_connection<F>(nat::connection_of(id));
     return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
   }
+  // Before it is tracked: nobody who is cut off ends that by what he sends.
+  if (const uint8_t content = table.connection(nat::connection_of(id)).content; content != 0) [[unlikely]] {
+    if ((content & nat::content_flag::blocked) != 0) {
+      flow.last_seen = context_.now;
+      return context_.drop(packet.mbuf, DropReason::ContentBlocked);
+    }
+    if (tcp && begins_anew(packet, id)) {
+      close_connection<F>(nat::connection_of(id));
+      return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+    }
+  }
   if (tcp || !nat::is_quiet(flow, tcp_flags)) {
     // SVC-92: who begins anew is not sent to an endpoint that is gone.
     if (tcp && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn && nat::direction_of(id) == nat::Direction::Original &&
@@ -138,7 +149,7 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
       }
     }
   }
-  if (table.connection(nat::connection_of(id)).content != nat::ContentState::None) [[unlikely]] {
+  if ((table.connection(nat::connection_of(id)).content & ~nat::content_flag::seen) != 0) [[unlikely]] {
     if (!passes_inspection(packet, id)) return;
   }
   Egress egress;

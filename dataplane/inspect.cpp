@@ -5,6 +5,8 @@
 #include <string_view>
 
 #include "dataplane/l7/inspector.h"
+#include "dataplane/net/checksum.h"
+#include "dataplane/own_packet.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/tcp_reset.h"
 #include "dataplane/trace.h"
@@ -51,16 +53,42 @@ struct Payload {
   }
 };
 
-// Both ends: to the one that sent this packet, in answer to it; to the other one instead of it.
+// Both ends: to the one that sent this packet, in answer to it; to the other one instead of it, with the number that it
+// waits for.
 template <class F>
-void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Flow<F>& flow,
+void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, nat::Conntrack<F>& table, nat::FlowId id,
                 uint32_t length) {
   const uint8_t* const tcp = packet.l4_header();
   const uint32_t seq = net::load_be32(tcp + 4);
   const bool acks = (tcp[13] & net::tcp_flag::ack) != 0;
+  const nat::TcpEnd& receiver = table.windows(nat::connection_of(id)).of(nat::opposite(nat::direction_of(id)));
   send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst | net::tcp_flag::ack,
              acks ? net::load_be32(tcp + 8) : 0, seq + length, packet.hash);
-  send_reset(context, output, nat::rewritten_key(packet.key, flow.rewrite), net::tcp_flag::rst, seq, 0, packet.hash);
+  send_reset(context, output, nat::rewritten_key(packet.key, table.flow(id).rewrite), net::tcp_flag::rst,
+             receiver.has_acked != 0 ? receiver.max_ack : seq, 0, packet.hash);
+}
+
+// Whether the receiver will take the segment: what it drops must not count as seen.
+template <class F>
+bool is_as_sent(const FlowPacket<F>& packet) {
+  const uint64_t known = packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  if (known == RTE_MBUF_F_RX_L4_CKSUM_BAD) return false;
+  if (known != RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN) return true;
+  const auto length = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
+  const uint64_t pseudo = pseudo_header_sum<F>(packet.l3_header(), net::protocol::tcp, length);
+  return net::checksum_fold(pseudo + net::mbuf_sum(packet.mbuf, packet.l4, length)) == 0xffff;
+}
+
+// An urgent byte is not in the stream that its receiver reads (RFC 6093 section 2.2); without the mark it is.
+void take_urgency(uint8_t* tcp) {
+  if ((tcp[13] & net::tcp_flag::urg) == 0) return;
+  const auto flags = net::load<uint16_t>(tcp + 12);
+  const auto pointer = net::load<uint16_t>(tcp + 18);
+  tcp[13] &= static_cast<uint8_t>(~net::tcp_flag::urg);
+  net::store(tcp + 18, uint16_t{0});
+  net::ChecksumDelta delta;
+  delta.replace16(flags, net::load<uint16_t>(tcp + 12)).replace16(pointer, 0);
+  net::store(tcp + 16, delta.apply(net::load<uint16_t>(tcp + 16)));
 }
 
 // Whether any of the rules must not be passed by.
@@ -101,15 +129,15 @@ bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>*
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
   const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
-  const bool tcp = original.key.protocol == net::protocol::tcp;
   // A dry run changes nothing that workers have.
-  if (connections_.inspector == nullptr || !(tcp || original.key.protocol == net::protocol::udp)) return true;
+  const bool tcp_or_udp = original.key.protocol == net::protocol::tcp || original.key.protocol == net::protocol::udp;
+  if (connections_.inspector == nullptr || !tcp_or_udp) return true;
   l7::InspectionId chain = l7::no_inspection;
   bool complete = true;
   const auto look = [&](const ContentRuleList* list, bool selected_replies) {
     if (list == nullptr) return;
     for (const auto& rules : *list) {
-      const l7::InspectionId begun = connections_.inspector->begin(*rules, tcp, selected_replies, chain);
+      const l7::InspectionId begun = connections_.inspector->begin(*rules, selected_replies, chain);
       if (begun != l7::no_inspection) {
         chain = begun;
       } else if (rules->settings().drop_when_full) {
@@ -129,9 +157,18 @@ bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>*
   if (chain == l7::no_inspection) return true;
   nat::Connection& connection = connections_.of<F>().connection(id);
   connection.inspection = chain;
-  connection.content = nat::ContentState::LookedInto;
+  connection.content = nat::content_flag::looked_into;
   context_.counters.add(Event::ContentFlows);
   return true;
+}
+
+template <class F>
+bool Pipeline::begins_anew(const FlowPacket<F>& packet, nat::FlowId id) const {
+  const nat::TcpState state = connections_.of<F>().connection(nat::connection_of(id)).tcp_state;
+  const bool opening = state == nat::TcpState::None || state == nat::TcpState::SynSent ||
+                       state == nat::TcpState::SynRecv || state == nat::TcpState::SynSent2;
+  return !opening && nat::direction_of(id) == nat::Direction::Original &&
+         nat::tcp_event(packet.l4_header()[13]) == nat::TcpEvent::Syn;
 }
 
 template <class F>
@@ -143,58 +180,107 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
     context_.drop(packet.mbuf, reason);
     return false;
   };
-  if (connection.content == nat::ContentState::Blocked) return drop(DropReason::ContentBlocked);
-  if (packet.fragment != FragmentKind::Whole) return drop(DropReason::ContentFragment);
-  const bool tcp = packet.protocol == net::protocol::tcp;
+  l7::Finding finding;
   const Payload payload(packet);
-  const l7::Segment segment{.reply = nat::direction_of(id) == nat::Direction::Reply,
-                            .tcp = tcp,
-                            .syn = tcp && (packet.l4_header()[13] & net::tcp_flag::syn) != 0,
-                            .seq = tcp ? net::load_be32(packet.l4_header() + 4) : 0,
-                            .length = payload.length,
-                            .parts = {payload.parts.data(), payload.count}};
-  const l7::Finding finding = connections_.inspector->look(connection.inspection, segment);
-  if (connection.inspection == l7::no_inspection) {
-    connection.content = nat::ContentState::None;
-    table.settle_again(owner);
+  const bool tcp = packet.protocol == net::protocol::tcp;
+  if ((connection.content & nat::content_flag::looked_into) != 0) {
+    if (packet.fragment != FragmentKind::Whole) return drop(DropReason::ContentFragment);
+    if (tcp && !is_as_sent(packet)) return drop(DropReason::L4BadChecksum);
+    if (tcp) take_urgency(packet.l4_header());
+    const l7::Segment segment{.reply = nat::direction_of(id) == nat::Direction::Reply,
+                              .tcp = tcp,
+                              .syn = tcp && (packet.l4_header()[13] & net::tcp_flag::syn) != 0,
+                              .acks = tcp && (packet.l4_header()[13] & net::tcp_flag::ack) != 0,
+                              .seq = tcp ? net::load_be32(packet.l4_header() + 4) : 0,
+                              .ack = tcp ? net::load_be32(packet.l4_header() + 8) : 0,
+                              .length = payload.length,
+                              .parts = {payload.parts.data(), payload.count}};
+    finding = connections_.inspector->look(connection.inspection, segment);
+    if (connection.inspection == l7::no_inspection) end_inspection<F>(owner);
   }
-  if (context_.trace != nullptr && finding.rules != nullptr) [[unlikely]]
-    note_finding(*context_.trace, finding);
+  if (finding.action != l7::ContentAction::None) {
+    context_.counters.add(Event::ContentMatches);
+    if (context_.trace != nullptr) [[unlikely]]
+      note_finding(*context_.trace, finding);
+  }
   switch (finding.action) {
-    case l7::ContentAction::None:
-      break;
-    case l7::ContentAction::Count:
-      context_.counters.add(Event::ContentMatches);
-      break;
     case l7::ContentAction::Reset:
-      context_.counters.add(Event::ContentMatches);
       if (tcp) {
-        reset_both(context_, output_, packet, table.flow(id), payload.length);
-        close_connection<F>(owner);
-        return drop(DropReason::ContentMatched);
+        reset_both(context_, output_, packet, table, id, payload.length);
+      } else {
+        icmp_.send_error<F>(packet, IcmpError::Unreachable,
+                            F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
+                            nullptr);
       }
-      icmp_.send_error<F>(packet, IcmpError::Unreachable,
-                          F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
-                          nullptr);
       [[fallthrough]];
     case l7::ContentAction::Drop:
-      if (finding.action == l7::ContentAction::Drop) context_.counters.add(Event::ContentMatches);
       end_inspection<F>(owner);
-      connection.content = nat::ContentState::Blocked;
+      connection.content = nat::content_flag::blocked;
       table.settle_again(owner);
       return drop(DropReason::ContentMatched);
+    case l7::ContentAction::Mirror:
+      connection.content |= nat::content_flag::mirrored;
+      table.settle_again(owner);
+      break;
+    case l7::ContentAction::Count:
+    case l7::ContentAction::None:
+      break;
   }
-  // A bytes' gap is the sender's to fill: what is behind it waits there.
-  return finding.gap ? drop(DropReason::ContentGap) : true;
+  // A gap is the sender's to fill: what is behind it waits there.
+  if (finding.gap) return drop(DropReason::ContentGap);
+  if (finding.overload) return drop(DropReason::ContentOverload);
+  if ((connection.content & nat::content_flag::mirrored) != 0) mirror(packet);
+  return true;
 }
 
 template <class F>
 void Pipeline::end_inspection(nat::ConnectionId id) {
   nat::Connection& connection = connections_.of<F>().connection(id);
-  if (connection.content != nat::ContentState::LookedInto) return;
+  if ((connection.content & nat::content_flag::looked_into) == 0) return;
   connections_.inspector->end(connection.inspection);
   connection.inspection = l7::no_inspection;
-  connection.content = nat::ContentState::None;
+  connection.content ^= nat::content_flag::looked_into | nat::content_flag::seen;
+  connections_.of<F>().settle_again(id);
+}
+
+template <class F>
+void Pipeline::mirror(const FlowPacket<F>& packet) {
+  const std::optional<net::IpAddr>& collector = context_.snapshot->collector;
+  const uint8_t protocol = F::is_v4 ? net::protocol::ipip : net::protocol::ipv6;
+  if (!collector) {
+    context_.counters.add(Event::MirrorLost);
+  } else if (collector->is_v4()) {
+    mirror<V4>(packet, protocol, packet.hash);
+  } else {
+    mirror<V6>(packet, protocol, packet.hash);
+  }
+}
+
+// The whole packet as it came, behind an IP header of ours (RFC 2003, RFC 2473): what any capture understands.
+template <class Outer>
+void Pipeline::mirror(const net::Packet& packet, uint8_t protocol, uint64_t hash) {
+  const auto lost = [&](rte_mbuf* mbuf) {
+    context_.counters.add(Event::MirrorLost);
+    if (mbuf != nullptr) context_.discard(mbuf);
+  };
+  const auto collector = Outer::addr_of(*context_.snapshot->collector);
+  const Egress egress = output_.route<Outer>(collector, hash);
+  if (!egress.forwards()) return lost(nullptr);
+  rte_mbuf* const mbuf = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, packet.l3_length);
+  if (mbuf == nullptr) return lost(nullptr);
+  constexpr uint16_t header = own_header_length<Outer>;
+  auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(mbuf, header));
+  if (l3 == nullptr) return lost(mbuf);
+  write_own_header(l3, masquerade_address<Outer>(egress), collector, protocol, 0, packet.l3_length, context_.ip_id++);
+  net::Packet copy;
+  copy.mbuf = mbuf;
+  copy.l3 = 0;
+  copy.l3_length = static_cast<uint16_t>(packet.l3_length + header);
+  const bool fits = copy.l3_length <= egress.mtu;
+  if (!fits && !Outer::is_v4) return lost(mbuf);
+  context_.counters.add(Event::Mirrored);
+  if (fits) return output_.send<Outer>(copy, egress, hash);
+  if constexpr (Outer::is_v4) output_.fragment_and_send(copy, egress, hash);
 }
 
 template bool Pipeline::is_looked_into<V4>(const FlowPacket<V4>&) const;
@@ -205,6 +291,8 @@ template bool Pipeline::must_be_looked_into<V6>(const FlowPacket<V6>&, const nat
                                                 const net::Ipv6Addr&) const;
 template bool Pipeline::begin_inspection<V4>(nat::ConnectionId, const nat::ServicePort<V4>*);
 template bool Pipeline::begin_inspection<V6>(nat::ConnectionId, const nat::ServicePort<V6>*);
+template bool Pipeline::begins_anew<V4>(const FlowPacket<V4>&, nat::FlowId) const;
+template bool Pipeline::begins_anew<V6>(const FlowPacket<V6>&, nat::FlowId) const;
 template bool Pipeline::passes_inspection<V4>(FlowPacket<V4>&, nat::FlowId);
 template bool Pipeline::passes_inspection<V6>(FlowPacket<V6>&, nat::FlowId);
 template void Pipeline::end_inspection<V4>(nat::ConnectionId);

@@ -278,11 +278,20 @@ class Pipeline {
   // it, and it must not pass without.
   template <class F>
   [[nodiscard]] bool begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service);
+  // Of a connection that is, or was, looked into: a SYN of its client behind the handshake. It may be the beginning of
+  // another connection (CT-5), which is looked into from its own beginning.
+  template <class F>
+  [[nodiscard]] bool begins_anew(const net::FlowPacket<F>& packet, nat::FlowId id) const;
   // Of a tracked packet. False: it was dropped, and the connection may be gone.
   template <class F>
   [[nodiscard]] bool passes_inspection(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
   void end_inspection(nat::ConnectionId id);
+  // Sends a copy of the packet to the collector.
+  template <class F>
+  void mirror(const net::FlowPacket<F>& packet);
+  template <class Outer>
+  void mirror(const net::Packet& packet, uint8_t protocol, uint64_t hash);
 
   template <class F>
   void to_service_address(net::FlowPacket<F>& packet);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "dataplane/announcements.h"
@@ -156,7 +157,8 @@ struct Snapshot {
   IcmpSettings icmp;
   std::vector<uint16_t> twins;  // interfaces that have one; empty: the host gets nothing
   PuntLimits punt_limits = default_punt_limits;
-  net::Ipv4Addr router_v4;  // source where the receiving interface has no address (ICMP-8)
+  std::optional<net::IpAddr> collector;  // gets copies of the packets of mirrored connections
+  net::Ipv4Addr router_v4;               // source where the receiving interface has no address (ICMP-8)
   net::Ipv6Addr router_v6;
 
   template <class F>

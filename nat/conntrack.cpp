@@ -313,7 +313,7 @@ void Conntrack<F>::settle(ConnectionId id) {
     reply = assured || (replied && is_echo(connection.protocol));
     original = reply || (!replied && !one_way);
   }
-  if (connection.content != ContentState::None) [[unlikely]]
+  if ((connection.content & ~content_flag::seen) != 0) [[unlikely]]
     original = reply = false;
   const auto set = [this](FlowId flow, bool settled) {
     uint8_t& flags = flows_[flow].flags;

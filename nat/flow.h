@@ -129,8 +129,13 @@ enum class Standing : uint8_t { Unassured, Closing, Assured };
 
 inline constexpr uint16_t unarmed = 0xffff;
 
-// Whether a connection's bytes are looked into (l7/inspector.h). Unless it is None no packet takes a short cut.
-enum class ContentState : uint8_t { None, LookedInto, Blocked };
+// Bits of Connection::content: what becomes of the bytes of a connection.
+namespace content_flag {
+inline constexpr uint8_t looked_into = 1;  // l7/inspector.h
+inline constexpr uint8_t blocked = 2;      // nothing passes any more
+inline constexpr uint8_t mirrored = 4;     // a copy of every packet goes to the collector
+inline constexpr uint8_t seen = 8;         // it was looked into, and no longer is: the only one that allows short cuts
+}  // namespace content_flag
 
 // One cache line, for both directions of a connection and both families.
 struct alignas(64) Connection {
@@ -148,8 +153,8 @@ struct alignas(64) Connection {
   uint32_t service = no_service;            // service port id of the snapshot, for listings
   uint16_t ingress = 0;                     // interface the first packet came in by
   Standing standing = Standing::Unassured;  // the list of Conntrack it is linked into
-  ContentState content = ContentState::None;
-  uint32_t ignored_seq = 0;  // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
+  uint8_t content = 0;                      // content_flag
+  uint32_t ignored_seq = 0;                 // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
   uint32_t standing_next = no_connection;
   uint32_t standing_prev = no_connection;
   uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket

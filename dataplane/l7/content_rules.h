@@ -20,7 +20,7 @@
 namespace sluice::l7 {
 
 // What happens where a rule is found; a later one takes precedence.
-enum class ContentAction : uint8_t { None, Count, Reset, Drop };
+enum class ContentAction : uint8_t { None, Count, Mirror, Reset, Drop };
 
 struct ContentRule {
   std::string name;    // of the pattern
@@ -28,6 +28,7 @@ struct ContentRule {
   ContentAction action = ContentAction::Drop;
   bool ingress = true;  // towards what the policy selects
   bool egress = true;   // from there
+  bool placed = false;  // whether it matches depends on where the bytes stand: it has "^", "$", an offset …
 };
 
 // One of several expressions that must all be found for their rule. Hyperscan could combine them itself, but in streams

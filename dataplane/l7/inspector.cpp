@@ -19,6 +19,7 @@ struct Inspector::Match {
   ContentRules::Counter* hits;
   ContentRules::Mask* masks;
   bool ingress;
+  bool again;  // these bytes passed before
   Finding* finding;
 };
 
@@ -35,6 +36,7 @@ int Inspector::on_match(unsigned id, unsigned long long /*from*/, unsigned long 
   }
   const ContentRule& rule = match.rules->rules_[id];
   if (!(match.ingress ? rule.ingress : rule.egress)) return 0;
+  if (match.again && (rule.placed || rule.action < ContentAction::Reset)) return 0;
   bump<uint64_t>(match.hits[id], 1);
   Finding& finding = *match.finding;
   if (rule.action > finding.action) {
@@ -51,7 +53,10 @@ Inspector::Inspector(uint16_t worker, uint32_t capacity)
 
 bool Inspector::take_streams(const ContentRules& rules, ContentRules::Share& share, Side& side) {
   for (size_t i = 0; i < rules.engines(); ++i) {
-    if (share.free[i].empty()) return false;
+    if (share.free[i].empty()) {
+      return_streams(rules, share, side);
+      return false;
+    }
     side.streams[i] = share.free[i].back();
     share.free[i].pop_back();
   }
@@ -74,7 +79,7 @@ void Inspector::return_streams(const ContentRules& rules, ContentRules::Share& s
   side.masks = nullptr;
 }
 
-InspectionId Inspector::begin(const ContentRules& rules, bool tcp, bool selected_replies, InspectionId chain) {
+InspectionId Inspector::begin(const ContentRules& rules, bool selected_replies, InspectionId chain) {
   ContentRules::Share& share = rules.share(worker_);
   InspectionId id = free_;
   if (id == no_inspection && used_ < capacity_) id = used_;
@@ -87,13 +92,7 @@ InspectionId Inspector::begin(const ContentRules& rules, bool tcp, bool selected
   inspection = {};
   for (const bool reply : {false, true}) {
     Side& side = inspection.sides[reply ? 1 : 0];
-    if (!rules.wants(reply != selected_replies)) continue;
-    side.left = rules.settings().depth;
-    if (!tcp || take_streams(rules, share, side)) continue;
-    for (Side& taken : inspection.sides) return_streams(rules, share, taken);
-    inspection.next = next_free;
-    bump<uint64_t>(share.overloads, 1);
-    return no_inspection;
+    if (rules.wants(reply != selected_replies)) side.left = rules.settings().depth;
   }
   if (id == free_) {
     free_ = next_free;
@@ -144,51 +143,94 @@ Finding Inspector::look(InspectionId& chain, const Segment& segment) {
 
 void Inspector::look(Inspection& inspection, const Segment& segment, Finding& finding) {
   Side& side = inspection.sides[segment.reply ? 1 : 0];
-  if (side.left == 0) return;
-  uint32_t skip = 0;
-  bool again = !segment.tcp;  // looked at by itself
-  if (segment.tcp) {
-    const uint32_t begin = segment.seq + (segment.syn ? 1 : 0);
-    const bool untouched = side.left == inspection.rules->settings().depth;
-    if (!side.begun || (segment.syn && untouched)) {
-      side.next = begin;
-      side.begun = true;
-    }
-    if (segment.length == 0) return;
-    const auto ahead = static_cast<int32_t>(begin - side.next);
-    if (ahead > 0) {
-      finding.gap = true;
-      return;
-    }
-    again = begin + segment.length == side.next || static_cast<int32_t>(begin + segment.length - side.next) < 0;
-    if (!again) skip = static_cast<uint32_t>(-ahead);
+  if (segment.tcp) follow_handshake(inspection, segment);
+  if (side.left == 0 || segment.length == 0) return;
+  if (!segment.tcp) return look_at_datagram(inspection, side, segment, finding);
+  if (!side.begun) {
+    side.next = segment.seq;
+    side.begun = true;
   }
+  const auto ahead = static_cast<int32_t>(segment.seq - side.next);
+  if (segment.syn || ahead > 0) {
+    finding.gap = true;
+    return;
+  }
+  const auto behind = static_cast<uint32_t>(-ahead);
+  if (behind != 0) look_again(inspection, side, segment, finding);
+  if (behind < segment.length) look_at_stream(inspection, side, segment, behind, finding);
+}
+
+// Where each direction begins: of the client that with which the server agrees, whatever other SYNs it sends.
+void Inspector::follow_handshake(Inspection& inspection, const Segment& segment) {
+  if (!segment.syn) return;
+  Side& side = inspection.sides[segment.reply ? 1 : 0];
+  if (!side.begun) {
+    side.next = segment.seq + 1;
+    side.begun = true;
+  }
+  Side& client = inspection.sides[0];
+  if (segment.reply && segment.acks && !client.started) {
+    client.next = segment.ack;
+    client.begun = true;
+  }
+}
+
+void Inspector::look_at_datagram(Inspection& inspection, Side& side, const Segment& segment, Finding& finding) {
   const ContentRules& rules = *inspection.rules;
   ContentRules::Share& share = rules.share(worker_);
-  if (!segment.tcp) std::fill(share.datagram.begin(), share.datagram.end(), 0);
-  ContentRules::Mask* const masks = segment.tcp ? side.masks : share.datagram.data();
-  Match match{&rules, share.hits.get(), masks, segment.reply != inspection.selected_replies, &finding};
-  const bool streamed = segment.tcp && !again;
+  std::fill(share.datagram.begin(), share.datagram.end(), 0);
+  Match match{&rules, share.hits.get(), share.datagram.data(), segment.reply != inspection.selected_replies,
+              false,  &finding};
   for (const std::span<const uint8_t> part : segment.parts) {
-    if (skip >= part.size()) {
-      skip -= static_cast<uint32_t>(part.size());
-      continue;
+    const auto size = static_cast<uint32_t>(std::min<size_t>(part.size(), side.left));
+    for (const ContentEngine& engine : rules.engines_) {
+      hs_scan(engine.block.get(), reinterpret_cast<const char*>(part.data()), size, 0, share.scratch, on_match, &match);
     }
-    const size_t size = streamed || !segment.tcp ? std::min<size_t>(part.size() - skip, side.left) : part.size();
-    const auto* const data = reinterpret_cast<const char*>(part.data() + skip);
-    for (size_t i = 0; i < rules.engines(); ++i) {
-      if (streamed) {
-        hs_scan_stream(side.streams[i], data, static_cast<unsigned>(size), 0, share.scratch, on_match, &match);
-      } else {
-        hs_scan(rules.engines_[i].block.get(), data, static_cast<unsigned>(size), 0, share.scratch, on_match, &match);
-      }
+    side.left -= size;
+  }
+}
+
+void Inspector::look_at_stream(Inspection& inspection, Side& side, const Segment& segment, uint32_t skip,
+                               Finding& finding) {
+  const ContentRules& rules = *inspection.rules;
+  ContentRules::Share& share = rules.share(worker_);
+  if (!side.started && !take_streams(rules, share, side)) {
+    bump<uint64_t>(share.overloads, 1);
+    if (rules.settings().drop_when_full) {
+      finding.overload = true;
+    } else {
+      inspection.sides[0].left = inspection.sides[1].left = 0;
     }
-    if (streamed) side.next += static_cast<uint32_t>(part.size() - skip);
-    if (streamed || !segment.tcp) side.left -= static_cast<uint32_t>(size);
-    skip = 0;
-    if (side.left == 0) break;
+    return;
+  }
+  side.started = true;
+  Match match{&rules, share.hits.get(), side.masks, segment.reply != inspection.selected_replies, false, &finding};
+  for (std::span<const uint8_t> part : segment.parts) {
+    const size_t known = std::min<size_t>(skip, part.size());
+    skip -= static_cast<uint32_t>(known);
+    part = part.subspan(known);
+    const auto size = static_cast<uint32_t>(std::min<size_t>(part.size(), side.left));
+    for (size_t i = 0; size != 0 && i < rules.engines(); ++i) {
+      hs_scan_stream(side.streams[i], reinterpret_cast<const char*>(part.data()), size, 0, share.scratch, on_match,
+                     &match);
+    }
+    side.next += static_cast<uint32_t>(part.size());
+    side.left -= size;
   }
   if (side.left == 0) return_streams(rules, share, side);
+}
+
+void Inspector::look_again(Inspection& inspection, Side& side, const Segment& segment, Finding& finding) {
+  const ContentRules& rules = *inspection.rules;
+  ContentRules::Share& share = rules.share(worker_);
+  if (!side.started) return;
+  Match match{&rules, share.hits.get(), side.masks, segment.reply != inspection.selected_replies, true, &finding};
+  for (const std::span<const uint8_t> part : segment.parts) {
+    for (const ContentEngine& engine : rules.engines_) {
+      hs_scan(engine.block.get(), reinterpret_cast<const char*>(part.data()), static_cast<unsigned>(part.size()), 0,
+              share.scratch, on_match, &match);
+    }
+  }
 }
 
 }  // namespace sluice::l7

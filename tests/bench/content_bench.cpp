@@ -122,7 +122,7 @@ void inspector(benchmark::State& state) {
     l7::InspectionId chain = l7::no_inspection;
     uint32_t at = 0;
     for (const std::string& segment : text) {
-      if (chain == l7::no_inspection) chain = inspector.begin(*compiled.rules, true, true, l7::no_inspection);
+      if (chain == l7::no_inspection) chain = inspector.begin(*compiled.rules, true, l7::no_inspection);
       const std::span<const uint8_t> part(reinterpret_cast<const uint8_t*>(segment.data()), segment.size());
       const l7::Segment packet{
           .tcp = true, .seq = at, .length = static_cast<uint32_t>(segment.size()), .parts = {&part, 1}};

@@ -84,7 +84,62 @@ TEST_P(Content, CNT3_ResetTellsBothEnds) {
     }
   }
   EXPECT_EQ(rig().drops(), "content_matched 1");
-  EXPECT_EQ(rig().flows(), 0u);
+  // It stays closed: nobody goes on in the middle.
+  EXPECT_EQ(says(9, "more"), "");
+  EXPECT_EQ(answers(0, "more"), "");
+  EXPECT_EQ(rig().send("b", tcp(client, vip, "R").with_seq(110, 0)), "");
+  EXPECT_EQ(says(9, "more"), "");
+  EXPECT_EQ(rig().drops(), "content_blocked 4");
+}
+
+TEST_P(Content, CNT3_AResetReachesWhomItIsFor) {
+  load(looks_for("i:ldap", "Reset", R"("direction":"Ingress",)"));
+  connect();
+  EXPECT_EQ(says(0, "jndi"), passed);
+  (void)rig().send("b", tcp(endpoint, client, "A").with_seq(501, 105));
+  EXPECT_EQ(says(3, "i:ldap"),
+            "b/13 tcp R 10.246.1.5:1000>10.246.1.20:8080 ttl 64\n"
+            "b/13 tcp RA 10.96.0.10:80>10.246.1.5:1000 ttl 64");
+  for (const View& view : rig().out()) {
+    if (view.ip.dst.text() == endpoint) EXPECT_EQ(view.ip.seq, 105u) << "what the server waits for";
+  }
+}
+
+TEST_P(Content, CNT4_ASegmentThatNobodyTakesIsNotLookedAt) {
+  load(looks_for("jndi:", "Drop"));
+  connect();
+  Ip junk = tcp(client, vip, "PA").with_seq(101, 501);
+  junk.payload = bytes("junk!");
+  Bytes broken = junk.bytes();
+  broken.back() ^= 0x55;
+  EXPECT_EQ(rig().send("b", broken), "");
+  EXPECT_EQ(rig().drops(), "l4_bad_checksum 1");
+  EXPECT_EQ(says(0, "jn"), passed);
+  EXPECT_EQ(says(2, "di:"), "");
+  EXPECT_EQ(rig().drops(), "content_matched 1");
+}
+
+TEST_P(Content, CNT4_NoByteIsUrgent) {
+  load(looks_for("never", "Drop"));
+  connect();
+  Ip packet = tcp(client, vip, "PAU").with_seq(101, 501);
+  packet.payload = bytes("jnXdi:");
+  EXPECT_EQ(rig().send("b", packet), passed) << "and its checksum is right";
+}
+
+TEST_P(Content, CNT7_ASynBehindTheHandshakeBeginsAnew) {
+  load(looks_for("jndi:", "Drop", R"("depth":64,"direction":"Ingress",)"));
+  connect();
+  EXPECT_EQ(says(0, std::string(80, 'x')), passed);
+  EXPECT_EQ(says(80, "jndi:"), passed) << "behind the depth";
+  EXPECT_EQ(rig().send("b", tcp(client, vip, "S").with_seq(9000, 0)),
+            "b/13 tcp S 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
+  EXPECT_EQ(rig().count(Event::ContentFlows), 2u);
+  (void)rig().send("b", tcp(endpoint, client, "SA").with_seq(7000, 9001));
+  Ip packet = tcp(client, vip, "PA").with_seq(9001, 7001);
+  packet.payload = bytes("jndi:");
+  EXPECT_EQ(rig().send("b", packet), "");
+  EXPECT_EQ(rig().drops(), "content_matched 1");
 }
 
 TEST_P(Content, CNT3_CountLetsItPass) {
@@ -94,6 +149,24 @@ TEST_P(Content, CNT3_CountLetsItPass) {
   EXPECT_EQ(says(9, "a jndi: b"), passed);
   EXPECT_EQ(rig().drops(), "");
   EXPECT_EQ(rig().count(Event::ContentMatches), 1u) << "once for each connection";
+}
+
+TEST_P(Content, CNT3_MirrorSendsCopiesOfAllThatFollows) {
+  for (const char* collector : {"192.168.0.13", "2001:db8:a::13"}) {
+    rig().load(list({gateway(fmt::format(R"("content":{{"collector":"{}"}})", collector)), cluster(), service(web),
+                     looks_for("jndi:", "Mirror")}));
+    const std::string from = collector[3] == '.' ? "10.246.1.5:1000" : "10.246.1.5:2000";
+    connect(from.c_str());
+    EXPECT_TRUE(like(says(0, "harmless", from.c_str()), "b/13 tcp PA 10.246.1.5:*>10.246.1.20:8080 ttl 63"));
+    EXPECT_TRUE(like(says(8, "a jndi: b", from.c_str()), "b/13 ipip *>" + std::string(collector) + " | tcp PA " + from +
+                                                             ">10.96.0.10:80 ttl 64\n" + "b/13 tcp PA " + from +
+                                                             ">10.246.1.20:8080 ttl 63"));
+    EXPECT_TRUE(like(answers(0, "fine", from.c_str()), "b/13 ipip *>" + std::string(collector) +
+                                                           " | tcp PA 10.246.1.20:8080>" + from + " ttl 64\n" +
+                                                           "b/13 tcp PA 10.96.0.10:80>" + from + " ttl 63"));
+    EXPECT_EQ(rig().drops(), "");
+  }
+  EXPECT_EQ(rig().count(Event::Mirrored), 4u);
 }
 
 TEST_P(Content, CNT3_DirectionsAreTheSelectedServices) {
@@ -165,6 +238,9 @@ TEST_P(Content, CNT3_DatagramsAreLookedAtOneByOne) {
   query.payload = bytes("a version.bind b");
   EXPECT_EQ(rig().send("b", query), "");
   EXPECT_EQ(rig().drops(), "content_matched 1");
+  query.payload = bytes("harmless");
+  EXPECT_EQ(rig().send("b", query), "");
+  EXPECT_EQ(rig().drops(), "content_blocked 1");
 }
 
 TEST_P(Content, CNT3_AResetDatagramIsAnsweredByIcmp) {

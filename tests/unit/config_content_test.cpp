@@ -66,7 +66,7 @@ TEST(ConfigContent, CNT1_APolicySaysWhatIsLookedForWhereAndWhatHappens) {
 
 TEST(ConfigContent, CNT1_FaultsAreToldAtTheirPlace) {
   EXPECT_THAT(
-      lines(faults_of(list_with_gateway({policy(R"({"podSelector": {}, "depth": 3, "action": "Mirror", "patterns": [
+      lines(faults_of(list_with_gateway({policy(R"({"podSelector": {}, "depth": 3, "action": "Log", "patterns": [
       {"name": "a", "regex": "x", "literal": "x"}, {"name": "a", "literal": "y"}, {"regex": "x", "flags": ["fast"]},
       {"name": "b"}]})")}))),
       testing::UnorderedElementsAre(HasSubstr("/spec/depth"), HasSubstr("/spec/action"),
@@ -75,6 +75,16 @@ TEST(ConfigContent, CNT1_FaultsAreToldAtTheirPlace) {
                                     HasSubstr("/spec/patterns/2/name"),
                                     HasSubstr("/spec/patterns/2/flags/0: \"fast\" is not one of"),
                                     HasSubstr("/spec/patterns/3/regex: exactly one of")));
+}
+
+TEST(ConfigContent, CNT3_WhoMirrorsSaysWhereTo) {
+  const std::string mirrors =
+      policy(R"({"podSelector": {}, "action": "Mirror", "patterns": [{"name": "a", "regex": "x"}]})");
+  const auto set = load(list_with_gateway({mirrors}));
+  ASSERT_TRUE(set);
+  EXPECT_THAT(lines(validate(*set)),
+              ElementsAre("/items/1/spec: pattern \"a\" mirrors, but GatewayConfiguration default "
+                          "has no spec.content.collector to send copies to"));
 }
 
 TEST(ConfigContent, CNT2_RulesOfSuricataStandInAListOrInAText) {

@@ -29,7 +29,10 @@ std::shared_ptr<ContentRules> rules_of(const std::vector<ContentPattern>& patter
     return nullptr;
   }
   std::vector<ContentRule> rules;
-  for (const ContentPattern& pattern : patterns) rules.push_back({pattern.name, "default/x", action, true, true});
+  for (const ContentPattern& pattern : patterns) {
+    const bool placed = pattern.all.front().text.find('^') != std::string::npos;
+    rules.push_back({pattern.name, "default/x", action, true, true, placed});
+  }
   auto created =
       ContentRules::create(std::move(rules), std::move(compiled->parts), std::move(compiled->engines), settings);
   EXPECT_TRUE(created.ok());
@@ -40,7 +43,7 @@ std::shared_ptr<ContentRules> rules_of(const std::vector<ContentPattern>& patter
 class Stream {
  public:
   Stream(Inspector& inspector, const ContentRules& rules, bool tcp = true)
-      : inspector_(inspector), chain_(inspector.begin(rules, tcp, true, no_inspection)), tcp_(tcp) {
+      : inspector_(inspector), chain_(inspector.begin(rules, true, no_inspection)), tcp_(tcp) {
     (void)send(0, "", true);
   }
   ~Stream() { inspector_.end(chain_); }
@@ -57,6 +60,11 @@ class Stream {
                           .length = static_cast<uint32_t>(text.size()),
                           .parts = {&part, 1}};
     return inspector_.look(chain_, segment);
+  }
+  // The server's SYN+ACK.
+  void agree(uint32_t at) {
+    const Segment segment{.reply = true, .tcp = true, .syn = true, .acks = true, .seq = 77, .ack = first + at};
+    (void)inspector_.look(chain_, segment);
   }
   [[nodiscard]] bool is_looked_into() const { return chain_ != no_inspection; }
 
@@ -93,8 +101,6 @@ TEST(L7Inspector, CNT4_AnySegmentsAnyOrderTheSameFindings) {
       // Ahead, again, or what is next; a sender repeats until all has come in order.
       const size_t at = random() % 4 != 0 ? sent : random() % text.size();
       const size_t size = std::min<size_t>(random() % 6 + 1, text.size() - at);
-      // Bytes sent again are looked at by themselves, where "^" would be their own beginning.
-      if (at < sent && at + size <= sent) continue;
       const Finding finding = stream.send(static_cast<uint32_t>(at), std::string_view(text).substr(at, size));
       EXPECT_EQ(finding.gap, at > sent);
       if (!finding.gap) sent = std::max(sent, at + size);
@@ -122,18 +128,22 @@ TEST(L7Inspector, CNT5_OnlyTheDepthIsLookedAt) {
 }
 
 TEST(L7Inspector, CNT6_WithoutRoomNobodyLooks) {
-  const auto rules = rules_of({literal("needle"), regex("n.*e")}, {.streams = 4});
-  Inspector inspector(0, 16);
-  std::vector<std::unique_ptr<Stream>> streams;
-  for (int i = 0; i < 3; ++i) streams.push_back(std::make_unique<Stream>(inspector, *rules));
-  EXPECT_TRUE(streams[0]->is_looked_into());
-  EXPECT_TRUE(streams[1]->is_looked_into());
-  EXPECT_FALSE(streams[2]->is_looked_into()) << "each connection needs two streams";
-  EXPECT_EQ(rules->overloads(), 1u);
-  streams.erase(streams.begin());
-  streams.push_back(std::make_unique<Stream>(inspector, *rules));
-  EXPECT_TRUE(streams.back()->is_looked_into());
-  EXPECT_EQ(streams.back()->send(0, "needle").action, ContentAction::Count) << "what another one left is forgotten";
+  for (const bool drop : {false, true}) {
+    const auto rules = rules_of({literal("needle"), regex("n.*e")}, {.drop_when_full = drop, .streams = 2});
+    Inspector inspector(0, 16);
+    std::vector<std::unique_ptr<Stream>> streams;
+    for (int i = 0; i < 3; ++i) streams.push_back(std::make_unique<Stream>(inspector, *rules));
+    EXPECT_EQ(rules->in_use(), 3u) << "who has said nothing needs no stream";
+    EXPECT_FALSE(streams[0]->send(0, "need").overload);
+    EXPECT_FALSE(streams[1]->send(0, "need").overload);
+    EXPECT_EQ(streams[2]->send(0, "need").overload, drop);
+    EXPECT_EQ(streams[2]->is_looked_into(), drop);
+    EXPECT_EQ(rules->overloads(), 1u);
+    streams.erase(streams.begin());
+    streams.push_back(std::make_unique<Stream>(inspector, *rules));
+    EXPECT_EQ(streams.back()->send(0, "le").action, ContentAction::None) << "what another one left is forgotten";
+    EXPECT_EQ(streams.back()->send(2, "needle").action, ContentAction::Count);
+  }
 
   Inspector small(0, 1);
   const auto many = rules_of({literal("needle")}, {});
@@ -141,6 +151,35 @@ TEST(L7Inspector, CNT6_WithoutRoomNobodyLooks) {
   Stream second(small, *many);
   EXPECT_TRUE(first.is_looked_into());
   EXPECT_FALSE(second.is_looked_into());
+}
+
+TEST(L7Inspector, CNT4_WhatIsSentAgainIsHeldAgainstWhatEndsConnections) {
+  const auto ends = rules_of({literal("needle"), regex("^hay")}, {}, ContentAction::Drop);
+  const auto counts = rules_of({literal("needle")}, {});
+  Inspector inspector(0, 8);
+  Stream stream(inspector, *ends);
+  EXPECT_EQ(stream.send(0, "some hay").action, ContentAction::None);
+  EXPECT_EQ(stream.send(5, "hay").action, ContentAction::None) << "which does not begin the stream";
+  EXPECT_EQ(stream.send(2, "needle").action, ContentAction::Drop) << "other bytes than the first time";
+  Stream other(inspector, *ends);
+  EXPECT_EQ(other.send(0, "some hay").action, ContentAction::None);
+  EXPECT_EQ(other.send(2, "needle and more").action, ContentAction::Drop) << "a part of it is new";
+  Stream counted(inspector, *counts);
+  EXPECT_EQ(counted.send(0, "needle").action, ContentAction::Count);
+  EXPECT_EQ(counted.send(0, "needle").action, ContentAction::None);
+  EXPECT_EQ(counts->hits(0), 1u);
+}
+
+TEST(L7Inspector, CNT4_AStreamBeginsWhereTheServerAgrees) {
+  const auto rules = rules_of({literal("needle")}, {});
+  Inspector inspector(0, 8);
+  Stream stream(inspector, *rules);
+  EXPECT_TRUE(stream.send(0, "early data", true).gap) << "few take data with a SYN";
+  (void)stream.send(0x40000000, "", true);
+  stream.agree(0);
+  EXPECT_EQ(stream.send(0, "nee").action, ContentAction::None);
+  (void)stream.send(0x40000000, "", true);
+  EXPECT_EQ(stream.send(3, "dle").action, ContentAction::Count);
 }
 
 TEST(L7Inspector, CNT3_TheStrongestActionCounts) {
