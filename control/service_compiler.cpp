@@ -108,6 +108,22 @@ bool same_inputs(const nat::ServicePort<F>& a, const nat::ServicePort<F>& b) {
                     [](const auto& x, const auto& y) { return x.network == y.network && x.length == y.length; });
 }
 
+// What a service says of its own addresses is not meant for requests that rules lead to its endpoints.
+template <class F>
+bool has_policies(const nat::ServicePort<F>& port) {
+  return port.external_policy == nat::TrafficPolicy::Local || port.internal_policy == nat::TrafficPolicy::Local ||
+         port.restricted || port.direct_return;
+}
+
+template <class F>
+nat::ServicePort<F> without_policies(nat::ServicePort<F> port) {
+  port.external_policy = port.internal_policy = nat::TrafficPolicy::Cluster;
+  port.restricted = port.ranges_admit_node = port.direct_return = false;
+  port.source_ranges.clear();
+  port.local = {};
+  return port;
+}
+
 // Numbers of what rules lead to this port.
 std::vector<l7::TargetId> targets_at(const IngressCompiler::Targets* targets, const config::ServicePort& port) {
   std::vector<l7::TargetId> out;
@@ -270,7 +286,13 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
     nat::ServicePort<F> inputs =
         inputs_of<F>(config, service, port, slices, context.own_addresses, *context.drains, !rules_lead_here.empty());
     inputs.content = content;
+    std::shared_ptr<const nat::ServicePort<F>> of_rules;
+    if (!rules_lead_here.empty() && has_policies(inputs)) {
+      of_rules =
+          share<F>(name + "@ingress", without_policies(inputs), config.gateway.proxy.maglev_table_size, before, unit);
+    }
     const auto shared = share<F>(name, std::move(inputs), config.gateway.proxy.maglev_table_size, before, unit);
+    if (of_rules == nullptr) of_rules = shared;
     const auto add = [&](const IpAddr& address, uint16_t number, nat::FrontendKind kind) {
       if (address.family() != F::family) return;
       unit.frontends.push_back(
@@ -278,7 +300,7 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
     };
     for (const l7::TargetId target : rules_lead_here) {
       unit.frontends.push_back({l7::target_address<typename F::Addr>(target), net::be16{},
-                                static_cast<uint8_t>(port.protocol), nat::FrontendKind::ClusterIp, shared});
+                                static_cast<uint8_t>(port.protocol), nat::FrontendKind::ClusterIp, of_rules});
     }
     if (!service.proxied) continue;
     for (const IpAddr& address : service.cluster_ips) add(address, port.port, nat::FrontendKind::ClusterIp);

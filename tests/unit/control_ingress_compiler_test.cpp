@@ -188,6 +188,10 @@ TEST(IngressCompiler, ING8_EndpointsChangeBehindTheSameTarget) {
   // SVC-12 has no list of all endpoints for this one: rules need it.
   one.upsert(service("web", 1, R"(, "internalTrafficPolicy": "Local")"));
   EXPECT_EQ(one.hidden(0)->service->cluster.backends.size(), 1U);
+  EXPECT_EQ(one.hidden(0)->service->internal_policy, nat::TrafficPolicy::Cluster) << "that is for its own address";
+  EXPECT_EQ(one.frontend("10.96.0.1", 80)->service->internal_policy, nat::TrafficPolicy::Local);
+  one.upsert(service("web", 1));
+  EXPECT_EQ(one.hidden(0)->service, one.frontend("10.96.0.1", 80)->service);
 }
 
 TEST(IngressCompiler, ING9_HeadlessServicesAndNamedPorts) {
