@@ -60,6 +60,9 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   if (!worker->connections_.mappings_v4 || !worker->connections_.mappings_v6) {
     return net::Error{"the tables of endpoint-independent mappings could not be allocated; free memory"};
   }
+  if (!worker->pipeline_.bind_late(options.connections, options.late_buffers)) {
+    return net::Error{"the tables of connections that are bound late could not be allocated; free memory"};
+  }
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }

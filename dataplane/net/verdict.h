@@ -92,6 +92,11 @@ enum class DropReason : uint8_t {
   SourceRange,
   ClusterIpFromOutside,
 
+  // connections that are bound late
+  SynCookieInvalid,
+  LateTableFull,
+  LateOutOfOrder,
+
   // ICMP errors in transit
   IcmpMalformed,
   IcmpBadChecksum,
