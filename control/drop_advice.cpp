@@ -122,6 +122,15 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::ContentFragment, "a ContentPolicy looks into this connection, which fragments do not allow"},
     {DropReason::ContentOverload,
      "more connections than a ContentPolicy has room to look into, and its overload is Drop: Pass lets them through"},
+    {DropReason::SynCookieInvalid,
+     "the segment belongs to no connection, and answers no SYN of the last two minutes: the router has forgotten it, "
+     "or "
+     "somebody guesses"},
+    {DropReason::LateTableFull,
+     "all room for clients whose request is not complete is taken: a flood of slow clients; the segment will come "
+     "again"},
+    {DropReason::LateOutOfOrder,
+     "the beginning of a later request came out of order or too early: the client sends it again"},
     {DropReason::IcmpMalformed, "the ICMP error does not hold together"},
     {DropReason::IcmpBadChecksum, "the ICMP checksum is wrong"},
     {DropReason::IcmpNoFlow, "an ICMP error about a connection that nobody knows"},

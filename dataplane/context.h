@@ -11,6 +11,7 @@
 #include "dataplane/counters.h"
 #include "dataplane/fib.h"
 #include "dataplane/handoff.h"
+#include "dataplane/l7/siphash.h"
 #include "dataplane/neighbor.h"
 #include "dataplane/net/burst.h"
 #include "dataplane/next_hop.h"
@@ -35,6 +36,7 @@ struct Tables {
   PuntRings* punts = nullptr;  // nullptr: what would go to the host is only counted
   rte_mempool* pool = nullptr;
   net::FlowHasher hasher;
+  l7::SipKey cookie_key;  // of SYN cookies; the same for all workers
   uint16_t workers = 1;
 };
 

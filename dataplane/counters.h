@@ -51,6 +51,19 @@ enum class Event : uint8_t {
   ContentMatches,  // packets in which a pattern was found
   Mirrored,        // copies sent to the collector
   MirrorLost,      // copies that could not be: no buffer, no way, too large
+  // Connections that are bound late (late_binding.h)
+  SynCookiesSent,
+  LateOpened,          // clients that answered a cookie
+  LateForwarded,       // requests that opened a connection to an endpoint
+  LateRebound,         // of those, later requests for another endpoint
+  LateAnswered,        // by the router itself
+  LateRefused,         // reset, because nothing could be answered
+  LateTooLong,         // heads
+  LateTimedOut,        // heads
+  LateGivenUp,         // undecided, for want of room
+  LateEndpointFailed,  // refused or did not answer
+  LateUnavailable,     // no endpoint, or none that answered
+  LateMismatch,        // the endpoint does not do what the client was told
   // Given to the host, by PuntClass and in its order; taken from the host.
   HostNeighbor,
   HostIcmp,

@@ -65,10 +65,13 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   const uint64_t key = random_number(seed);
   tables.hasher = {key, random_number(seed)};
   tables.workers = options.workers;
+  const uint64_t cookie_key = random_number(seed);
+  tables.cookie_key = {cookie_key, random_number(seed)};
   for (uint16_t i = 0; i < options.workers; ++i) {
     WorkerOptions worker_options;
     worker_options.connections = std::max<uint32_t>(options.connections / options.workers, 64);
     worker_options.seed = random_number(seed);
+    worker_options.late_buffers = options.late_buffers;
     worker_options.idle_sleep_microseconds = options.idle_sleep_microseconds;
     auto worker = Worker::create(i, tables, *plane->publisher_, worker_options);
     if (!worker) return worker.error();

@@ -18,6 +18,7 @@ struct DataplaneOptions {
   uint16_t workers = 1;
   uint32_t mbufs = 16384;
   uint32_t connections = 65536;  // per family, over all workers
+  uint32_t late_buffers = 2048;  // per family and worker: clients whose bytes are read at a time (late_table.h)
   uint32_t idle_sleep_microseconds = 0;
   // Of hashes and translated ports. 0: the kernel's random numbers; another value makes every run alike (tests), and
   // the hashes no secret.

@@ -63,8 +63,8 @@ net::Result<std::unique_ptr<DryRun>> DryRun::create(const Tables& tables, const 
   own.hints_v6 = nat::HintTable<V6>::create();
   own.mappings_v4 = nat::MappingTable<V4>::create(connections, tables.hasher);
   own.mappings_v6 = nat::MappingTable<V6>::create(connections, tables.hasher);
-  if (!own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6 || !own.hints_v4 || !own.hints_v6 ||
-      !own.mappings_v4 || !own.mappings_v6) {
+  if (!run->pipeline_.bind_late(connections, 4) || !own.v4 || !own.v6 || !own.affinity_v4 || !own.affinity_v6 ||
+      !own.hints_v4 || !own.hints_v6 || !own.mappings_v4 || !own.mappings_v6) {
     return net::Error{"there is no memory for a connection table"};
   }
   return run;

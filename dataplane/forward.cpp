@@ -2,6 +2,8 @@
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
 #include <algorithm>
 
+#include "dataplane/l7/splice.h"
+#include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/tcp_reset.h"
@@ -55,6 +57,51 @@ const nat::Frontend<F>* frontend_of(const nat::Flow<F>& original, const Snapshot
   return now.family<F>().services->find(original.key.dst, original.key.dst_port, original.key.protocol);
 }
 
+// The same of a connection that rules led on from there; nullptr if it is not known where.
+template <class F>
+const nat::Frontend<F>* frontend_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
+  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  if ((original.flags & nat::flow_flag::spliced) == 0) return frontend_of(original, now);
+  const nat::Connection& connection = table.connection(id);
+  if ((connection.splice & nat::splice::has_record) != 0) return nullptr;
+  const nat::Frontend<F>* const target = now.family<F>().services->find(
+      l7::target_address<typename F::Addr>(connection.splice & nat::splice::number), {}, net::protocol::tcp);
+  return target != nullptr && target->service->id == connection.service ? target : nullptr;
+}
+
+template <class F>
+l7::Splice splice_of(const nat::Conntrack<F>& table, nat::ConnectionId id) {
+  const nat::Connection& connection = table.connection(id);
+  l7::Splice splice;
+  splice.seq = connection.splice_seq;
+  splice.timestamp = connection.splice_timestamp;
+  splice.endpoint_scale = connection.endpoint_scale;
+  const nat::TcpEnd& client = table.windows(id).of(nat::Direction::Original);
+  if (splice.endpoint_scale != l7::own_scale && client.scales != 0) splice.client_scale = client.scale;
+  return splice;
+}
+
+// The segment as its connection is tracked: as the client sees it.
+template <class F>
+void see_as_client(const nat::Conntrack<F>& table, nat::FlowId id, nat::TcpSegment& segment) {
+  if (nat::direction_of(id) != nat::Direction::Reply) return;
+  const l7::Splice splice = splice_of(table, nat::connection_of(id));
+  segment.seq += splice.seq;
+  segment.window = l7::window_to_client(splice, segment.window);
+}
+
+// Behind the translation of addresses and ports.
+template <class F>
+void translate_splice(const nat::Conntrack<F>& table, nat::FlowId id, uint8_t* tcp) {
+  const l7::Splice splice = splice_of(table, nat::connection_of(id));
+  const uint32_t header = (tcp[12] >> 4) * 4U;
+  if (nat::direction_of(id) == nat::Direction::Reply) {
+    l7::to_client(splice, tcp, header);
+  } else {
+    l7::to_endpoint(splice, tcp, header);
+  }
+}
+
 template <class F>
 bool leads_to_any(const nat::Flow<F>& original, const std::vector<nat::Backend<F>>& backends) {
   for (const nat::Backend<F>& backend : backends) {
@@ -68,8 +115,9 @@ template <class F>
 bool lost_endpoint(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
   if (table.connection(id).service == nat::no_service) return false;
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
-  const nat::Frontend<F>* const frontend = frontend_of(original, now);
-  return frontend == nullptr || !leads_to_any(original, frontend->service->serving);
+  const nat::Frontend<F>* const frontend = frontend_of(table, id, now);
+  const bool spliced = (original.flags & nat::flow_flag::spliced) != 0;
+  return frontend == nullptr ? !spliced : !leads_to_any(original, frontend->service->serving);
 }
 
 // Whether it ends with a reset now: onBackendRemoved, or its endpoint was drained hard.
@@ -79,15 +127,14 @@ bool is_cut_off(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snap
   if (!lost_endpoint(table, id, now)) return false;
   if (now.proxy.reset_removed) return true;
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
-  const nat::Frontend<F>* const frontend = frontend_of(original, now);
+  const nat::Frontend<F>* const frontend = frontend_of(table, id, now);
   return frontend != nullptr && leads_to_any(original, frontend->service->cut_off);
 }
 
 // The client is told, whoever sent the packet: in answer to its own, or instead of what the endpoint sent.
 template <class F>
-void reset_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Flow<F>& flow,
-                  nat::Direction direction) {
-  const nat::TcpSegment segment = segment_of(packet);
+void reset_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::TcpSegment& segment,
+                  const nat::Flow<F>& flow, nat::Direction direction) {
   if (direction == nat::Direction::Original) {
     const uint32_t seq = (segment.flags & net::tcp_flag::ack) != 0 ? segment.ack : 0;
     send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst, seq, 0, packet.hash);
@@ -103,8 +150,15 @@ void reset_client(Context& context, Output& output, const FlowPacket<F>& packet,
 
 template <class F>
 void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
+  if ((connections_.of<F>().flow(id).flags & nat::flow_flag::spliced) != 0 && late_->on_hit(packet, id)) return;
+  forward_tracked(packet, id);
+}
+
+template <class F>
+void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::Flow<F>& flow = table.flow(id);
+  const bool spliced = (flow.flags & nat::flow_flag::spliced) != 0;
   const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
   bool close_after = false;
@@ -126,12 +180,14 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   }
   if (tcp || !nat::is_quiet(flow, tcp_flags)) {
     // SVC-92: who begins anew is not sent to an endpoint that is gone.
-    if (tcp && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn && nat::direction_of(id) == nat::Direction::Original &&
+    if (tcp && !spliced && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn &&
+        nat::direction_of(id) == nat::Direction::Original &&
         lost_endpoint(table, nat::connection_of(id), *context_.snapshot)) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
-    const nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
+    nat::TcpSegment segment = tcp ? segment_of(packet) : nat::TcpSegment{};
+    if (spliced && tcp) see_as_client(table, id, segment);
     if (tcp || packet.protocol != net::protocol::tcp) {
       // How long a segment in fragments is nobody knows yet.
       if (tcp && packet.fragment == FragmentKind::First) table.be_liberal(nat::connection_of(id));
@@ -165,7 +221,9 @@ void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
     if (tcp && (tcp_flags & net::tcp_flag::rst) == 0 && is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
-      reset_client(context_, output_, packet, flow, nat::direction_of(id));
+      nat::TcpSegment segment = segment_of(packet);
+      if (spliced) see_as_client(table, id, segment);
+      reset_client(context_, output_, packet, segment, flow, nat::direction_of(id));
       close_connection<F>(nat::connection_of(id));
       return context_.drop(packet.mbuf, DropReason::EndpointGone);
     }
@@ -242,6 +300,10 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
   if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
     nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
                packet.protocol);
+  }
+  if (flow != nullptr && (flow->flags & nat::flow_flag::spliced) != 0 && packet.fragment != FragmentKind::Later) {
+    const nat::Conntrack<F>& table = connections_.of<F>();
+    translate_splice(table, table.id_of(*flow), packet.l4_header());
   }
   // The answers to what is answered directly go another way.
   const bool direct = flow != nullptr && (flow->flags & nat::flow_flag::direct_return) != 0;
@@ -339,6 +401,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
     if (packet.protocol != net::protocol::icmp && packet.protocol != net::protocol::icmpv6) {
       const nat::Frontend<F>* frontend =
           now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
+      if (frontend != nullptr && frontend->service->listener != nullptr) return late_->on_miss(packet, *frontend);
       if (frontend != nullptr) return open_to_service(packet, *frontend);
     }
     return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
@@ -355,6 +418,47 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
   forward<F>(packet, egress, nullptr);
 }
 
+// The short cut of a spliced connection: of its packets that concern no record.
+template <class F>
+bool Pipeline::forward_plain_spliced(FlowPacket<F>& packet, nat::FlowId id, const Adjacency& way) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  const nat::ConnectionId owner = nat::connection_of(id);
+  const nat::Direction direction = nat::direction_of(id);
+  const uint32_t record = direction == nat::Direction::Original ? nat::splice::has_record : nat::splice::busy;
+  uint8_t* const l4 = packet.l4_header();
+  constexpr uint32_t most_header = net::tcp_header_length + 12;  // what advance_window takes
+  const uint32_t header = (l4[12] >> 4) * 4U;
+  if ((table.connection(owner).splice & record) != 0 || !nat::is_plain_ack(l4[13]) || header > most_header)
+    return false;
+  const l7::Splice splice = splice_of(table, owner);
+  constexpr uint32_t ip_header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
+  std::array<uint8_t, most_header> seen;
+  const uint8_t* tcp = l4;
+  if (direction == nat::Direction::Reply) {
+    std::memcpy(seen.data(), l4, header);
+    net::store_be32(seen.data() + 4, net::load_be32(l4 + 4) + splice.seq);
+    net::store_be16(seen.data() + 14, l7::window_to_client(splice, net::load_be16(l4 + 14)));
+    tcp = seen.data();
+  }
+  const uint32_t length = packet.l3_length;
+  if (!nat::advance_window(table.windows(owner), direction, tcp, length - ip_header)) return false;
+  nat::Flow<F>& flow = table.flow(id);
+  uint8_t* const l3 = packet.l3_header();
+  nat::account(flow, length, context_.now);
+  nat::apply_and_decrement_ttl(flow.rewrite, l3, l4, net::protocol::tcp);
+  if (direction == nat::Direction::Reply) {
+    l7::to_client(splice, l4, header);
+  } else {
+    l7::to_endpoint(splice, l4, header);
+  }
+  output_.send_plain<F>(packet, l3, way);
+  return true;
+}
+
+template bool Pipeline::forward_plain_spliced<V4>(FlowPacket<V4>&, nat::FlowId, const Adjacency&);
+template bool Pipeline::forward_plain_spliced<V6>(FlowPacket<V6>&, nat::FlowId, const Adjacency&);
+template void Pipeline::forward_tracked<V4>(FlowPacket<V4>&, nat::FlowId);
+template void Pipeline::forward_tracked<V6>(FlowPacket<V6>&, nat::FlowId);
 template void Pipeline::forward_flow<V4>(FlowPacket<V4>&, nat::FlowId);
 template void Pipeline::forward_flow<V6>(FlowPacket<V6>&, nat::FlowId);
 template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4>*);

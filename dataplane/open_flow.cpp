@@ -2,6 +2,7 @@
 // apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
 #include <optional>
 
+#include "dataplane/late_binding.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
@@ -91,21 +92,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   } else if (stays != 0) {
     kept = connections_.affinity<F>().find(packet.key.src, service.affinity_key, stays, context_.now);
   }
-  nat::ClientKind client = client_kind<F>(packet.key.src);
-  if (client == nat::ClientKind::Outside && packet.from_tunnel()) {
-    client = nat::ClientKind::Relayed;
-  }
-  const FamilyTables<F>& tables = context_.snapshot->family<F>();
-  // SVC-63: who uses a node's port expects what others see there, so pods of other nodes are no better than outside.
-  const bool as_outside = client == nat::ClientKind::Pod && frontend.kind == nat::FrontendKind::NodePort &&
-                          service.external_policy == nat::TrafficPolicy::Local &&
-                          tables.is_pod_elsewhere(packet.key.src);
-  const nat::ServiceChoice<F> choice =
-      nat::choose_backend(frontend, packet.key, as_outside ? nat::ClientKind::Outside : client,
-                          context_.snapshot->proxy, packet.key.src == frontend.addr, kept ? &*kept : nullptr);
-  if (context_.trace != nullptr) [[unlikely]] {
-    note_choice(*context_.trace, frontend, client, kept ? &*kept : nullptr, choice);
-  }
+  const nat::ServiceChoice<F> choice = choose(packet, frontend, kept ? &*kept : nullptr);
   if (choice.outcome == nat::Outcome::Drop) return context_.drop(packet.mbuf, choice.reason);
   if (choice.outcome == nat::Outcome::Reject) return reject(packet, choice.reason);
   // What is looked into must come back here to be cut off.
@@ -115,15 +102,45 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
       return open_direct(packet, way, *choice.backend, service.id);
     }
   }
+  open_chosen(packet, service, choice);
+}
+
+template <class F>
+nat::ServiceChoice<F> Pipeline::choose(const FlowPacket<F>& packet, const nat::Frontend<F>& frontend,
+                                       const nat::Backend<F>* kept) const {
+  nat::ClientKind client = client_kind<F>(packet.key.src);
+  if (client == nat::ClientKind::Outside && packet.from_tunnel()) {
+    client = nat::ClientKind::Relayed;
+  }
+  // SVC-63: who uses a node's port expects what others see there, so pods of other nodes are no better than outside.
+  const bool as_outside = client == nat::ClientKind::Pod && frontend.kind == nat::FrontendKind::NodePort &&
+                          frontend.service->external_policy == nat::TrafficPolicy::Local &&
+                          context_.snapshot->family<F>().is_pod_elsewhere(packet.key.src);
+  const nat::ServiceChoice<F> choice =
+      nat::choose_backend(frontend, packet.key, as_outside ? nat::ClientKind::Outside : client,
+                          context_.snapshot->proxy, packet.key.src == frontend.addr, kept);
+  if (context_.trace != nullptr) [[unlikely]] {
+    note_choice(*context_.trace, frontend, client, kept, choice);
+  }
+  return choice;
+}
+
+template <class F>
+void Pipeline::open_chosen(FlowPacket<F>& packet, const nat::ServicePort<F>& service,
+                           const nat::ServiceChoice<F>& choice) {
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
   if (!egress.forwards()) {
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
-  if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
+  if (service.affinity_seconds != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
+  const bool opens =
+      packet.protocol != net::protocol::tcp || packet.fragment == FragmentKind::Later ||
+      nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose || find_hint(packet) != nullptr);
   if (!opens) {
     if (choice.masquerade || outgoing) return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
     return forward_stateless(packet, egress, choice.backend->addr, choice.backend->port);
@@ -266,7 +283,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
       return context_.drop(packet.mbuf, DropReason::ContentOverload);
     }
     // Without a translation of the source the packet needs no entry to be forwarded.
-    if (masquerade || source_port != packet.key.src_port) return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+    if (late_->opening() || masquerade || source_port != packet.key.src_port)
+      return context_.drop(packet.mbuf, DropReason::ConntrackFull);
     if (!to_service) return forward<F>(packet, egress, nullptr);
     return forward_stateless(packet, egress, destination, destination_port);
   }
@@ -288,6 +306,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   nat::Connection& connection = table.connection(id);
   connection.ingress = packet.ingress;
   if (to_service) connection.service = service->id;
+  if (late_->opening()) [[unlikely]]
+    late_->on_opened<F>(id);
   if (to_service) context_.counters.add(Event::ServiceFlows);
   if (masquerade) {
     connection.flags |= nat::connection_flag::masqueraded;
@@ -307,11 +327,12 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
-  if (!begin_inspection(id, service)) {
+  // What a listener has read was read before anybody could look into it.
+  if (!late_->opening() && !begin_inspection(id, service)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }
-  forward_flow(packet, opened.flow);
+  forward_tracked(packet, opened.flow);
 }
 
 // MASQ-6: no port is left towards this destination (RFC 5508 REQ-8: administratively prohibited). Only a service's
@@ -364,6 +385,39 @@ void Pipeline::to_local_address(FlowPacket<F>& packet) {
 
 // ---- ICMP errors in transit --------------------------------------------------------------------------
 
+namespace {
+
+// The numbers of a quoted segment of a spliced connection. `direction`: opposite to the segment's.
+template <class F>
+void translate_quoted_splice(const FlowPacket<F>& error, const nat::Connection& connection, nat::Direction direction) {
+  uint8_t* const icmp = error.l4_header();
+  const uint32_t quote = error.l4 + net::icmp_header_length;
+  FlowKey<F> key;
+  uint16_t offset = 0;
+  if (!net::parse_quoted(error.data() + quote, error.contiguous(static_cast<uint16_t>(quote)), key, offset)) return;
+  uint8_t* const tcp = icmp + net::icmp_header_length + offset;
+  const uint32_t present = error.contiguous(static_cast<uint16_t>(quote + offset));
+  // What the client got goes back to the endpoint with the endpoint's number, what the endpoint got is acknowledged as
+  // the client did.
+  const bool to_endpoint = direction == nat::Direction::Original;
+  uint8_t* const field = tcp + (to_endpoint ? 4 : 8);
+  if (present < (to_endpoint ? 8U : 12U)) return;
+  const uint32_t change = to_endpoint ? 0 - connection.splice_seq : connection.splice_seq;
+  const auto before = net::load<uint32_t>(field);
+  net::store_be32(field, net::load_be32(field) + change);
+  net::ChecksumDelta segment;
+  segment.replace32(before, net::load<uint32_t>(field));
+  net::ChecksumDelta message = segment;
+  if (present >= 18) {
+    const auto checksum = net::load<uint16_t>(tcp + 16);
+    net::store(tcp + 16, segment.apply(checksum));
+    message.replace16(checksum, net::load<uint16_t>(tcp + 16));
+  }
+  net::store(icmp + 2, message.apply(net::load<uint16_t>(icmp + 2)));
+}
+
+}  // namespace
+
 template <class F>
 void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   FlowKey<F> quoted;
@@ -394,6 +448,12 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
     if ((table.connection(nat::connection_of(id)).flags & nat::connection_flag::one_way) != 0) {
       return relay_error(packet, id);
     }
+    const uint8_t* const icmp = packet.l4_header();
+    const bool unreachable =
+        F::is_v4 ? icmp[0] == net::icmpv4::unreachable && icmp[1] != net::icmpv4::code_fragmentation_needed
+                 : icmp[0] == net::icmpv6::unreachable;
+    if ((table.flow(id).flags & nat::flow_flag::spliced) != 0 && unreachable && late_->on_unreachable<F>(id))
+      return context_.discard(packet.mbuf);
   }
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
   const nat::Flow<F>& reverse = without_record ? *without_record : table.flow(id);
@@ -401,6 +461,8 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
       nat::translate_error(packet.l3_header(), packet.l3_length, static_cast<uint16_t>(packet.l4 - packet.l3), reverse,
                            context_.snapshot->icmp.error_source_vip);
   if (reason != DropReason::None) return context_.drop(packet.mbuf, reason);
+  if ((reverse.flags & nat::flow_flag::spliced) != 0) [[unlikely]]
+    translate_quoted_splice<F>(packet, table.connection(nat::connection_of(id)), nat::direction_of(id));
   context_.counters.add(Event::IcmpErrorsTranslated);
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
@@ -421,6 +483,8 @@ void Pipeline::forget(nat::ConnectionId id) {
   end_inspection<F>(id);
   context_.counters.add(Event::FlowsClosed);
   note<F>(FlowEvent::Kind::Closed, id);
+  if (connection.splice != 0) [[unlikely]]
+    late_->on_closed<F>(id);
   if ((connection.flags & nat::connection_flag::mapped) != 0) {
     release_mapping<F>(id);
   } else if ((connection.flags & nat::connection_flag::masqueraded) != 0) {
@@ -457,10 +521,19 @@ void Pipeline::expire(unsigned budget) {
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
   connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
   connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
+  late_->tick(budget);
   expire_mappings<V4>(budget);
   expire_mappings<V6>(budget);
 }
 
+template nat::ClientKind Pipeline::client_kind<V4>(const net::Ipv4Addr&) const;
+template nat::ClientKind Pipeline::client_kind<V6>(const net::Ipv6Addr&) const;
+template nat::ServiceChoice<V4> Pipeline::choose<V4>(const FlowPacket<V4>&, const nat::Frontend<V4>&,
+                                                     const nat::Backend<V4>*) const;
+template nat::ServiceChoice<V6> Pipeline::choose<V6>(const FlowPacket<V6>&, const nat::Frontend<V6>&,
+                                                     const nat::Backend<V6>*) const;
+template void Pipeline::open_chosen<V4>(FlowPacket<V4>&, const nat::ServicePort<V4>&, const nat::ServiceChoice<V4>&);
+template void Pipeline::open_chosen<V6>(FlowPacket<V6>&, const nat::ServicePort<V6>&, const nat::ServiceChoice<V6>&);
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
 template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
 template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);

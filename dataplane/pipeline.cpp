@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "dataplane/late_binding.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
 #include "dataplane/punt.h"
@@ -61,6 +62,13 @@ Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolv
       tunnel_errors_(tunnel_errors),
       connections_(connections),
       ports_(context.random, context.tables.workers) {}
+
+Pipeline::~Pipeline() = default;
+
+bool Pipeline::bind_late(uint32_t connections, uint32_t buffers) {
+  late_ = LateBinding::create(*this, connections, buffers);
+  return late_ != nullptr;
+}
 
 // ---- pass 1: classify --------------------------------------------------------------------------------
 
@@ -758,7 +766,9 @@ template <class F>
   uint8_t* const l4 = packet.l4_header();
   const uint8_t protocol = packet.protocol;
   const uint32_t length = packet.l3_length;
-  if ((flow.flags & nat::flow_flag::direct_return) != 0) [[unlikely]] {
+  constexpr uint8_t special = nat::flow_flag::direct_return | nat::flow_flag::spliced;
+  if ((flow.flags & special) != 0) [[unlikely]] {
+    if ((flow.flags & nat::flow_flag::spliced) != 0) return forward_plain_spliced(packet, id, *way);
     if (!nat::is_quiet(flow, l4[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
   } else if (protocol == net::protocol::tcp) {
     constexpr uint32_t header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
@@ -40,14 +41,22 @@ class ClashMemory {
          (packet.l4_header()[13] & net::tcp_flag::syn) != 0;
 }
 
+class LateBinding;
+
 class Pipeline {
  public:
   // `resolver`, `tunnel_errors`: nullptr but for worker 0.
   Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolver* resolver, TunnelErrors* tunnel_errors,
            Connections& connections);
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
 
   // Must be called before any packet comes.
   void set_reassembly(Reassembly* reassembly) { reassembly_ = reassembly; }
+  // Before any packet comes to an address with a listener. `connections` and `buffers`: of clients, per family. False:
+  // there is no memory.
+  [[nodiscard]] bool bind_late(uint32_t connections, uint32_t buffers);
   // Frames as they came from a port, at most net::burst_size. Takes ownership.
   void process_frames(rte_mbuf** frames, uint16_t count, uint16_t port);
   // Packets another worker handed over, at most net::burst_size. Takes ownership.
@@ -77,6 +86,7 @@ class Pipeline {
   void close_connection(nat::ConnectionId id);
 
  private:
+  friend class LateBinding;
   template <class F>
   using FlowBurst = net::Burst<net::FlowPacket<F>>;
 
@@ -182,8 +192,13 @@ class Pipeline {
   void run(FlowBurst<F>& burst);
   template <class F>
   void forward_flow(net::FlowPacket<F>& packet, nat::FlowId id);
+  // The same of a packet that is not a late binding's any more.
+  template <class F>
+  void forward_tracked(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
   void forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses);
+  template <class F>
+  [[nodiscard]] bool forward_plain_spliced(net::FlowPacket<F>& packet, nat::FlowId id, const Adjacency& way);
   // Short cuts: false if the packet is not for them, which then is as it was.
   template <class F>
   [[nodiscard]] bool forward_plain_flow(net::FlowPacket<F>& packet, nat::FlowId id);
@@ -214,6 +229,13 @@ class Pipeline {
   enum class Masquerade : uint8_t { No, Service, Outgoing, Mapped };
   template <class F>
   void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
+  // The endpoint that the packet gets there, `kept` if it may. Neither drops nor rejects it.
+  template <class F>
+  [[nodiscard]] nat::ServiceChoice<F> choose(const net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend,
+                                             const nat::Backend<F>* kept) const;
+  // Opens a flow of a choice to forward.
+  template <class F>
+  void open_chosen(net::FlowPacket<F>& packet, const nat::ServicePort<F>& service, const nat::ServiceChoice<F>& choice);
   template <class F>
   void open_outgoing(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
@@ -336,6 +358,7 @@ class Pipeline {
   Reassembly* reassembly_ = nullptr;
   Connections& connections_;
   nat::PortAllocator ports_;
+  std::unique_ptr<LateBinding> late_;
   ClashMemory clashes_;
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;

@@ -99,7 +99,8 @@ void Pipeline::leave_hints(nat::ConnectionId id) {
   const bool same_source =
       original.rewrite.src == original.key.src && original.rewrite.src_port == original.key.src_port;
   const bool one_way = (connection.flags & nat::connection_flag::one_way) != 0;  // is not translated
-  if (connection.service == nat::no_service || !same_source || one_way) return;
+  const bool spliced = (original.flags & nat::flow_flag::spliced) != 0;  // nothing but its record knows the numbers
+  if (connection.service == nat::no_service || !same_source || one_way || spliced) return;
   const bool begins = connection.tcp_state == nat::TcpState::None || connection.tcp_state == nat::TcpState::SynSent ||
                       connection.tcp_state == nat::TcpState::SynRecv || connection.tcp_state == nat::TcpState::SynSent2;
   place_hints(original.key, context_.tables.hasher(original.key), original.rewrite.dst, original.rewrite.dst_port,

@@ -64,6 +64,9 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   }
   worker->connections_.inspector =
       std::make_unique<l7::Inspector>(index, std::min(options.connections, most_inspections));
+  if (!worker->pipeline_.bind_late(options.connections, options.late_buffers)) {
+    return net::Error{"the tables of connections that are bound late could not be allocated; free memory"};
+  }
   if (!worker->flow_events_.allocate()) {
     return net::Error{"the ring for news of connections could not be allocated; free memory"};
   }

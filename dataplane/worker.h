@@ -22,6 +22,7 @@ namespace sluice::dataplane {
 
 struct WorkerOptions {
   uint32_t connections = 65536;  // per family
+  uint32_t late_buffers = 2048;  // per family
   uint64_t seed = 1;             // random, not 0
   // An idle worker sleeps this long per loop after `idle_loops` empty ones; 0: polls for ever.
   uint32_t idle_sleep_microseconds = 0;

@@ -114,6 +114,7 @@ class Conntrack {
   [[nodiscard]] bool is_connection(FlowId id) const { return id < first_stub_; }
   [[nodiscard]] Flow<F>& flow(FlowId id) { return flows_[id]; }
   [[nodiscard]] const Flow<F>& flow(FlowId id) const { return flows_[id]; }
+  [[nodiscard]] FlowId id_of(const Flow<F>& flow) const { return static_cast<FlowId>(&flow - flows_); }
   // The connection of a flow that is no stub: connection_of(id).
   [[nodiscard]] Connection& connection(ConnectionId id) { return connections_[id]; }
   [[nodiscard]] const Connection& connection(ConnectionId id) const { return connections_[id]; }
@@ -137,6 +138,7 @@ class Conntrack {
   void settle_again(ConnectionId id) { settle(id); }
   // What track() looks at before it lets a segment pass; for advance_window.
   [[nodiscard]] TcpWindows& windows(ConnectionId id) { return windows_[id]; }
+  [[nodiscard]] const TcpWindows& windows(ConnectionId id) const { return windows_[id]; }
 
   // Brings the timer forward if the timeouts are shorter than when it was set (CT-2).
   void refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now);

@@ -1,4 +1,5 @@
-// A timer wheel over connections: 1024 slots of 256 ms, doubly linked through the records by index.
+// A timer wheel over connections, or over other records with such links: 1024 slots of 256 ms, doubly linked through
+// the records by index.
 //
 // A slot is emptied when its 256 ms have passed, so a timer is due at most one slot late and never early.
 // A deadline beyond the wheel's span (262 s) waits in the farthest slot and is hung up again from there; the
@@ -20,14 +21,16 @@
 
 namespace sluice::nat {
 
-class TimerWheel {
+// `Record` has wheel_next, wheel_prev, wheel_slot and deadline as Connection has them.
+template <class Record>
+class TimerWheelOf {
  public:
   static constexpr uint32_t slot_count = 1024;
   static constexpr uint32_t slot_shift = 8;  // 256 ms
   static constexpr uint32_t slot_width = 1U << slot_shift;
 
   // `connections` outlives the wheel and stays where it is.
-  TimerWheel(Connection* connections, Millis now) : connections_(connections), cursor_(now >> slot_shift) {
+  TimerWheelOf(Record* connections, Millis now) : connections_(connections), cursor_(now >> slot_shift) {
     heads_.fill(no_connection);
   }
 
@@ -51,16 +54,19 @@ class TimerWheel {
   [[nodiscard]] uint32_t ahead(uint32_t tick) const { return (tick - cursor_) & tick_mask; }
   static constexpr uint32_t past = (tick_mask >> 1) + 1;
 
-  void unlink(Connection& connection);
+  void unlink(Record& connection);
 
-  Connection* connections_;
+  Record* connections_;
   uint32_t cursor_;  // tick whose slot is emptied next
   uint32_t size_ = 0;
   std::array<ConnectionId, slot_count> heads_;
 };
 
+using TimerWheel = TimerWheelOf<Connection>;
+
+template <class Record>
 template <class Fn>
-unsigned TimerWheel::advance(Millis now, unsigned budget, Fn&& on_due) {
+unsigned TimerWheelOf<Record>::advance(Millis now, unsigned budget, Fn&& on_due) {
   const uint32_t current = now >> slot_shift;
   if (size_ == 0) cursor_ = current;
   const uint32_t lag = ahead(current);
@@ -75,7 +81,7 @@ unsigned TimerWheel::advance(Millis now, unsigned budget, Fn&& on_due) {
       if (looked_at == budget) return looked_at;
       ++looked_at;
       const ConnectionId id = head;
-      Connection& connection = connections_[id];
+      Record& connection = connections_[id];
       if (connection.wheel_next != no_connection) __builtin_prefetch(&connections_[connection.wheel_next]);
       unlink(connection);
       if (millis_between(now, connection.deadline) > 0) {
@@ -86,6 +92,42 @@ unsigned TimerWheel::advance(Millis now, unsigned budget, Fn&& on_due) {
     }
   }
   return looked_at;
+}
+
+template <class Record>
+void TimerWheelOf<Record>::arm(ConnectionId id, Millis deadline) {
+  Record& connection = connections_[id];
+  if (connection.wheel_slot != unarmed) unlink(connection);
+  // A deadline in the past goes to the slot that is emptied next, one beyond the span to the farthest.
+  uint32_t distance = ahead(deadline >> slot_shift);
+  distance = distance >= past ? 0 : std::min(distance, slot_count - 1);
+  const uint32_t slot = (cursor_ + distance) & slot_mask;
+
+  const ConnectionId head = heads_[slot];
+  connection.deadline = deadline;
+  connection.wheel_slot = static_cast<uint16_t>(slot);
+  connection.wheel_prev = no_connection;
+  connection.wheel_next = head;
+  if (head != no_connection) connections_[head].wheel_prev = id;
+  heads_[slot] = id;
+  ++size_;
+}
+
+template <class Record>
+void TimerWheelOf<Record>::disarm(ConnectionId id) {
+  if (armed(id)) unlink(connections_[id]);
+}
+
+template <class Record>
+void TimerWheelOf<Record>::unlink(Record& connection) {
+  if (connection.wheel_prev == no_connection) {
+    heads_[connection.wheel_slot] = connection.wheel_next;
+  } else {
+    connections_[connection.wheel_prev].wheel_next = connection.wheel_next;
+  }
+  if (connection.wheel_next != no_connection) connections_[connection.wheel_next].wheel_prev = connection.wheel_prev;
+  connection.wheel_slot = unarmed;
+  --size_;
 }
 
 }  // namespace sluice::nat

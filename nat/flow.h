@@ -73,6 +73,9 @@ inline constexpr uint8_t settled = 4;     // an ordinary packet changes nothing 
 // Goes to its endpoint as it came, in a tunnel, and is answered past this router: the rewrite says which endpoint, and
 // is not applied.
 inline constexpr uint8_t direct_return = 8;
+// TCP whose other end is not the one that the client began with: numbers are translated (Connection::splice_seq), or
+// the router stands between.
+inline constexpr uint8_t spliced = 16;
 }  // namespace flow_flag
 
 template <class F>
@@ -136,6 +139,12 @@ inline constexpr uint8_t blocked = 2;      // nothing passes any more
 inline constexpr uint8_t mirrored = 4;     // a copy of every packet goes to the collector
 inline constexpr uint8_t seen = 8;         // it was looked into, and no longer is: the only one that allows short cuts
 }  // namespace content_flag
+// Connection::splice: the target of the rules, or the record of what is not finished yet.
+namespace splice {
+inline constexpr uint32_t has_record = 0x80000000;  // the number of the record, otherwise of the target
+inline constexpr uint32_t busy = 0x40000000;        // the endpoint's packets concern the record, too
+inline constexpr uint32_t number = 0x3fffffff;
+}  // namespace splice
 
 // One cache line, for both directions of a connection and both families.
 struct alignas(64) Connection {
@@ -149,16 +158,22 @@ struct alignas(64) Connection {
   uint8_t last_tcp_event = 0;        // memory of an ignored segment: tcp_state.cpp
   uint16_t stub_worker = no_worker;  // the worker that holds a stub of the reply key
   Millis created = 0;
-  Millis deadline = 0;                      // when the wheel looks again
-  uint32_t service = no_service;            // service port id of the snapshot, for listings
-  uint16_t ingress = 0;                     // interface the first packet came in by
-  Standing standing = Standing::Unassured;  // the list of Conntrack it is linked into
-  uint8_t content = 0;                      // content_flag
-  uint32_t ignored_seq = 0;                 // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
+  Millis deadline = 0;                          // when the wheel looks again
+  uint32_t service = no_service;                // service port id of the snapshot, for listings
+  uint16_t ingress = 0;                         // interface the first packet came in by
+  Standing standing : 4 = Standing::Unassured;  // the list of Conntrack it is linked into
+  uint8_t content : 4 = 0;                      // content_flag
+  uint8_t endpoint_scale = 0;                   // of a spliced connection: dataplane/l7/splice.h
+  uint32_t ignored_seq = 0;                     // end of the ignored SYN, acknowledgement of the ignored ACK (CT-5)
   uint32_t standing_next = no_connection;
   uint32_t standing_prev = no_connection;
   uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket
-  uint32_t inspection = 0;    // while its bytes are looked into: l7::InspectionId
+  uint32_t splice_seq = 0;    // of a spliced connection: what is added to the endpoint's numbers for the client
+  union {
+    uint32_t splice_timestamp = 0;
+    uint32_t inspection;  // of one that is not spliced, while its bytes are looked into: l7::InspectionId
+  };
+  uint32_t splice = 0;
 };
 static_assert(sizeof(Connection) == 64);
 

@@ -67,21 +67,31 @@ bool in_any(std::span<const Pool<F>> pools, const typename F::Addr& addr) {
 }  // namespace
 
 template <class F>
-ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& key, ClientKind client,
-                                const ProxySettings& settings, bool source_is_vip, const Backend<F>* kept) {
+DropReason refusal(const Frontend<F>& frontend, const typename F::Addr& source, ClientKind client,
+                   const ProxySettings& settings, bool source_is_vip) {
   const ServicePort<F>& service = *frontend.service;
-
-  // Who may not enter does not learn whether there are endpoints: both filters come before the verdicts of 3.4.
   const bool internal = frontend.kind == FrontendKind::ClusterIp;
   if (internal && is_outside(client) && !settings.allow_external_cluster_ip) {
-    return dropped<F>(DropReason::ClusterIpFromOutside);  // SVC-121
+    return DropReason::ClusterIpFromOutside;  // SVC-121
   }
   // SVC-66: load balancer addresses only; SVC-53: not the node port of the same service.
   if (frontend.kind == FrontendKind::LoadBalancer) {
     const bool asked = is_outside(client) || settings.source_ranges_for_in_cluster;  // SVC-68
     const bool node_to_itself = source_is_vip && service.ranges_admit_node;          // SVC-67
-    if (asked && !node_to_itself && !source_admitted(service, key.src)) return dropped<F>(DropReason::SourceRange);
+    if (asked && !node_to_itself && !source_admitted(service, source)) return DropReason::SourceRange;
   }
+  return DropReason::None;
+}
+
+template <class F>
+ServiceChoice<F> choose_backend(const Frontend<F>& frontend, const FlowKey<F>& key, ClientKind client,
+                                const ProxySettings& settings, bool source_is_vip, const Backend<F>* kept) {
+  const ServicePort<F>& service = *frontend.service;
+
+  // Who may not enter does not learn whether there are endpoints: both filters come before the verdicts of 3.4.
+  const DropReason refused = refusal(frontend, key.src, client, settings, source_is_vip);
+  if (refused != DropReason::None) return dropped<F>(refused);
+  const bool internal = frontend.kind == FrontendKind::ClusterIp;
 
   // SVC-30: nothing usable in the whole cluster. The Local list does not matter here (SVC-14).
   if (!service.has_endpoint) {
@@ -123,6 +133,8 @@ template ServiceChoice<net::V4> choose_backend(const Frontend<net::V4>&, const F
                                                const ProxySettings&, bool, const Backend<net::V4>*);
 template ServiceChoice<net::V6> choose_backend(const Frontend<net::V6>&, const FlowKey<net::V6>&, ClientKind,
                                                const ProxySettings&, bool, const Backend<net::V6>*);
+template DropReason refusal(const Frontend<net::V4>&, const net::Ipv4Addr&, ClientKind, const ProxySettings&, bool);
+template DropReason refusal(const Frontend<net::V6>&, const net::Ipv6Addr&, ClientKind, const ProxySettings&, bool);
 template bool source_admitted(const ServicePort<net::V4>&, const net::Ipv4Addr&);
 template bool source_admitted(const ServicePort<net::V6>&, const net::Ipv6Addr&);
 template bool nat_outgoing(const net::Ipv4Addr&, const net::Ipv4Addr&, const PoolView<net::V4>&);

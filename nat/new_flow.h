@@ -65,6 +65,11 @@ template <class F>
                                               const ProxySettings& settings, bool source_is_vip,
                                               const Backend<F>* kept = nullptr);
 
+// What choose_backend refuses whatever endpoints there are; None: the client may come.
+template <class F>
+[[nodiscard]] net::DropReason refusal(const Frontend<F>& frontend, const typename F::Addr& source, ClientKind client,
+                                      const ProxySettings& settings, bool source_is_vip = false);
+
 // Whether loadBalancerSourceRanges let this source in (SVC-66). A service without ranges of this family is open.
 template <class F>
 [[nodiscard]] bool source_admitted(const ServicePort<F>& service, const typename F::Addr& source);

@@ -13,6 +13,7 @@ inline constexpr uint8_t mss = 2;
 inline constexpr uint8_t window_scale = 3;
 inline constexpr uint8_t sack_permitted = 4;
 inline constexpr uint8_t sack = 5;
+inline constexpr uint8_t timestamp = 8;  // RFC 7323 section 3.2
 }  // namespace tcp_option
 
 // Calls fn(kind, value, length of value) for each option in `length` bytes; stops at the end of options or at one that

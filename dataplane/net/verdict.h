@@ -99,6 +99,11 @@ enum class DropReason : uint8_t {
   ContentFragment,
   ContentOverload,
 
+  // connections that are bound late
+  SynCookieInvalid,
+  LateTableFull,
+  LateOutOfOrder,
+
   // ICMP errors in transit
   IcmpMalformed,
   IcmpBadChecksum,

@@ -1,0 +1,457 @@
+#include "dataplane/late_binding.h"
+
+#include <algorithm>
+
+#include "dataplane/l7/splice.h"
+#include "dataplane/mss.h"
+#include "dataplane/own_packet.h"
+#include "dataplane/pipeline.h"
+#include "dataplane/tcp_reset.h"
+
+namespace sluice::dataplane {
+
+using nat::seq_before;
+using net::DropReason;
+using net::FlowPacket;
+using net::V4;
+using net::V6;
+namespace tcp_flag = net::tcp_flag;
+
+namespace {
+
+// Milliseconds.
+constexpr nat::Millis first_byte_time = 60'000;
+constexpr nat::Millis answer_retry = 500;
+constexpr nat::Millis linger_time = 5'000;
+constexpr uint8_t answer_tries = 6;
+constexpr uint32_t answer_burst = 10;  // segments in flight, RFC 6928
+
+template <class F>
+uint32_t window_limit(const Late<F>& late) {
+  const uint8_t scale = late.scale == l7::no_scale ? uint8_t{0} : late.scale;
+  return late.acked + (uint32_t{late.window} << scale);
+}
+
+}  // namespace
+
+LateBinding::LateBinding(Pipeline& pipeline) : pipeline_(pipeline), cookies_(pipeline.context_.tables.cookie_key) {}
+
+std::unique_ptr<LateBinding> LateBinding::create(Pipeline& pipeline, uint32_t connections, uint32_t buffers) {
+  std::unique_ptr<LateBinding> late(new LateBinding(pipeline));
+  late->v4_ = LateTable<V4>::create({connections, buffers}, pipeline.context_.now);
+  late->v6_ = LateTable<V6>::create({connections, buffers}, pipeline.context_.now);
+  if (!late->v4_ || !late->v6_) return nullptr;
+  return late;
+}
+
+template <class F>
+std::optional<LateBinding::Segment> LateBinding::read(const FlowPacket<F>& packet) {
+  const uint8_t* const tcp = packet.l4_header();
+  const uint32_t header = (tcp[12] >> 4) * 4U;
+  if (packet.fragment != net::FragmentKind::Whole || packet.contiguous(packet.l4) < header) return std::nullopt;
+  Segment segment;
+  segment.flags = tcp[13];
+  segment.seq = net::load_be32(tcp + 4);
+  segment.ack = net::load_be32(tcp + 8);
+  segment.window = net::load_be16(tcp + 14);
+  segment.offset = packet.l4 + header;
+  segment.length = static_cast<uint32_t>(packet.l3 + packet.l3_length) - segment.offset;
+  segment.options = {tcp + net::tcp_header_length, header - net::tcp_header_length};
+  segment.timestamp = l7::read_timestamp(segment.options.data(), static_cast<uint32_t>(segment.options.size()));
+  return segment;
+}
+
+// What is taken for the endpoint must have come whole: nobody behind the router can see any more that it did not.
+template <class F>
+bool LateBinding::checksum_good(const FlowPacket<F>& packet) {
+  const uint64_t flags = packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  if (flags == RTE_MBUF_F_RX_L4_CKSUM_GOOD || flags == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+    return flags == RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+  const auto length = static_cast<uint16_t>(packet.l3_length - (packet.l4 - packet.l3));
+  return net::checksum_fold(pseudo_header_sum<F>(packet.l3_header(), net::protocol::tcp, length) +
+                            net::mbuf_sum(packet.mbuf, packet.l4, length)) == 0xffff;
+}
+
+template <class F>
+const nat::Frontend<F>* LateBinding::frontend_of(const Late<F>& late) const {
+  const nat::Frontend<F>* const frontend = pipeline_.context_.snapshot->template family<F>().services->find(
+      late.key.dst, late.key.dst_port, net::protocol::tcp);
+  return frontend == nullptr || frontend->service->listener == nullptr ? nullptr : frontend;
+}
+
+// ---- a connection begins -----------------------------------------------------------------------------
+
+template <class F>
+void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& frontend) {
+  Context& context = pipeline_.context_;
+  if (packet.fragment != net::FragmentKind::Whole) return context.drop(packet.mbuf, DropReason::FragmentForUs);
+  const std::optional<Segment> segment = read(packet);
+  const nat::TcpEvent event = segment ? nat::tcp_event(segment->flags) : nat::TcpEvent::Invalid;
+  if (event == nat::TcpEvent::Invalid || event == nat::TcpEvent::SynAck)
+    return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
+  if (!checksum_good(packet)) return context.drop(packet.mbuf, DropReason::L4BadChecksum);
+  if (event == nat::TcpEvent::Syn) {
+    const nat::ClientKind client = pipeline_.client_kind<F>(packet.key.src);
+    if (const DropReason reason = nat::refusal(frontend, packet.key.src, client, context.snapshot->proxy);
+        reason != DropReason::None)
+      return context.drop(packet.mbuf, reason);
+    answer_syn(packet, *segment, frontend);
+    return context.discard(packet.mbuf);
+  }
+  LateId id = table<F>().find(packet.key, packet.hash);
+  if (id == no_late) {
+    if (event == nat::TcpEvent::Rst) return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
+    id = begin(packet, *segment);
+    if (id == no_late) return;
+  }
+  from_client(id, packet, *segment);
+  context.discard(packet.mbuf);
+}
+
+template <class F>
+void LateBinding::answer_syn(const FlowPacket<F>& packet, const Segment& segment, const nat::Frontend<F>& frontend) {
+  Context& context = pipeline_.context_;
+  l7::TcpOffer offer = l7::read_offer(segment.options.data(), static_cast<uint32_t>(segment.options.size()));
+  const Profile* const known = known_profile(frontend.service->id);
+  if (known != nullptr && !known->timestamps) offer.timestamp.reset();
+  const uint32_t isn = cookies_.make(packet.key, segment.seq, offer, context.now);
+  const Egress egress = pipeline_.output_.template route<F>(packet.key.src, packet.hash);
+  l7::TcpOffer ours;
+  ours.mss = std::min(mss_of<F>(egress.mtu), known != nullptr ? known->mss : uint16_t{0xffff});
+  ours.scale = offer.scale == l7::no_scale ? l7::no_scale : l7::own_scale;
+  ours.sack = offer.sack;
+  if (offer.timestamp)
+    ours.timestamp = l7::Timestamp{context.now + cookies_.timestamp_offset(packet.key), offer.timestamp->value};
+  uint8_t options[l7::most_options];
+  const uint8_t length = l7::write_offer(options, ours);
+  const OwnSegment answer{.flags = tcp_flag::syn | tcp_flag::ack,
+                          .seq = isn,
+                          .ack = segment.seq + 1,
+                          .window = static_cast<uint16_t>(std::min<uint32_t>(late_buffer_size, 0xffff)),
+                          .options = {options, length}};
+  if (send_segment(context, pipeline_.output_, packet.key.reversed(), answer, packet.hash))
+    context.counters.add(Event::SynCookiesSent);
+}
+
+// no_late: the packet was dropped.
+template <class F>
+LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
+  Context& context = pipeline_.context_;
+  const std::optional<l7::TcpOffer> offer = cookies_.check(packet.key, segment.seq - 1, segment.ack - 1, context.now);
+  if (!offer) {
+    refuse_ack(packet, segment);
+    return no_late;
+  }
+  LateTable<F>& lates = table<F>();
+  LateId id = lates.open(packet.key, packet.hash);
+  if (id == no_late && give_up_oldest<F>()) id = lates.open(packet.key, packet.hash);
+  if (id == no_late) {
+    context.drop(packet.mbuf, DropReason::LateTableFull);
+    return no_late;
+  }
+  Late<F>& late = lates[id];
+  late.state = LateState::Collecting;
+  late.ingress = packet.ingress;
+  late.mss = offer->mss;
+  late.scale = offer->scale;
+  late.sack = offer->sack;
+  late.expected = segment.seq;
+  late.next_out = late.acked = segment.ack;
+  late.timestamps = segment.timestamp.has_value();
+  late.timestamp_base = cookies_.timestamp_offset(packet.key);
+  if (late.timestamps) {
+    late.timestamp = segment.timestamp->value;
+    late.echo = segment.timestamp->echo;
+  }
+  late.window = segment.window;
+  lates.mark_undecided(id, true);
+  lates.arm(id, context.now + first_byte_time);
+  context.counters.add(Event::LateOpened);
+  return id;
+}
+
+// No cookie of ours. A connection that the router has forgotten is reset. The first segments of a new one may have
+// overtaken the ACK, which its timestamp shows: it was told the time a moment ago. Those are silently dropped, to come
+// again.
+template <class F>
+void LateBinding::refuse_ack(const FlowPacket<F>& packet, const Segment& segment) {
+  Context& context = pipeline_.context_;
+  constexpr uint32_t moment = 10'000;
+  const bool recent =
+      segment.timestamp && context.now + cookies_.timestamp_offset(packet.key) - segment.timestamp->echo < moment;
+  if (!recent && segment.has(tcp_flag::ack))
+    send_reset(context, pipeline_.output_, packet.key.reversed(), tcp_flag::rst, segment.ack, 0, packet.hash);
+  context.drop(packet.mbuf, DropReason::SynCookieInvalid);
+}
+
+// ---- what the client sends ---------------------------------------------------------------------------
+
+// False: an old duplicate (RFC 7323 section 5.3), or it acknowledges what nobody sent.
+template <class F>
+bool LateBinding::note_client(Late<F>& late, const Segment& segment) {
+  if (late.timestamps && segment.timestamp && !segment.has(tcp_flag::rst)) {
+    if (seq_before(segment.timestamp->value, late.timestamp)) return false;
+    late.timestamp = segment.timestamp->value;
+    late.echo = nat::later(late.echo, segment.timestamp->echo);
+  }
+  if (!segment.has(tcp_flag::ack)) return true;
+  if (!seq_before(segment.ack, late.acked)) late.acked = segment.ack;
+  late.window = segment.window;
+  return true;
+}
+
+template <class F>
+void LateBinding::from_client(LateId id, const FlowPacket<F>& packet, const Segment& segment) {
+  Late<F>& late = table<F>()[id];
+  if (segment.has(tcp_flag::rst)) {
+    // RFC 5961 section 3.2.
+    if (segment.seq == next_in(late)) return table<F>().close(id);
+    return acknowledge(late);
+  }
+  const uint32_t sent = late.state == LateState::Answering ? late.owed_end : next_out(late);
+  if (!segment.has(tcp_flag::ack)) return;
+  if (seq_before(sent, segment.ack) || !note_client(late, segment)) return acknowledge(late);
+  if (late.state == LateState::Answering) return collect_answer_ack<F>(id, segment);
+  collect(id, packet, segment);
+}
+
+template <class F>
+void LateBinding::collect(LateId id, const FlowPacket<F>& packet, const Segment& segment) {
+  Late<F>& late = table<F>()[id];
+  Context& context = pipeline_.context_;
+  const bool fin = segment.has(tcp_flag::fin);
+  if (segment.length == 0 && !fin) return;
+  if (segment.length != 0) {
+    if (!need_buffer<F>(id)) return context.counters.drop(DropReason::LateTableFull);
+    if (late.stream.in_order().empty() && late.state == LateState::Collecting)
+      table<F>().arm(id, context.now + head_time);
+    (void)late.stream.put(segment.seq, segment.length, [&](uint8_t* to, uint32_t from, uint32_t bytes) {
+      const void* const data = rte_pktmbuf_read(packet.mbuf, segment.offset + from, bytes, to);
+      if (data != to) std::memcpy(to, data, bytes);
+    });
+  }
+  if (fin && !late.fin && !seq_before(segment.end(), next_in(late))) {
+    late.fin = true;
+    late.fin_seq = segment.end();
+  }
+  if (late.fin && !late.fin_taken && next_in(late) == late.fin_seq) late.fin_taken = true;
+  acknowledge(late);
+  consider<F>(id);
+}
+
+template <class F>
+bool LateBinding::need_buffer(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  if (late.buffer != no_late) return true;
+  if (lates.take_buffer(id, late.expected, late_buffer_size)) return true;
+  // It may be itself.
+  if (lates.oldest_undecided() == id) {
+    lates.mark_undecided(id, false);
+    lates.mark_undecided(id, true);
+  }
+  while (lates.oldest_undecided() != id && give_up_oldest<F>()) {
+    if (lates.take_buffer(id, late.expected, late_buffer_size)) return true;
+  }
+  return false;
+}
+
+template <class F>
+bool LateBinding::give_up_oldest() {
+  const LateId oldest = table<F>().oldest_undecided();
+  if (oldest == no_late) return false;
+  pipeline_.context_.counters.add(Event::LateGivenUp);
+  reset<F>(oldest);
+  return true;
+}
+
+template <class F>
+uint32_t LateBinding::next_in(const Late<F>& late) {
+  const uint32_t bytes =
+      late.buffer != no_late && late.state != LateState::Answering ? late.stream.next() : late.expected;
+  return bytes + (late.fin_taken && late.state != LateState::Answering ? 1 : 0);
+}
+
+template <class F>
+uint32_t LateBinding::next_out(const Late<F>& late) const {
+  return late.state == LateState::Passing ? windows(late).of(nat::Direction::Reply).end : late.next_out;
+}
+
+// The router's own time before there is an endpoint; then never later than what the endpoint says next.
+template <class F>
+uint32_t LateBinding::clock(const Late<F>& late) const {
+  return late.endpoint_seen ? late.echo : pipeline_.context_.now + late.timestamp_base;
+}
+
+template <class F>
+void LateBinding::to_client(const Late<F>& late, uint8_t flags, uint32_t seq, std::span<const uint8_t> data) {
+  uint8_t options[l7::most_options];
+  std::optional<l7::Timestamp> timestamp;
+  if (late.timestamps) timestamp = l7::Timestamp{clock(late), late.timestamp};
+  const uint8_t length = l7::write_timestamp(options, timestamp);
+  const uint32_t room =
+      late.buffer == no_late || late.state == LateState::Answering ? late_buffer_size : late.stream.room();
+  const uint32_t window = late.scale == l7::no_scale ? room : room >> l7::own_scale;
+  const OwnSegment segment{.flags = flags,
+                           .seq = seq,
+                           .ack = next_in(late),
+                           .window = static_cast<uint16_t>(std::min<uint32_t>(window, 0xffff)),
+                           .options = {options, length},
+                           .data = data};
+  (void)send_segment(pipeline_.context_, pipeline_.output_, late.key.reversed(), segment, late.hash);
+}
+
+template <class F>
+void LateBinding::acknowledge(const Late<F>& late) {
+  to_client(late, tcp_flag::ack, late.state == LateState::Answering ? late.sent : next_out(late), {});
+}
+
+// ---- the router's own answers ------------------------------------------------------------------------
+
+template <class F>
+void LateBinding::answer(LateId id, l7::Bytes bytes) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  if (late.connection != nat::no_connection) hang_up<F>(id);
+  late.expected = next_in(late);
+  // Whoever cannot take it all takes nothing that looks whole.
+  if (bytes.size() > late_buffer_size || (!bytes.empty() && !need_buffer<F>(id))) return reset<F>(id);
+  if (!bytes.empty()) std::memcpy(lates.buffer_of(late), bytes.data(), bytes.size());
+  late.state = LateState::Answering;
+  late.answer_size = static_cast<uint16_t>(bytes.size());
+  late.owed = late.sent = late.next_out;
+  late.owed_end = late.next_out + late.answer_size + 1;
+  late.segment = std::min<uint16_t>(late.mss - (late.timestamps ? 12 : 0), most_own_data);
+  late.tries = 0;
+  lates.mark_undecided(id, false);
+  pipeline_.context_.counters.add(Event::LateAnswered);
+  send_answer(late);
+  lates.arm(id, pipeline_.context_.now + answer_retry);
+}
+
+template <class F>
+void LateBinding::send_answer(Late<F>& late) {
+  const uint8_t* const data = table<F>().buffer_of(late);
+  const uint32_t fin_at = late.owed_end - 1;
+  const uint32_t limit = std::min(window_limit(late) - late.owed, answer_burst * late.segment) + late.owed;
+  while (seq_before(late.sent, late.owed_end)) {
+    const uint32_t size = std::min<uint32_t>(late.segment, fin_at - late.sent);
+    if (size != 0 && seq_before(limit, late.sent + size)) return;
+    const bool last = late.sent + size == fin_at;
+    const auto flags = static_cast<uint8_t>(tcp_flag::ack | tcp_flag::psh | (last ? tcp_flag::fin : 0));
+    const uint32_t seq = late.sent;
+    late.sent += size + (last ? 1 : 0);
+    to_client(late, flags, seq, size == 0 ? l7::Bytes{} : l7::Bytes{data + (seq - late.next_out), size});
+  }
+}
+
+template <class F>
+void LateBinding::collect_answer_ack(LateId id, const Segment& segment) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  const nat::Millis now = pipeline_.context_.now;
+  if (seq_before(late.owed, segment.ack)) {
+    late.owed = segment.ack;
+    if (seq_before(late.sent, late.owed)) late.sent = late.owed;
+    late.tries = 0;
+    lates.arm(id, now + (late.owes() ? answer_retry : linger_time));
+  }
+  const uint32_t taken = segment.length + (segment.has(tcp_flag::fin) ? 1 : 0);
+  if (taken != 0) {
+    // What it still has to say is heard and forgotten, so that it reads the answer.
+    if (segment.seq == late.expected) {
+      late.expected += taken;
+      late.fin_taken = late.fin_taken || segment.has(tcp_flag::fin);
+    }
+    acknowledge(late);
+  }
+  if (!late.owes() && late.fin_taken) return lates.close(id);
+  send_answer(late);
+}
+
+// Both ends learn that there is nothing any more.
+template <class F>
+void LateBinding::reset(LateId id) {
+  Late<F>& late = table<F>()[id];
+  const uint32_t seq = late.state == LateState::Answering ? late.sent : next_out(late);
+  Context& context = pipeline_.context_;
+  send_reset(context, pipeline_.output_, late.key.reversed(), tcp_flag::rst | tcp_flag::ack, seq, next_in(late),
+             late.hash);
+  if (late.connection != nat::no_connection) hang_up<F>(id);
+  table<F>().close(id);
+}
+
+// ---- time --------------------------------------------------------------------------------------------
+
+template <class F>
+void LateBinding::on_timer(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  Context& context = pipeline_.context_;
+  switch (late.state) {
+    case LateState::Free:
+      return;
+    case LateState::Collecting: {
+      context.counters.add(Event::LateTimedOut);
+      const nat::Frontend<F>* const frontend = frontend_of(late);
+      const bool silent = late.buffer == no_late;
+      if (frontend == nullptr) return reset<F>(id);
+      return answer<F>(id, silent ? l7::Bytes{} : frontend->service->listener->timed_out());
+    }
+    case LateState::Connecting:
+      if (++late.tries > connect_tries) return next_endpoint<F>(id);
+      send_syn<F>(id);
+      if (lates[id].state == LateState::Connecting) lates.arm(id, context.now + (connect_retry << late.tries));
+      return;
+    case LateState::Passing:
+      if (!late.owes()) {
+        if (!late.undecided) return;
+        context.counters.add(Event::LateTimedOut);
+        return reset<F>(id);
+      }
+      if (++late.tries > owed_tries) return reset<F>(id);
+      late.sent = late.owed;
+      late.owed_limit = std::max(late.owed_limit - late.owed, uint32_t{1}) + late.owed;
+      send_owed<F>(id);
+      if (lates[id].state == LateState::Passing)
+        lates.arm(id, context.now + (owed_retry << std::min<uint8_t>(late.tries, 5)));
+      return;
+    case LateState::Answering:
+      if (!late.owes() || ++late.tries > answer_tries) return lates.close(id);
+      late.sent = late.owed;
+      send_answer(late);
+      lates.arm(id, context.now + (answer_retry << late.tries));
+      return;
+  }
+}
+
+void LateBinding::tick(unsigned budget) {
+  const nat::Millis now = pipeline_.context_.now;
+  table<V4>().expire(now, budget, [this](LateId id) { on_timer<V4>(id); });
+  table<V6>().expire(now, budget, [this](LateId id) { on_timer<V6>(id); });
+}
+
+template void LateBinding::on_miss<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
+template void LateBinding::on_miss<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
+template std::optional<LateBinding::Segment> LateBinding::read<V4>(const FlowPacket<V4>&);
+template bool LateBinding::checksum_good<V4>(const FlowPacket<V4>&);
+template const nat::Frontend<V4>* LateBinding::frontend_of<V4>(const Late<V4>&) const;
+template bool LateBinding::note_client<V4>(Late<V4>&, const Segment&);
+template void LateBinding::collect<V4>(LateId, const FlowPacket<V4>&, const Segment&);
+template void LateBinding::acknowledge<V4>(const Late<V4>&);
+template uint32_t LateBinding::next_in<V4>(const Late<V4>&);
+template uint32_t LateBinding::next_out<V4>(const Late<V4>&) const;
+template void LateBinding::answer<V4>(LateId, l7::Bytes);
+template void LateBinding::reset<V4>(LateId);
+template std::optional<LateBinding::Segment> LateBinding::read<V6>(const FlowPacket<V6>&);
+template bool LateBinding::checksum_good<V6>(const FlowPacket<V6>&);
+template const nat::Frontend<V6>* LateBinding::frontend_of<V6>(const Late<V6>&) const;
+template bool LateBinding::note_client<V6>(Late<V6>&, const Segment&);
+template void LateBinding::collect<V6>(LateId, const FlowPacket<V6>&, const Segment&);
+template void LateBinding::acknowledge<V6>(const Late<V6>&);
+template uint32_t LateBinding::next_in<V6>(const Late<V6>&);
+template uint32_t LateBinding::next_out<V6>(const Late<V6>&) const;
+template void LateBinding::answer<V6>(LateId, l7::Bytes);
+template void LateBinding::reset<V6>(LateId);
+
+}  // namespace sluice::dataplane

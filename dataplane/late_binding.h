@@ -1,0 +1,222 @@
+// Delayed binding: the router takes connections to addresses with a listener itself, reads until the listener has
+// decided, and connects the endpoint with the client's own sequence numbers. From then on it translates the endpoint's
+// (l7/splice.h); the connection is an ordinary flow with flow_flag::spliced.
+//
+// A SYN costs no memory (l7/syn_cookie.h). The ACK that answers the cookie makes a record (late_table.h); what the
+// client sends is put in order, acknowledged and shown to the listener. Once it decides, a SYN that looks as if the
+// client had sent it goes the way of any first packet to the target's service port, so endpoints, policies, masquerade
+// and ports are as everywhere. What was acknowledged to the client is owed to the endpoint: it is sent, and sent again,
+// until the endpoint has acknowledged it. Then the buffer is free, and the record too unless later requests may go
+// elsewhere.
+//
+//   late_binding.cpp   the client: SYN, ACK, bytes, answers
+//   late_endpoint.cpp  the endpoint: SYN, failures, what is owed
+//   late_request.cpp   what may go to the endpoint: the first request, and every later one
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "dataplane/l7/syn_cookie.h"
+#include "dataplane/late_table.h"
+#include "dataplane/net/packet.h"
+#include "dataplane/own_tcp.h"
+#include "nat/service.h"
+
+namespace sluice::dataplane {
+
+class Pipeline;
+
+class LateBinding {
+ public:
+  // nullptr: no memory. Sizing as in Pipeline::bind_late.
+  [[nodiscard]] static std::unique_ptr<LateBinding> create(Pipeline& pipeline, uint32_t connections, uint32_t buffers);
+
+  // A packet to a frontend with a listener, of a connection without a flow. Takes ownership.
+  template <class F>
+  void on_miss(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
+  // A packet of a flow that is spliced. True: it was taken. False: it goes on as any packet of its flow.
+  template <class F>
+  [[nodiscard]] bool on_hit(net::FlowPacket<F>& packet, nat::FlowId id);
+  // The endpoint of a flow that is being connected is reported unreachable. True: that has been seen to.
+  template <class F>
+  [[nodiscard]] bool on_unreachable(nat::FlowId quoted);
+  // Of a flow that on_hit() has opened and that is not tracked yet.
+  template <class F>
+  void on_opened(nat::ConnectionId id);
+  // Whether the flow that is being opened is one of these: without an entry it must not go on.
+  [[nodiscard]] bool opening() const { return opening_ != no_late; }
+  // The flow is about to be removed from the connection table.
+  template <class F>
+  void on_closed(nat::ConnectionId id);
+  // Timers, a few per call.
+  void tick(unsigned budget);
+
+ private:
+  // What is read of a segment; host byte order.
+  struct Segment {
+    uint8_t flags = 0;
+    uint32_t seq = 0;
+    uint32_t ack = 0;
+    uint16_t window = 0;
+    uint32_t length = 0;  // bytes of data
+    uint32_t offset = 0;  // of the data in the mbuf
+    std::span<const uint8_t> options;
+    std::optional<l7::Timestamp> timestamp;
+
+    [[nodiscard]] bool has(uint8_t flag) const { return (flags & flag) != 0; }
+    [[nodiscard]] uint32_t end() const { return seq + length; }
+  };
+  // What the endpoints of a service port turned out not to do. By ServicePort::id; a new one takes an old one's place.
+  struct Profile {
+    uint32_t service = nat::no_service;
+    uint16_t mss = 0xffff;  // the least of them
+    bool timestamps = true;
+  };
+
+  explicit LateBinding(Pipeline& pipeline);
+
+  // --- late_binding.cpp
+  template <class F>
+  [[nodiscard]] LateTable<F>& table() const {
+    if constexpr (F::is_v4) {
+      return *v4_;
+    } else {
+      return *v6_;
+    }
+  }
+  template <class F>
+  [[nodiscard]] static std::optional<Segment> read(const net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] static bool checksum_good(const net::FlowPacket<F>& packet);
+  // The frontend that the client came to, if it still has a listener; otherwise nullptr.
+  template <class F>
+  [[nodiscard]] const nat::Frontend<F>* frontend_of(const Late<F>& late) const;
+  template <class F>
+  void answer_syn(const net::FlowPacket<F>& packet, const Segment& segment, const nat::Frontend<F>& frontend);
+  template <class F>
+  [[nodiscard]] LateId begin(const net::FlowPacket<F>& packet, const Segment& segment);
+  template <class F>
+  void refuse_ack(const net::FlowPacket<F>& packet, const Segment& segment);
+  // Segments of a client that are not for an endpoint yet, or not any more. The caller frees the packet.
+  template <class F>
+  void from_client(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
+  template <class F>
+  [[nodiscard]] bool note_client(Late<F>& late, const Segment& segment);
+  template <class F>
+  void collect(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
+  template <class F>
+  void collect_answer_ack(LateId id, const Segment& segment);
+  template <class F>
+  [[nodiscard]] bool need_buffer(LateId id);
+  template <class F>
+  [[nodiscard]] bool give_up_oldest();
+  template <class F>
+  void acknowledge(const Late<F>& late);
+  template <class F>
+  void to_client(const Late<F>& late, uint8_t flags, uint32_t seq, std::span<const uint8_t> data);
+  // Number of what the client has sent next, and of what it gets next.
+  template <class F>
+  [[nodiscard]] static uint32_t next_in(const Late<F>& late);
+  template <class F>
+  [[nodiscard]] uint32_t next_out(const Late<F>& late) const;
+  template <class F>
+  [[nodiscard]] uint32_t clock(const Late<F>& late) const;
+  // Ends the connection with `bytes`, which are copied; without any in order.
+  template <class F>
+  void answer(LateId id, l7::Bytes bytes);
+  template <class F>
+  void send_answer(Late<F>& late);
+  template <class F>
+  void reset(LateId id);
+  template <class F>
+  void on_timer(LateId id);
+
+  // --- late_endpoint.cpp
+  template <class F>
+  void connect(LateId id);
+  template <class F>
+  void try_endpoint(LateId id);
+  template <class F>
+  void next_endpoint(LateId id);
+  template <class F>
+  void unavailable(LateId id);
+  // Its options are options_.
+  template <class F>
+  [[nodiscard]] OwnSegment make_syn(const Late<F>& late);
+  template <class F>
+  [[nodiscard]] OwnSegment make_ack(const Late<F>& late, uint32_t seq);
+  template <class F>
+  void send_syn(LateId id);
+  template <class F>
+  void from_endpoint(LateId id, net::FlowPacket<F>& packet, const Segment& segment);
+  template <class F>
+  void established(LateId id, const Segment& segment);
+  template <class F>
+  void owe(LateId id);
+  template <class F>
+  void send_owed(LateId id);
+  template <class F>
+  void note_acknowledgement(LateId id, Late<F>& late, const Segment& segment);
+  template <class F>
+  void settle(LateId id);
+  // The segment as the client's: tracked, translated, sent. It may be the end of the flow, and of its record.
+  template <class F>
+  void as_client(nat::ConnectionId connection, const Late<F>& late, const OwnSegment& segment);
+  // Whether the record is still this flow's, spliced.
+  template <class F>
+  [[nodiscard]] bool is_of(LateId id, nat::ConnectionId connection) const;
+  template <class F>
+  void release(LateId id);
+  template <class F>
+  void hang_up(LateId id);
+  template <class F>
+  [[nodiscard]] nat::TcpWindows& windows(const Late<F>& late) const;
+  // Tells the flow which of its packets concern the record.
+  template <class F>
+  void mark(LateId id);
+  void learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps);
+  [[nodiscard]] const Profile* known_profile(uint32_t service) const {
+    const Profile& found = profiles_[service % profiles_.size()];
+    return found.service == service ? &found : nullptr;
+  }
+
+  // --- late_request.cpp
+  template <class F>
+  void consider(LateId id);
+  // Of the head at the beginning of what is not approved. False: it waits, or the record is gone.
+  template <class F>
+  [[nodiscard]] bool decide(LateId id, l7::Bytes rest);
+  template <class F>
+  [[nodiscard]] bool response_finished(const Late<F>& late) const;
+  template <class F>
+  [[nodiscard]] bool is_same_endpoint(const Late<F>& late, l7::TargetId target) const;
+  // A segment with data of a spliced connection whose later requests are read. False: it passes as it is.
+  template <class F>
+  [[nodiscard]] bool watch(LateId id, net::FlowPacket<F>& packet, const Segment& segment);
+  // Moves `body` over what of `data` may pass. How many bytes; the rest begins a head that must be collected. `begins`
+  // is set if a request does.
+  template <class F>
+  [[nodiscard]] uint32_t pass_over(const Late<F>& late, l7::Body& body, l7::Bytes data, bool& begins) const;
+  template <class F>
+  [[nodiscard]] bool from_spliced_client(LateId id, net::FlowPacket<F>& packet, const Segment& segment);
+
+  Pipeline& pipeline_;
+  std::unique_ptr<LateTable<net::V4>> v4_;
+  std::unique_ptr<LateTable<net::V6>> v6_;
+  l7::SynCookies cookies_;
+  LateId opening_ = no_late;
+  std::array<Profile, 64> profiles_{};
+  std::array<uint8_t, l7::most_options> options_{};
+
+  // Milliseconds.
+  static constexpr nat::Millis head_time = 10'000;
+  static constexpr nat::Millis connect_retry = 1'000;
+  static constexpr nat::Millis owed_retry = 300;
+  static constexpr uint8_t connect_tries = 2;  // beside the first
+  static constexpr uint8_t owed_tries = 8;
+};
+
+}  // namespace sluice::dataplane

@@ -1,0 +1,458 @@
+// The endpoint of a connection that is bound late: its SYN, its failures, and what is owed to it.
+#include <algorithm>
+
+#include "dataplane/l7/splice.h"
+#include "dataplane/late_binding.h"
+#include "dataplane/mss.h"
+#include "dataplane/own_packet.h"
+#include "dataplane/pipeline.h"
+
+namespace sluice::dataplane {
+
+using nat::Direction;
+using nat::seq_before;
+using net::DropReason;
+using net::FlowPacket;
+using net::V4;
+using net::V6;
+namespace tcp_flag = net::tcp_flag;
+
+namespace {
+
+constexpr uint8_t most_endpoints = 3;
+
+template <class F>
+FlowPacket<F> packet_of(const Late<F>& late, rte_mbuf* mbuf) {
+  FlowPacket<F> packet;
+  packet.mbuf = mbuf;
+  packet.l4 = own_header_length<F>;
+  packet.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
+  packet.ingress = late.ingress;
+  packet.has_ports = true;
+  packet.plain = true;
+  packet.protocol = net::protocol::tcp;
+  packet.key = late.key;
+  packet.hash = late.hash;
+  return packet;
+}
+
+template <class F>
+uint32_t header_length(const Late<F>& late) {
+  return late.proxy_header ? l7::proxy_header_length<F> : 0;
+}
+
+}  // namespace
+
+template <class F>
+nat::TcpWindows& LateBinding::windows(const Late<F>& late) const {
+  return pipeline_.connections_.of<F>().windows(late.connection);
+}
+
+template <class F>
+bool LateBinding::is_of(LateId id, nat::ConnectionId connection) const {
+  const Late<F>& late = table<F>()[id];
+  return late.state == LateState::Passing && late.connection == connection;
+}
+
+template <class F>
+void LateBinding::as_client(nat::ConnectionId connection, const Late<F>& late, const OwnSegment& segment) {
+  rte_mbuf* const mbuf = make_segment(pipeline_.context_, late.key, segment);
+  if (mbuf == nullptr) return;
+  FlowPacket<F> packet = packet_of(late, mbuf);
+  pipeline_.forward_tracked(packet, nat::flow_id(connection, Direction::Original));
+}
+
+// ---- choice ------------------------------------------------------------------------------------------
+
+// Of a record with a target and something in its buffer.
+template <class F>
+void LateBinding::connect(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  late.state = LateState::Connecting;
+  late.endpoints_tried = 0;
+  lates.mark_undecided(id, false);
+  if (late.proxy_header) l7::write_proxy_header(late.stream.data() - header_length(late), late.key);
+  try_endpoint<F>(id);
+}
+
+// The endpoint that any first packet of this client to the target would get; later another one.
+template <class F>
+void LateBinding::try_endpoint(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  Context& context = pipeline_.context_;
+  const nat::Frontend<F>* const came_to = frontend_of(late);
+  const nat::Frontend<F>* const target = context.snapshot->template family<F>().services->find(
+      l7::target_address<typename F::Addr>(late.target), {}, net::protocol::tcp);
+  if (came_to == nullptr || target == nullptr) return unavailable<F>(id);
+  const nat::ServicePort<F>& service = *target->service;
+  // As the client sees it, without a reference that would be counted.
+  nat::Frontend<F> frontend{late.key.dst, late.key.dst_port, net::protocol::tcp, came_to->kind, {}};
+  frontend.service = std::shared_ptr<const nat::ServicePort<F>>(std::shared_ptr<void>{}, &service);
+  std::optional<nat::Backend<F>> wanted;
+  if (late.endpoints_tried != 0) {
+    for (const nat::Backend<F>& other : service.cluster.backends) {
+      if (other.addr == late.endpoint && other.port == late.endpoint_port) continue;
+      wanted = other;
+      if (context.next_random() % service.cluster.backends.size() == 0) break;
+    }
+  }
+  const OwnSegment syn = make_syn(late);
+  rte_mbuf* const mbuf = make_segment(context, late.key, syn);
+  if (mbuf == nullptr) return reset<F>(id);
+  FlowPacket<F> packet = packet_of(late, mbuf);
+  nat::ServiceChoice<F> choice = pipeline_.choose(packet, frontend, wanted ? &*wanted : nullptr);
+  if (choice.outcome != nat::Outcome::Forward) {
+    context.discard(mbuf);
+    return unavailable<F>(id);
+  }
+  choice.direct_return = false;  // its answers must come by here
+  late.endpoint = choice.backend->addr;
+  late.endpoint_port = choice.backend->port;
+  late.tries = 0;
+  ++late.endpoints_tried;
+  opening_ = id;
+  pipeline_.open_chosen(packet, service, choice);
+  opening_ = no_late;
+  if (late.connection == nat::no_connection) return next_endpoint<F>(id);
+  lates.arm(id, context.now + connect_retry);
+}
+
+template <class F>
+void LateBinding::next_endpoint(LateId id) {
+  Late<F>& late = table<F>()[id];
+  pipeline_.context_.counters.add(Event::LateEndpointFailed);
+  if (late.connection != nat::no_connection) hang_up<F>(id);
+  late.state = LateState::Connecting;
+  if (late.endpoints_tried >= most_endpoints) return unavailable<F>(id);
+  try_endpoint<F>(id);
+}
+
+template <class F>
+void LateBinding::unavailable(LateId id) {
+  Late<F>& late = table<F>()[id];
+  late.state = LateState::Collecting;
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  if (frontend == nullptr) return reset<F>(id);
+  pipeline_.context_.counters.add(Event::LateUnavailable);
+  const l7::Decision decision = frontend->service->listener->decide(late.stream.in_order());
+  if (decision.unavailable.empty()) return reset<F>(id);
+  answer<F>(id, decision.unavailable);
+}
+
+template <class F>
+void LateBinding::on_opened(nat::ConnectionId id) {
+  Late<F>& late = table<F>()[opening_];
+  nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
+  late.connection = id;
+  connections.flow(nat::flow_id(id, Direction::Original)).flags |= nat::flow_flag::spliced;
+  connections.flow(nat::flow_id(id, Direction::Reply)).flags |= nat::flow_flag::spliced;
+  connections.connection(id).endpoint_scale = l7::own_scale;
+  mark<F>(opening_);
+}
+
+// ---- the handshake -----------------------------------------------------------------------------------
+
+// With what the client offered, and its number, so that its own segments need no translation.
+template <class F>
+OwnSegment LateBinding::make_syn(const Late<F>& late) {
+  l7::TcpOffer offer{late.mss, late.scale, late.sack, {}};
+  if (late.timestamps) offer.timestamp = l7::Timestamp{late.timestamp, 0};
+  const uint8_t length = l7::write_offer(options_.data(), offer);
+  const uint32_t window = uint32_t{late.window} << (late.scale == l7::no_scale ? 0 : late.scale);
+  return {.flags = tcp_flag::syn,
+          .seq = late.stream.base() - header_length(late) - 1,
+          .window = static_cast<uint16_t>(std::min<uint32_t>(window, 0xffff)),
+          .options = {options_.data(), length}};
+}
+
+template <class F>
+void LateBinding::send_syn(LateId id) {
+  const Late<F>& late = table<F>()[id];
+  as_client(late.connection, late, make_syn(late));
+}
+
+// A packet of the endpoint while it concerns the record. Takes ownership.
+template <class F>
+void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment& segment) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  Context& context = pipeline_.context_;
+  const nat::ConnectionId connection = late.connection;
+  const nat::FlowId flow = nat::flow_id(connection, Direction::Reply);
+  if (late.state == LateState::Connecting) {
+    context.discard(packet.mbuf);
+    if (!segment.has(tcp_flag::ack) || segment.ack != late.stream.base() - header_length(late)) return;
+    if (segment.has(tcp_flag::rst)) return next_endpoint<F>(id);
+    if (segment.has(tcp_flag::syn)) established<F>(id, segment);
+    return;
+  }
+  // It has not got the ACK that answered its SYN+ACK.
+  if (segment.has(tcp_flag::syn)) {
+    context.discard(packet.mbuf);
+    late.sent = late.owed;
+    as_client(connection, late, make_ack(late, late.owed));
+    return;
+  }
+  const bool heard = late.owes() && segment.has(tcp_flag::ack) && !segment.has(tcp_flag::rst);
+  if (heard) note_acknowledgement(id, late, segment);
+  constexpr uint8_t ends = tcp_flag::fin | tcp_flag::rst;
+  if (late.owes() && segment.length == 0 && (segment.flags & ends) == 0) {
+    // The client was told of more than that.
+    nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
+    nat::TcpSegment unsent;
+    unsent.flags = segment.flags;
+    unsent.seq = segment.seq + connections.connection(connection).splice_seq;
+    unsent.ack = segment.ack;
+    nat::account(connections.flow(flow), packet.l3_length, context.now);
+    (void)connections.track(flow, unsent, context.snapshot->timeouts, context.now, context.snapshot->tcp_be_liberal);
+    context.discard(packet.mbuf);
+  } else {
+    pipeline_.forward_tracked(packet, flow);
+  }
+  if (!is_of<F>(id, connection)) return;
+  if (!late.owes()) return settle<F>(id);
+  if (heard) send_owed<F>(id);
+}
+
+template <class F>
+void LateBinding::established(LateId id, const Segment& segment) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  Context& context = pipeline_.context_;
+  nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
+  nat::Connection& connection = connections.connection(late.connection);
+  const auto size = static_cast<uint32_t>(segment.options.size());
+  const l7::TcpOffer offer = l7::read_offer(segment.options.data(), size);
+  if (const nat::Frontend<F>* const frontend = frontend_of(late); frontend != nullptr)
+    learn(frontend->service->id, offer, late.timestamps);
+  // A client that was told of timestamps does not take segments without (RFC 7323 section 3.2).
+  if (late.timestamps && !offer.timestamp) {
+    context.counters.add(Event::LateMismatch);
+    return reset<F>(id);
+  }
+  connection.splice_seq = late.next_out - (segment.seq + 1);
+  if (late.timestamps) {
+    late.echo = nat::later(late.echo, context.now + late.timestamp_base);
+    connection.splice_timestamp = late.echo - offer.timestamp->value;
+  }
+  if (late.scale != l7::no_scale) connection.endpoint_scale = offer.scale;
+  late.endpoint_seen = true;
+
+  // The connection table sees what the client was told.
+  const uint8_t options[] = {net::tcp_option::window_scale, 3, l7::own_scale, net::tcp_option::sack_permitted, 2, 0};
+  nat::TcpSegment answer;
+  answer.flags = tcp_flag::syn | tcp_flag::ack;
+  answer.seq = late.next_out - 1;
+  answer.ack = segment.ack;
+  answer.window = segment.window;
+  answer.options = late.scale == l7::no_scale ? options + 3 : options;
+  answer.options_length = late.scale == l7::no_scale ? 3 : 6;
+  const nat::FlowId reply = nat::flow_id(late.connection, Direction::Reply);
+  if (connections.track(reply, answer, context.snapshot->timeouts, context.now, context.snapshot->tcp_be_liberal) !=
+      nat::TrackAction::Pass)
+    return reset<F>(id);
+
+  late.state = LateState::Passing;
+  late.tries = 0;
+  const auto& way = connections.flow(nat::flow_id(late.connection, Direction::Original)).rewrite.dst;
+  const Egress egress = pipeline_.output_.template route<F>(way, late.hash);
+  const uint16_t fits = std::min(offer.mss, mss_of<F>(egress.mtu));
+  late.segment = std::min<uint16_t>(static_cast<uint16_t>(fits - (late.timestamps ? 12 : 0)), most_own_data);
+  late.owed = late.sent = segment.ack;
+  late.owed_limit = segment.ack + segment.window;
+  late.answers_from = late.next_out;
+  context.counters.add(Event::LateForwarded);
+  owe<F>(id);
+}
+
+// What is approved now is owed.
+template <class F>
+void LateBinding::owe(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  const bool all = late.approved == late.stream.in_order().size();
+  const bool owed = late.owes();
+  late.expected = nat::later(late.expected, late.stream.next());
+  late.owed_end = late.stream.base() + late.approved + (late.fin_taken && all ? 1 : 0);
+  if (!owed) {
+    late.tries = 0;
+    lates.arm(id, pipeline_.context_.now + owed_retry);
+  }
+  mark<F>(id);
+  send_owed<F>(id);
+}
+
+// As the client would acknowledge what it has; its options are options_.
+template <class F>
+OwnSegment LateBinding::make_ack(const Late<F>& late, uint32_t seq) {
+  std::optional<l7::Timestamp> timestamp;
+  if (late.timestamps) timestamp = l7::Timestamp{late.timestamp, late.echo};
+  const uint8_t length = l7::write_timestamp(options_.data(), timestamp);
+  return {.flags = tcp_flag::ack,
+          .seq = seq,
+          .ack = late.acked,
+          .window = late.window,
+          .options = {options_.data(), length}};
+}
+
+template <class F>
+void LateBinding::send_owed(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  const nat::ConnectionId connection = late.connection;
+  const uint32_t data_end = late.stream.base() + late.approved;
+  while (seq_before(late.sent, late.owed_end)) {
+    const uint32_t size =
+        seq_before(late.sent, data_end) ? std::min<uint32_t>(late.segment, data_end - late.sent) : uint32_t{0};
+    const uint32_t room = seq_before(late.sent, late.owed_limit) ? late.owed_limit - late.sent : uint32_t{0};
+    const uint32_t now = std::min(size, room);
+    if (now == 0 && size != 0) return;
+    const bool last = late.sent + now == data_end && late.owed_end != data_end;
+    OwnSegment segment = make_ack(late, late.sent);
+    if (now != 0) segment.flags |= tcp_flag::psh;
+    if (last) segment.flags |= tcp_flag::fin;
+    const auto from = static_cast<int32_t>(late.sent - late.stream.base());
+    if (now != 0) segment.data = {late.stream.data() + from, now};
+    late.sent += now + (last ? 1 : 0);
+    as_client(connection, late, segment);
+    if (!is_of<F>(id, connection)) return;
+  }
+}
+
+template <class F>
+void LateBinding::note_acknowledgement(LateId id, Late<F>& late, const Segment& segment) {
+  const uint8_t told = pipeline_.connections_.of<F>().connection(late.connection).endpoint_scale;
+  const uint8_t scale = late.scale == l7::no_scale || told == l7::no_scale ? uint8_t{0} : told;
+  if (seq_before(segment.ack, late.owed)) return;
+  if (segment.ack != late.owed) {
+    late.owed = seq_before(late.owed_end, segment.ack) ? late.owed_end : segment.ack;
+    if (seq_before(late.sent, late.owed)) late.sent = late.owed;
+    late.tries = 0;
+    table<F>().arm(id, pipeline_.context_.now + owed_retry);
+  }
+  late.owed_limit = segment.ack + (uint32_t{segment.window} << scale);
+}
+
+// The endpoint has all that it was owed.
+template <class F>
+void LateBinding::settle(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  if (late.buffer == no_late) return;
+  if (late.approved == 0 && !late.fin_taken) return consider<F>(id);
+  lates.disarm(id);
+  late.stream.drop_front(late.approved);
+  late.approved = 0;
+  const bool ended = late.fin_taken && late.stream.in_order().empty();
+  if (!late.watched || ended) return release<F>(id);
+  if (late.stream.in_order().empty()) {
+    late.expected = nat::later(late.expected, late.stream.next());
+    lates.give_buffer(id);
+    return mark<F>(id);
+  }
+  consider<F>(id);
+}
+
+// ---- the end -----------------------------------------------------------------------------------------
+
+// The connection goes on without a record.
+template <class F>
+void LateBinding::release(LateId id) {
+  Late<F>& late = table<F>()[id];
+  pipeline_.connections_.of<F>().connection(late.connection).splice = late.target & nat::splice::number;
+  late.connection = nat::no_connection;
+  table<F>().close(id);
+}
+
+// The record goes on without its connection, whose endpoint is told.
+template <class F>
+void LateBinding::hang_up(LateId id) {
+  Late<F>& late = table<F>()[id];
+  nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
+  const nat::ConnectionId connection = late.connection;
+  late.next_out = next_out(late);
+  const bool passing = late.state == LateState::Passing;
+  // The number that is certainly the right one (RFC 5961 section 3.2).
+  const uint32_t seq = passing ? windows(late).of(Direction::Reply).max_ack : late.stream.base() - header_length(late);
+  connections.connection(connection).splice = late.target & nat::splice::number;
+  late.connection = nat::no_connection;
+  late.owed = late.owed_end = late.sent;
+  late.state = LateState::Collecting;
+  as_client(connection, late, {.flags = tcp_flag::rst, .seq = seq});
+  if ((connections.connection(connection).flags & nat::connection_flag::live) != 0)
+    pipeline_.close_connection<F>(connection);
+}
+
+template <class F>
+void LateBinding::on_closed(nat::ConnectionId id) {
+  nat::Connection& connection = pipeline_.connections_.of<F>().connection(id);
+  if ((connection.splice & nat::splice::has_record) == 0) return;
+  const LateId late = connection.splice & nat::splice::number;
+  connection.splice = 0;
+  table<F>()[late].connection = nat::no_connection;
+  // Whoever opens it has a use for the record still.
+  if (late != opening_) table<F>().close(late);
+}
+
+template <class F>
+bool LateBinding::on_unreachable(nat::FlowId quoted) {
+  const nat::Connection& connection = pipeline_.connections_.of<F>().connection(nat::connection_of(quoted));
+  if ((connection.splice & nat::splice::has_record) == 0) return false;
+  const LateId id = connection.splice & nat::splice::number;
+  if (table<F>()[id].state != LateState::Connecting) return false;
+  next_endpoint<F>(id);
+  return true;
+}
+
+template <class F>
+void LateBinding::mark(LateId id) {
+  LateTable<F>& lates = table<F>();
+  const Late<F>& late = lates[id];
+  const bool passing = late.state == LateState::Passing;
+  const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late;
+  pipeline_.connections_.of<F>().connection(late.connection).splice =
+      nat::splice::has_record | (busy ? nat::splice::busy : 0) | id;
+  const bool undecided = passing && !late.owes() && late.buffer != no_late;
+  if (undecided && !late.undecided) lates.arm(id, pipeline_.context_.now + head_time);
+  lates.mark_undecided(id, undecided);
+}
+
+void LateBinding::learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps) {
+  const bool misses = timestamps && !offer.timestamp;
+  if (!misses && offer.mss >= 1460 && known_profile(service) == nullptr) return;
+  Profile& known = profiles_[service % profiles_.size()];
+  if (known.service != service) known = {service};
+  known.mss = std::min(known.mss, std::max(offer.mss, l7::default_mss));
+  if (misses) known.timestamps = false;
+}
+
+template bool LateBinding::is_of<V4>(LateId, nat::ConnectionId) const;
+template bool LateBinding::is_of<V6>(LateId, nat::ConnectionId) const;
+template void LateBinding::on_opened<V4>(nat::ConnectionId);
+template void LateBinding::on_opened<V6>(nat::ConnectionId);
+template void LateBinding::on_closed<V4>(nat::ConnectionId);
+template void LateBinding::on_closed<V6>(nat::ConnectionId);
+template bool LateBinding::on_unreachable<V4>(nat::FlowId);
+template bool LateBinding::on_unreachable<V6>(nat::FlowId);
+template void LateBinding::connect<V4>(LateId);
+template void LateBinding::connect<V6>(LateId);
+template void LateBinding::owe<V4>(LateId);
+template void LateBinding::owe<V6>(LateId);
+template void LateBinding::hang_up<V4>(LateId);
+template void LateBinding::hang_up<V6>(LateId);
+template void LateBinding::mark<V4>(LateId);
+template void LateBinding::mark<V6>(LateId);
+template void LateBinding::next_endpoint<V4>(LateId);
+template void LateBinding::next_endpoint<V6>(LateId);
+template void LateBinding::send_syn<V4>(LateId);
+template void LateBinding::send_syn<V6>(LateId);
+template void LateBinding::send_owed<V4>(LateId);
+template void LateBinding::send_owed<V6>(LateId);
+template void LateBinding::from_endpoint<V4>(LateId, FlowPacket<V4>&, const Segment&);
+template void LateBinding::from_endpoint<V6>(LateId, FlowPacket<V6>&, const Segment&);
+template nat::TcpWindows& LateBinding::windows<V4>(const Late<V4>&) const;
+template nat::TcpWindows& LateBinding::windows<V6>(const Late<V6>&) const;
+
+}  // namespace sluice::dataplane

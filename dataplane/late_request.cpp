@@ -1,0 +1,287 @@
+// What of a client's bytes may go to which endpoint: the first request of a connection, and every later one.
+//
+// A later request of the same target passes as it is when its head comes whole in one segment. Any other is collected
+// like the first, and if it is for another target the connection is bound anew: the old endpoint is reset, the new one
+// is connected with the number of the request's first byte. That is done when the answer to the request before has been
+// acknowledged; a client that does not wait for it waits then.
+#include <algorithm>
+
+#include "dataplane/late_binding.h"
+#include "dataplane/pipeline.h"
+#include "dataplane/tcp_reset.h"
+
+namespace sluice::dataplane {
+
+using nat::Direction;
+using nat::seq_before;
+using net::DropReason;
+using net::FlowPacket;
+using net::V4;
+using net::V6;
+namespace tcp_flag = net::tcp_flag;
+
+// ---- decisions ---------------------------------------------------------------------------------------
+
+// Approves what may go to the endpoint, and sees to it that it goes.
+template <class F>
+void LateBinding::consider(LateId id) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  if (late.buffer == no_late) {
+    // It closes without a word.
+    if (late.fin_taken && late.state == LateState::Collecting) answer<F>(id, {});
+    return;
+  }
+  const uint32_t before = late.approved;
+  for (l7::Bytes all = late.stream.in_order(); late.approved < all.size(); all = late.stream.in_order()) {
+    const l7::Bytes rest = all.subspan(late.approved);
+    if (late.target != l7::no_target && !late.watched) {
+      late.approved = static_cast<uint32_t>(all.size());
+    } else if (late.target != l7::no_target && !late.body.done()) {
+      const l7::Skipped skipped = l7::skip(late.body, rest);
+      if (skipped.bad) return reset<F>(id);
+      late.approved += skipped.bytes;
+    } else if (!decide<F>(id, rest)) {
+      break;
+    }
+  }
+  if (late.state == LateState::Collecting && late.target != l7::no_target) return connect<F>(id);
+  if (late.state != LateState::Passing || late.buffer == no_late) return;
+  if (late.approved != before || (late.fin_taken && late.approved == late.stream.in_order().size())) return owe<F>(id);
+  mark<F>(id);
+}
+
+template <class F>
+bool LateBinding::decide(LateId id, l7::Bytes rest) {
+  Late<F>& late = table<F>()[id];
+  Context& context = pipeline_.context_;
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  if (frontend == nullptr) {
+    reset<F>(id);
+    return false;
+  }
+  const l7::Listener& listener = *frontend->service->listener;
+  l7::Decision decision = listener.decide(rest);
+  const bool first = late.target == l7::no_target;
+  const bool idle = first || response_finished(late);
+  switch (decision.outcome) {
+    case l7::Outcome::More:
+      if (rest.size() >= listener.most_bytes() || late.stream.room() == 0) {
+        if (!idle) return false;
+        context.counters.add(Event::LateTooLong);
+        answer<F>(id, listener.too_long());
+      } else if (late.fin_taken && idle) {
+        answer<F>(id, {});
+      }
+      return false;
+    case l7::Outcome::Reset:
+      context.counters.add(Event::LateRefused);
+      reset<F>(id);
+      return false;
+    case l7::Outcome::Answer:
+      if (idle) answer<F>(id, decision.answer);
+      return false;
+    case l7::Outcome::Forward:
+      break;
+  }
+  if (!first && !is_same_endpoint(late, decision.target)) {
+    if (!idle || late.approved != 0 || late.owes()) return false;
+    context.counters.add(Event::LateRebound);
+    hang_up<F>(id);
+  }
+  late.target = decision.target;
+  late.proxy_header = decision.proxy_protocol;
+  late.watched = decision.watched && decision.head != 0;
+  late.body = decision.body;
+  late.approved += std::min(decision.head, static_cast<uint32_t>(rest.size()));
+  if (late.state == LateState::Passing) late.answers_from = windows(late).of(Direction::Reply).end;
+  return true;
+}
+
+// Nothing of the answer is on its way any more, as far as the numbers show: the endpoint has had the whole request and
+// has said something, and the client has acknowledged all of it.
+template <class F>
+bool LateBinding::response_finished(const Late<F>& late) const {
+  if (late.state != LateState::Passing || late.owes() || late.approved != 0 || !late.body.done()) return false;
+  const nat::TcpWindows& now = windows(late);
+  const uint32_t said = now.of(Direction::Reply).end;
+  return late.acked == said && said != late.answers_from && now.of(Direction::Reply).max_ack == late.stream.base() &&
+         pipeline_.connections_.of<F>().connection(late.connection).tcp_state == nat::TcpState::Established;
+}
+
+template <class F>
+bool LateBinding::is_same_endpoint(const Late<F>& late, l7::TargetId target) const {
+  const nat::Frontend<F>* const found = pipeline_.context_.snapshot->template family<F>().services->find(
+      l7::target_address<typename F::Addr>(target), {}, net::protocol::tcp);
+  if (found == nullptr) return false;
+  // Before there is a connection what counts is where it will go.
+  if (late.connection == nat::no_connection || late.state == LateState::Connecting) return target == late.target;
+  if (found->service->id != pipeline_.connections_.of<F>().connection(late.connection).service) return false;
+  return std::any_of(found->service->serving.begin(), found->service->serving.end(),
+                     [&](const nat::Backend<F>& backend) {
+                       return backend.addr == late.endpoint && backend.port == late.endpoint_port;
+                     });
+}
+
+// ---- segments of a spliced connection ----------------------------------------------------------------
+
+template <class F>
+uint32_t LateBinding::pass_over(const Late<F>& late, l7::Body& body, l7::Bytes data, bool& begins) const {
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  uint32_t passed = 0;
+  while (passed < data.size()) {
+    const l7::Bytes rest = data.subspan(passed);
+    if (!body.done()) {
+      const l7::Skipped skipped = l7::skip(body, rest);
+      if (skipped.bad) return passed;
+      passed += skipped.bytes;
+      continue;
+    }
+    if (frontend == nullptr) return passed;
+    const l7::Decision decision = frontend->service->listener->decide(rest);
+    if (decision.outcome != l7::Outcome::Forward || !decision.watched || decision.head == 0 ||
+        decision.head > rest.size() || decision.proxy_protocol != late.proxy_header ||
+        !is_same_endpoint(late, decision.target))
+      return passed;
+    body = decision.body;
+    passed += decision.head;
+    begins = true;
+  }
+  return passed;
+}
+
+template <class F>
+bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment) {
+  LateTable<F>& lates = table<F>();
+  Late<F>& late = lates[id];
+  Context& context = pipeline_.context_;
+  // Sent again: the endpoint may not have it.
+  if (!seq_before(late.expected, segment.end())) return false;
+  // Of a body whose length is known nothing needs to be read, so what is missing may come later.
+  if (const uint32_t gap = segment.seq - late.expected; seq_before(late.expected, segment.seq)) {
+    const bool inside = late.body.framing == l7::Framing::Endless ||
+                        (late.body.framing == l7::Framing::Length && gap <= late.body.remaining);
+    if (inside) {
+      if (late.body.framing == l7::Framing::Length) late.body.remaining -= gap;
+      if (late.body.framing == l7::Framing::Length && late.body.remaining == 0) late.body = {};
+      late.expected = segment.seq;
+    }
+  }
+  if (segment.seq != late.expected || rte_pktmbuf_linearize(packet.mbuf) != 0) {
+    context.drop(packet.mbuf, DropReason::LateOutOfOrder);
+    return true;
+  }
+  const l7::Bytes data{packet.data() + segment.offset, segment.length};
+  l7::Body body = late.body;
+  bool begins = false;
+  if (pass_over(late, body, data, begins) == data.size()) {
+    if (begins) late.answers_from = windows(late).of(Direction::Reply).end;
+    late.body = body;
+    late.expected = segment.end();
+    return false;
+  }
+  // A buffer that still holds what is owed cannot begin elsewhere.
+  if (late.buffer != no_late || !checksum_good(packet)) {
+    context.drop(packet.mbuf, DropReason::LateOutOfOrder);
+    return true;
+  }
+  collect(id, packet, segment);
+  context.discard(packet.mbuf);
+  return true;
+}
+
+template <class F>
+bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
+  nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
+  Context& context = pipeline_.context_;
+  const nat::ConnectionId connection = nat::connection_of(flow);
+  const uint32_t splice = connections.connection(connection).splice;
+  const std::optional<Segment> segment = read(packet);
+  const bool has_record = (splice & nat::splice::has_record) != 0;
+  const LateId id = splice & nat::splice::number;
+  if (nat::direction_of(flow) == Direction::Reply) {
+    if (!has_record || (splice & nat::splice::busy) == 0) return false;
+    if (segment) {
+      from_endpoint<F>(id, packet, *segment);
+    } else {
+      context.drop(packet.mbuf, DropReason::FragmentForUs);
+    }
+    return true;
+  }
+  if (segment && nat::tcp_event(segment->flags) == nat::TcpEvent::Syn) {
+    const nat::TcpState state = connections.connection(connection).tcp_state;
+    if (state == nat::TcpState::TimeWait || state == nat::TcpState::Close) {
+      pipeline_.close_connection<F>(connection);
+      pipeline_.forward_miss(packet, context.tables.fib->lookup(packet.key.dst));
+      return true;
+    }
+    // RFC 5961 section 4.2: whoever has really begun anew answers with a reset.
+    const nat::TcpWindows& now = connections.windows(connection);
+    const bool connecting = has_record && table<F>()[id].state == LateState::Connecting;
+    const OwnSegment challenge{.flags = tcp_flag::ack,
+                               .seq = connecting ? table<F>()[id].next_out : now.of(Direction::Reply).end,
+                               .ack = connecting ? next_in(table<F>()[id]) : now.of(Direction::Reply).max_ack,
+                               .window = 0xffff};
+    (void)send_segment(context, pipeline_.output_, packet.key.reversed(), challenge, packet.hash);
+    context.discard(packet.mbuf);
+    return true;
+  }
+  if (!has_record) return false;
+  if (!segment) {
+    context.drop(packet.mbuf, DropReason::FragmentForUs);
+    return true;
+  }
+  return from_spliced_client(id, packet, *segment);
+}
+
+// True: it was taken.
+template <class F>
+bool LateBinding::from_spliced_client(LateId id, FlowPacket<F>& packet, const Segment& segment) {
+  Late<F>& late = table<F>()[id];
+  Context& context = pipeline_.context_;
+  const nat::ConnectionId connection = late.connection;
+  const bool connecting = late.state == LateState::Connecting;
+  const bool collecting =
+      connecting || (late.buffer != no_late && late.watched &&
+                     (late.approved != late.stream.in_order().size() || late.stream.has_gap() || late.fin));
+  if (segment.has(tcp_flag::rst)) {
+    if (!connecting && late.buffer == no_late) return false;
+    // What it has sent beyond what the endpoint knows makes its number one that the endpoint does not accept.
+    if (segment.seq == next_in(late) || segment.seq == late.expected) {
+      hang_up<F>(id);
+      table<F>().close(id);
+    }
+    context.discard(packet.mbuf);
+    return true;
+  }
+  if (segment.has(tcp_flag::syn) || !segment.has(tcp_flag::ack)) return false;
+  const bool fin = segment.has(tcp_flag::fin);
+  const bool known = late.owes() && seq_before(segment.seq, late.owed_end) && segment.length != 0;
+  const bool fresh = !seq_before(next_out(late), segment.ack) && note_client(late, segment);
+  if (segment.length == 0 && !fin && !connecting) {
+    pipeline_.forward_tracked(packet, nat::flow_id(connection, Direction::Original));
+    if (is_of<F>(id, connection) && late.buffer != no_late && !late.owes()) consider<F>(id);
+    return true;
+  }
+  if (collecting || known || (!fresh && late.watched)) {
+    if (!fresh || !checksum_good(packet)) {
+      context.drop(packet.mbuf, fresh ? DropReason::L4BadChecksum : DropReason::ConntrackInvalid);
+      return true;
+    }
+    if (collecting) {
+      collect(id, packet, segment);
+    } else {
+      acknowledge(late);
+    }
+    context.discard(packet.mbuf);
+    return true;
+  }
+  return late.watched && segment.length != 0 && watch(id, packet, segment);
+}
+
+template void LateBinding::consider<V4>(LateId);
+template void LateBinding::consider<V6>(LateId);
+template bool LateBinding::on_hit<V4>(FlowPacket<V4>&, nat::FlowId);
+template bool LateBinding::on_hit<V6>(FlowPacket<V6>&, nat::FlowId);
+
+}  // namespace sluice::dataplane

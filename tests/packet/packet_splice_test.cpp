@@ -1,0 +1,677 @@
+// Connections that the router takes itself, reads, and splices to an endpoint: a client and a server that speak TCP, a
+// router between them, and packets that get lost, come twice and out of order. Truth: what one says is what the other
+// hears.
+#include <algorithm>
+#include <charconv>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "dataplane/l7/decision.h"
+#include "tests/packet/documents.h"
+#include "tests/packet/rig.h"
+#include "tests/packet/tcp_peer.h"
+
+namespace sluice::packet_test {
+namespace {
+
+using dataplane::Event;
+using dataplane::Snapshot;
+using net::V4;
+using net::V6;
+namespace tcp_flag = net::tcp_flag;
+
+// A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
+// "answer", "reset".
+class LineListener : public l7::Listener {
+ public:
+  [[nodiscard]] l7::Decision decide(l7::Bytes start) const override {
+    l7::Decision out;
+    const auto end = std::find(start.begin(), start.end(), '\n');
+    if (end == start.end()) return out;
+    const std::string_view line(reinterpret_cast<const char*>(start.data()), static_cast<size_t>(end - start.begin()));
+    out.head = static_cast<uint32_t>(line.size() + 1);
+    if (line == "answer" || line.empty() || line[0] < '0' || line[0] > '9') {
+      out.outcome = line == "answer" ? l7::Outcome::Answer : l7::Outcome::Reset;
+      out.answer = text("no such thing\n");
+      return out;
+    }
+    out.outcome = l7::Outcome::Forward;
+    out.target = static_cast<l7::TargetId>(line[0] - '0');
+    out.watched = line.find('w') != std::string_view::npos;
+    out.proxy_protocol = line.find('p') != std::string_view::npos;
+    out.unavailable = text("unavailable\n");
+    const std::string_view size = line.substr(std::min(line.find(' '), line.size() - 1) + 1);
+    std::from_chars(size.data(), size.data() + size.size(), out.body.remaining);
+    out.body.framing = out.body.remaining != 0 ? l7::Framing::Length : l7::Framing::None;
+    return out;
+  }
+  [[nodiscard]] l7::Bytes timed_out() const override { return text("too slow\n"); }
+  [[nodiscard]] l7::Bytes too_long() const override { return text("too long\n"); }
+  [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
+
+ private:
+  static l7::Bytes text(std::string_view words) {
+    return {reinterpret_cast<const uint8_t*>(words.data()), words.size()};
+  }
+};
+
+std::string pattern(size_t size, unsigned seed) {
+  std::string out(size, ' ');
+  for (size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + (i * 7 + i / 251 + seed) % 26);
+  return out;
+}
+
+class Splice : public RigTest {
+ protected:
+  void SetUp() override {
+    RigTest::SetUp();
+    load();
+  }
+  void load() {
+    ServiceSpec front{.name = "front",
+                      .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
+                      .ports = {"TCP 80 8080"},
+                      .load_balancer_ip = "198.51.100.80"};
+    front.endpoints = {"10.246.1.9 node3", "fd00:10:246::9 node3"};
+    ServiceSpec one{.name = "one", .cluster_ips = {"10.96.0.11", "fd00:10:96::11"}, .ports = {"TCP 80 8080"}};
+    one.endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"};
+    ServiceSpec two{.name = "two", .cluster_ips = {"10.96.0.12", "fd00:10:96::12"}, .ports = {"TCP 80 8080"}};
+    two.endpoints = {"10.246.1.21 node3", "fd00:10:246::21 node3"};
+    ServiceSpec none{.name = "none", .cluster_ips = {"10.96.0.13", "fd00:10:96::13"}, .ports = {"TCP 80 8080"}};
+    ServiceSpec both{.name = "both", .cluster_ips = {"10.96.0.14", "fd00:10:96::14"}, .ports = {"TCP 80 8080"}};
+    both.endpoints = {"10.246.1.20 node3", "10.246.1.21 node3", "fd00:10:246::20 node3", "fd00:10:246::21 node3"};
+    rig().load(list({gateway(), cluster(), service(front), service(one), service(two), service(none), service(both)}));
+    auto next = std::make_unique<Snapshot>(rig().snapshot());
+    ++next->generation;
+    bind(next->v4, {"10.96.0.10", "198.51.100.80"}, "10.96.0.1");
+    bind(next->v6, {"fd00:10:96::10"}, "fd00:10:96::1");
+    (void)rig().plane().publisher().publish(std::move(next));
+    (void)rig().run();
+  }
+  // Puts the listener where `fronts` are, and the services at `prefix`1, 2, 3 and 4 behind their hidden addresses.
+  template <class F>
+  void bind(dataplane::FamilyTables<F>& tables, const std::vector<const char*>& fronts, const std::string& prefix) {
+    std::vector<nat::Frontend<F>> added, removed;
+    const auto find = [&](const std::string& address) {
+      const auto* const found =
+          tables.services->find(F::addr_of(*net::parse_ip(address)), net::be16::from_host(80), net::protocol::tcp);
+      EXPECT_NE(found, nullptr) << address;
+      return *found;
+    };
+    for (const char* const front : fronts) {
+      removed.push_back(find(front));
+      added.push_back(removed.back());
+      auto service = std::make_shared<nat::ServicePort<F>>(*added.back().service);
+      service->listener = std::make_shared<LineListener>();
+      service->cluster = service->local = {};
+      service->serving.clear();
+      added.back().service = service;
+    }
+    for (l7::TargetId target = 1; target <= 4; ++target) {
+      nat::Frontend<F> hidden = find(prefix + std::to_string(target));
+      hidden.addr = l7::target_address<typename F::Addr>(target);
+      hidden.port = {};
+      added.push_back(hidden);
+    }
+    tables.services = std::make_shared<nat::ServiceTable<F>>(tables.services->changed(added, removed));
+  }
+};
+
+// What lies between the peers: the router, and a network that is only sometimes good.
+class Network {
+ public:
+  struct Side {
+    std::string client = "10.246.1.5:1000";
+    std::string front = "10.96.0.10:80";
+    std::string port = "b";
+    std::string server = "10.246.1.20:8080";
+    std::string second = "10.246.1.21:8080";
+  };
+  static Side v4() { return {}; }
+  static Side v6() {
+    return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "b", "[fd00:10:246::20]:8080", "[fd00:10:246::21]:8080"};
+  }
+  static Side outside() { return {"192.0.2.10:1000", "198.51.100.80:80", "a", "10.246.1.20:8080", "10.246.1.21:8080"}; }
+
+  Network(Rig& rig, Side side, unsigned seed = 0, unsigned bad = 0)
+      : rig_(rig),
+        side_(std::move(side)),
+        random_(seed),
+        bad_(bad),
+        client(side_.client, side_.front, 0xfffffff0 + seed, {.mss = mss()}) {
+    server_options.mss = mss();
+  }
+  uint16_t mss() const { return side_.client[0] == '[' ? 1440 : 1460; }
+
+  // One turn: who has something to say says it. `again`: and what was not acknowledged.
+  void turn(bool again) {
+    now_ += again ? 700 : 1;
+    std::vector<std::pair<std::string, Bytes>> packets;
+    for (const TcpSegment& segment : client.send(again, now_)) packets.emplace_back(side_.port, segment.bytes());
+    for (auto& [name, server] : servers) {
+      for (const TcpSegment& segment : server.send(again, now_)) packets.emplace_back("b", segment.bytes());
+    }
+    if (bad_ != 0) {
+      std::vector<std::pair<std::string, Bytes>> kept;
+      for (auto& packet : packets) {
+        if (hit()) continue;
+        if (hit()) kept.push_back(packet);
+        kept.push_back(std::move(packet));
+      }
+      packets = std::move(kept);
+      for (size_t i = 1; i < packets.size(); ++i) {
+        if (hit()) std::swap(packets[i - 1], packets[i]);
+      }
+    }
+    for (const auto& [port, bytes] : packets) {
+      (void)rig_.send(port, bytes);
+      take();
+    }
+    (void)rig_.advance(again ? 700 : 1);
+    take();
+  }
+  // Until nothing moves, or `turns` are over.
+  void run(unsigned turns = 40) {
+    for (unsigned i = 0; i < turns; ++i) turn(i % 4 == 3);
+  }
+  template <class Done>
+  bool run_until(const Done& done, unsigned turns = 600) {
+    for (unsigned i = 0; i < turns; ++i) {
+      turn(i % 4 == 3);
+      if (done()) return true;
+    }
+    return false;
+  }
+  TcpPeer& server(const std::string& name) { return servers.at(name); }
+  TcpPeer& server() { return servers.at(side_.server); }
+  bool has_server(const std::string& name) const { return servers.count(name) != 0; }
+  const Side& side() const { return side_; }
+
+ private:
+  static TcpSegment refusal(const TcpSegment& syn) {
+    TcpSegment answer;
+    answer.src = syn.dst;
+    answer.dst = syn.src;
+    answer.flags = tcp_flag::rst | tcp_flag::ack;
+    answer.ack = syn.seq + 1;
+    return answer;
+  }
+  bool hit() { return bad_ != 0 && random_() % 100 < bad_; }
+  void take() {
+    const std::vector<View> out = rig_.out();
+    for (const View& view : out) {
+      if (view.ip.protocol != net::protocol::tcp || hit()) continue;
+      const TcpSegment segment = segment_of(view);
+      if (view.ip.dst.text() == side_.client) {
+        if (view.ip.src.text() != side_.front) {
+          // An endpoint that was left behind and has not heard of it; the client knows no such connection.
+          TcpSegment reset;
+          reset.src = segment.dst;
+          reset.dst = segment.src;
+          reset.flags = tcp_flag::rst;
+          reset.seq = segment.ack;
+          refused_.push_back(reset);
+          continue;
+        }
+        client.receive(segment);
+        if (hit()) client.receive(segment);
+        continue;
+      }
+      if (view.ip.src.text() == side_.front) continue;  // of another client
+      const std::string to = view.ip.dst.text();
+      if (to != side_.server && to != side_.second) {
+        ADD_FAILURE() << "to whom is this? " << view.text;
+        continue;
+      }
+      if (refuses.count(to) != 0) {
+        if (refuses[to] && segment.has(tcp_flag::syn)) refused_.push_back(refusal(segment));
+        continue;
+      }
+      if (segment.has(tcp_flag::syn) &&
+          (!has_server(to) || servers.at(to).was_reset() ||
+           (servers.at(to).other_syn() && servers.at(to).other_syn()->seq != segment.seq))) {
+        servers.erase(to);
+        servers.emplace(to, TcpPeer(view.ip.dst, view.ip.src, static_cast<uint32_t>(random_()), server_options));
+        says[to] = std::string();
+      }
+      if (has_server(to)) servers.at(to).receive(segment);
+    }
+    std::vector<TcpSegment> refused;
+    refused.swap(refused_);
+    for (const TcpSegment& answer : refused) {
+      (void)rig_.send("b", answer.bytes());
+      take();
+    }
+  }
+
+  Rig& rig_;
+  Side side_;
+  std::mt19937 random_;
+  unsigned bad_;
+  uint32_t now_ = 100000;
+  std::vector<TcpSegment> refused_;
+
+ public:
+  TcpPeer client;
+  PeerOptions server_options;
+  std::map<std::string, TcpPeer> servers;
+  std::map<std::string, std::string> says;
+  std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
+};
+
+std::vector<Network::Side> sides() { return {Network::v4(), Network::v6(), Network::outside()}; }
+
+TEST_P(Splice, SPL1_ASynIsAnsweredAndForgotten) {
+  for (unsigned i = 0; i < 1000; ++i) {
+    TcpSegment syn;
+    syn.src = "10.246.1.5:" + std::to_string(1000 + i);
+    syn.dst = "10.96.0.10:80";
+    syn.flags = tcp_flag::syn;
+    syn.seq = i * 77777;
+    syn.mss = 1460;
+    syn.scale = 9;
+    syn.sack_permitted = true;
+    syn.timestamp = {i, 0};
+    ASSERT_NE(rig().send("b", syn.bytes()), "");
+    const TcpSegment answer = segment_of(rig().only());
+    ASSERT_EQ(answer.flags, tcp_flag::syn | tcp_flag::ack);
+    EXPECT_EQ(answer.ack, syn.seq + 1);
+    EXPECT_EQ(answer.mss, 1460);
+    EXPECT_EQ(answer.scale, 7);
+    EXPECT_TRUE(answer.sack_permitted);
+    ASSERT_TRUE(answer.timestamp);
+    EXPECT_EQ(answer.timestamp->second, i);
+  }
+  EXPECT_EQ(rig().count(Event::SynCookiesSent), 1000u);
+  EXPECT_EQ(rig().count(Event::LateOpened), 0u);
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Splice, SPL1_NumbersThatTheRouterNeverSent) {
+  TcpSegment guess;
+  guess.src = "10.246.1.5:1000";
+  guess.dst = "10.96.0.10:80";
+  guess.flags = tcp_flag::ack;
+  guess.seq = 5;
+  guess.ack = 77;
+  guess.data = "1 0\n";
+  ASSERT_NE(rig().send("b", guess.bytes()), "");
+  EXPECT_EQ(rig().only().text, "b/13 tcp R 10.96.0.10:80>10.246.1.5:1000 ttl 64");
+  EXPECT_EQ(segment_of(rig().only()).seq, 77u);
+  EXPECT_EQ(rig().drops(), "syn_cookie_invalid 1");
+  EXPECT_EQ(rig().count(Event::LateOpened), 0u);
+}
+
+TEST_P(Splice, SPL3_SPL5_SPL6_ARequestAndItsAnswer) {
+  for (const Network::Side& side : sides()) {
+    SCOPED_TRACE(side.client);
+    Network net(rig(), side);
+    net.client.connect();
+    net.client.say("1 10\n0123456789");
+    ASSERT_TRUE(
+        net.run_until([&] { return net.has_server(side.server) && net.server().heard() == "1 10\n0123456789"; }));
+    ASSERT_TRUE(net.server().other_syn());
+    EXPECT_EQ(net.server().other_syn()->mss, net.mss());
+    EXPECT_EQ(net.server().other_syn()->scale, 7);
+    net.server().say(pattern(200'000, 1));
+    net.client.say(pattern(150'000, 2));
+    EXPECT_TRUE(
+        net.run_until([&] { return net.client.heard().size() == 200'000 && net.server().heard().size() == 150'015; }));
+    EXPECT_EQ(net.client.heard(), pattern(200'000, 1));
+    EXPECT_EQ(net.server().heard(), "1 10\n0123456789" + pattern(150'000, 2));
+    net.client.finish();
+    net.server().finish();
+    EXPECT_TRUE(net.run_until([&] { return net.client.ended() && net.server().ended(); }));
+    EXPECT_EQ(net.client.fault(), "");
+    EXPECT_EQ(net.server().fault(), "");
+    net.run(8);
+    EXPECT_TRUE(net.client.all_acknowledged());
+    EXPECT_TRUE(net.server().all_acknowledged());
+    EXPECT_EQ(rig().drops(), "");
+  }
+  EXPECT_EQ(rig().count(Event::LateForwarded), 3u);
+}
+
+TEST_P(Splice, SPL2_SPL5_SPL6_WhatIsSaidIsHeardOverABadNetwork) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
+    for (Network::Side side : sides()) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + " " + side.client);
+      side.client.replace(side.client.rfind(':') + 1, 4, std::to_string(2000 + seed));
+      Network net(rig(), side, seed, seed % 4 == 0 ? 20 : 8);
+      const std::string request = "1 0\n" + pattern(seed * 977, seed);
+      const std::string answer = pattern(seed * 5003, seed + 1);
+      net.client.connect();
+      net.client.say(request);
+      net.client.finish();
+      ASSERT_TRUE(net.run_until(
+          [&] {
+            if (net.has_server(side.server) && net.server().heard() == request && net.says[side.server].empty()) {
+              net.says[side.server] = answer;
+              net.server().say(answer);
+              net.server().finish();
+            }
+            return net.client.ended() || net.client.was_reset();
+          },
+          4000));
+      EXPECT_EQ(net.client.heard(), answer);
+      EXPECT_EQ(net.server().heard(), request);
+      EXPECT_TRUE(net.server().ended());
+      EXPECT_EQ(net.client.fault(), "");
+      EXPECT_EQ(net.server().fault(), "");
+    }
+  }
+}
+
+TEST_P(Splice, SPL3_TheRouterAnswersItself) {
+  for (const Network::Side& side : sides()) {
+    for (const unsigned bad : {0U, 15U}) {
+      SCOPED_TRACE(side.client);
+      Network net(rig(), side, 5, bad);
+      net.client.connect();
+      net.client.say("answer\n");
+      ASSERT_TRUE(net.run_until([&] { return net.client.ended(); }));
+      net.client.finish();
+      EXPECT_EQ(net.client.heard(), "no such thing\n");
+      net.run(20);
+      EXPECT_FALSE(net.client.was_reset());
+      EXPECT_TRUE(net.servers.empty());
+    }
+  }
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Splice, SPL3_OrResets) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("reset\n");
+  EXPECT_TRUE(net.run_until([&] { return net.client.was_reset(); }, 40));
+  EXPECT_EQ(rig().count(Event::LateRefused), 1u);
+}
+
+TEST_P(Splice, SPL4_NoEndpoint) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("3 0\n");
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 40));
+  EXPECT_EQ(net.client.heard(), "unavailable\n");
+  EXPECT_EQ(rig().count(Event::LateUnavailable), 1u);
+}
+
+TEST_P(Splice, SPL4_AnEndpointThatRefusesOrIsSilent) {
+  for (const bool by_reset : {true, false}) {
+    for (const char* const dead : {"10.246.1.20:8080", "10.246.1.21:8080"}) {
+      SCOPED_TRACE(dead);
+      Network::Side side = Network::v4();
+      side.client = "10.246.1.5:" + std::to_string(3000 + (by_reset ? 100 : 0) + dead[10]);
+      const std::string alive = dead == side.server ? side.second : side.server;
+      Network net(rig(), side);
+      net.refuses[dead] = by_reset;
+      net.client.connect();
+      net.client.say("4 0\n");
+      ASSERT_TRUE(net.run_until([&] { return net.has_server(alive) && net.server(alive).heard() == "4 0\n"; }, 100));
+      net.server(alive).say("hello");
+      EXPECT_TRUE(net.run_until([&] { return net.client.heard() == "hello"; }, 40));
+      EXPECT_EQ(net.client.fault(), "");
+    }
+  }
+}
+
+TEST_P(Splice, SPL4_NobodyAnswers) {
+  Network net(rig(), Network::v4());
+  net.refuses[net.side().server] = true;
+  net.client.connect();
+  net.client.say("1 0\n");
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 200));
+  EXPECT_EQ(net.client.heard(), "unavailable\n");
+}
+
+TEST_P(Splice, SPL8_AHeadThatDoesNotCome) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("1 ");
+  net.run(8);
+  (void)rig().advance(11'000);
+  EXPECT_EQ(rig().count(Event::LateTimedOut), 1u);
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 40));
+  EXPECT_EQ(net.client.heard(), "too slow\n");
+}
+
+TEST_P(Splice, SPL8_AHeadThatIsTooLong) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say(pattern(5000, 1));
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 40));
+  EXPECT_EQ(net.client.heard(), "too long\n");
+  EXPECT_EQ(rig().count(Event::LateTooLong), 1u);
+}
+
+TEST_P(Splice, SPL9_ProxyHeader) {
+  for (const Network::Side& side : sides()) {
+    for (const unsigned bad : {0U, 10U}) {
+      SCOPED_TRACE(side.client);
+      Network net(rig(), side, 3 + bad, bad);
+      const std::string request = "1p 0\n" + pattern(3000, 4);
+      net.client.connect();
+      net.client.say(request);
+      const size_t header = side.client[0] == '[' ? 52 : 28;
+      ASSERT_TRUE(net.run_until(
+          [&] { return net.has_server(side.server) && net.server().heard().size() == header + request.size(); }));
+      EXPECT_EQ(net.server().heard().substr(header), request);
+      EXPECT_EQ(net.server().heard().substr(0, 12), std::string("\r\n\r\n\0\r\nQUIT\n", 12));
+      net.server().say("fine");
+      EXPECT_TRUE(net.run_until([&] { return net.client.heard() == "fine"; }));
+      EXPECT_EQ(net.client.fault(), "");
+      net.client.finish();
+      net.server().finish();
+      EXPECT_TRUE(net.run_until([&] { return net.client.ended() && net.server().ended(); }));
+    }
+  }
+}
+
+TEST_P(Splice, SPL6_EndpointsThatOfferLess) {
+  unsigned port = 4000;
+  for (const uint8_t scale : {uint8_t{2}, uint8_t{9}, uint8_t{255}}) {
+    Network::Side side = Network::v4();
+    side.client = "10.246.1.5:" + std::to_string(port++);
+    SCOPED_TRACE(static_cast<unsigned>(scale));
+    Network net(rig(), side);
+    net.server_options.scale = scale == 255 ? std::optional<uint8_t>() : scale;
+    net.server_options.sack = false;
+    net.client.connect();
+    net.client.say("1 0\n" + pattern(100'000, 1));
+    ASSERT_TRUE(net.run_until([&] { return net.has_server(side.server) && net.server().heard().size() == 100'004; }));
+    net.server().say(pattern(100'000, 2));
+    EXPECT_TRUE(net.run_until([&] { return net.client.heard() == pattern(100'000, 2); }));
+    EXPECT_EQ(net.client.fault(), "");
+    EXPECT_EQ(net.server().fault(), "");
+  }
+}
+
+// A client that was told of timestamps may drop what comes without; the next is not told of them.
+TEST_P(Splice, SPL6_AnEndpointWithoutTimestampsIsLearnt) {
+  Network::Side side = Network::v4();
+  Network first(rig(), side);
+  first.server_options.timestamps = false;
+  first.client.connect();
+  first.client.say("1 0\n");
+  EXPECT_TRUE(first.run_until([&] { return first.client.was_reset(); }, 40));
+  EXPECT_EQ(rig().count(Event::LateMismatch), 1u);
+  // The same client, so that it is the worker that has learnt.
+  Network second(rig(), side, 9);
+  second.server_options.timestamps = false;
+  second.client.connect();
+  second.client.say("1 0\n");
+  ASSERT_TRUE(
+      second.run_until([&] { return second.has_server(side.server) && second.server().heard() == "1 0\n"; }, 40));
+  second.server().say("good");
+  EXPECT_TRUE(second.run_until([&] { return second.client.heard() == "good"; }, 40));
+  EXPECT_EQ(second.client.fault(), "");
+}
+
+// Requests and answers in turn, as an HTTP client that waits for each answer.
+class Conversation {
+ public:
+  Conversation(Network& net, unsigned seed) : net_(net), seed_(seed) {}
+
+  // Empty, or what went wrong.
+  std::string ask(const std::string& target, size_t body, size_t answer) {
+    const std::string request = target + "w " + std::to_string(body) + "\n" + pattern(body, ++seed_);
+    const std::string expected = pattern(answer, seed_ + 100);
+    const std::string& to = target == "1" ? net_.side().server : net_.side().second;
+    const size_t heard = net_.client.heard().size();
+    std::string before = net_.has_server(to) ? net_.server(to).heard() : "";
+    const auto* const known = net_.has_server(to) ? &net_.server(to) : nullptr;
+    const uint32_t was = known != nullptr ? known->isn() : 0;
+    net_.client.say(request);
+    const bool answered = net_.run_until(
+        [&] {
+          if (!net_.has_server(to)) return false;
+          if (net_.server(to).isn() != was) before.clear();  // connected anew
+          TcpPeer& server = net_.server(to);
+          if (server.heard() == before + request && !said_) {
+            said_ = true;
+            server.say(expected);
+          }
+          return net_.client.heard().size() >= heard + answer || net_.client.was_reset() || net_.client.ended();
+        },
+        3000);
+    said_ = false;
+    if (!answered) return "no answer to " + target;
+    if (net_.client.heard().substr(heard) != expected) return "another answer from " + target;
+    net_.run(8);  // so that it is acknowledged
+    return net_.client.fault() + net_.server(to).fault();
+  }
+
+ private:
+  Network& net_;
+  unsigned seed_;
+  bool said_ = false;
+};
+
+TEST_P(Splice, SPL7_LaterRequestsOfTheSameTargetPass) {
+  for (const Network::Side& side : sides()) {
+    SCOPED_TRACE(side.client);
+    Network net(rig(), side);
+    net.client.connect();
+    Conversation talk(net, 1);
+    for (unsigned i = 0; i < 10; ++i) EXPECT_EQ(talk.ask("1", i * 700, 1 + i * 3000), "") << i;
+    EXPECT_FALSE(net.has_server(side.second));
+  }
+  EXPECT_EQ(rig().count(Event::LateForwarded), 3u);
+  EXPECT_EQ(rig().count(Event::LateRebound), 0u);
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Splice, SPL7_LaterRequestsGoElsewhere) {
+  for (const Network::Side& side : sides()) {
+    for (const unsigned bad : {0U, 6U, 15U}) {
+      SCOPED_TRACE(side.client + " " + std::to_string(bad));
+      Network::Side own = side;
+      own.client.replace(own.client.rfind(':') + 1, 4, std::to_string(5000 + bad));
+      Network net(rig(), own, 40 + bad, bad);
+      net.client.connect();
+      Conversation talk(net, bad);
+      std::mt19937 random(bad);
+      for (unsigned i = 0; i < 12; ++i) {
+        ASSERT_EQ(talk.ask(random() % 2 == 0 ? "1" : "2", random() % 6000, 1 + random() % 20000), "") << i;
+      }
+      EXPECT_FALSE(net.client.was_reset());
+    }
+  }
+  EXPECT_GT(rig().count(Event::LateRebound), 9u);
+}
+
+TEST_P(Splice, SPL7_ALaterRequestThatTheRouterAnswers) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  Conversation talk(net, 1);
+  ASSERT_EQ(talk.ask("1", 10, 100), "");
+  const size_t heard = net.client.heard().size();
+  net.client.say("answer\n");
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 60));
+  EXPECT_EQ(net.client.heard().substr(heard), "no such thing\n");
+  EXPECT_TRUE(net.server().was_reset());
+  EXPECT_EQ(net.client.fault(), "");
+}
+
+// The second request comes with the first: nobody gets what is another's.
+TEST_P(Splice, SPL7_ClientsThatDoNotWait) {
+  for (const unsigned bad : {0U, 10U}) {
+    Network::Side side = Network::v4();
+    side.client = "10.246.1.5:" + std::to_string(6000 + bad);
+    Network net(rig(), side, bad, bad);
+    net.client.connect();
+    net.client.say("1w 5\nhello1w 0\n2w 3\nbye");
+    ASSERT_TRUE(
+        net.run_until([&] { return net.has_server(side.server) && net.server().heard() == "1w 5\nhello1w 0\n"; }));
+    net.run(10);
+    EXPECT_FALSE(net.has_server(side.second)) << "before the answer";
+    EXPECT_EQ(net.server().heard(), "1w 5\nhello1w 0\n");
+    net.server().say("one");
+    ASSERT_TRUE(
+        net.run_until([&] { return net.has_server(side.second) && net.server(side.second).heard() == "2w 3\nbye"; }));
+    net.server(side.second).say("two");
+    EXPECT_TRUE(net.run_until([&] { return net.client.heard() == "onetwo"; }));
+    EXPECT_EQ(net.client.fault(), "");
+  }
+}
+
+TEST_P(Splice, SPL8_TheUndecidedGiveWay) {
+  const auto limit = 2048U;  // DataplaneOptions::late_buffers
+  std::vector<TcpSegment> answers;
+  for (unsigned i = 0; i < limit * 2 + 10; ++i) {
+    TcpSegment syn;
+    syn.src = "10.246.1.5:" + std::to_string(10000 + i);
+    syn.dst = "10.96.0.10:80";
+    syn.flags = tcp_flag::syn;
+    syn.seq = 1000;
+    syn.mss = 1460;
+    (void)rig().send("b", syn.bytes());
+    const TcpSegment answer = segment_of(rig().only());
+    TcpSegment data = syn;
+    data.mss.reset();
+    data.flags = tcp_flag::ack;
+    data.seq = 1001;
+    data.ack = answer.seq + 1;
+    data.data = "1";
+    (void)rig().send("b", data.bytes());
+  }
+  EXPECT_GE(rig().count(Event::LateGivenUp), 10u);
+  EXPECT_EQ(rig().count(Event::LateOpened), limit * 2 + 10);
+  EXPECT_EQ(rig().drops(), "") << "the young ones have room";
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("1 0\n");
+  EXPECT_TRUE(net.run_until([&] { return net.has_server(net.side().server); }, 40));
+}
+
+// ICMP: the endpoint's host says that nobody listens; and a router behind says that a segment of an answer is too big,
+// with the number that the endpoint knows.
+TEST_P(Splice, SPL4_SPL6_IcmpErrors) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("1 0\n");
+  ASSERT_TRUE(net.run_until([&] { return net.has_server(net.side().server) && net.server().heard() == "1 0\n"; }, 40));
+  net.run(4);
+  TcpSegment big;
+  big.src = "10.246.1.20:8080";
+  big.dst = "10.246.1.5:1000";
+  big.flags = tcp_flag::ack;
+  big.seq = net.server().next();
+  big.ack = net.server().expects();
+  big.timestamp = {net.server().clock(200000), 0};
+  big.data = pattern(1000, 1);
+  ASSERT_NE(rig().send("b", big.bytes()), "");
+  const Bytes at_client = rig().only().l3;
+  const Ip error = icmp_error("10.246.1.5", "10.96.0.10", 3, 4, at_client, 1200);
+  ASSERT_NE(rig().send("b", error), "");
+  const View& told = rig().only();
+  EXPECT_EQ(told.ip.dst.text(), "10.246.1.20:0");
+  EXPECT_EQ(net::load_be32(&told.l3[20 + 8 + 20 + 4]), big.seq);
+}
+
+SLUICE_WITH_WORKERS(Splice);
+
+}  // namespace
+}  // namespace sluice::packet_test
