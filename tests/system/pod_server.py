@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 """What runs in a pod of the laboratory: a web server and a UDP echo that say who they are and whom they see.
 
-Usage: pod_server.py NAME [--http PORT] [--udp PORT]
+Usage: pod_server.py NAME [--http PORT] [--udp PORT] [--keep-alive]
 
   GET /bytes/N   N bytes of a known pattern
   POST anything  {"pod", "bytes": what came, "sha256": of it}
   GET anything   {"pod", "client": "10.244.0.0:40123", "server": "10.244.34.5:8080", "path"}
   UDP "who"      the same JSON; any other datagram comes back as it is
 
-HTTP/1.0: one request per connection, so that each request is a flow of its own.
+HTTP/1.0: one request per connection, so that each request is a flow of its own; with --keep-alive HTTP/1.1.
 """
 
 import argparse
@@ -105,8 +105,11 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--http", type=int, default=8080)
     parser.add_argument("--udp", type=int, default=9000)
+    parser.add_argument("--keep-alive", action="store_true")
     arguments = parser.parse_args()
     Handler.pod = arguments.name
+    if arguments.keep_alive:
+        Handler.protocol_version = "HTTP/1.1"
     threading.Thread(target=echo_datagrams, args=(arguments.name, arguments.udp), daemon=True).start()
     Server(("::", arguments.http), Handler).serve_forever()
 
