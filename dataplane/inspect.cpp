@@ -15,6 +15,7 @@
 namespace sluice::dataplane {
 
 using net::DropReason;
+using net::FlowKey;
 using net::FlowPacket;
 using net::FragmentKind;
 using net::V4;
@@ -53,19 +54,21 @@ struct Payload {
   }
 };
 
-// Both ends: to the one that sent this packet, in answer to it; to the other one instead of it, with the number that it
-// waits for.
+// Both ends: to the one that sent this packet, in answer to it; to the other one instead of it, with the number behind
+// all that has passed, and with the one that it has acknowledged, should it miss some of that.
 template <class F>
 void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, nat::Conntrack<F>& table, nat::FlowId id,
-                uint32_t length) {
+                uint32_t length, uint32_t passed) {
   const uint8_t* const tcp = packet.l4_header();
-  const uint32_t seq = net::load_be32(tcp + 4);
   const bool acks = (tcp[13] & net::tcp_flag::ack) != 0;
   const nat::TcpEnd& receiver = table.windows(nat::connection_of(id)).of(nat::opposite(nat::direction_of(id)));
   send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst | net::tcp_flag::ack,
-             acks ? net::load_be32(tcp + 8) : 0, seq + length, packet.hash);
-  send_reset(context, output, nat::rewritten_key(packet.key, table.flow(id).rewrite), net::tcp_flag::rst,
-             receiver.has_acked != 0 ? receiver.max_ack : seq, 0, packet.hash);
+             acks ? net::load_be32(tcp + 8) : 0, net::load_be32(tcp + 4) + length, packet.hash);
+  const FlowKey<F> to_receiver = nat::rewritten_key(packet.key, table.flow(id).rewrite);
+  send_reset(context, output, to_receiver, net::tcp_flag::rst, passed, 0, packet.hash);
+  if (receiver.has_acked != 0 && receiver.max_ack != passed) {
+    send_reset(context, output, to_receiver, net::tcp_flag::rst, receiver.max_ack, 0, packet.hash);
+  }
 }
 
 // Whether the receiver will take the segment: what it drops must not count as seen.
@@ -206,7 +209,7 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
   switch (finding.action) {
     case l7::ContentAction::Reset:
       if (tcp) {
-        reset_both(context_, output_, packet, table, id, payload.length);
+        reset_both(context_, output_, packet, table, id, payload.length, finding.next);
       } else {
         icmp_.send_error<F>(packet, IcmpError::Unreachable,
                             F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,

@@ -150,6 +150,7 @@ void Inspector::look(Inspection& inspection, const Segment& segment, Finding& fi
     side.next = segment.seq;
     side.begun = true;
   }
+  finding.next = side.next;
   const auto ahead = static_cast<int32_t>(segment.seq - side.next);
   if (segment.syn || ahead > 0) {
     finding.gap = true;

@@ -40,6 +40,7 @@ struct Finding {
   const ContentRules* rules = nullptr;  // unless the action is None
   uint32_t rule = 0;                    // index
   uint64_t end = 0;                     // of the match, counted from the first byte looked at
+  uint32_t next = 0;                    // of TCP: the number of the first byte that has not passed before
 };
 
 class Inspector {

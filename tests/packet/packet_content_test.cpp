@@ -1,4 +1,6 @@
 // What ContentPolicies do to connections: patterns over segments, verdicts, depth, changes of the policy.
+#include <set>
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -96,13 +98,15 @@ TEST_P(Content, CNT3_AResetReachesWhomItIsFor) {
   load(looks_for("i:ldap", "Reset", R"("direction":"Ingress",)"));
   connect();
   EXPECT_EQ(says(0, "jndi"), passed);
-  (void)rig().send("b", tcp(endpoint, client, "A").with_seq(501, 105));
   EXPECT_EQ(says(3, "i:ldap"),
             "b/13 tcp R 10.246.1.5:1000>10.246.1.20:8080 ttl 64\n"
+            "b/13 tcp R 10.246.1.5:1000>10.246.1.20:8080 ttl 64\n"
             "b/13 tcp RA 10.96.0.10:80>10.246.1.5:1000 ttl 64");
+  std::set<uint32_t> numbers;
   for (const View& view : rig().out()) {
-    if (view.ip.dst.text() == endpoint) EXPECT_EQ(view.ip.seq, 105u) << "what the server waits for";
+    if (view.ip.dst.text() == endpoint) numbers.insert(view.ip.seq);
   }
+  EXPECT_EQ(numbers, (std::set<uint32_t>{101, 105})) << "whether it has the first bytes or not";
 }
 
 TEST_P(Content, CNT4_ASegmentThatNobodyTakesIsNotLookedAt) {

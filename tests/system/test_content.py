@@ -108,10 +108,8 @@ def test_CNT4_streams_that_are_looked_into_are_byte_exact(lab: Lab, workers: int
     """The depth is larger than the transfers, so that every segment is looked at, and gaps are many."""
     hosts = start_hosts(lab, workers, "net_tap" if lossy else "net_af_packet")
     put(hosts, policy({"name": "never", "regex": "this is nowhere [0-9]{5}"}, depth=16 << 20))
-    if lossy:  # on the bridges between the hosts and the router
-        hosts.middle.run("nft", "add table bridge link; add chain bridge link pass "
-                         "{ type filter hook forward priority 0; }; "
-                         "add rule bridge link pass ip protocol tcp numgen random mod 100 < 2 drop")
+    if lossy:
+        hosts.lose(2)
     size = (1 << 20) if lossy else (8 << 20)
     digest = hashlib.sha256()
     write_pattern(digest.update, size)

@@ -69,6 +69,12 @@ class TwoHosts:
                        f"link set dev {tap} master b{tap}", f"link set dev {link} master b{tap}")
         self.middle.sysctl(**{f"net.bridge.bridge-nf-call-{table}": 0 for table in ("iptables", "ip6tables")})
 
+    def lose(self, percent: int) -> None:
+        """From now on the links lose so many of their TCP segments; with net_tap, whose bridges stand between."""
+        assert self.driver == "net_tap"
+        self.middle.run("nft", "add table bridge link; add chain bridge link pass { type filter hook forward priority 0; }; "
+                        f"add rule bridge link pass meta l4proto tcp numgen random mod 100 < {percent} drop")
+
     def mac(self, interface: str) -> str:
         """The router's own address at "left0" or "right0"."""
         return next(entry["mac"] for entry in self.router.status()["interfaces"] if entry["name"] == interface)
