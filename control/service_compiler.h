@@ -17,8 +17,8 @@
 #include "config/spread.h"
 #include "control/content_library.h"
 #include "control/drains.h"
-#include "dataplane/content_pods.h"
 #include "control/ingress_compiler.h"
+#include "dataplane/content_pods.h"
 #include "nat/endpoint_set.h"
 #include "nat/service.h"
 
