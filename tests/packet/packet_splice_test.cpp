@@ -766,9 +766,10 @@ TEST_P(Splice, SPL7_ABodyThatIsCutAnew) {
     Conversation talk(net, 1);
     ASSERT_EQ(talk.ask("1", 10, 10), "");
     net.deaf = true;
-    net.client.say("1w 30000\n" + pattern(30000, 3) + "1w 2\nhi");
+    net.client.say("1w 30000\n" + pattern(14600, 3));
     net.turn(false);
     net.deaf = false;
+    net.client.say(pattern(15400, 4) + "1w 2\nhi");
     net.client.cut(1300);
     EXPECT_TRUE(net.run_until([&] { return net.server().heard().size() == net.client.said().size(); }, 100));
     EXPECT_EQ(net.server().heard(), net.client.said());
