@@ -2,10 +2,10 @@
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
 #include <algorithm>
 
-#include "dataplane/l7/splice.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/splice_flow.h"
 #include "dataplane/tcp_reset.h"
 #include "nat/rewrite.h"
 
@@ -69,18 +69,6 @@ const nat::Frontend<F>* frontend_of(const nat::Conntrack<F>& table, nat::Connect
   return target != nullptr && target->service->id == connection.service ? target : nullptr;
 }
 
-template <class F>
-l7::Splice splice_of(const nat::Conntrack<F>& table, nat::ConnectionId id) {
-  const nat::Connection& connection = table.connection(id);
-  l7::Splice splice;
-  splice.seq = connection.splice_seq;
-  splice.timestamp = connection.splice_timestamp;
-  splice.endpoint_scale = connection.endpoint_scale;
-  const nat::TcpEnd& client = table.windows(id).of(nat::Direction::Original);
-  if (splice.endpoint_scale != l7::own_scale && client.scales != 0) splice.client_scale = client.scale;
-  return splice;
-}
-
 // The segment as its connection is tracked: as the client sees it.
 template <class F>
 void see_as_client(const nat::Conntrack<F>& table, nat::FlowId id, nat::TcpSegment& segment) {
@@ -88,18 +76,6 @@ void see_as_client(const nat::Conntrack<F>& table, nat::FlowId id, nat::TcpSegme
   const l7::Splice splice = splice_of(table, nat::connection_of(id));
   segment.seq += splice.seq;
   segment.window = l7::window_to_client(splice, segment.window);
-}
-
-// Behind the translation of addresses and ports.
-template <class F>
-void translate_splice(const nat::Conntrack<F>& table, nat::FlowId id, uint8_t* tcp) {
-  const l7::Splice splice = splice_of(table, nat::connection_of(id));
-  const uint32_t header = (tcp[12] >> 4) * 4U;
-  if (nat::direction_of(id) == nat::Direction::Reply) {
-    l7::to_client(splice, tcp, header);
-  } else {
-    l7::to_endpoint(splice, tcp, header);
-  }
 }
 
 template <class F>

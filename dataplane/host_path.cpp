@@ -6,6 +6,7 @@
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
+#include "dataplane/splice_flow.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -109,6 +110,10 @@ bool Pipeline::end_at_host(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
   if ((flow.flags & nat::flow_flag::translated) != 0) {
     nat::apply(flow.rewrite, packet.l3_header(),
                packet.fragment == net::FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
+  }
+  if ((flow.flags & nat::flow_flag::spliced) != 0 && packet.fragment != net::FragmentKind::Later) {
+    const nat::Conntrack<F>& table = connections_.of<F>();
+    translate_splice(table, table.id_of(flow), packet.l4_header());
   }
   context_.punt->give(packet.mbuf, packet.l3, twin,
                       punt_class(packet.protocol, packet.key.src_port, packet.key.dst_port));

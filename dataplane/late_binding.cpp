@@ -24,7 +24,8 @@ constexpr nat::Millis first_byte_time = 60'000;
 constexpr nat::Millis answer_retry = 500;
 constexpr nat::Millis linger_time = 5'000;
 constexpr uint8_t answer_tries = 6;
-constexpr uint32_t answer_burst = 10;  // segments in flight, RFC 6928
+constexpr nat::Millis answer_time = 60'000;  // for all of it
+constexpr uint32_t answer_burst = 10;        // segments in flight, RFC 6928
 
 template <class F>
 uint32_t window_limit(const Late<F>& late) {
@@ -99,6 +100,10 @@ void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& fronten
     return context.discard(packet.mbuf);
   }
   LateId id = table<F>().find(packet.key, packet.hash);
+  if (id != no_late && !is_acceptable(table<F>()[id], *segment) && is_begun_anew(table<F>()[id], *segment)) {
+    table<F>().close(id);
+    id = no_late;
+  }
   if (id == no_late) {
     if (event == nat::TcpEvent::Rst) return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
     id = begin(packet, *segment);
@@ -144,7 +149,8 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
   }
   LateTable<F>& lates = table<F>();
   LateId id = lates.open(packet.key, packet.hash);
-  if (id == no_late && give_up_oldest<F>()) id = lates.open(packet.key, packet.hash);
+  if (id == no_late && (give_up<F>(lates.oldest_undecided(false)) || give_up<F>(lates.oldest_undecided(true))))
+    id = lates.open(packet.key, packet.hash);
   if (id == no_late) {
     context.drop(packet.mbuf, DropReason::LateTableFull);
     return no_late;
@@ -155,8 +161,8 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
   late.mss = offer->mss;
   late.scale = offer->scale;
   late.sack = offer->sack;
-  late.expected = segment.seq;
-  late.next_out = late.acked = segment.ack;
+  late.expected = late.first_in = segment.seq;
+  late.next_out = late.acked = late.first_out = segment.ack;
   late.timestamps = segment.timestamp.has_value();
   late.timestamp_base = cookies_.timestamp_offset(packet.key);
   if (late.timestamps) {
@@ -186,18 +192,53 @@ void LateBinding::refuse_ack(const FlowPacket<F>& packet, const Segment& segment
 
 // ---- what the client sends ---------------------------------------------------------------------------
 
-// False: an old duplicate (RFC 7323 section 5.3), or it acknowledges what nobody sent.
 template <class F>
-bool LateBinding::note_client(Late<F>& late, const Segment& segment) {
+uint32_t LateBinding::room(const Late<F>& late) {
+  return late.buffer == no_late || late.state == LateState::Answering ? late_buffer_size : late.stream.room();
+}
+
+// RFC 9293 section 3.10.7.4, first step.
+template <class F>
+bool LateBinding::is_acceptable(const Late<F>& late, const Segment& segment) {
+  const uint32_t next = next_in(late);
+  const uint32_t behind = next + room(late);
+  const uint32_t length = segment.length + (segment.has(tcp_flag::fin) ? 1 : 0);
+  if (length == 0) return segment.seq == next || (!seq_before(segment.seq, next) && seq_before(segment.seq, behind));
+  return seq_before(segment.seq, behind) && seq_before(next, segment.seq + length);
+}
+
+// Of a segment within the window, `next` being what is expected. False: an old duplicate (RFC 7323 section 5.3).
+template <class F>
+bool LateBinding::note_client(Late<F>& late, const Segment& segment, uint32_t next) {
   if (late.timestamps && segment.timestamp && !segment.has(tcp_flag::rst)) {
     if (seq_before(segment.timestamp->value, late.timestamp)) return false;
-    late.timestamp = segment.timestamp->value;
+    // What has overtaken another must not make an old duplicate of it (RFC 7323 section 4.3).
+    if (!seq_before(next, segment.seq)) late.timestamp = segment.timestamp->value;
     late.echo = nat::later(late.echo, segment.timestamp->echo);
   }
-  if (!segment.has(tcp_flag::ack)) return true;
-  if (!seq_before(segment.ack, late.acked)) late.acked = segment.ack;
+  if (!segment.has(tcp_flag::ack) || seq_before(segment.ack, late.acked)) return true;
+  late.acked = segment.ack;
   late.window = segment.window;
   return true;
+}
+
+// The ACK that a segment outside of the window is answered with. Two ends that both send them do not stop by
+// themselves (RFC 5961 section 7).
+template <class F>
+void LateBinding::challenge(Late<F>& late) {
+  const nat::Millis now = pipeline_.context_.now;
+  if (late.challenged && now - late.challenged_at < challenge_pause) return;
+  late.challenged = true;
+  late.challenged_at = now;
+  acknowledge(late);
+}
+
+// The client has begun anew, with the router's answer to its SYN as the proof, and the record is of the time before.
+template <class F>
+bool LateBinding::is_begun_anew(const Late<F>& late, const Segment& segment) const {
+  if (segment.has(tcp_flag::rst) || !segment.has(tcp_flag::ack)) return false;
+  if (segment.seq == late.first_in && segment.ack == late.first_out) return false;
+  return cookies_.check(late.key, segment.seq - 1, segment.ack - 1, pipeline_.context_.now).has_value();
 }
 
 template <class F>
@@ -206,11 +247,14 @@ void LateBinding::from_client(LateId id, const FlowPacket<F>& packet, const Segm
   if (segment.has(tcp_flag::rst)) {
     // RFC 5961 section 3.2.
     if (segment.seq == next_in(late)) return table<F>().close(id);
-    return acknowledge(late);
+    if (is_acceptable(late, segment)) challenge(late);
+    return;
   }
   const uint32_t sent = late.state == LateState::Answering ? late.owed_end : next_out(late);
   if (!segment.has(tcp_flag::ack)) return;
-  if (seq_before(sent, segment.ack) || !note_client(late, segment)) return acknowledge(late);
+  if (!is_acceptable(late, segment)) return segment.length == 0 ? challenge(late) : acknowledge(late);
+  if (seq_before(sent, segment.ack)) return challenge(late);
+  if (!note_client(late, segment, next_in(late))) return acknowledge(late);
   if (late.state == LateState::Answering) return collect_answer_ack<F>(id, segment);
   collect(id, packet, segment);
 }
@@ -230,7 +274,8 @@ void LateBinding::collect(LateId id, const FlowPacket<F>& packet, const Segment&
       if (data != to) std::memcpy(to, data, bytes);
     });
   }
-  if (fin && !late.fin && !seq_before(segment.end(), next_in(late))) {
+  if (fin && !late.fin && !seq_before(segment.end(), next_in(late)) &&
+      !seq_before(next_in(late) + room(late), segment.end())) {
     late.fin = true;
     late.fin_seq = segment.end();
   }
@@ -245,20 +290,11 @@ bool LateBinding::need_buffer(LateId id) {
   Late<F>& late = lates[id];
   if (late.buffer != no_late) return true;
   if (lates.take_buffer(id, late.expected, late_buffer_size)) return true;
-  // It may be itself.
-  if (lates.oldest_undecided() == id) {
-    lates.mark_undecided(id, false);
-    lates.mark_undecided(id, true);
-  }
-  while (lates.oldest_undecided() != id && give_up_oldest<F>()) {
-    if (lates.take_buffer(id, late.expected, late_buffer_size)) return true;
-  }
-  return false;
+  return give_up<F>(lates.oldest_undecided(true)) && lates.take_buffer(id, late.expected, late_buffer_size);
 }
 
 template <class F>
-bool LateBinding::give_up_oldest() {
-  const LateId oldest = table<F>().oldest_undecided();
+bool LateBinding::give_up(LateId oldest) {
   if (oldest == no_late) return false;
   pipeline_.context_.counters.add(Event::LateGivenUp);
   reset<F>(oldest);
@@ -289,9 +325,7 @@ void LateBinding::to_client(const Late<F>& late, uint8_t flags, uint32_t seq, st
   std::optional<l7::Timestamp> timestamp;
   if (late.timestamps) timestamp = l7::Timestamp{clock(late), late.timestamp};
   const uint8_t length = l7::write_timestamp(options, timestamp);
-  const uint32_t room =
-      late.buffer == no_late || late.state == LateState::Answering ? late_buffer_size : late.stream.room();
-  const uint32_t window = late.scale == l7::no_scale ? room : room >> l7::own_scale;
+  const uint32_t window = late.scale == l7::no_scale ? room(late) : room(late) >> l7::own_scale;
   const OwnSegment segment{.flags = flags,
                            .seq = seq,
                            .ack = next_in(late),
@@ -323,20 +357,29 @@ void LateBinding::answer(LateId id, l7::Bytes bytes) {
   late.owed_end = late.next_out + late.answer_size + 1;
   late.segment = std::min<uint16_t>(late.mss - (late.timestamps ? 12 : 0), most_own_data);
   late.tries = 0;
+  late.give_up_at = pipeline_.context_.now + answer_time;
+  // Behind all others, but who does not take its answer does not keep its buffer from them either.
   lates.mark_undecided(id, false);
+  lates.mark_undecided(id, true);
   pipeline_.context_.counters.add(Event::LateAnswered);
-  send_answer(late);
+  send_answer(late, false);
   lates.arm(id, pipeline_.context_.now + answer_retry);
 }
 
+// `probe`: what was sent is given up for lost, and at least a byte of it goes (RFC 9293 section 3.8.6.1).
 template <class F>
-void LateBinding::send_answer(Late<F>& late) {
+void LateBinding::send_answer(Late<F>& late, bool probe) {
   const uint8_t* const data = table<F>().buffer_of(late);
   const uint32_t fin_at = late.owed_end - 1;
   const uint32_t limit = std::min(window_limit(late) - late.owed, answer_burst * late.segment) + late.owed;
+  if (probe) late.sent = late.owed;
   while (seq_before(late.sent, late.owed_end)) {
-    const uint32_t size = std::min<uint32_t>(late.segment, fin_at - late.sent);
-    if (size != 0 && seq_before(limit, late.sent + size)) return;
+    uint32_t size = std::min<uint32_t>(late.segment, fin_at - late.sent);
+    if (const uint32_t room = limit - late.sent; seq_before(limit, late.sent + size)) {
+      // Small segments only to who takes no others.
+      if (late.sent != late.owed || (room == 0 && !probe)) return;
+      size = std::max(room, uint32_t{1});
+    }
     const bool last = late.sent + size == fin_at;
     const auto flags = static_cast<uint8_t>(tcp_flag::ack | tcp_flag::psh | (last ? tcp_flag::fin : 0));
     const uint32_t seq = late.sent;
@@ -355,6 +398,8 @@ void LateBinding::collect_answer_ack(LateId id, const Segment& segment) {
     if (seq_before(late.sent, late.owed)) late.sent = late.owed;
     late.tries = 0;
     lates.arm(id, now + (late.owes() ? answer_retry : linger_time));
+  } else if (segment.ack == late.owed && segment.window == 0) {
+    late.tries = 0;  // it is there
   }
   const uint32_t taken = segment.length + (segment.has(tcp_flag::fin) ? 1 : 0);
   if (taken != 0) {
@@ -366,7 +411,8 @@ void LateBinding::collect_answer_ack(LateId id, const Segment& segment) {
     acknowledge(late);
   }
   if (!late.owes() && late.fin_taken) return lates.close(id);
-  send_answer(late);
+  if (!late.owes()) return lates.give_buffer(id);
+  send_answer(late, false);
 }
 
 // Both ends learn that there is nothing any more.
@@ -406,20 +452,24 @@ void LateBinding::on_timer(LateId id) {
     case LateState::Passing:
       if (!late.owes()) {
         if (!late.undecided) return;
+        if (const uint32_t said = next_out(late); late.waiting && said != late.said) {
+          late.said = said;
+          return lates.arm(id, context.now + response_time);
+        }
         context.counters.add(Event::LateTimedOut);
         return reset<F>(id);
       }
-      if (++late.tries > owed_tries) return reset<F>(id);
+      if (++late.tries > owed_tries || !seq_before(context.now, late.give_up_at)) return reset<F>(id);
       late.sent = late.owed;
-      late.owed_limit = std::max(late.owed_limit - late.owed, uint32_t{1}) + late.owed;
+      late.owed_limit = nat::later(late.owed_limit, late.owed + 1);
       send_owed<F>(id);
       if (lates[id].state == LateState::Passing)
         lates.arm(id, context.now + (owed_retry << std::min<uint8_t>(late.tries, 5)));
       return;
     case LateState::Answering:
-      if (!late.owes() || ++late.tries > answer_tries) return lates.close(id);
-      late.sent = late.owed;
-      send_answer(late);
+      if (!late.owes()) return lates.close(id);
+      if (++late.tries > answer_tries || !seq_before(context.now, late.give_up_at)) return reset<F>(id);
+      send_answer(late, true);
       lates.arm(id, context.now + (answer_retry << late.tries));
       return;
   }
@@ -436,7 +486,9 @@ template void LateBinding::on_miss<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&
 template std::optional<LateBinding::Segment> LateBinding::read<V4>(const FlowPacket<V4>&);
 template bool LateBinding::checksum_good<V4>(const FlowPacket<V4>&);
 template const nat::Frontend<V4>* LateBinding::frontend_of<V4>(const Late<V4>&) const;
-template bool LateBinding::note_client<V4>(Late<V4>&, const Segment&);
+template bool LateBinding::note_client<V4>(Late<V4>&, const Segment&, uint32_t);
+template bool LateBinding::is_acceptable<V4>(const Late<V4>&, const Segment&);
+template void LateBinding::challenge<V4>(Late<V4>&);
 template void LateBinding::collect<V4>(LateId, const FlowPacket<V4>&, const Segment&);
 template void LateBinding::acknowledge<V4>(const Late<V4>&);
 template uint32_t LateBinding::next_in<V4>(const Late<V4>&);
@@ -446,7 +498,9 @@ template void LateBinding::reset<V4>(LateId);
 template std::optional<LateBinding::Segment> LateBinding::read<V6>(const FlowPacket<V6>&);
 template bool LateBinding::checksum_good<V6>(const FlowPacket<V6>&);
 template const nat::Frontend<V6>* LateBinding::frontend_of<V6>(const Late<V6>&) const;
-template bool LateBinding::note_client<V6>(Late<V6>&, const Segment&);
+template bool LateBinding::note_client<V6>(Late<V6>&, const Segment&, uint32_t);
+template bool LateBinding::is_acceptable<V6>(const Late<V6>&, const Segment&);
+template void LateBinding::challenge<V6>(Late<V6>&);
 template void LateBinding::collect<V6>(LateId, const FlowPacket<V6>&, const Segment&);
 template void LateBinding::acknowledge<V6>(const Late<V6>&);
 template uint32_t LateBinding::next_in<V6>(const Late<V6>&);

@@ -104,7 +104,16 @@ class LateBinding {
   template <class F>
   void from_client(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
   template <class F>
-  [[nodiscard]] bool note_client(Late<F>& late, const Segment& segment);
+  [[nodiscard]] bool note_client(Late<F>& late, const Segment& segment, uint32_t next);
+  // Bytes that it may send from next_in() on.
+  template <class F>
+  [[nodiscard]] static uint32_t room(const Late<F>& late);
+  template <class F>
+  [[nodiscard]] static bool is_acceptable(const Late<F>& late, const Segment& segment);
+  template <class F>
+  [[nodiscard]] bool is_begun_anew(const Late<F>& late, const Segment& segment) const;
+  template <class F>
+  void challenge(Late<F>& late);
   template <class F>
   void collect(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
   template <class F>
@@ -112,7 +121,7 @@ class LateBinding {
   template <class F>
   [[nodiscard]] bool need_buffer(LateId id);
   template <class F>
-  [[nodiscard]] bool give_up_oldest();
+  [[nodiscard]] bool give_up(LateId oldest);
   template <class F>
   void acknowledge(const Late<F>& late);
   template <class F>
@@ -128,7 +137,7 @@ class LateBinding {
   template <class F>
   void answer(LateId id, l7::Bytes bytes);
   template <class F>
-  void send_answer(Late<F>& late);
+  void send_answer(Late<F>& late, bool probe);
   template <class F>
   void reset(LateId id);
   template <class F>
@@ -162,6 +171,11 @@ class LateBinding {
   void note_acknowledgement(LateId id, Late<F>& late, const Segment& segment);
   template <class F>
   void settle(LateId id);
+  template <class F>
+  [[nodiscard]] nat::TcpSegment as_tracked(const Late<F>& late, nat::Direction direction, const Segment& segment) const;
+  // Whether it fits the windows of a connection that is spliced (CT-10), so that something may be learnt from it.
+  template <class F>
+  [[nodiscard]] bool is_tracked(const Late<F>& late, nat::Direction direction, const Segment& segment) const;
   // The segment as the client's: tracked, translated, sent. It may be the end of the flow, and of its record.
   template <class F>
   void as_client(nat::ConnectionId connection, const Late<F>& late, const OwnSegment& segment);
@@ -213,10 +227,14 @@ class LateBinding {
 
   // Milliseconds.
   static constexpr nat::Millis head_time = 10'000;
+  static constexpr nat::Millis challenge_pause = 500;
   static constexpr nat::Millis connect_retry = 1'000;
   static constexpr nat::Millis owed_retry = 300;
   static constexpr uint8_t connect_tries = 2;  // beside the first
   static constexpr uint8_t owed_tries = 8;
+  static constexpr uint8_t probe_tries = 4;          // of who answers with a closed window
+  static constexpr nat::Millis owed_time = 120'000;  // without any progress
+  static constexpr nat::Millis response_time = 60'000;
 };
 
 }  // namespace sluice::dataplane

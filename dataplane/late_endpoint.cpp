@@ -1,11 +1,11 @@
 // The endpoint of a connection that is bound late: its SYN, its failures, and what is owed to it.
 #include <algorithm>
 
-#include "dataplane/l7/splice.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/splice_flow.h"
 
 namespace sluice::dataplane {
 
@@ -20,6 +20,10 @@ namespace tcp_flag = net::tcp_flag;
 namespace {
 
 constexpr uint8_t most_endpoints = 3;
+
+// What every link takes (RFC 9293 section 3.7.1, RFC 8200 section 5).
+template <class F>
+constexpr uint16_t least_mss = F::is_v4 ? l7::default_mss : mss_of<F>(1280);
 
 template <class F>
 FlowPacket<F> packet_of(const Late<F>& late, rte_mbuf* mbuf) {
@@ -52,6 +56,28 @@ template <class F>
 bool LateBinding::is_of(LateId id, nat::ConnectionId connection) const {
   const Late<F>& late = table<F>()[id];
   return late.state == LateState::Passing && late.connection == connection;
+}
+
+// As the connection table sees it: with the client's numbers.
+template <class F>
+nat::TcpSegment LateBinding::as_tracked(const Late<F>& late, Direction direction, const Segment& segment) const {
+  nat::TcpSegment out;
+  out.flags = segment.flags;
+  out.seq = segment.seq;
+  out.ack = segment.ack;
+  out.length = segment.length;
+  out.window = segment.window;
+  if (direction == Direction::Original) return out;
+  const l7::Splice splice = splice_of(pipeline_.connections_.of<F>(), late.connection);
+  out.seq += splice.seq;
+  out.window = l7::window_to_client(splice, segment.window);
+  return out;
+}
+
+template <class F>
+bool LateBinding::is_tracked(const Late<F>& late, Direction direction, const Segment& segment) const {
+  nat::TcpWindows copy = windows(late);
+  return nat::check_window(copy, direction, as_tracked(late, direction, segment), false) == nat::WindowVerdict::Fits;
 }
 
 template <class F>
@@ -91,7 +117,10 @@ void LateBinding::try_endpoint(LateId id) {
   nat::Frontend<F> frontend{late.key.dst, late.key.dst_port, net::protocol::tcp, came_to->kind, {}};
   frontend.service = std::shared_ptr<const nat::ServicePort<F>>(std::shared_ptr<void>{}, &service);
   std::optional<nat::Backend<F>> wanted;
-  if (late.endpoints_tried != 0) {
+  if (late.endpoints_tried == 0 && service.affinity_seconds != 0) {
+    wanted = pipeline_.connections_.affinity<F>().find(late.key.src, service.affinity_key,
+                                                       service.affinity_seconds * 1000, context.now);
+  } else if (late.endpoints_tried != 0) {
     for (const nat::Backend<F>& other : service.cluster.backends) {
       if (other.addr == late.endpoint && other.port == late.endpoint_port) continue;
       wanted = other;
@@ -181,6 +210,9 @@ void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment&
   Context& context = pipeline_.context_;
   const nat::ConnectionId connection = late.connection;
   const nat::FlowId flow = nat::flow_id(connection, Direction::Reply);
+  // What it acknowledges nobody can send again.
+  if ((late.state == LateState::Connecting || late.owes()) && !checksum_good(packet))
+    return context.drop(packet.mbuf, DropReason::L4BadChecksum);
   if (late.state == LateState::Connecting) {
     context.discard(packet.mbuf);
     if (!segment.has(tcp_flag::ack) || segment.ack != late.stream.base() - header_length(late)) return;
@@ -191,20 +223,17 @@ void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment&
   // It has not got the ACK that answered its SYN+ACK.
   if (segment.has(tcp_flag::syn)) {
     context.discard(packet.mbuf);
-    late.sent = late.owed;
     as_client(connection, late, make_ack(late, late.owed));
     return;
   }
-  const bool heard = late.owes() && segment.has(tcp_flag::ack) && !segment.has(tcp_flag::rst);
+  const bool heard = late.owes() && segment.has(tcp_flag::ack) && !segment.has(tcp_flag::rst) &&
+                     is_tracked(late, Direction::Reply, segment);
   if (heard) note_acknowledgement(id, late, segment);
   constexpr uint8_t ends = tcp_flag::fin | tcp_flag::rst;
   if (late.owes() && segment.length == 0 && (segment.flags & ends) == 0) {
     // The client was told of more than that.
     nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
-    nat::TcpSegment unsent;
-    unsent.flags = segment.flags;
-    unsent.seq = segment.seq + connections.connection(connection).splice_seq;
-    unsent.ack = segment.ack;
+    const nat::TcpSegment unsent = as_tracked(late, Direction::Reply, segment);
     nat::account(connections.flow(flow), packet.l3_length, context.now);
     (void)connections.track(flow, unsent, context.snapshot->timeouts, context.now, context.snapshot->tcp_be_liberal);
     context.discard(packet.mbuf);
@@ -258,11 +287,14 @@ void LateBinding::established(LateId id, const Segment& segment) {
   late.tries = 0;
   const auto& way = connections.flow(nat::flow_id(late.connection, Direction::Original)).rewrite.dst;
   const Egress egress = pipeline_.output_.template route<F>(way, late.hash);
-  const uint16_t fits = std::min(offer.mss, mss_of<F>(egress.mtu));
+  const uint16_t fits = std::max(std::min(offer.mss, mss_of<F>(egress.mtu)), least_mss<F>);
   late.segment = std::min<uint16_t>(static_cast<uint16_t>(fits - (late.timestamps ? 12 : 0)), most_own_data);
   late.owed = late.sent = segment.ack;
+  late.owed_end = late.stream.base();  // the PROXY header, if there is one
   late.owed_limit = segment.ack + segment.window;
   late.answers_from = late.next_out;
+  late.give_up_at = context.now + owed_time;
+  lates.arm(id, context.now + owed_retry);
   context.counters.add(Event::LateForwarded);
   owe<F>(id);
 }
@@ -275,9 +307,15 @@ void LateBinding::owe(LateId id) {
   const bool all = late.approved == late.stream.in_order().size();
   const bool owed = late.owes();
   late.expected = nat::later(late.expected, late.stream.next());
+  if (!owed) {
+    // Much may have passed since something was owed last.
+    late.owed = late.sent = late.stream.base();
+    late.owed_limit = windows(late).of(Direction::Original).max_end;
+  }
   late.owed_end = late.stream.base() + late.approved + (late.fin_taken && all ? 1 : 0);
   if (!owed) {
     late.tries = 0;
+    late.give_up_at = pipeline_.context_.now + owed_time;
     lates.arm(id, pipeline_.context_.now + owed_retry);
   }
   mark<F>(id);
@@ -330,7 +368,10 @@ void LateBinding::note_acknowledgement(LateId id, Late<F>& late, const Segment& 
     late.owed = seq_before(late.owed_end, segment.ack) ? late.owed_end : segment.ack;
     if (seq_before(late.sent, late.owed)) late.sent = late.owed;
     late.tries = 0;
+    late.give_up_at = pipeline_.context_.now + owed_time;
     table<F>().arm(id, pipeline_.context_.now + owed_retry);
+  } else if (segment.window == 0) {
+    late.tries = std::min(late.tries, probe_tries);  // it is there
   }
   late.owed_limit = segment.ack + (uint32_t{segment.window} << scale);
 }
@@ -341,7 +382,7 @@ void LateBinding::settle(LateId id) {
   LateTable<F>& lates = table<F>();
   Late<F>& late = lates[id];
   if (late.buffer == no_late) return;
-  if (late.approved == 0 && !late.fin_taken) return consider<F>(id);
+  if (late.approved == 0 && !(late.fin_taken && late.stream.in_order().empty())) return consider<F>(id);
   lates.disarm(id);
   late.stream.drop_front(late.approved);
   late.approved = 0;
@@ -409,13 +450,17 @@ bool LateBinding::on_unreachable(nat::FlowId quoted) {
 template <class F>
 void LateBinding::mark(LateId id) {
   LateTable<F>& lates = table<F>();
-  const Late<F>& late = lates[id];
+  Late<F>& late = lates[id];
   const bool passing = late.state == LateState::Passing;
   const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late;
   pipeline_.connections_.of<F>().connection(late.connection).splice =
       nat::splice::has_record | (busy ? nat::splice::busy : 0) | id;
   const bool undecided = passing && !late.owes() && late.buffer != no_late;
-  if (undecided && !late.undecided) lates.arm(id, pipeline_.context_.now + head_time);
+  if (undecided && (!late.undecided || late.waiting != late.was_waiting)) {
+    late.was_waiting = late.waiting;
+    late.said = windows(late).of(Direction::Reply).end;
+    lates.arm(id, pipeline_.context_.now + (late.waiting ? response_time : head_time));
+  }
   lates.mark_undecided(id, undecided);
 }
 
@@ -429,7 +474,9 @@ void LateBinding::learn(uint32_t service, const l7::TcpOffer& offer, bool timest
 }
 
 template bool LateBinding::is_of<V4>(LateId, nat::ConnectionId) const;
+template bool LateBinding::is_tracked<V4>(const Late<V4>&, Direction, const Segment&) const;
 template bool LateBinding::is_of<V6>(LateId, nat::ConnectionId) const;
+template bool LateBinding::is_tracked<V6>(const Late<V6>&, Direction, const Segment&) const;
 template void LateBinding::on_opened<V4>(nat::ConnectionId);
 template void LateBinding::on_opened<V6>(nat::ConnectionId);
 template void LateBinding::on_closed<V4>(nat::ConnectionId);

@@ -33,6 +33,7 @@ void LateBinding::consider(LateId id) {
     return;
   }
   const uint32_t before = late.approved;
+  late.waiting = false;
   for (l7::Bytes all = late.stream.in_order(); late.approved < all.size(); all = late.stream.in_order()) {
     const l7::Bytes rest = all.subspan(late.approved);
     if (late.target != l7::no_target && !late.watched) {
@@ -64,6 +65,7 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   l7::Decision decision = listener.decide(rest);
   const bool first = late.target == l7::no_target;
   const bool idle = first || response_finished(late);
+  late.waiting = !idle;
   switch (decision.outcome) {
     case l7::Outcome::More:
       if (rest.size() >= listener.most_bytes() || late.stream.room() == 0) {
@@ -89,6 +91,7 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
     context.counters.add(Event::LateRebound);
     hang_up<F>(id);
   }
+  late.waiting = false;
   late.target = decision.target;
   late.proxy_header = decision.proxy_protocol;
   late.watched = decision.watched && decision.head != 0;
@@ -167,11 +170,13 @@ bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment
       late.expected = segment.seq;
     }
   }
-  if (segment.seq != late.expected || rte_pktmbuf_linearize(packet.mbuf) != 0) {
+  if (seq_before(late.expected, segment.seq) || rte_pktmbuf_linearize(packet.mbuf) != 0) {
     context.drop(packet.mbuf, DropReason::LateOutOfOrder);
     return true;
   }
-  const l7::Bytes data{packet.data() + segment.offset, segment.length};
+  // What of it was read before goes along: segments that are sent again may begin elsewhere.
+  const uint32_t again = late.expected - segment.seq;
+  const l7::Bytes data{packet.data() + segment.offset + again, segment.length - again};
   l7::Body body = late.body;
   bool begins = false;
   if (pass_over(late, body, data, begins) == data.size()) {
@@ -180,8 +185,9 @@ bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment
     late.expected = segment.end();
     return false;
   }
-  // A buffer that still holds what is owed cannot begin elsewhere.
-  if (late.buffer != no_late || !checksum_good(packet)) {
+  // A buffer that still holds what is owed cannot begin elsewhere. And what is collected is acknowledged, with all that
+  // was before it: the endpoint must have that.
+  if (late.buffer != no_late || windows(late).of(Direction::Reply).max_ack != late.expected || !checksum_good(packet)) {
     context.drop(packet.mbuf, DropReason::LateOutOfOrder);
     return true;
   }
@@ -257,7 +263,15 @@ bool LateBinding::from_spliced_client(LateId id, FlowPacket<F>& packet, const Se
   if (segment.has(tcp_flag::syn) || !segment.has(tcp_flag::ack)) return false;
   const bool fin = segment.has(tcp_flag::fin);
   const bool known = late.owes() && seq_before(segment.seq, late.owed_end) && segment.length != 0;
-  const bool fresh = !seq_before(next_out(late), segment.ack) && note_client(late, segment);
+  const bool fits = collecting ? is_acceptable(late, segment) : is_tracked(late, Direction::Original, segment);
+  if (collecting && !fits && (segment.length != 0 || fin || connecting)) {
+    segment.length != 0 ? acknowledge(late) : challenge(late);
+    context.discard(packet.mbuf);
+    return true;
+  }
+  const uint32_t next =
+      collecting ? next_in(late) : nat::later(next_in(late), windows(late).of(Direction::Original).end);
+  const bool fresh = fits && !seq_before(next_out(late), segment.ack) && note_client(late, segment, next);
   if (segment.length == 0 && !fin && !connecting) {
     pipeline_.forward_tracked(packet, nat::flow_id(connection, Direction::Original));
     if (is_of<F>(id, connection) && late.buffer != no_late && !late.owes()) consider<F>(id);

@@ -83,14 +83,16 @@ template <class F>
 bool LateTable<F>::take_buffer(LateId id, uint32_t seq, uint32_t capacity) {
   Late<F>& late = records_[id];
   if (late.buffer == no_late) {
+    if (free_buffer_ == no_late && touched_buffers_ == sizing_.buffers) return false;
+    const bool undecided = late.undecided;
+    mark_undecided(id, false);
     if (free_buffer_ != no_late) {
       late.buffer = free_buffer_;
       std::memcpy(&free_buffer_, buffer_at(late.buffer), sizeof free_buffer_);
-    } else if (touched_buffers_ < sizing_.buffers) {
-      late.buffer = touched_buffers_++;
     } else {
-      return false;
+      late.buffer = touched_buffers_++;
     }
+    mark_undecided(id, undecided);
     ++buffers_used_;
   }
   late.stream.begin(buffer_at(late.buffer), std::min(capacity, late_buffer_size), seq);
@@ -103,7 +105,10 @@ void LateTable<F>::give_buffer(LateId id) {
   if (late.buffer == no_late) return;
   std::memcpy(buffer_at(late.buffer), &free_buffer_, sizeof free_buffer_);
   free_buffer_ = late.buffer;
+  const bool undecided = late.undecided;
+  mark_undecided(id, false);
   late.buffer = no_late;
+  mark_undecided(id, undecided);
   late.stream = {};
   --buffers_used_;
 }
@@ -113,15 +118,16 @@ void LateTable<F>::mark_undecided(LateId id, bool undecided) {
   Late<F>& late = records_[id];
   if (late.undecided == undecided) return;
   late.undecided = undecided;
+  auto& [oldest, youngest] = line_of(late);
   if (undecided) {
-    late.older = youngest_;
+    late.older = youngest;
     late.younger = no_late;
-    (youngest_ == no_late ? oldest_ : records_[youngest_].younger) = id;
-    youngest_ = id;
+    (youngest == no_late ? oldest : records_[youngest].younger) = id;
+    youngest = id;
     return;
   }
-  (late.older == no_late ? oldest_ : records_[late.older].younger) = late.younger;
-  (late.younger == no_late ? youngest_ : records_[late.younger].older) = late.older;
+  (late.older == no_late ? oldest : records_[late.older].younger) = late.younger;
+  (late.younger == no_late ? youngest : records_[late.younger].older) = late.older;
 }
 
 template class LateTable<net::V4>;

@@ -5,6 +5,7 @@
 // that have one. The bytes of a client lie in a buffer of their own, which few records need at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -37,7 +38,7 @@ struct Late {
   uint16_t wheel_slot = nat::unarmed;
   nat::Millis deadline = 0;
   LateId bucket_next = no_late;
-  LateId older = no_late;  // of those undecided
+  LateId older = no_late;  // of those undecided that have a buffer, or have none
   LateId younger = no_late;
   bool undecided = false;
 
@@ -47,6 +48,11 @@ struct Late {
   uint64_t hash = 0;
   nat::ConnectionId connection = nat::no_connection;  // its flow
   uint32_t buffer = no_late;
+
+  uint32_t first_in = 0;  // number of the first byte of the client, and of the router
+  uint32_t first_out = 0;
+  bool challenged = false;
+  nat::Millis challenged_at = 0;
 
   // What the client is and said last.
   uint16_t mss = 0;
@@ -77,6 +83,9 @@ struct Late {
   uint8_t endpoints_tried = 0;
   typename F::Addr endpoint{};
   net::be16 endpoint_port;
+  bool waiting = false;       // what it has sent next waits for the end of an answer
+  bool was_waiting = false;   // when its timer was armed
+  uint32_t said = 0;          // by the endpoint when it was looked last
   l7::Body body;              // of the request the client is in, behind what is approved
   uint32_t answers_from = 0;  // what the endpoint had sent when it got its last request
 
@@ -87,7 +96,8 @@ struct Late {
   uint32_t owed_limit = 0;  // what the other end's window allows
   uint16_t segment = 0;     // bytes of data in one
   uint16_t answer_size = 0;
-  uint8_t tries = 0;  // since something was acknowledged
+  nat::Millis give_up_at = 0;  // if what is sent is not acknowledged until then
+  uint8_t tries = 0;           // since something was acknowledged
 
   [[nodiscard]] bool owes() const { return owed != owed_end; }
 };
@@ -126,9 +136,10 @@ class LateTable {
     return late.buffer == no_late ? nullptr : buffer_at(late.buffer);
   }
 
-  // Those that may be given up, in the order in which they were marked.
+  // Those that may be given up: `buffered` those that have a buffer, in the order in which they were marked or took it;
+  // or those that have none.
   void mark_undecided(LateId id, bool undecided);
-  [[nodiscard]] LateId oldest_undecided() const { return oldest_; }
+  [[nodiscard]] LateId oldest_undecided(bool buffered) const { return undecided_[buffered ? 1 : 0].oldest; }
 
   void arm(LateId id, nat::Millis deadline) { wheel_.arm(id, deadline); }
   void disarm(LateId id) { wheel_.disarm(id); }
@@ -145,6 +156,11 @@ class LateTable {
   [[nodiscard]] uint8_t* buffer_at(uint32_t index) {
     return buffers_ + size_t{index} * (late_buffer_front + late_buffer_size) + late_buffer_front;
   }
+  struct Line {
+    LateId oldest = no_late;
+    LateId youngest = no_late;
+  };
+  [[nodiscard]] Line& line_of(const Late<F>& late) { return undecided_[late.buffer != no_late ? 1 : 0]; }
   [[nodiscard]] LateId& bucket(uint64_t hash) const { return buckets_[hash & bucket_mask_]; }
 
   Sizing sizing_;
@@ -159,8 +175,7 @@ class LateTable {
   uint32_t free_buffer_ = no_late;
   uint32_t touched_buffers_ = 0;
   uint32_t buffers_used_ = 0;
-  LateId oldest_ = no_late;
-  LateId youngest_ = no_late;
+  std::array<Line, 2> undecided_;  // by whether they have a buffer
   nat::TimerWheelOf<Late<F>> wheel_;
 };
 

@@ -235,7 +235,12 @@ class Network {
         servers.emplace(to, TcpPeer(view.ip.dst, view.ip.src, static_cast<uint32_t>(random_()), server_options));
         says[to] = std::string();
       }
-      if (has_server(to)) servers.at(to).receive(segment);
+      const auto at = static_cast<int32_t>(segment.seq - client.isn() - 1);
+      if (at >= 0 && !segment.data.empty()) {
+        EXPECT_EQ(client.said().compare(static_cast<size_t>(at), segment.data.size(), segment.data), 0)
+            << "nobody said what is at " << at;
+      }
+      if (has_server(to) && !deaf) servers.at(to).receive(segment);
     }
     std::vector<TcpSegment> refused;
     refused.swap(refused_);
@@ -258,6 +263,7 @@ class Network {
   std::map<std::string, TcpPeer> servers;
   std::map<std::string, std::string> says;
   std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
+  bool deaf = false;                    // what the router sends to servers is lost
 };
 
 std::vector<Network::Side> sides() { return {Network::v4(), Network::v6(), Network::outside()}; }
@@ -669,6 +675,353 @@ TEST_P(Splice, SPL4_SPL6_IcmpErrors) {
   const View& told = rig().only();
   EXPECT_EQ(told.ip.dst.text(), "10.246.1.20:0");
   EXPECT_EQ(net::load_be32(&told.l3[20 + 8 + 20 + 4]), big.seq);
+}
+
+// ---- one segment after another -----------------------------------------------------------------------
+
+// A client that has taken the router's answer to its SYN: what it sends next.
+TcpSegment opened(Rig& rig, unsigned port, uint32_t isn, uint32_t clock = 1000) {
+  TcpSegment syn;
+  syn.src = "10.246.1.5:" + std::to_string(port);
+  syn.dst = "10.96.0.10:80";
+  syn.flags = tcp_flag::syn;
+  syn.seq = isn;
+  syn.window = 60000;
+  syn.mss = 1460;
+  syn.timestamp = {clock, 0};
+  EXPECT_NE(rig.send("b", syn.bytes()), "");
+  const TcpSegment answer = segment_of(rig.only());
+  TcpSegment next = syn;
+  next.mss.reset();
+  next.flags = tcp_flag::ack;
+  next.seq = isn + 1;
+  next.ack = answer.seq + 1;
+  next.timestamp = {clock, answer.timestamp->first};
+  return next;
+}
+TcpSegment with(TcpSegment segment, uint32_t further, const std::string& data) {
+  segment.seq += further;
+  segment.data = data;
+  return segment;
+}
+// Those to the endpoint that left after this packet.
+std::vector<TcpSegment> to_endpoint(Rig& rig) {
+  std::vector<TcpSegment> out;
+  for (const View& view : rig.out()) {
+    if (view.ip.dst.text() == "10.246.1.20:8080") out.push_back(segment_of(view));
+  }
+  return out;
+}
+// What the endpoint answers `syn` with.
+TcpSegment accepted(const TcpSegment& syn, uint32_t isn) {
+  TcpSegment out;
+  out.src = syn.dst;
+  out.dst = syn.src;
+  out.flags = tcp_flag::syn | tcp_flag::ack;
+  out.seq = isn;
+  out.ack = syn.seq + 1;
+  out.window = 60000;
+  out.mss = 1460;
+  out.timestamp = {7000, syn.timestamp->first};
+  return out;
+}
+
+TEST_P(Splice, SPL7_AHeadInTwoBehindALongBody) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  Conversation talk(net, 1);
+  ASSERT_EQ(talk.ask("1", 200'000, 100), "");
+  const size_t heard = net.client.heard().size();
+  net.client.say("1w");
+  net.run(3);
+  net.client.say(" 3\nbye");
+  ASSERT_TRUE(net.run_until([&] { return net.server().heard().size() == net.client.said().size(); }, 100));
+  net.server().say("good");
+  EXPECT_TRUE(net.run_until([&] { return net.client.heard().size() == heard + 4; }, 40));
+  EXPECT_EQ(net.server().heard(), net.client.said());
+}
+
+TEST_P(Splice, SPL6_EndpointsThatTakeTinySegments) {
+  unsigned port = 4100;
+  for (const uint16_t mss : {uint16_t{0}, uint16_t{8}, uint16_t{12}, uint16_t{100}}) {
+    for (Network::Side side : {Network::v4(), Network::v6()}) {
+      SCOPED_TRACE(side.client + " " + std::to_string(mss));
+      side.client.replace(side.client.rfind(':') + 1, 4, std::to_string(port++));
+      Network net(rig(), side);
+      net.server_options.mss = mss;
+      net.client.connect();
+      net.client.say("1 0\n" + pattern(5000, 1));
+      EXPECT_TRUE(
+          net.run_until([&] { return net.has_server(side.server) && net.server().heard().size() == 5004; }, 40));
+      net.run(8);
+    }
+  }
+}
+
+TEST_P(Splice, SPL7_ABodyThatIsCutAnew) {
+  for (const Network::Side& side : {Network::v4(), Network::v6()}) {
+    SCOPED_TRACE(side.client);
+    Network net(rig(), side);
+    net.client.connect();
+    Conversation talk(net, 1);
+    ASSERT_EQ(talk.ask("1", 10, 10), "");
+    net.deaf = true;
+    net.client.say("1w 30000\n" + pattern(14600, 3));
+    net.turn(false);
+    net.deaf = false;
+    net.client.say(pattern(15400, 4) + "1w 2\nhi");
+    net.client.cut(1300);
+    EXPECT_TRUE(net.run_until([&] { return net.server().heard().size() == net.client.said().size(); }, 100));
+    EXPECT_EQ(net.server().heard(), net.client.said());
+  }
+}
+
+// What is collected is acknowledged, and with it what the endpoint has not got yet.
+TEST_P(Splice, SPL7_AHeadBehindABodyThatIsLost) {
+  Network net(rig(), Network::v4());
+  net.client.connect();
+  net.client.say("1w 6000\n");
+  ASSERT_TRUE(net.run_until([&] { return net.has_server(net.side().server) && net.server().heard() == "1w 6000\n"; }));
+  net.run(4);
+  net.deaf = true;
+  net.client.say(pattern(6000, 3));
+  net.turn(false);
+  net.client.say("2w 3\nbye");
+  net.turn(false);
+  net.deaf = false;
+  net.client.cut(1000);
+  ASSERT_TRUE(net.run_until([&] { return net.server().heard() == "1w 6000\n" + pattern(6000, 3); }, 100));
+  net.server().say("one");
+  EXPECT_TRUE(net.run_until(
+      [&] { return net.has_server(net.side().second) && net.server(net.side().second).heard() == "2w 3\nbye"; }, 100));
+}
+
+TEST_P(Splice, SPL8_TheSilentAreNotGivenUpForABuffer) {
+  for (unsigned i = 0; i < 50; ++i) (void)rig().send("b", opened(rig(), 9000 + i, 1000).bytes());
+  ASSERT_EQ(rig().count(Event::LateOpened), 50u);
+  std::string drops;
+  for (unsigned i = 0; i < 3 * 2048 && drops.empty(); ++i) {
+    (void)rig().send("b", with(opened(rig(), 10000 + i, 1000), 0, "1 0\n").bytes());
+    drops = rig().drops();
+  }
+  EXPECT_EQ(drops, "late_table_full 1");
+  EXPECT_EQ(rig().count(Event::LateGivenUp), 0u) << "they have no buffer";
+}
+
+TEST_P(Splice, SPL8_AnswersThatNobodyTakesGiveWay) {
+  for (unsigned i = 0; i < 2 * 2048 + 10; ++i)
+    (void)rig().send("b", with(opened(rig(), 10000 + i, 1000), 0, "answer\n").bytes());
+  EXPECT_GE(rig().count(Event::LateGivenUp), 10u);
+  EXPECT_EQ(rig().drops(), "");
+  (void)rig().send("b", with(opened(rig(), 9000, 1000), 0, "1 0\n").bytes());
+  EXPECT_EQ(to_endpoint(rig()).size(), 1u);
+}
+
+TEST_P(Splice, SPL8_AnswersThatWereTakenNeedNoBuffer) {
+  for (unsigned i = 0; i < 2 * 2048 + 10; ++i) {
+    const TcpSegment client = opened(rig(), 10000 + i, 1000);
+    (void)rig().send("b", with(client, 0, "answer\n").bytes());
+    TcpSegment heard = with(client, 7, "");
+    heard.ack += 15;
+    (void)rig().send("b", heard.bytes());
+  }
+  EXPECT_EQ(rig().count(Event::LateGivenUp), 0u);
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Splice, SPL8_AnAnswerIsNotSentForEver) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", with(client, 0, "answer\n").bytes());
+  bool reset = false;
+  for (unsigned i = 0; i < 140 && !reset; ++i) {
+    (void)rig().advance(500);
+    for (const View& view : rig().out()) reset = reset || segment_of(view).has(tcp_flag::rst);
+    TcpSegment closed = with(client, 7, "");
+    closed.window = 0;
+    if (!reset) (void)rig().send("b", closed.bytes());
+  }
+  EXPECT_TRUE(reset);
+}
+
+TEST_P(Splice, SPL3_AClientThatTakesLittle) {
+  Network::Side side = Network::v4();
+  Network net(rig(), side);
+  net.client = TcpPeer(side.client, side.front, 77, {.scale = {}, .buffer = 10});
+  net.client.connect();
+  net.client.say("answer\n");
+  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 60));
+  EXPECT_EQ(net.client.heard(), "no such thing\n");
+}
+
+TEST_P(Splice, SPL2_WhatOvertakesAnotherMakesItNoDuplicate) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", client.bytes());
+  TcpSegment second = with(client, 2, "0\n");
+  second.timestamp->first += 5;
+  (void)rig().send("b", second.bytes());
+  (void)rig().send("b", with(client, 0, "1 ").bytes());
+  EXPECT_EQ(to_endpoint(rig()).size(), 1u);
+}
+
+TEST_P(Splice, SPL2_SegmentsOutsideOfTheWindowChangeNothing) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", client.bytes());
+  TcpSegment stray = with(client, 0x20000000, "");
+  stray.timestamp->first += 0x40000000;
+  stray.window = 0;
+  (void)rig().send("b", stray.bytes());
+  stray.flags |= tcp_flag::fin;
+  (void)rig().send("b", stray.bytes());
+  stray.flags = tcp_flag::rst;
+  (void)rig().send("b", stray.bytes());
+  EXPECT_EQ(rig().out().size(), 0u) << "a reset is not answered";
+  (void)rig().send("b", with(client, 0, "1 0\n").bytes());
+  const auto syn = to_endpoint(rig());
+  ASSERT_EQ(syn.size(), 1u);
+  EXPECT_EQ(syn[0].timestamp->first, client.timestamp->first);
+  EXPECT_EQ(syn[0].window, 60000);
+}
+
+TEST_P(Splice, SPL1_AClientThatBeginsAnew) {
+  for (const char* const before : {"", "1 ", "answer\n"}) {
+    SCOPED_TRACE(before);
+    const unsigned port = 9000 + static_cast<unsigned char>(before[0]);
+    (void)rig().send("b", with(opened(rig(), port, 1000), 0, before).bytes());
+    const TcpSegment again = opened(rig(), port, 0x50001000, 9000);
+    (void)rig().send("b", again.bytes());
+    (void)rig().send("b", with(again, 0, "1 0\n").bytes());
+    EXPECT_EQ(to_endpoint(rig()).size(), 1u);
+  }
+  // Its first segment coming again is no beginning.
+  const TcpSegment client = opened(rig(), 9500, 1000);
+  (void)rig().send("b", client.bytes());
+  (void)rig().send("b", with(client, 0, "1 ").bytes());
+  (void)rig().send("b", client.bytes());
+  (void)rig().send("b", with(client, 2, "0\n").bytes());
+  EXPECT_EQ(to_endpoint(rig()).size(), 1u);
+}
+
+TEST_P(Splice, SPL2_KeepAlivesAreAnswered) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", client.bytes());
+  const auto alive = [&](uint32_t taken) {
+    (void)rig().advance(1000);
+    (void)rig().send("b", with(client, taken - 1, "").bytes());
+    for (const View& view : rig().out()) {
+      const TcpSegment answer = segment_of(view);
+      if (view.ip.dst.text() == client.src.text() && answer.ack == client.seq + taken) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(alive(0)) << "nothing said";
+  (void)rig().send("b", with(client, 0, "1 0").bytes());
+  EXPECT_TRUE(alive(3)) << "something said";
+  (void)rig().send("b", with(client, 3, "\n").bytes());
+  EXPECT_TRUE(alive(4)) << "connecting";
+}
+
+TEST_P(Splice, SPL5_WhatIsAcknowledgedMustBeTrue) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", with(client, 0, "1 0\n").bytes());
+  auto out = to_endpoint(rig());
+  ASSERT_EQ(out.size(), 1u);
+  const TcpSegment answer = accepted(out[0], 5000);
+  Bytes broken = answer.bytes();
+  broken[20 + 7] ^= 1;  // its number
+  (void)rig().send("b", broken);
+  EXPECT_EQ(to_endpoint(rig()).size(), 0u);
+  EXPECT_EQ(rig().drops(), "l4_bad_checksum 1");
+  (void)rig().send("b", answer.bytes());
+  out = to_endpoint(rig());
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_EQ(out[0].data, "1 0\n");
+
+  TcpSegment heard = answer;
+  heard.mss.reset();
+  heard.flags = tcp_flag::ack;
+  heard.seq += 1;
+  heard.ack = out[0].seq + 4;
+  broken = heard.bytes();
+  broken[20 + 16] ^= 1;
+  (void)rig().send("b", broken);
+  TcpSegment stray = heard;
+  stray.ack += 5000;  // what nobody said
+  (void)rig().send("b", stray.bytes());
+  stray = heard;
+  stray.seq += 0x20000000;
+  (void)rig().send("b", stray.bytes());
+  (void)rig().advance(1000);
+  out = to_endpoint(rig());
+  ASSERT_GE(out.size(), 1u) << "it has not acknowledged it";
+  EXPECT_EQ(out[0].data, "1 0\n");
+  (void)rig().send("b", heard.bytes());
+  (void)rig().advance(5000);
+  EXPECT_EQ(to_endpoint(rig()).size(), 0u);
+}
+
+TEST_P(Splice, SPL5_AnEndpointWithASmallWindow) {
+  Network net(rig(), Network::v4());
+  net.server_options.buffer = 3000;
+  net.client.connect();
+  net.client.say("1 0\n" + pattern(28000, 1));
+  EXPECT_TRUE(
+      net.run_until([&] { return net.has_server(net.side().server) && net.server().heard().size() == 28004; }, 24));
+}
+
+// The endpoint answers probes, and opens its window after a minute.
+TEST_P(Splice, SPL5_AnEndpointWithAClosedWindow) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", with(client, 0, "1 0\n").bytes());
+  auto out = to_endpoint(rig());
+  ASSERT_EQ(out.size(), 1u);
+  TcpSegment answer = accepted(out[0], 5000);
+  answer.window = 0;
+  (void)rig().send("b", answer.bytes());
+  answer.mss.reset();
+  answer.flags = tcp_flag::ack;
+  answer.seq += 1;
+  for (unsigned i = 0; i < 120; ++i) {
+    (void)rig().advance(500);
+    for (const TcpSegment& segment : to_endpoint(rig())) ASSERT_FALSE(segment.has(tcp_flag::rst)) << i;
+    (void)rig().send("b", answer.bytes());
+  }
+  answer.window = 1000;
+  (void)rig().send("b", answer.bytes());
+  out = to_endpoint(rig());
+  ASSERT_GE(out.size(), 1u);
+}
+
+TEST_P(Splice, SPL7_AClientThatDoesNotWaitForALongAnswer) {
+  unsigned port = 9000;
+  for (const char* const next : {"2w 0\n", "answer\n", "2w"}) {
+    SCOPED_TRACE(next);
+    const TcpSegment client = opened(rig(), port++, 1000);
+    (void)rig().send("b", with(client, 0, "1w 0\n").bytes());
+    auto out = to_endpoint(rig());
+    ASSERT_EQ(out.size(), 1u);
+    TcpSegment server = accepted(out[0], 5000);
+    (void)rig().send("b", server.bytes());
+    server.mss.reset();
+    server.flags = tcp_flag::ack;
+    server.seq += 1;
+    server.ack += 5;
+    (void)rig().send("b", with(server, 0, pattern(1000, 1)).bytes());
+    (void)rig().send("b", with(client, 5, next).bytes());
+    for (unsigned i = 1; i < 30; ++i) {
+      (void)rig().advance(1000);
+      for (const View& view : rig().out())
+        EXPECT_FALSE(view.ip.dst.text() == client.src.text() && segment_of(view).has(tcp_flag::rst)) << i;
+      (void)rig().send("b", with(server, 1000 * i, pattern(1000, i)).bytes());
+    }
+    EXPECT_EQ(rig().count(Event::LateTimedOut), 0u);
+    // Now it is complete.
+    TcpSegment heard = with(client, 5 + static_cast<uint32_t>(std::string(next).size()), "");
+    heard.ack += 30'000;
+    (void)rig().send("b", heard.bytes());
+    (void)rig().advance(11'000);
+    EXPECT_EQ(rig().count(Event::LateTimedOut), next == std::string("2w") ? 1u : 0u);
+    EXPECT_EQ(rig().count(Event::LateRebound), 1u);
+  }
 }
 
 SLUICE_WITH_WORKERS(Splice);

@@ -52,6 +52,10 @@ class TcpPeer {
   // What it sends now; with `again` what is not acknowledged.
   [[nodiscard]] std::vector<TcpSegment> send(bool again, uint32_t now);
 
+  // From now on in segments of at most this size.
+  void cut(uint16_t size) { segment_ = size; }
+
+  [[nodiscard]] const std::string& said() const { return text_; }
   [[nodiscard]] const std::string& heard() const { return heard_; }
   [[nodiscard]] bool established() const { return established_; }
   [[nodiscard]] bool all_acknowledged() const {
