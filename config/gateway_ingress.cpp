@@ -1,4 +1,5 @@
 // GatewayConfiguration spec.ingress: where the gateway listens for what Ingress objects have rules for.
+#include <algorithm>
 #include <charconv>
 
 #include "config/convert.h"
@@ -17,7 +18,7 @@ std::optional<DefaultBackend> parse_default_backend(std::string_view text) {
   out.service = text.substr(slash + 1, colon - slash - 1);
   const std::string_view port = text.substr(colon + 1);
   if (!is_dns_label(out.ns) || !is_dns_1035_label(out.service) || port.empty()) return std::nullopt;
-  if (port.find_first_not_of("0123456789") == std::string_view::npos) {
+  if (std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; })) {
     const auto read = std::from_chars(port.data(), port.data() + port.size(), out.port.number);
     return read.ec != std::errc{} || out.port.number == 0 ? std::nullopt : std::optional(out);
   }
