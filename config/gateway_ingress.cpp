@@ -1,4 +1,5 @@
 // GatewayConfiguration spec.ingress: where the gateway listens for what Ingress objects have rules for.
+#include <algorithm>
 #include <charconv>
 
 #include "config/convert.h"
@@ -17,9 +18,9 @@ std::optional<DefaultBackend> parse_default_backend(std::string_view text) {
   out.service = text.substr(slash + 1, colon - slash - 1);
   const std::string_view port = text.substr(colon + 1);
   if (!is_dns_label(out.ns) || !is_dns_1035_label(out.service) || port.empty()) return std::nullopt;
-  const auto read = std::from_chars(port.data(), port.data() + port.size(), out.port.number);
-  if (read.ec == std::errc{} && read.ptr == port.data() + port.size()) {
-    return out.port.number == 0 ? std::nullopt : std::optional(out);
+  if (std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    const auto read = std::from_chars(port.data(), port.data() + port.size(), out.port.number);
+    return read.ec != std::errc{} || out.port.number == 0 ? std::nullopt : std::optional(out);
   }
   out.port = {std::string(port), 0};
   return is_dns_label(port) ? std::optional(out) : std::nullopt;
@@ -44,6 +45,7 @@ void read_ingress_settings(Reader& spec, IngressSettings& out) {
   object.parsed("defaultBackend", out.default_backend, parse_default_backend,
                 "a port of a Service such as default/web:80 or default/web:http");
   object.flag("sslRedirect", out.ssl_redirect);
+  object.flag("preserveClientAddress", out.preserve_client_address);
   Reader timeouts = object.object("timeouts");
   timeouts.duration("headers", out.header_timeout);
 }

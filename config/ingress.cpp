@@ -50,22 +50,57 @@ std::string objection_to_host(std::string_view host) {
   return {};
 }
 
-// ING-10. Why a path cannot be that of a rule; empty: it can.
+// ING-10: what the API servers refuse. Why a path cannot be that of a rule; empty: it can.
 std::string objection_to_path(std::string_view path, PathType type) {
   if (!path.starts_with('/')) return "must begin with /";
-  for (size_t at = path.find('%'); at != std::string_view::npos; at = path.find('%', at + 1)) {
-    const auto is_hex = [&](size_t i) {
-      return i < path.size() && std::string_view("0123456789abcdefABCDEF").find(path[i]) != std::string_view::npos;
-    };
-    if (!is_hex(at + 1) || !is_hex(at + 2)) return "has a % without two hexadecimal digits behind it";
-    if (path.substr(at + 1, 2) == "00") return "must not have %00";
-  }
-  if (path.find_first_of("?#") != std::string_view::npos) return "must not have ? or #: rules are for paths only";
   if (type == PathType::ImplementationSpecific) return {};
   for (const std::string_view part : {"//", "/./", "/../", "%2f", "%2F"}) {
     if (path.find(part) != std::string_view::npos) return fmt::format("must not have {}", part);
   }
   if (path.ends_with("/.") || path.ends_with("/..")) return "must not end in /. or /..";
+  return {};
+}
+
+// How many dots a segment of a path is, as they are or encoded; 0: it is something else.
+size_t dots_of(std::string_view segment) {
+  size_t dots = 0;
+  while (!segment.empty()) {
+    const bool encoded = segment.starts_with("%2e") || segment.starts_with("%2E");
+    if (!encoded && segment.front() != '.') return 0;
+    segment.remove_prefix(encoded ? 3 : 1);
+    ++dots;
+  }
+  return dots;
+}
+
+bool leaves_root(std::string_view path) {
+  size_t depth = 0;
+  while (!path.empty()) {
+    path.remove_prefix(1);
+    const std::string_view segment = path.substr(0, path.find('/'));
+    path.remove_prefix(segment.size());
+    const size_t dots = dots_of(segment);
+    if (dots == 2 && depth == 0) return true;
+    if (dots == 2) {
+      --depth;
+    } else if (!segment.empty() && dots != 1) {
+      ++depth;
+    }
+  }
+  return false;
+}
+
+// Why no request has such a path, which may be meant for another controller; empty: requests may have it.
+std::string_view never_asked_for(std::string_view path) {
+  for (size_t at = path.find('%'); at != std::string_view::npos; at = path.find('%', at + 1)) {
+    const auto is_hex = [&](size_t i) {
+      return i < path.size() && std::string_view("0123456789abcdefABCDEF").find(path[i]) != std::string_view::npos;
+    };
+    if (!is_hex(at + 1) || !is_hex(at + 2)) return "has a % without two hexadecimal digits behind it";
+    if (path.substr(at + 1, 2) == "00") return "has %00";
+  }
+  if (path.find_first_of("?#") != std::string_view::npos) return "has ? or #, and rules are for paths only";
+  if (leaves_root(path)) return "leads out of the root";
   return {};
 }
 
@@ -123,12 +158,25 @@ void read_paths(Reader& rule, IngressRule& out) {
     if (path.path.empty() && path.type == PathType::ImplementationSpecific) path.path.push_back('/');
     if (const std::string why = objection_to_path(path.path, path.type); !why.empty()) {
       item.fault("path", fmt::format("{} {}", quoted(path.path), why));
+    } else if (const std::string_view never = never_asked_for(path.path); !never.empty()) {
+      item.warn("path",
+                fmt::format("{} {}: no request has such a path, so this rule is left out", quoted(path.path), never));
     }
     item.require("backend");
     path.backend = read_backend(item, "backend").value_or(IngressBackend{});
     out.paths.push_back(std::move(path));
   });
   if (out.paths.empty()) http.require("paths");
+}
+
+// What others read as well is theirs to judge: "true" is, and everything else is not.
+bool foreign_flag(Reader& annotations, std::string_view key) {
+  std::string value;
+  annotations.text(key, value);
+  if (!value.empty() && value != "true" && value != "false") {
+    annotations.warn(key, fmt::format("{} is taken for \"false\"; write \"true\" or \"false\"", quoted(value)));
+  }
+  return value == "true";
 }
 
 // The annotation's name comes with a group that is ours, or was another controller's.
@@ -141,8 +189,7 @@ void read_annotations(Reader& metadata, Ingress& out) {
     annotations.choice(passthrough_annotation, flag, booleans);
     ours = flag;
   }
-  bool theirs = false;
-  annotations.choice(nginx_passthrough_annotation, theirs, booleans);
+  const bool theirs = foreign_flag(annotations, nginx_passthrough_annotation);
   out.tls_passthrough = ours.value_or(theirs);
   if (annotations.has(redirect_annotation))
     annotations.choice(redirect_annotation, out.ssl_redirect.emplace(), booleans);
@@ -229,7 +276,7 @@ IngressClass read_ingress_class(const ObjectKey& key, Reader& object) {
   {
     Reader metadata = object.object("metadata");
     Reader annotations = metadata.object("annotations");
-    annotations.choice(default_class_annotation, out.is_default, booleans);
+    out.is_default = foreign_flag(annotations, default_class_annotation);
   }
   Reader spec = spec_of(object);
   spec.text("controller", out.controller);

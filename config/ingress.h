@@ -91,6 +91,7 @@ struct IngressSettings {
   std::vector<net::IpAddr> addresses;
   std::optional<DefaultBackend> default_backend;
   bool ssl_redirect = true;
+  bool preserve_client_address = false;     // endpoints see the client's address, not the router's
   std::chrono::seconds header_timeout{30};  // from the first byte of a connection to the end of its head
   friend bool operator==(const IngressSettings&, const IngressSettings&) = default;
 };

@@ -27,9 +27,10 @@ void check_pools(const Config& config, Findings& findings);                     
 void check_workloads(const Config& config, const Scope& scope, Findings& findings);  // validate_workloads.cpp
 void check_address_pools(const Config& config, Findings& findings);                  // validate_metallb.cpp
 
-void check_bgp(const Config& config, Findings& findings);                          // validate_bgp.cpp
-void check_ingress(const Config& config, const Scope& scope, Findings& findings);  // validate_ingress.cpp
-void check_content(const Config& config, Findings& findings);                      // validate_content.cpp
+void check_bgp(const Config& config, Findings& findings);  // validate_bgp.cpp
+// `every`: as of check_services().
+void check_ingress(const Config& config, const Scope& scope, bool every, Findings& findings);  // validate_ingress.cpp
+void check_content(const Config& config, Findings& findings);                                  // validate_content.cpp
 
 inline constexpr std::string_view gateway_kind = "GatewayConfiguration";
 

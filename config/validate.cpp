@@ -19,7 +19,7 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
     check_pools(config, findings);
   }
   if (network || scope.touched("Service")) check_services(config, scope, network, findings);
-  if (network || scope.touched("Service")) check_ingress(config, scope, findings);
+  if (network || scope.touched("Service")) check_ingress(config, scope, network, findings);
   if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
   if (scope.touched("IPAddressPool")) check_address_pools(config, findings);
   if (network || scope.touched("WorkloadEndpoint")) check_workloads(config, scope, findings);

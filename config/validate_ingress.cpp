@@ -1,4 +1,5 @@
-// Where the gateway listens for HTTP and TLS: nobody else may have these addresses and ports.
+// Where the gateway listens for HTTP and TLS: no node, network or service may have these addresses and ports. Pods may:
+// a host port of one is hidden by what is listened for here.
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
@@ -14,7 +15,55 @@ using Ports = std::vector<uint16_t>;
 
 bool contains(const Ports& ports, uint16_t port) { return std::find(ports.begin(), ports.end(), port) != ports.end(); }
 
-void check_own(const IngressSettings& ingress, Report& report) {
+// Whose an address is that the router would answer for; empty: nobody's, or an interface's own.
+std::string owner_of(const IpAddr& address, const Config& config) {
+  const Gateway& gateway = config.gateway;
+  for (const Interface& interface : gateway.interfaces) {
+    for (const Prefix& own : interface.addresses) {
+      if (own.addr == address) return {};
+    }
+  }
+  for (const Interface& interface : gateway.interfaces) {
+    const bool v4 = interface.gateway_v4 && IpAddr(*interface.gateway_v4) == address;
+    const bool v6 = interface.gateway_v6 && IpAddr(*interface.gateway_v6) == address;
+    if (v4 || v6) return fmt::format("the gateway of interface {}", quoted(interface.name));
+  }
+  for (const StaticNeighbor& neighbor : gateway.neighbors) {
+    if (neighbor.address == address) return "a static neighbor";
+  }
+  for (const Tunnel& tunnel : gateway.tunnels) {
+    if (tunnel.remote == address) return fmt::format("the far end of tunnel {}", quoted(tunnel.name));
+  }
+  const auto is = [&](const auto& other) { return other && IpAddr(*other) == address; };
+  const auto has = [&](const std::vector<IpAddr>& list) {
+    return std::find(list.begin(), list.end(), address) != list.end();
+  };
+  const auto covered = [&](const std::vector<Prefix>& networks) {
+    return std::any_of(networks.begin(), networks.end(),
+                       [&](const Prefix& one) { return one.masked().contains(address); });
+  };
+  bool pods = covered(gateway.cluster.cluster_cidrs);
+  for (const auto& [name, node] : config.nodes) {
+    const bool own = std::find(gateway.local_node_names.begin(), gateway.local_node_names.end(), name) !=
+                     gateway.local_node_names.end();
+    if (own) continue;
+    const bool bgp =
+        (node.bgp_ipv4 && node.bgp_ipv4->addr == address) || (node.bgp_ipv6 && node.bgp_ipv6->addr == address);
+    if (bgp || has(node.internal_ips) || has(node.external_ips) || is(node.vxlan_tunnel_ipv4) ||
+        is(node.ipip_tunnel_ipv4) || is(node.vxlan_tunnel_ipv6)) {
+      return fmt::format("node {}", name);
+    }
+    pods = pods || covered(node.pod_cidrs);
+  }
+  for (const auto& [name, pool] : config.pools) {
+    pods = pods || (!pool.load_balancer_only && pool.cidr.contains(address));
+  }
+  if (pods) return "the pod network";
+  return covered(gateway.cluster.service_cidrs) ? "the service network" : "";
+}
+
+void check_own(const Config& config, Report& report) {
+  const IngressSettings& ingress = config.gateway.ingress;
   if (ingress.addresses.empty()) {
     report.fault(Path::of("spec", "ingress", "addresses"), "at least one is required where ingress is enabled");
   }
@@ -30,6 +79,9 @@ void check_own(const IngressSettings& ingress, Report& report) {
                ingress.addresses.begin() + static_cast<ptrdiff_t>(i)) {
       report.fault(Path::of("spec", "ingress", "addresses", i),
                    fmt::format("{} is there twice", net::to_string(address)));
+    } else if (const std::string owner = owner_of(address, config); !owner.empty()) {
+      report.fault(Path::of("spec", "ingress", "addresses", i),
+                   fmt::format("{} belongs to {}", net::to_string(address), owner));
     }
   }
   const auto check_ports = [&](const Ports& ports, std::string_view key) {
@@ -117,10 +169,10 @@ class Collisions {
 
 }  // namespace
 
-void check_ingress(const Config& config, const Scope& scope, Findings& findings) {
+void check_ingress(const Config& config, const Scope& scope, bool every, Findings& findings) {
   if (!config.gateway.ingress.enabled) return;
   Report report(findings, {gateway_kind, "", config.gateway.name});
-  check_own(config.gateway.ingress, report);
+  if (every) check_own(config, report);
   Collisions collisions(config, scope.touched(gateway_kind), findings);
   for (const auto& [name, service] : config.services) collisions.check(service);
 }

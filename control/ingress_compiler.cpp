@@ -55,7 +55,9 @@ void IngressCompiler::index(const Config& config, const ObjectName& name, Hosts&
       entry->second.erase(aged);
       if (entry->second.empty()) by_host_.erase(entry);
     }
-    for (const bool with_rules : {false, true}) defaults_.erase({with_rules, aged});
+    for (const bool with_rules : {false, true}) {
+      if (defaults_.erase({with_rules, aged}) != 0) hosts.insert(std::string());
+    }
     indexed_.erase(known);
   }
   const auto found = config.ingresses.find(name);
@@ -66,7 +68,10 @@ void IngressCompiler::index(const Config& config, const ObjectName& name, Hosts&
   for (const config::IngressRule& rule : ingress.rules) named.insert(rule.host);
   for (const std::string& host : named) by_host_[host].insert(aged);
   hosts.insert(named.begin(), named.end());
-  if (ingress.default_backend) defaults_.insert({!ingress.rules.empty(), aged});
+  if (ingress.default_backend) {
+    defaults_.insert({!ingress.rules.empty(), aged});
+    hosts.insert(std::string());  // of TLS connections: it is for those that have no host
+  }
   indexed_.emplace(name, std::pair(aged, std::move(named)));
 }
 
@@ -94,32 +99,37 @@ void IngressCompiler::refresh(const Config& config, const Hosts& hosts) {
     return;
   }
   const l7::HttpSettings settings{.otherwise = default_,
-                                  .https_port = settings_.https.empty() ? uint16_t{443} : settings_.https.front()};
+                                  .https_port = settings_.https.empty() ? uint16_t{443} : settings_.https.front(),
+                                  .head_seconds = static_cast<uint32_t>(settings_.header_timeout.count()),
+                                  .preserve_client = settings_.preserve_client_address};
+  const l7::TlsSettings tls_settings{settings.head_seconds, settings.preserve_client};
   if (http_ == nullptr || !http.empty() || !(http_->settings() == settings)) {
     http_rules_ = http_rules_.changed(std::move(http));
     http_ = std::make_shared<const l7::HttpListener>(http_rules_, settings);
   }
-  if (tls_ == nullptr || !tls.empty()) {
+  if (tls_ == nullptr || !tls.empty() || !(tls_->settings() == tls_settings)) {
     tls_rules_ = tls_rules_.changed(std::move(tls));
-    tls_ = std::make_shared<const l7::TlsListener>(tls_rules_);
+    tls_ = std::make_shared<const l7::TlsListener>(tls_rules_, tls_settings);
   }
 }
 
 IngressCompiler::Built IngressCompiler::build(const Config& config, const std::string& host) {
   Built built;
   const auto found = by_host_.find(host);
-  if (found == by_host_.end()) return built;
+  if (found == by_host_.end()) {
+    if (host.empty()) built.tls = default_passthrough(config, built);
+    return built;
+  }
   std::vector<PathRule> rules;
   Route otherwise;
   for (const Aged& aged : found->second) {
     const Ingress& ingress = config.ingresses.at(aged.name);
     add_rules(ingress, host, rules, built);
     // ING-5: the default backend of an Ingress is first of all one for its own hosts.
-    if (ingress.default_backend && otherwise.target == l7::no_target) {
-      otherwise = route_to(ingress, *ingress.default_backend, ingress.text() + " defaultBackend", built.targets);
-    }
+    if (!otherwise.leads()) otherwise = rest_of(ingress, host, built);
     if (ingress.tls_passthrough && built.tls == nullptr) built.tls = passthrough(ingress, host, built);
   }
+  if (host.empty() && built.tls == nullptr) built.tls = default_passthrough(config, built);
   built.http = std::make_shared<const PathRules>(std::move(rules), otherwise);
   return built;
 }
@@ -132,7 +142,7 @@ void IngressCompiler::add_rules(const Ingress& ingress, const std::string& host,
     for (const config::IngressPath& path : rule.paths) {
       buffer.resize(path.path.size());
       const auto normal = l7::normalised_path(path.path, buffer);
-      if (!normal) continue;  // config refuses them
+      if (!normal || path.path.find_first_of("?#") != std::string::npos) continue;  // config warns of them
       const bool exact = path.type == config::PathType::Exact;
       const std::string name =
           fmt::format("{} {}{}{}", ingress.text(), host.empty() ? "*" : host, path.path, exact ? " (Exact)" : "");
@@ -147,9 +157,19 @@ void IngressCompiler::add_rules(const Ingress& ingress, const std::string& host,
   }
 }
 
+// Where an Ingress leads what none of its paths matches.
+Route IngressCompiler::rest_of(const Ingress& ingress, const std::string& host, Built& built) {
+  const bool all_by_tls = ingress.tls_passthrough && tls_backend(ingress, host) != nullptr;
+  if (redirects(ingress) && (ingress.default_backend || all_by_tls)) {
+    return {.rule = rule_number(fmt::format("{} {}", ingress.text(), host.empty() ? "*" : host)), .redirect = true};
+  }
+  if (!ingress.default_backend) return {};
+  return route_to(ingress, *ingress.default_backend, ingress.text() + " defaultBackend", built.targets);
+}
+
 // Of a connection that nobody looks into only the host is known: it goes where the path "/" does, or the first one.
-std::shared_ptr<const PathRules> IngressCompiler::passthrough(const Ingress& ingress, const std::string& host,
-                                                              Built& built) {
+// nullptr: there is neither that nor a default backend.
+const config::IngressBackend* IngressCompiler::tls_backend(const Ingress& ingress, const std::string& host) {
   const config::IngressBackend* backend = ingress.default_backend ? &*ingress.default_backend : nullptr;
   bool root = false;
   bool any = false;
@@ -162,10 +182,25 @@ std::shared_ptr<const PathRules> IngressCompiler::passthrough(const Ingress& ing
       root = root || is_root;
     }
   }
+  return backend;
+}
+
+std::shared_ptr<const PathRules> IngressCompiler::passthrough(const Ingress& ingress, const std::string& host,
+                                                              Built& built) {
+  const config::IngressBackend* backend = tls_backend(ingress, host);
   if (backend == nullptr) return nullptr;
   const std::string name = fmt::format("{} {} (TLS)", ingress.text(), host.empty() ? "*" : host);
   std::vector<PathRule> rules{{"/", PathMatch::Prefix, route_to(ingress, *backend, name, built.targets)}};
   return std::make_shared<const PathRules>(std::move(rules));
+}
+
+// What no Ingress has a host for: the default backend of the first that passes TLS on, in the order of HTTP's.
+std::shared_ptr<const PathRules> IngressCompiler::default_passthrough(const Config& config, Built& built) {
+  for (const auto& [with_rules, aged] : defaults_) {
+    const Ingress& ingress = config.ingresses.at(aged.name);
+    if (ingress.tls_passthrough) return passthrough(ingress, std::string(), built);
+  }
+  return nullptr;
 }
 
 bool IngressCompiler::redirects(const Ingress& ingress) const {
@@ -177,7 +212,12 @@ void IngressCompiler::refresh_default(const Config& config) {
   Route route;
   if (settings_.enabled && !defaults_.empty()) {
     const Ingress& ingress = config.ingresses.at(defaults_.begin()->second.name);
-    route = route_to(ingress, *ingress.default_backend, ingress.text() + " defaultBackend", held);
+    const std::string name = ingress.text() + " defaultBackend";
+    if (redirects(ingress)) {
+      route = {.rule = rule_number(name), .redirect = true};
+    } else {
+      route = route_to(ingress, *ingress.default_backend, name, held);
+    }
   } else if (settings_.enabled && settings_.default_backend) {
     const config::DefaultBackend& backend = *settings_.default_backend;
     route.target = hold({{backend.ns, backend.service}, backend.port}, held);

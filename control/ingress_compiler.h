@@ -75,6 +75,10 @@ class IngressCompiler {
                  Built& built);
   [[nodiscard]] std::shared_ptr<const l7::PathRules> passthrough(const config::Ingress& ingress,
                                                                  const std::string& host, Built& built);
+  [[nodiscard]] std::shared_ptr<const l7::PathRules> default_passthrough(const config::Config& config, Built& built);
+  [[nodiscard]] static const config::IngressBackend* tls_backend(const config::Ingress& ingress,
+                                                                 const std::string& host);
+  [[nodiscard]] l7::Route rest_of(const config::Ingress& ingress, const std::string& host, Built& built);
   void refresh_default(const config::Config& config);
   void release(const std::vector<Target>& targets);
   [[nodiscard]] l7::Route route_to(const config::Ingress& ingress, const config::IngressBackend& backend,

@@ -64,6 +64,8 @@ struct Decision {
   Bytes answer;                 // of Answer: all there is to send. Lives until this thread asks a listener again
   Bytes unavailable;            // of Forward: what to send if the target has no endpoint; empty: reset. Lives so, too
   std::string_view reason;      // of Answer and Reset: why, for people and as a label of counters: "no_host_rule"
+  // Of Forward: the endpoint sees the client's address, not the router's.
+  bool preserve_client = false;
 };
 
 // An address whose connections are bound late.
@@ -76,9 +78,12 @@ class Listener {
   // Of the first bytes of a connection, or of the head of a later request of it: always from the first byte on that
   // decides, so it is asked again with more. Neither allocates nor throws.
   [[nodiscard]] virtual Decision decide(Bytes start) const = 0;
-  // What to send to a client whose head did not come in time, or whose head is longer than most_bytes().
-  [[nodiscard]] virtual Bytes timed_out() const { return {}; }
-  [[nodiscard]] virtual Bytes too_long() const { return {}; }
+  // What to send to a client whose head did not come in time, or whose head is longer than most_bytes(). `start`: what
+  // there is of it. Lives until this thread asks a listener again.
+  [[nodiscard]] virtual Bytes timed_out([[maybe_unused]] Bytes start = {}) const { return {}; }
+  [[nodiscard]] virtual Bytes too_long([[maybe_unused]] Bytes start = {}) const { return {}; }
+  // Until the head of a connection's first request has to be there. 0: the worker's own default.
+  [[nodiscard]] virtual uint32_t head_seconds() const { return 0; }
   // More bytes than these are never needed to decide.
   [[nodiscard]] virtual uint32_t most_bytes() const = 0;
 

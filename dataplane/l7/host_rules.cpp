@@ -64,13 +64,15 @@ const Route* PathRules::find(std::string_view path) const {
   }
 }
 
-bool PathRules::leads_to_one(const Route& common) const {
-  if (!one_target_) return false;
-  if (rules_.empty()) return true;
+const Route* PathRules::only_place(const Route& common) const {
+  const Route& rest = otherwise_.leads() ? otherwise_ : common;
+  if (rules_.empty()) return &rest;
+  if (!one_target_) return nullptr;
   const bool matches_all = std::any_of(rules_.begin(), rules_.end(), [](const PathRule& rule) {
     return rule.match == PathMatch::Prefix && rule.path.empty();
   });
-  return matches_all || same_place(rules_.front().route, otherwise_.target == no_target ? common : otherwise_);
+  const Route& first = rules_.front().route;
+  return matches_all || same_place(first, rest) ? &first : nullptr;
 }
 
 uint64_t HostRules::hash_of(std::string_view name) {
@@ -118,6 +120,17 @@ const PathRules* HostRules::find_named(std::string_view host) const {
   if (const PathRules* exact = probe(host)) return exact;
   const size_t dot = host.find('.');
   return dot == std::string_view::npos ? nullptr : probe(host.substr(dot));
+}
+
+const Route* HostRules::only_place(const Route& common) const {
+  const Route* place = all_ != nullptr ? all_->only_place(common) : &common;
+  if (place == nullptr || !place->leads()) return nullptr;
+  bool one = true;
+  table_.each([&](const Host& host) {
+    const Route* other = one ? host.paths->only_place(common) : nullptr;
+    one = other != nullptr && same_place(*other, *place);
+  });
+  return one ? place : nullptr;
 }
 
 const PathRules* HostRules::find(std::string_view host) const {

@@ -24,6 +24,8 @@ struct Route {
   uint32_t rule = no_rule;
   bool proxy_protocol = false;
   bool redirect = false;  // to https, and to no target
+  // False: the router has nothing but an error for it.
+  [[nodiscard]] bool leads() const { return redirect || target != no_target; }
   friend bool operator==(const Route&, const Route&) = default;
 };
 
@@ -47,7 +49,9 @@ class PathRules {
   [[nodiscard]] const Route* find(std::string_view path) const;
   [[nodiscard]] const Route& otherwise() const { return otherwise_; }
   // Whether every path leads to one place, given that `common` is where those go that no rule matches.
-  [[nodiscard]] bool leads_to_one(const Route& common) const;
+  [[nodiscard]] bool leads_to_one(const Route& common) const { return only_place(common) != nullptr; }
+  // That place, of the first rule that leads there; nullptr: there are several. Lives as long as this and `common`.
+  [[nodiscard]] const Route* only_place(const Route& common) const;
   [[nodiscard]] size_t size() const { return rules_.size(); }
   friend bool operator==(const PathRules& a, const PathRules& b) {
     return a.rules_ == b.rules_ && a.otherwise_ == b.otherwise_;
@@ -82,6 +86,8 @@ class HostRules {
   [[nodiscard]] const PathRules* find(std::string_view host) const;
   // Of an exact host or a wildcard only: connections whose host is all there is to decide by.
   [[nodiscard]] const PathRules* find_named(std::string_view host) const;
+  // Where all hosts, known or not, and all their paths lead; nullptr: there are several places, or some have none.
+  [[nodiscard]] const Route* only_place(const Route& common) const;
   [[nodiscard]] size_t size() const { return table_.size() + (all_ == nullptr ? 0 : 1); }
 
   [[nodiscard]] static uint64_t hash_of(std::string_view name);

@@ -75,6 +75,7 @@ void Http2Head::run() {
       return;
     }
     if (!before_headers(frame)) return;
+    settings_came_ = true;
   }
 }
 

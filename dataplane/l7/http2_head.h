@@ -15,7 +15,14 @@ namespace sluice::l7 {
 inline constexpr std::string_view http2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // RFC 9113 section 7.
-enum class Http2Error : uint8_t { None = 0, Protocol = 1, FrameSize = 6, Compression = 9, EnhanceYourCalm = 11 };
+enum class Http2Error : uint8_t {
+  None = 0,
+  Protocol = 1,
+  FrameSize = 6,
+  Compression = 9,
+  EnhanceYourCalm = 11,
+  Http11Required = 13
+};
 
 class Http2Head {
  public:
@@ -28,6 +35,8 @@ class Http2Head {
   // Of Bad: what is wrong with the connection; None: with the request alone.
   [[nodiscard]] Http2Error error() const { return error_; }
   [[nodiscard]] std::string_view reason() const { return reason_; }
+  // The client's preface is whole, whatever follows.
+  [[nodiscard]] bool settings_came() const { return settings_came_; }
   [[nodiscard]] uint32_t stream() const { return stream_; }
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(at_); }
   // Of Whole; they live as long as this and the bytes it was made of.
@@ -62,6 +71,7 @@ class Http2Head {
   std::string_view reason_;
   uint32_t stream_ = 0;
   std::string_view method_, scheme_, authority_, target_, host_;
+  bool settings_came_ = false;
   bool has_authority_ = false;
   bool has_host_ = false;
   bool regular_seen_ = false;

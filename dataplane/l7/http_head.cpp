@@ -1,5 +1,6 @@
 #include "dataplane/l7/http_head.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "dataplane/l7/authority.h"
@@ -153,7 +154,7 @@ class HeadParser {
         if (equals_ignoring_case(name, "expect")) head_.expects_continue = equals_ignoring_case(value, "100-continue");
         break;
       case 7:
-        if (equals_ignoring_case(name, "upgrade")) upgrade_field_ = true;
+        if (equals_ignoring_case(name, "upgrade")) upgrade(value);
         break;
       case 10:
         if (equals_ignoring_case(name, "connection")) connection(value);
@@ -174,6 +175,12 @@ class HeadParser {
     if (host_) return bad("several_hosts");
     host_ = value;
     return parse_authority(value).valid() || bad("host");
+  }
+
+  // Of several nobody knows which one the endpoint takes.
+  void upgrade(std::string_view value) {
+    websocket_ = !upgrade_field_ && equals_ignoring_case(value, "websocket");
+    upgrade_field_ = true;
   }
 
   void connection(std::string_view value) {
@@ -234,7 +241,9 @@ class HeadParser {
   // RFC 9112 sections 6.1 and 6.3.
   bool frame_body() {
     if (head_.http10 && !keep_alive_) head_.close = true;
-    head_.upgrade = upgrade_field_ && upgrade_option_ && !head_.http10;
+    // RFC 6455 section 4.1. Whatever else asks for an upgrade is a request like others: its endpoint may ignore it (RFC
+    // 9110 section 7.8), and then the next head stands behind its body.
+    head_.upgrade = websocket_ && upgrade_option_ && !head_.http10 && head_.method == "GET" && !chunked_ && !length_;
     if (chunked_ && length_) return bad("content_length_and_transfer_encoding");
     if (chunked_ && head_.http10) return bad("transfer_encoding_of_http10");
     if (head_.method == "CONNECT" || head_.upgrade) {
@@ -255,11 +264,32 @@ class HeadParser {
   std::optional<uint64_t> length_;
   bool chunked_ = false;
   bool upgrade_field_ = false;
+  bool websocket_ = false;
   bool upgrade_option_ = false;
   bool keep_alive_ = false;
 };
 
 }  // namespace
+
+bool http_head_may_end(Bytes start) {
+  if (start.size() <= strict_head_bytes || start.size() >= most_head_bytes) return true;
+  // Blocks of a known length are compared many bytes at once; no line feed is rare enough to be sought one by one.
+  constexpr size_t block = 64;
+  const auto ends_at = [](const uint8_t* at) {
+    return static_cast<unsigned>(at[0] == '\n') &
+           (static_cast<unsigned>(at[1] == '\n') | (static_cast<unsigned>(at[1] == '\r') & (at[2] == '\n' ? 1U : 0U)));
+  };
+  size_t at = 0;
+  for (; at + block + 2 <= start.size(); at += block) {
+    unsigned found = 0;
+    for (size_t i = 0; i < block; ++i) found |= ends_at(start.data() + at + i);
+    if (found != 0) return true;
+  }
+  for (; at + 2 < start.size(); ++at) {
+    if (ends_at(start.data() + at) != 0) return true;
+  }
+  return start[at] == '\n' && start[at + 1] == '\n';
+}
 
 HttpHead parse_http_head(Bytes start) {
   return HeadParser({reinterpret_cast<const char*>(start.data()), start.size()}).run();

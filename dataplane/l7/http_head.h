@@ -29,10 +29,16 @@ struct HttpHead {
   std::string_view query;      // with the question mark that it begins with
   bool http10 = false;
   bool close = false;             // the client wants no further answer on this connection
-  bool upgrade = false;           // to another protocol, if the endpoint agrees
+  bool upgrade = false;           // to a WebSocket, if the endpoint agrees
   bool expects_continue = false;  // the body comes when the endpoint has said so, or after a while
   Body body;
 };
+
+// Of so many first bytes it can be said at once that they are no HTTP/1.
+inline constexpr size_t strict_head_bytes = 64;
+// Whether there is more to say of these first bytes of a request than of strict_head_bytes of them: the head seems to
+// be whole, or is too long. Much cheaper than parse_http_head(); what ends the head for any reader ends it here.
+[[nodiscard]] bool http_head_may_end(Bytes start);
 
 // `start`: the first bytes of a request. Bad as early as it is certain; a request line that has been read stays so that
 // it can be said what was refused.

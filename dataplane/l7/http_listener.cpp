@@ -29,7 +29,17 @@ bool may_be_http2(Bytes start) {
   return std::equal(start.begin(), start.begin() + static_cast<ptrdiff_t>(known), http2_preface.begin());
 }
 
+bool speaks_http2(Bytes start) {
+  constexpr size_t method = 4;  // "PRI "
+  return start.size() >= method && may_be_http2(start);
+}
+
 }  // namespace
+
+HttpListener::HttpListener(HostRules rules, const HttpSettings& settings)
+    : rules_(std::move(rules)), settings_(settings) {
+  if (const Route* place = rules_.only_place(settings_.otherwise)) only_place_ = *place;
+}
 
 HttpListener::Match HttpListener::match(std::string_view authority, std::string_view path) const {
   Match out;
@@ -47,9 +57,9 @@ HttpListener::Match HttpListener::match(std::string_view authority, std::string_
   const PathRules* host = rules_.find(name.text());
   const Route* route = host == nullptr ? nullptr : host->find(*normal);
   if (route == nullptr) {
-    route = host != nullptr && host->otherwise().target != no_target ? &host->otherwise() : &settings_.otherwise;
+    route = host != nullptr && host->otherwise().leads() ? &host->otherwise() : &settings_.otherwise;
   }
-  if (route->target == no_target && !route->redirect) {
+  if (!route->leads()) {
     if (*normal == "/healthz") {
       out.status = 200;
       out.reason = "healthz";
@@ -74,9 +84,22 @@ std::string_view HttpListener::location(const Match& match, std::string_view pat
   return https_location(match.host, settings_.https_port, path == "*" ? std::string_view("/") : path, query);
 }
 
+Decision HttpListener::forward(const Route& route) const {
+  Decision out;
+  out.outcome = Outcome::Forward;
+  out.target = route.target;
+  out.rule = route.rule;
+  out.proxy_protocol = route.proxy_protocol;
+  out.preserve_client = settings_.preserve_client;
+  return out;
+}
+
 Decision HttpListener::decide(Bytes start) const {
   if (may_be_http2(start)) return decide_http2(start);
-  const HttpHead head = parse_http_head(start);
+  // A head that comes in small pieces is not parsed anew with each of them: its beginning is, where other protocols
+  // show, and then the whole.
+  const bool whole = http_head_may_end(start);
+  const HttpHead head = parse_http_head(whole ? start : start.first(std::min(start.size(), strict_head_bytes)));
   if (head.state == HeadState::More) return {};
   if (head.state == HeadState::Bad) return answer(head.status, head.reason, head);
   if (head.method == "CONNECT") return answer(405, "connect", head);
@@ -90,12 +113,9 @@ Decision HttpListener::decide(Bytes start) const {
     out.rule = found.route.rule;
     return out;
   }
-  Decision out;
-  out.outcome = Outcome::Forward;
-  out.target = found.route.target;
-  out.rule = found.route.rule;
-  out.proxy_protocol = found.route.proxy_protocol;
-  out.watched = !found.one_place && !head.close && head.body.framing != Framing::Endless;
+  Decision out = forward(found.route);
+  // A client, or a proxy in front, may ask for any host next.
+  out.watched = !only_place_ && !head.close && head.body.framing != Framing::Endless;
   out.head = head.size;
   out.body = head.body;
   out.unavailable = http_answer(503, head.method == "HEAD");
@@ -106,7 +126,14 @@ Decision HttpListener::decide(Bytes start) const {
 Decision HttpListener::decide_http2(Bytes start) const {
   const Http2Head head(start);
   Decision out;
-  if (head.state() == HeadState::More) return out;
+  if (head.state() == HeadState::More) {
+    // Clients may wait for the SETTINGS of the server before they ask for anything (RFC 9113 section 3.4).
+    if (!only_place_ || only_place_->target == no_target || !head.settings_came()) return out;
+    out = forward(*only_place_);
+    out.head = head.size();
+    out.body = {.framing = Framing::Endless};
+    return out;
+  }
   out.outcome = Outcome::Answer;
   out.head = head.size();
   out.body = {.framing = Framing::Endless};
@@ -133,17 +160,25 @@ Decision HttpListener::decide_http2(Bytes start) const {
     const std::string_view to = location(found, path, query);
     out.reason = to.empty() ? "head_too_long" : "redirect";
     out.answer = to.empty() ? http2_answer(431, head.stream()) : http2_answer(308, head.stream(), to);
+  } else if (!found.one_place) {
+    // Later requests of the connection are not read, and HTTP/1.1 has an answer for them (RFC 9113 section 7).
+    out.reason = "several_places";
+    out.answer = http2_goaway(Http2Error::Http11Required);
   } else {
-    out.outcome = Outcome::Forward;
-    out.target = found.route.target;
-    out.proxy_protocol = found.route.proxy_protocol;
+    out = forward(found.route);
+    out.head = head.size();
+    out.body = {.framing = Framing::Endless};
     if (head.stream() == 1) out.unavailable = http2_unavailable();
   }
   return out;
 }
 
-Bytes HttpListener::timed_out() const { return http_answer(408); }
-Bytes HttpListener::too_long() const { return http_answer(431); }
+Bytes HttpListener::timed_out(Bytes start) const {
+  return speaks_http2(start) ? http2_goaway(Http2Error::None) : http_answer(408);
+}
+Bytes HttpListener::too_long(Bytes start) const {
+  return speaks_http2(start) ? http2_goaway(Http2Error::EnhanceYourCalm) : http_answer(431);
+}
 uint32_t HttpListener::most_bytes() const { return most_head_bytes; }
 
 }  // namespace sluice::l7

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -15,16 +16,19 @@ struct HttpSettings {
   // else with 404 (ING-5, ING-15).
   Route otherwise;
   uint16_t https_port = 443;  // that redirects name (ING-14)
+  uint32_t head_seconds = 0;  // Listener::head_seconds()
+  bool preserve_client = false;
   friend bool operator==(const HttpSettings&, const HttpSettings&) = default;
 };
 
 class HttpListener final : public Listener {
  public:
-  HttpListener(HostRules rules, const HttpSettings& settings) : rules_(std::move(rules)), settings_(settings) {}
+  HttpListener(HostRules rules, const HttpSettings& settings);
 
   [[nodiscard]] Decision decide(Bytes start) const override;
-  [[nodiscard]] Bytes timed_out() const override;
-  [[nodiscard]] Bytes too_long() const override;
+  [[nodiscard]] Bytes timed_out(Bytes start = {}) const override;
+  [[nodiscard]] Bytes too_long(Bytes start = {}) const override;
+  [[nodiscard]] uint32_t head_seconds() const override { return settings_.head_seconds; }
   [[nodiscard]] uint32_t most_bytes() const override;
 
   // What a host and a path lead to; for people as well.
@@ -41,11 +45,13 @@ class HttpListener final : public Listener {
 
  private:
   [[nodiscard]] Decision decide_http2(Bytes start) const;
+  [[nodiscard]] Decision forward(const Route& route) const;
   // Of a redirect; empty: too long.
   [[nodiscard]] std::string_view location(const Match& match, std::string_view path, std::string_view query) const;
 
   HostRules rules_;
   HttpSettings settings_;
+  std::optional<Route> only_place_;  // where every request leads; nothing: there are several places
 };
 
 }  // namespace sluice::l7

@@ -44,12 +44,13 @@ Decision TlsListener::decide(Bytes start) const {
   out.target = route->target;
   out.rule = route->rule;
   out.proxy_protocol = route->proxy_protocol;
+  out.preserve_client = settings_.preserve_client;
   out.head = hello.size;
   out.body = {.framing = Framing::Endless};
   return out;
 }
 
-Bytes TlsListener::too_long() const { return tls_alert(TlsAlert::DecodeError); }
+Bytes TlsListener::too_long(Bytes /*start*/) const { return tls_alert(TlsAlert::DecodeError); }
 uint32_t TlsListener::most_bytes() const { return most_hello_bytes; }
 
 }  // namespace sluice::l7

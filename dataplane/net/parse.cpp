@@ -1,5 +1,7 @@
 #include "dataplane/net/parse.h"
 
+#include <algorithm>
+
 #include "dataplane/net/checksum.h"
 
 namespace sluice::net {
@@ -204,6 +206,12 @@ DropReason parse_ip<V4>(FlowPacket<V4>& packet, bool checksum_known_good) {
   return finish(packet);
 }
 
+// ::/96, where the unspecified and the loopback address are as well: deprecated (RFC 4291 section 2.5.5.1), and names
+// of services that no packet may use.
+static bool is_v4_compatible(const Ipv6Addr& address) {
+  return std::all_of(address.bytes.begin(), address.bytes.begin() + 12, [](uint8_t byte) { return byte == 0; });
+}
+
 template <>
 DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
   const uint16_t available = packet.contiguous(packet.l3);
@@ -222,7 +230,7 @@ DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
   // RFC 4291 sections 2.5.2, 2.5.3, 2.7; the unspecified source is for duplicate address detection only.
   if (src.is_multicast() || src.is_loopback() || src.is_v4_mapped()) return DropReason::IpMartianSource;
   if (src.is_unspecified() && !dst.is_multicast()) return DropReason::IpMartianSource;
-  if (dst.is_unspecified() || dst.is_loopback() || dst.is_v4_mapped()) return DropReason::IpMartianDestination;
+  if (is_v4_compatible(dst) || dst.is_v4_mapped()) return DropReason::IpMartianDestination;
 
   Extensions extensions{};
   const uint16_t visible = available < total ? available : static_cast<uint16_t>(total);

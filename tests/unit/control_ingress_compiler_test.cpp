@@ -220,6 +220,55 @@ TEST(IngressCompiler, ING14_PassthroughAndRedirects) {
   EXPECT_EQ(one.compiler.ingress().tls()->rules().find("foo.com"), nullptr);
 }
 
+TEST(IngressCompiler, ING14_WhatTLSServesIsNeverServedInClearText) {
+  const std::string tls = R"("sluice.dev/tls-passthrough": "true")";
+  // A path, and the default backend for all others.
+  Compiled one = compiled({ingress("a", "foo.com", {{"/app", "web"}}, 20, tls, fallback("api"))});
+  const auto secure = [&](const std::string& host) {
+    const l7::PathRules* rules = one.compiler.ingress().tls()->rules().find(host);
+    return rules == nullptr ? "none" : one.hidden(rules->find("/")->target)->service->name;
+  };
+  EXPECT_EQ(one.get("foo.com", "/app"), "308");
+  EXPECT_EQ(one.get("foo.com", "/"), "308");
+  EXPECT_EQ(one.get("bar.com", "/"), "308") << "it is the default backend of all";
+  EXPECT_EQ(secure("bar.com"), "default/api:http");
+  // Nothing but a path: TLS of the whole host goes there.
+  one.upsert(ingress("a", "foo.com", {{"/app", "web"}}, 20, tls));
+  EXPECT_EQ(one.get("foo.com", "/"), "308");
+  EXPECT_EQ(secure("foo.com"), "default/web:http");
+  EXPECT_EQ(one.get("bar.com", "/"), "404");
+  EXPECT_EQ(secure("bar.com"), "none");
+  // Nothing but a default backend.
+  const std::string only = R"({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "a",
+    "annotations": {"sluice.dev/tls-passthrough": "true"}}, "spec": {"ingressClassName": "gw",
+    "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}})";
+  one.upsert(only);
+  EXPECT_EQ(secure("any.com"), "default/web:http");
+  EXPECT_EQ(one.get("any.com", "/"), "308");
+  one.remove("Ingress", "a");
+  EXPECT_EQ(secure("any.com"), "none");
+  EXPECT_EQ(one.get("any.com", "/"), "404");
+}
+
+TEST(IngressCompiler, ING11_SettingsReachTheListeners) {
+  Compiled one = compiled({ingress("a", "foo.com", {{"/", "web"}})});
+  EXPECT_EQ(one.compiler.ingress().http()->head_seconds(), 30U);
+  EXPECT_EQ(one.compiler.ingress().tls()->head_seconds(), 30U);
+  EXPECT_FALSE(one.compiler.ingress().http()->settings().preserve_client);
+  one.upsert(gateway(R"(, "timeouts": {"headers": "7s"}, "preserveClientAddress": true)"));
+  EXPECT_EQ(one.compiler.ingress().http()->head_seconds(), 7U);
+  EXPECT_EQ(one.compiler.ingress().tls()->head_seconds(), 7U);
+  EXPECT_TRUE(one.compiler.ingress().http()->settings().preserve_client);
+  EXPECT_TRUE(one.compiler.ingress().tls()->settings().preserve_client);
+}
+
+TEST(IngressCompiler, ING10_PathsThatNoRequestHasAreLeftOut) {
+  const Compiled one = compiled({ingress("a", "foo.com", {{"/", "web"}, {"/a?b", "api"}, {"/100%", "api"}}),
+                                 ingress("b", "bar.com", {{"/..", "api", "ImplementationSpecific"}})});
+  EXPECT_EQ(one.compiler.ingress().http()->rules().find("foo.com")->size(), 1U);
+  EXPECT_EQ(one.compiler.ingress().http()->rules().find("bar.com")->size(), 0U);
+}
+
 TEST(IngressCompiler, ING16_NobodyListensWithoutBeingTold) {
   Compiled one = compiled({ingress("a", "foo.com", {{"/", "web"}})});
   std::string off = gateway();

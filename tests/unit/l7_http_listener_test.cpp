@@ -2,10 +2,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "dataplane/l7/http_head.h"
 #include "dataplane/l7/http_listener.h"
 
 namespace sluice::l7 {
@@ -45,8 +47,9 @@ TEST(L7HttpListener, ING1_ARequestGoesToTheTargetOfItsRule) {
   EXPECT_EQ(decision.outcome, Outcome::Forward);
   EXPECT_EQ(decision.target, 1U);
   EXPECT_EQ(decision.rule, 10U);
-  EXPECT_FALSE(decision.watched);
+  EXPECT_TRUE(decision.watched) << "a later request may name another host";
   EXPECT_FALSE(decision.proxy_protocol);
+  EXPECT_FALSE(decision.preserve_client);
   EXPECT_EQ(get("a.wild.com", "/").target, 3U);
   EXPECT_TRUE(get("two.com", "/b/c").proxy_protocol);
   EXPECT_EQ(ask("GET /").outcome, Outcome::More);
@@ -68,7 +71,127 @@ TEST(L7HttpListener, ING12_TheBodyAndLaterRequests) {
   EXPECT_TRUE(decision.watched);
   EXPECT_FALSE(ask("GET /a HTTP/1.1\r\nHost: two.com\r\nConnection: close\r\n\r\n").watched);
   EXPECT_FALSE(ask("GET /a HTTP/1.0\r\nHost: two.com\r\n\r\n").watched);
-  EXPECT_FALSE(ask("GET /a HTTP/1.1\r\nHost: two.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").watched);
+}
+
+TEST(L7HttpListener, ING12_LaterRequestsAreReadUnlessThereIsOnePlaceForAll) {
+  const Route web{.target = 1, .rule = 5};
+  const auto watched = [&](std::vector<HostRules::Host> hosts, Route otherwise) {
+    const HttpListener any(HostRules().changed(std::move(hosts)), {.otherwise = otherwise});
+    const Decision decision = any.decide(bytes("GET / HTTP/1.1\r\nHost: a.com\r\n\r\n"));
+    EXPECT_EQ(decision.target, 1U);
+    return decision.watched;
+  };
+  const std::vector<PathRule> root{{"/", prefix, web}};
+  EXPECT_FALSE(watched({}, web));
+  EXPECT_FALSE(watched({{"", paths(root)}}, {}));
+  EXPECT_FALSE(watched({{"a.com", paths(root)}, {"b.com", paths({{"/x", prefix, web}})}}, web));
+  EXPECT_TRUE(watched({{"a.com", paths(root)}}, {})) << "other hosts get 404";
+  EXPECT_TRUE(watched({{"a.com", paths(root)}}, {.target = 2}));
+  EXPECT_TRUE(watched({{"a.com", paths(root)}, {"b.com", paths({{"/", prefix, {.target = 2}}})}}, web));
+  EXPECT_TRUE(watched({{"a.com", paths(root)}, {"b.com", paths({{"/x", prefix, {.target = 2}}})}}, web));
+  EXPECT_TRUE(watched({{"a.com", paths(root)}, {"b.com", paths({{"/", prefix, {.redirect = true}}})}}, web));
+  EXPECT_TRUE(watched({{"", paths({{"/x", prefix, {.target = 2}}})}}, web));
+  EXPECT_TRUE(watched({{"", paths({{"/x", prefix, web}})}, {"a.com", paths(root)}}, {}));
+}
+
+TEST(L7HttpListener, ING12_OnlyWhatCanBecomeAWebSocketIsReadNoFurther) {
+  const auto upgrade = [](std::string_view start, std::string_view fields) {
+    return ask(std::string(start) + "\r\nHost: two.com\r\nConnection: keep-alive, Upgrade\r\n" + std::string(fields) +
+               "\r\n");
+  };
+  const Decision socket = upgrade("GET /a HTTP/1.1", "Upgrade: WebSocket\r\n");
+  EXPECT_FALSE(socket.watched);
+  EXPECT_EQ(socket.body.framing, Framing::Endless);
+  for (const auto& [start, fields] : std::vector<std::pair<std::string_view, std::string_view>>{
+           {"GET /a HTTP/1.1", "Upgrade: x\r\n"},
+           {"GET /a HTTP/1.1", "Upgrade: h2c\r\n"},
+           {"GET /a HTTP/1.1", "Upgrade: websocket, h2c\r\n"},
+           {"GET /a HTTP/1.1", "Upgrade: h2c\r\nUpgrade: websocket\r\n"},
+           {"GET /a HTTP/1.1", "Upgrade: websocket\r\nUpgrade: websocket\r\n"},
+           {"POST /a HTTP/1.1", "Upgrade: websocket\r\n"},
+           {"GET /a HTTP/1.0", "Upgrade: websocket\r\n"},
+       }) {
+    const Decision other = upgrade(start, fields);
+    EXPECT_EQ(other.outcome, Outcome::Forward);
+    EXPECT_TRUE(other.watched) << start << fields;
+    EXPECT_EQ(other.body.framing, Framing::None) << start << fields;
+  }
+  const Decision length = upgrade("GET /a HTTP/1.1", "Upgrade: websocket\r\nContent-Length: 3\r\n");
+  EXPECT_TRUE(length.watched);
+  EXPECT_EQ(length.body.remaining, 3U);
+  EXPECT_EQ(upgrade("GET /a HTTP/1.1", "Upgrade: x\r\nTransfer-Encoding: chunked\r\n").body.framing, Framing::Chunked);
+}
+
+// Preface and an empty SETTINGS of the client.
+std::string http2_start() { return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string("\0\0\0\4\0\0\0\0\0", 9); }
+// GET of a path by stream 1, with the fields as they are (RFC 7541 section 6.2.2).
+std::string http2_get(std::string_view host, std::string_view path) {
+  const auto literal = [](char index, std::string_view value) {
+    return std::string{index, static_cast<char>(value.size())} + std::string(value);
+  };
+  const std::string block = "\x82\x86" + literal(1, host) + literal(4, path);
+  return http2_start() + std::string("\0\0", 2) + static_cast<char>(block.size()) + std::string("\1\5\0\0\0\1", 6) +
+         block;
+}
+
+TEST(L7HttpListener, ING12_HTTP2GoesToOnePlaceOrIsToldToUseHTTP11) {
+  const Decision one = ask(http2_get("foo.com", "/x"));
+  EXPECT_EQ(one.outcome, Outcome::Forward);
+  EXPECT_EQ(one.target, 1U);
+  EXPECT_EQ(one.rule, 10U);
+  const Decision several = ask(http2_get("two.com", "/a"));
+  EXPECT_EQ(several.outcome, Outcome::Answer);
+  EXPECT_EQ(several.reason, "several_places");
+  EXPECT_TRUE(text(several.answer).ends_with(std::string("\7\0\0\0\0\0\0\0\0\0\0\0\0\x0d", 14)))
+      << "GOAWAY, HTTP_1_1_REQUIRED";
+}
+
+TEST(L7HttpListener, ING12_HTTP2ClientsThatWaitForSettingsReachTheOnlyPlace) {
+  const HttpListener only(HostRules(), {.otherwise = {.target = 7}, .preserve_client = true});
+  const std::string start = http2_start();
+  EXPECT_EQ(only.decide(bytes(start.substr(0, start.size() - 1))).outcome, Outcome::More);
+  const Decision decision = only.decide(bytes(start));
+  EXPECT_EQ(decision.outcome, Outcome::Forward);
+  EXPECT_EQ(decision.target, 7U);
+  EXPECT_TRUE(decision.preserve_client);
+  EXPECT_EQ(decision.head, start.size());
+  EXPECT_EQ(decision.body.framing, Framing::Endless);
+  EXPECT_EQ(ask(start).outcome, Outcome::More) << "it is not known which host it will be";
+}
+
+TEST(L7HttpListener, ING13_HeadsInSmallPiecesDecideTheSame) {
+  const std::string request = "GET /a HTTP/1.1\r\nHost: two.com\r\nCookie: " + std::string(200, 'c') +
+                              "\r\nBad\x01: \r\nX: " + std::string(150, 'x') + "\r\n\r\n";
+  std::string good = request;
+  good.replace(good.find("Bad\x01: \r\n"), 8, "");
+  const HttpListener any = listener();
+  for (size_t size = 0; size < good.size(); ++size) {
+    ASSERT_EQ(any.decide(bytes(good.substr(0, size))).outcome, Outcome::More) << size;
+  }
+  EXPECT_EQ(any.decide(bytes(good)).target, 1U);
+  EXPECT_EQ(any.decide(bytes(good + "more")).head, good.size());
+  EXPECT_EQ(any.decide(bytes(request)).outcome, Outcome::Answer);
+  // Where the end is must not matter to how it is found.
+  for (size_t fill = 0; fill < 140; ++fill) {
+    const std::string shifted = "GET /a HTTP/1.1\r\nHost: two.com\r\nX: " + std::string(fill, 'x') + "\r\n\r\n";
+    EXPECT_EQ(any.decide(bytes(shifted)).outcome, Outcome::Forward) << fill;
+    EXPECT_EQ(any.decide(bytes(shifted.substr(0, shifted.size() - 2) + "\n")).outcome, Outcome::Answer) << fill;
+  }
+  EXPECT_EQ(any.decide(bytes("\x16\x03\x01" + std::string(500, 'x'))).outcome, Outcome::Answer) << "other protocols";
+  // Until the end, only the beginning is parsed.
+  EXPECT_EQ(any.decide(bytes(request.substr(0, request.size() - 1))).outcome, Outcome::More);
+  EXPECT_FALSE(http_head_may_end(bytes(request.substr(0, request.size() - 1))));
+}
+
+TEST(L7HttpListener, ING13_HTTP2ConnectionsThatEndEarlyGetGOAWAY) {
+  const HttpListener any = listener({.head_seconds = 12});
+  EXPECT_EQ(any.head_seconds(), 12U);
+  EXPECT_TRUE(text(any.timed_out(bytes("POST"))).starts_with("HTTP/1.1 408 "));
+  const std::string frames("\0\0\0\4\0\0\0\0\0", 9);
+  for (const std::string& start : {std::string("PRI "), http2_start()}) {
+    EXPECT_TRUE(text(any.timed_out(bytes(start))).starts_with(frames)) << start;
+    EXPECT_TRUE(text(any.too_long(bytes(start))).ends_with(std::string("\0\0\0\x0b", 4))) << start;
+  }
 }
 
 TEST(L7HttpListener, ING5_WhatNoRuleMatchesGoesToTheDefaultBackend) {

@@ -47,7 +47,9 @@ TEST(ParseV6, Martians) {
   for (const AddressCase& c : {
            AddressCase{"::1", DropReason::IpMartianSource, DropReason::IpMartianDestination},
            {"::", DropReason::IpMartianSource, DropReason::IpMartianDestination},
-           {"::2", DropReason::None, DropReason::None},
+           {"::2", DropReason::None, DropReason::IpMartianDestination},
+           {"::10.0.0.1", DropReason::None, DropReason::IpMartianDestination},
+           {"::1:0:0:1", DropReason::None, DropReason::None},
            {"::ffff:10.0.0.1", DropReason::IpMartianSource, DropReason::IpMartianDestination},
            {"ff02::1", DropReason::IpMartianSource, DropReason::None},
            {"fe80::1", DropReason::None, DropReason::None},
