@@ -74,6 +74,13 @@ bool LateBinding::checksum_good(const FlowPacket<F>& packet) {
 }
 
 template <class F>
+nat::Millis LateBinding::time_for_head(const Late<F>& late) const {
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  const uint32_t seconds = frontend == nullptr ? 0 : frontend->service->listener->head_seconds();
+  return seconds == 0 ? head_time : seconds * 1000;
+}
+
+template <class F>
 const nat::Frontend<F>* LateBinding::frontend_of(const Late<F>& late) const {
   const nat::Frontend<F>* const frontend = pipeline_.context_.snapshot->template family<F>().services->find(
       late.key.dst, late.key.dst_port, net::protocol::tcp);
@@ -268,7 +275,7 @@ void LateBinding::collect(LateId id, const FlowPacket<F>& packet, const Segment&
   if (segment.length != 0) {
     if (!need_buffer<F>(id)) return context.counters.drop(DropReason::LateTableFull);
     if (late.stream.in_order().empty() && late.state == LateState::Collecting)
-      table<F>().arm(id, context.now + head_time);
+      table<F>().arm(id, context.now + time_for_head(late));
     (void)late.stream.put(segment.seq, segment.length, [&](uint8_t* to, uint32_t from, uint32_t bytes) {
       const void* const data = rte_pktmbuf_read(packet.mbuf, segment.offset + from, bytes, to);
       if (data != to) std::memcpy(to, data, bytes);
@@ -442,7 +449,7 @@ void LateBinding::on_timer(LateId id) {
       const nat::Frontend<F>* const frontend = frontend_of(late);
       const bool silent = late.buffer == no_late;
       if (frontend == nullptr) return reset<F>(id);
-      return answer<F>(id, silent ? l7::Bytes{} : frontend->service->listener->timed_out());
+      return answer<F>(id, silent ? l7::Bytes{} : frontend->service->listener->timed_out(late.stream.in_order()));
     }
     case LateState::Connecting:
       if (++late.tries > connect_tries) return next_endpoint<F>(id);
@@ -485,6 +492,8 @@ template void LateBinding::on_miss<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&
 template void LateBinding::on_miss<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
 template std::optional<LateBinding::Segment> LateBinding::read<V4>(const FlowPacket<V4>&);
 template bool LateBinding::checksum_good<V4>(const FlowPacket<V4>&);
+template nat::Millis LateBinding::time_for_head<V4>(const Late<V4>&) const;
+template nat::Millis LateBinding::time_for_head<V6>(const Late<V6>&) const;
 template const nat::Frontend<V4>* LateBinding::frontend_of<V4>(const Late<V4>&) const;
 template bool LateBinding::note_client<V4>(Late<V4>&, const Segment&, uint32_t);
 template bool LateBinding::is_acceptable<V4>(const Late<V4>&, const Segment&);

@@ -94,6 +94,9 @@ class LateBinding {
   // The frontend that the client came to, if it still has a listener; otherwise nullptr.
   template <class F>
   [[nodiscard]] const nat::Frontend<F>* frontend_of(const Late<F>& late) const;
+  // How long a head may take from its first byte on.
+  template <class F>
+  [[nodiscard]] nat::Millis time_for_head(const Late<F>& late) const;
   template <class F>
   void answer_syn(const net::FlowPacket<F>& packet, const Segment& segment, const nat::Frontend<F>& frontend);
   template <class F>
@@ -226,7 +229,7 @@ class LateBinding {
   std::array<uint8_t, l7::most_options> options_{};
 
   // Milliseconds.
-  static constexpr nat::Millis head_time = 10'000;
+  static constexpr nat::Millis head_time = 10'000;  // where the listener says nothing
   static constexpr nat::Millis challenge_pause = 500;
   static constexpr nat::Millis connect_retry = 1'000;
   static constexpr nat::Millis owed_retry = 300;

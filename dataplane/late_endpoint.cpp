@@ -137,6 +137,8 @@ void LateBinding::try_endpoint(LateId id) {
     return unavailable<F>(id);
   }
   choice.direct_return = false;  // its answers must come by here
+  // Who talks to itself by the router must have its answers from there.
+  if (late.preserve_client && !(choice.backend->addr == late.key.src)) choice.masquerade = false;
   late.endpoint = choice.backend->addr;
   late.endpoint_port = choice.backend->port;
   late.tries = 0;
@@ -459,7 +461,7 @@ void LateBinding::mark(LateId id) {
   if (undecided && (!late.undecided || late.waiting != late.was_waiting)) {
     late.was_waiting = late.waiting;
     late.said = windows(late).of(Direction::Reply).end;
-    lates.arm(id, pipeline_.context_.now + (late.waiting ? response_time : head_time));
+    lates.arm(id, pipeline_.context_.now + (late.waiting ? response_time : time_for_head(late)));
   }
   lates.mark_undecided(id, undecided);
 }

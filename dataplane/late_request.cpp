@@ -71,7 +71,7 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
       if (rest.size() >= listener.most_bytes() || late.stream.room() == 0) {
         if (!idle) return false;
         context.counters.add(Event::LateTooLong);
-        answer<F>(id, listener.too_long());
+        answer<F>(id, listener.too_long(rest));
       } else if (late.fin_taken && idle) {
         answer<F>(id, {});
       }
@@ -94,6 +94,7 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   late.waiting = false;
   late.target = decision.target;
   late.proxy_header = decision.proxy_protocol;
+  late.preserve_client = decision.preserve_client;
   late.watched = decision.watched && decision.head != 0;
   late.body = decision.body;
   late.approved += std::min(decision.head, static_cast<uint32_t>(rest.size()));

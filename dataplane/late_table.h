@@ -80,6 +80,7 @@ struct Late {
   l7::TargetId target = l7::no_target;
   bool watched = false;
   bool proxy_header = false;
+  bool preserve_client = false;
   uint8_t endpoints_tried = 0;
   typename F::Addr endpoint{};
   net::be16 endpoint_port;

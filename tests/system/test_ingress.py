@@ -15,7 +15,7 @@ from objects import endpoint_slice, service, service_port, with_items
 from pod_server import write_pattern
 from router import Json, Options
 from test_ingress_rules import CLASS, ingress
-from two_hosts import ROUTER_LEFT, ROUTER_LEFT6, TwoHosts
+from two_hosts import LEFT, LEFT6, ROUTER_LEFT, ROUTER_LEFT6, ROUTER_RIGHT, ROUTER_RIGHT6, TwoHosts
 
 ONE, TWO = "10.2.0.11", "10.2.0.12"
 ONE6, TWO6 = "fd00:2::11", "fd00:2::12"
@@ -30,14 +30,14 @@ def web_service(name: str, number: int, address: str, address6: str) -> list[Jso
             endpoint_slice(f"{name}-6", PORTS, [(address6, "far")], name)]
 
 
-def start(lab: Lab, workers: int, driver: str = "net_af_packet") -> TwoHosts:
+def start(lab: Lab, workers: int, driver: str = "net_af_packet", **settings: Json) -> TwoHosts:
     hosts = TwoHosts(lab, Options(workers=workers), driver=driver)
     hosts.right.ip(f"addr add {ONE}/24 dev eth0", f"addr add {TWO}/24 dev eth0",
                    f"addr add {ONE6}/64 dev eth0 nodad", f"addr add {TWO6}/64 dev eth0 nodad")
     hosts.right.start(sys.executable, "-I", str(POD_SERVER), "web", "--keep-alive", name="server")
     wait_until(lambda: listens(hosts.right, 8080), 10, "the web server")
     hosts.start().router.apply(with_items(
-        hosts.document(ingress=LISTENS), CLASS,
+        hosts.document(ingress={**LISTENS, **settings}), CLASS,
         *web_service("one", 1, ONE, ONE6), *web_service("two", 2, TWO, TWO6),
         service("none", "10.96.0.3", PORTS),
         ingress("a", "one.example.com", {"/": "one", "/two": "two", "/none": "none"}),
@@ -114,3 +114,12 @@ def test_SPL2_SPL5_SPL6_over_a_bad_network(lab: Lab, workers: int, address: str)
     transfer(hosts, address, 1 << 20)
     for _ in range(5):
         test_ING12_SPL7_one_connection_and_many_requests(hosts, address)
+
+
+@pytest.mark.parametrize("preserve", [False, True], ids=["masquerade", "preserve"])
+def test_ING11_whom_the_endpoint_sees(lab: Lab, workers: int, preserve: bool) -> None:
+    hosts = start(lab, workers, preserveClientAddress=preserve)
+    for address, client, router in ((ROUTER_LEFT, LEFT, ROUTER_RIGHT), (ROUTER_LEFT6, LEFT6, ROUTER_RIGHT6)):
+        answers = curl(hosts, "one.example.com", "/", address=address)
+        seen = json.loads(answers.splitlines()[0])["client"].rpartition(":")[0].strip("[]")
+        assert seen == (client if preserve else router)
