@@ -190,7 +190,8 @@ class RuleReader {
   }
 
   void read_option(const Option& option) {
-    const auto& [keyword, value] = option;
+    const std::string_view keyword = option.keyword;
+    const std::string_view value = option.value;
     if (keyword == "msg") message_ = unquoted(value).value_or(value);
     if (keyword == "sid") sid_ = value;
     if (is_annotation(keyword)) return;

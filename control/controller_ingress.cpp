@@ -34,9 +34,10 @@ std::vector<IngressEntry> Controller::ingresses() const {
   const ServiceCompiler::Tables& tables = deployment_.service_tables();
   std::vector<IngressEntry> out;
   if (!config.gateway.ingress.enabled) return out;
-  for (const auto& [name, ingress] : config.ingresses) {
+  for (const auto& named : config.ingresses) {
+    const config::Ingress& ingress = named.second;
     if (!config::is_ours(config, ingress)) continue;
-    IngressEntry entry{name.text(), config.gateway.ingress.addresses, ingress.tls_passthrough, {}};
+    IngressEntry entry{named.first.text(), config.gateway.ingress.addresses, ingress.tls_passthrough, {}};
     const auto add = [&](std::string host, std::string path, std::string_view type,
                          const config::IngressBackend& backend) {
       IngressRuleEntry rule{std::move(host), std::move(path), std::string(type), {}, 0};
