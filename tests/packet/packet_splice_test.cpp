@@ -46,8 +46,8 @@ class LineListener : public l7::Listener {
     out.body.framing = out.body.remaining != 0 ? l7::Framing::Length : l7::Framing::None;
     return out;
   }
-  [[nodiscard]] l7::Bytes timed_out() const override { return text("too slow\n"); }
-  [[nodiscard]] l7::Bytes too_long() const override { return text("too long\n"); }
+  [[nodiscard]] l7::Bytes timed_out(l7::Bytes) const override { return text("too slow\n"); }
+  [[nodiscard]] l7::Bytes too_long(l7::Bytes) const override { return text("too long\n"); }
   [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
 
  private:
