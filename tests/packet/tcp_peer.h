@@ -80,6 +80,7 @@ class TcpPeer {
   uint32_t expected_ = 0;
   std::optional<uint32_t> resets_;  // a RST with this number is due
   uint32_t allowed_ = 0;            // by the other's window
+  uint32_t echo_ = 0;
   bool client_ = false, established_ = false, finishing_ = false, fin_sent_ = false, ended_ = false, reset_ = false;
   bool owes_ack_ = false;
   bool scales_ = false, stamps_ = false;
