@@ -183,6 +183,7 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
         "tcpSynSent", "tcpSynRecv", "tcpEstablished", "tcpFinWait", "tcpCloseWait", "tcpLastAck", "tcpTimeWait",
         "tcpClose", "tcpUnacknowledged", "udp", "udpStream", "icmp", "generic")}},
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
+    "content": {"collector": "198.51.100.77"},
     "host": {"rateLimits": {"neighbor": 1, "icmp": 2, "routing": 3, "management": 4, "multicast": 5, "other": 6},
              "routes": {"tables": [254], "protocols": ["bird"]}},
     "bgp": {"engine": "none", "maxPrefixes": 5,
