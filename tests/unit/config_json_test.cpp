@@ -131,8 +131,8 @@ TEST(ConfigDocument, UnknownKindIsAFaultOrIgnoredOnRequest) {
 
 TEST(ConfigDocument, KnownKindsWithoutUseAreKeptWithOneWarningEach) {
   const ObjectSet objects = valid_set(list_with_gateway({
-      R"({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "a"}})",
-      R"({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "b"}})",
+      R"({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration", "metadata": {"name": "a"}})",
+      R"({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration", "metadata": {"name": "b"}})",
       R"({"apiVersion": "metallb.io/v1beta2", "kind": "BGPPeer", "metadata": {"name": "tor"}})",
       R"({"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "tor"},
           "spec": {"peerIP": "192.168.0.1", "asNumber": 64999}})",

@@ -181,7 +181,7 @@ TEST(L7HttpListener, ING1_AnHttp2ConnectionGoesWhereItsFirstRequestDoes) {
   const auto paths = [](std::vector<PathRule> rules) { return std::make_shared<const PathRules>(std::move(rules)); };
   const HttpListener listener(
       HostRules().changed({{"www.example.com", paths({{"/api", PathMatch::Prefix, {.target = 3, .rule = 7}},
-                                                      {"/", PathMatch::Prefix, {.target = 4}}})},
+                                                      {"/", PathMatch::Prefix, {.target = 3}}})},
                            {"safe.com", paths({{"/", PathMatch::Prefix, {.redirect = true}}})}}),
       {});
   const Decision decision = listener.decide(of_curl());
