@@ -43,11 +43,13 @@ net::Result<std::shared_ptr<ContentRules>> ContentRules::create(std::vector<Cont
         return net::Error{"Hyperscan has no scratch space for the patterns"};
       }
       share.free[i].reserve(settings.streams);
+      share.opened.reserve(share.opened.size() + settings.streams);
       for (uint32_t n = 0; n < settings.streams; ++n) {
         hs_stream_t* stream = nullptr;
         if (hs_open_stream(engine.stream.get(), 0, &stream) != HS_SUCCESS) {
           return net::Error{"there is no memory for the streams of the patterns"};
         }
+        share.opened.push_back(stream);
         share.free[i].push_back(stream);
       }
     }
@@ -58,9 +60,7 @@ net::Result<std::shared_ptr<ContentRules>> ContentRules::create(std::vector<Cont
 ContentRules::~ContentRules() {
   for (uint16_t worker = 0; worker < settings_.workers; ++worker) {
     Share& share = shares_[worker];
-    for (Streams& streams : share.free) {
-      for (hs_stream_t* stream : streams) hs_close_stream(stream, nullptr, nullptr, nullptr);
-    }
+    for (hs_stream_t* stream : share.opened) hs_close_stream(stream, nullptr, nullptr, nullptr);
     hs_free_scratch(share.scratch);
   }
 }

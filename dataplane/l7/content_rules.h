@@ -94,6 +94,7 @@ class ContentRules {
   using Counter = std::atomic<uint64_t>;
   struct alignas(64) Share {
     hs_scratch_t* scratch = nullptr;
+    Streams opened;                          // all there are, whoever has them
     std::array<Streams, most_engines> free;  // of each engine; never more than there were at first
     std::vector<Mask> masks;                 // of all streams, one for each combination
     std::vector<Mask*> free_masks;           // none if there is no combination
