@@ -21,7 +21,18 @@ struct Connections {
   std::unique_ptr<nat::MappingTable<net::V4>> mappings_v4;
   std::unique_ptr<nat::MappingTable<net::V6>> mappings_v6;
   std::unique_ptr<l7::Inspector> inspector;  // nullptr: nothing is looked into
+  // Of each connection that is content_flag::looked_into. Others' entries were never written, and take no memory.
+  std::unique_ptr<l7::InspectionId[]> inspections_v4;
+  std::unique_ptr<l7::InspectionId[]> inspections_v6;
 
+  template <class F>
+  [[nodiscard]] l7::InspectionId& inspection(nat::ConnectionId id) const {
+    if constexpr (F::is_v4) {
+      return inspections_v4[id];
+    } else {
+      return inspections_v6[id];
+    }
+  }
   template <class F>
   [[nodiscard]] nat::Conntrack<F>& of() const {
     if constexpr (F::is_v4) {

@@ -8,6 +8,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/splice_flow.h"
 #include "dataplane/tcp_reset.h"
 #include "dataplane/trace.h"
 #include "nat/rewrite.h"
@@ -55,7 +56,8 @@ struct Payload {
 };
 
 // Both ends: to the one that sent this packet, in answer to it; to the other one instead of it, with the number behind
-// all that has passed, and with the one that it has acknowledged, should it miss some of that.
+// all that has passed (`passed`, as its sender counts), and with the one that it has acknowledged, should it miss some
+// of that.
 template <class F>
 void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, nat::Conntrack<F>& table, nat::FlowId id,
                 uint32_t length, uint32_t passed) {
@@ -64,7 +66,10 @@ void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, n
   const nat::TcpEnd& receiver = table.windows(nat::connection_of(id)).of(nat::opposite(nat::direction_of(id)));
   send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst | net::tcp_flag::ack,
              acks ? net::load_be32(tcp + 8) : 0, net::load_be32(tcp + 4) + length, packet.hash);
-  const FlowKey<F> to_receiver = nat::rewritten_key(packet.key, table.flow(id).rewrite);
+  const nat::Flow<F>& flow = table.flow(id);
+  const FlowKey<F> to_receiver = nat::rewritten_key(packet.key, flow.rewrite);
+  if ((flow.flags & nat::flow_flag::spliced) != 0 && nat::direction_of(id) == nat::Direction::Reply)
+    passed += splice_of(table, nat::connection_of(id)).seq;
   send_reset(context, output, to_receiver, net::tcp_flag::rst, passed, 0, packet.hash);
   if (receiver.has_acked != 0 && receiver.max_ack != passed) {
     send_reset(context, output, to_receiver, net::tcp_flag::rst, receiver.max_ack, 0, packet.hash);
@@ -158,11 +163,18 @@ bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>*
     return false;
   }
   if (chain == l7::no_inspection) return true;
-  nat::Connection& connection = connections_.of<F>().connection(id);
-  connection.inspection = chain;
-  connection.content = nat::content_flag::looked_into;
+  connections_.inspection<F>(id) = chain;
+  connections_.of<F>().connection(id).content = nat::content_flag::looked_into;
   context_.counters.add(Event::ContentFlows);
   return true;
+}
+
+template <class F>
+void Pipeline::inspect_spliced(nat::ConnectionId id, uint32_t endpoint_isn, uint32_t client_first) {
+  if ((connections_.of<F>().connection(id).content & nat::content_flag::looked_into) == 0) return;
+  const l7::Segment answer{
+      .reply = true, .tcp = true, .syn = true, .acks = true, .seq = endpoint_isn, .ack = client_first, .parts = {}};
+  (void)connections_.inspector->look(connections_.inspection<F>(id), answer);
 }
 
 template <class F>
@@ -198,8 +210,9 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
                               .ack = tcp ? net::load_be32(packet.l4_header() + 8) : 0,
                               .length = payload.length,
                               .parts = {payload.parts.data(), payload.count}};
-    finding = connections_.inspector->look(connection.inspection, segment);
-    if (connection.inspection == l7::no_inspection) end_inspection<F>(owner);
+    l7::InspectionId& chain = connections_.inspection<F>(owner);
+    finding = connections_.inspector->look(chain, segment);
+    if (chain == l7::no_inspection) end_inspection<F>(owner);
   }
   if (finding.action != l7::ContentAction::None) {
     context_.counters.add(Event::ContentMatches);
@@ -240,8 +253,7 @@ template <class F>
 void Pipeline::end_inspection(nat::ConnectionId id) {
   nat::Connection& connection = connections_.of<F>().connection(id);
   if ((connection.content & nat::content_flag::looked_into) == 0) return;
-  connections_.inspector->end(connection.inspection);
-  connection.inspection = l7::no_inspection;
+  connections_.inspector->end(connections_.inspection<F>(id));
   connection.content ^= nat::content_flag::looked_into | nat::content_flag::seen;
   connections_.of<F>().settle_again(id);
 }
@@ -294,6 +306,8 @@ template bool Pipeline::must_be_looked_into<V6>(const FlowPacket<V6>&, const nat
                                                 const net::Ipv6Addr&) const;
 template bool Pipeline::begin_inspection<V4>(nat::ConnectionId, const nat::ServicePort<V4>*);
 template bool Pipeline::begin_inspection<V6>(nat::ConnectionId, const nat::ServicePort<V6>*);
+template void Pipeline::inspect_spliced<V4>(nat::ConnectionId, uint32_t, uint32_t);
+template void Pipeline::inspect_spliced<V6>(nat::ConnectionId, uint32_t, uint32_t);
 template bool Pipeline::begins_anew<V4>(const FlowPacket<V4>&, nat::FlowId) const;
 template bool Pipeline::begins_anew<V6>(const FlowPacket<V6>&, nat::FlowId) const;
 template bool Pipeline::passes_inspection<V4>(FlowPacket<V4>&, nat::FlowId);

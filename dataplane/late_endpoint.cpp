@@ -284,6 +284,7 @@ void LateBinding::established(LateId id, const Segment& segment) {
   if (connections.track(reply, answer, context.snapshot->timeouts, context.now, context.snapshot->tcp_be_liberal) !=
       nat::TrackAction::Pass)
     return reset<F>(id);
+  pipeline_.inspect_spliced<F>(late.connection, segment.seq, late.stream.base());
 
   late.state = LateState::Passing;
   late.tries = 0;
@@ -358,6 +359,9 @@ void LateBinding::send_owed(LateId id) {
     late.sent += now + (last ? 1 : 0);
     as_client(connection, late, segment);
     if (!is_of<F>(id, connection)) return;
+    // Something that must not pass was found in it: nothing more is owed.
+    if ((pipeline_.connections_.of<F>().connection(connection).content & nat::content_flag::blocked) != 0)
+      return release<F>(id);
   }
 }
 

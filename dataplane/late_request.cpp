@@ -217,7 +217,8 @@ bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
   }
   if (segment && nat::tcp_event(segment->flags) == nat::TcpEvent::Syn) {
     const nat::TcpState state = connections.connection(connection).tcp_state;
-    if (state == nat::TcpState::TimeWait || state == nat::TcpState::Close) {
+    const bool blocked = (connections.connection(connection).content & nat::content_flag::blocked) != 0;
+    if (state == nat::TcpState::TimeWait || state == nat::TcpState::Close || blocked) {
       pipeline_.close_connection<F>(connection);
       pipeline_.forward_miss(packet, context.tables.fib->lookup(packet.key.dst));
       return true;

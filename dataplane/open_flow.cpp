@@ -327,8 +327,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
-  // What a listener has read was read before anybody could look into it.
-  if (!late_->opening() && !begin_inspection(id, service)) {
+  if (!begin_inspection(id, service)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }

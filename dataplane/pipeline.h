@@ -300,6 +300,10 @@ class Pipeline {
   // it, and it must not pass without.
   template <class F>
   [[nodiscard]] bool begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service);
+  // The handshake of one that is bound late, whose endpoint answered with this number: what the client itself said
+  // begins at `client_first`. Both as each of them counts.
+  template <class F>
+  void inspect_spliced(nat::ConnectionId id, uint32_t endpoint_isn, uint32_t client_first);
   // Of a connection that is, or was, looked into: a SYN of its client behind the handshake. It may be the beginning of
   // another connection (CT-5), which is looked into from its own beginning.
   template <class F>

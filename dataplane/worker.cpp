@@ -64,6 +64,8 @@ net::Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Tables
   }
   worker->connections_.inspector =
       std::make_unique<l7::Inspector>(index, std::min(options.connections, most_inspections));
+  worker->connections_.inspections_v4.reset(new l7::InspectionId[worker->connections_.v4->capacity()]);
+  worker->connections_.inspections_v6.reset(new l7::InspectionId[worker->connections_.v6->capacity()]);
   if (!worker->pipeline_.bind_late(options.connections, options.late_buffers)) {
     return net::Error{"the tables of connections that are bound late could not be allocated; free memory"};
   }

@@ -169,10 +169,7 @@ struct alignas(64) Connection {
   uint32_t standing_prev = no_connection;
   uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket
   uint32_t splice_seq = 0;    // of a spliced connection: what is added to the endpoint's numbers for the client
-  union {
-    uint32_t splice_timestamp = 0;
-    uint32_t inspection;  // of one that is not spliced, while its bytes are looked into: l7::InspectionId
-  };
+  uint32_t splice_timestamp = 0;
   uint32_t splice = 0;
 };
 static_assert(sizeof(Connection) == 64);

@@ -2,15 +2,11 @@
 // router between them, and packets that get lost, come twice and out of order. Truth: what one says is what the other
 // hears.
 #include <algorithm>
-#include <charconv>
-#include <random>
 
 #include <gtest/gtest.h>
 
-#include "dataplane/l7/decision.h"
 #include "tests/packet/documents.h"
-#include "tests/packet/rig.h"
-#include "tests/packet/tcp_peer.h"
+#include "tests/packet/splice_network.h"
 
 namespace sluice::packet_test {
 namespace {
@@ -21,252 +17,14 @@ using net::V4;
 using net::V6;
 namespace tcp_flag = net::tcp_flag;
 
-// A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
-// "answer", "reset".
-class LineListener : public l7::Listener {
- public:
-  [[nodiscard]] l7::Decision decide(l7::Bytes start) const override {
-    l7::Decision out;
-    const auto end = std::find(start.begin(), start.end(), '\n');
-    if (end == start.end()) return out;
-    const std::string_view line(reinterpret_cast<const char*>(start.data()), static_cast<size_t>(end - start.begin()));
-    out.head = static_cast<uint32_t>(line.size() + 1);
-    if (line == "answer" || line.empty() || line[0] < '0' || line[0] > '9') {
-      out.outcome = line == "answer" ? l7::Outcome::Answer : l7::Outcome::Reset;
-      out.answer = text("no such thing\n");
-      return out;
-    }
-    out.outcome = l7::Outcome::Forward;
-    out.target = static_cast<l7::TargetId>(line[0] - '0');
-    out.watched = line.find('w') != std::string_view::npos;
-    out.proxy_protocol = line.find('p') != std::string_view::npos;
-    out.unavailable = text("unavailable\n");
-    const std::string_view size = line.substr(std::min(line.find(' '), line.size() - 1) + 1);
-    std::from_chars(size.data(), size.data() + size.size(), out.body.remaining);
-    out.body.framing = out.body.remaining != 0 ? l7::Framing::Length : l7::Framing::None;
-    return out;
-  }
-  [[nodiscard]] l7::Bytes timed_out(l7::Bytes) const override { return text("too slow\n"); }
-  [[nodiscard]] l7::Bytes too_long(l7::Bytes) const override { return text("too long\n"); }
-  [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
-
- private:
-  static l7::Bytes text(std::string_view words) {
-    return {reinterpret_cast<const uint8_t*>(words.data()), words.size()};
-  }
-};
-
-std::string pattern(size_t size, unsigned seed) {
-  std::string out(size, ' ');
-  for (size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + (i * 7 + i / 251 + seed) % 26);
-  return out;
-}
-
 class Splice : public RigTest {
  protected:
   void SetUp() override {
     RigTest::SetUp();
     load();
   }
-  void load() {
-    ServiceSpec front{.name = "front",
-                      .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
-                      .ports = {"TCP 80 8080"},
-                      .load_balancer_ip = "198.51.100.80"};
-    front.endpoints = {"10.246.1.9 node3", "fd00:10:246::9 node3"};
-    ServiceSpec one{.name = "one", .cluster_ips = {"10.96.0.11", "fd00:10:96::11"}, .ports = {"TCP 80 8080"}};
-    one.endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"};
-    ServiceSpec two{.name = "two", .cluster_ips = {"10.96.0.12", "fd00:10:96::12"}, .ports = {"TCP 80 8080"}};
-    two.endpoints = {"10.246.1.21 node3", "fd00:10:246::21 node3"};
-    ServiceSpec none{.name = "none", .cluster_ips = {"10.96.0.13", "fd00:10:96::13"}, .ports = {"TCP 80 8080"}};
-    ServiceSpec both{.name = "both", .cluster_ips = {"10.96.0.14", "fd00:10:96::14"}, .ports = {"TCP 80 8080"}};
-    both.endpoints = {"10.246.1.20 node3", "10.246.1.21 node3", "fd00:10:246::20 node3", "fd00:10:246::21 node3"};
-    rig().load(list({gateway(), cluster(), service(front), service(one), service(two), service(none), service(both)}));
-    auto next = std::make_unique<Snapshot>(rig().snapshot());
-    ++next->generation;
-    bind(next->v4, {"10.96.0.10", "198.51.100.80"}, "10.96.0.1");
-    bind(next->v6, {"fd00:10:96::10"}, "fd00:10:96::1");
-    (void)rig().plane().publisher().publish(std::move(next));
-    (void)rig().run();
-  }
-  // Puts the listener where `fronts` are, and the services at `prefix`1, 2, 3 and 4 behind their hidden addresses.
-  template <class F>
-  void bind(dataplane::FamilyTables<F>& tables, const std::vector<const char*>& fronts, const std::string& prefix) {
-    std::vector<nat::Frontend<F>> added, removed;
-    const auto find = [&](const std::string& address) {
-      const auto* const found =
-          tables.services->find(F::addr_of(*net::parse_ip(address)), net::be16::from_host(80), net::protocol::tcp);
-      EXPECT_NE(found, nullptr) << address;
-      return *found;
-    };
-    for (const char* const front : fronts) {
-      removed.push_back(find(front));
-      added.push_back(removed.back());
-      auto service = std::make_shared<nat::ServicePort<F>>(*added.back().service);
-      service->listener = std::make_shared<LineListener>();
-      service->cluster = service->local = {};
-      service->serving.clear();
-      added.back().service = service;
-    }
-    for (l7::TargetId target = 1; target <= 4; ++target) {
-      nat::Frontend<F> hidden = find(prefix + std::to_string(target));
-      hidden.addr = l7::target_address<typename F::Addr>(target);
-      hidden.port = {};
-      added.push_back(hidden);
-    }
-    tables.services = std::make_shared<nat::ServiceTable<F>>(tables.services->changed(added, removed));
-  }
+  void load() { load_splices(rig()); }
 };
-
-// What lies between the peers: the router, and a network that is only sometimes good.
-class Network {
- public:
-  struct Side {
-    std::string client = "10.246.1.5:1000";
-    std::string front = "10.96.0.10:80";
-    std::string port = "b";
-    std::string server = "10.246.1.20:8080";
-    std::string second = "10.246.1.21:8080";
-  };
-  static Side v4() { return {}; }
-  static Side v6() {
-    return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "b", "[fd00:10:246::20]:8080", "[fd00:10:246::21]:8080"};
-  }
-  static Side outside() { return {"192.0.2.10:1000", "198.51.100.80:80", "a", "10.246.1.20:8080", "10.246.1.21:8080"}; }
-
-  Network(Rig& rig, Side side, unsigned seed = 0, unsigned bad = 0)
-      : rig_(rig),
-        side_(std::move(side)),
-        random_(seed),
-        bad_(bad),
-        client(side_.client, side_.front, 0xfffffff0 + seed, {.mss = mss()}) {
-    server_options.mss = mss();
-  }
-  uint16_t mss() const { return side_.client[0] == '[' ? 1440 : 1460; }
-
-  // One turn: who has something to say says it. `again`: and what was not acknowledged.
-  void turn(bool again) {
-    now_ += again ? 700 : 1;
-    std::vector<std::pair<std::string, Bytes>> packets;
-    for (const TcpSegment& segment : client.send(again, now_)) packets.emplace_back(side_.port, segment.bytes());
-    for (auto& [name, server] : servers) {
-      for (const TcpSegment& segment : server.send(again, now_)) packets.emplace_back("b", segment.bytes());
-    }
-    if (bad_ != 0) {
-      std::vector<std::pair<std::string, Bytes>> kept;
-      for (auto& packet : packets) {
-        if (hit()) continue;
-        if (hit()) kept.push_back(packet);
-        kept.push_back(std::move(packet));
-      }
-      packets = std::move(kept);
-      for (size_t i = 1; i < packets.size(); ++i) {
-        if (hit()) std::swap(packets[i - 1], packets[i]);
-      }
-    }
-    for (const auto& [port, bytes] : packets) {
-      (void)rig_.send(port, bytes);
-      take();
-    }
-    (void)rig_.advance(again ? 700 : 1);
-    take();
-  }
-  // Until nothing moves, or `turns` are over.
-  void run(unsigned turns = 40) {
-    for (unsigned i = 0; i < turns; ++i) turn(i % 4 == 3);
-  }
-  template <class Done>
-  bool run_until(const Done& done, unsigned turns = 600) {
-    for (unsigned i = 0; i < turns; ++i) {
-      turn(i % 4 == 3);
-      if (done()) return true;
-    }
-    return false;
-  }
-  TcpPeer& server(const std::string& name) { return servers.at(name); }
-  TcpPeer& server() { return servers.at(side_.server); }
-  bool has_server(const std::string& name) const { return servers.count(name) != 0; }
-  const Side& side() const { return side_; }
-
- private:
-  static TcpSegment refusal(const TcpSegment& syn) {
-    TcpSegment answer;
-    answer.src = syn.dst;
-    answer.dst = syn.src;
-    answer.flags = tcp_flag::rst | tcp_flag::ack;
-    answer.ack = syn.seq + 1;
-    return answer;
-  }
-  bool hit() { return bad_ != 0 && random_() % 100 < bad_; }
-  void take() {
-    const std::vector<View> out = rig_.out();
-    for (const View& view : out) {
-      if (view.ip.protocol != net::protocol::tcp || hit()) continue;
-      const TcpSegment segment = segment_of(view);
-      if (view.ip.dst.text() == side_.client) {
-        if (view.ip.src.text() != side_.front) {
-          // An endpoint that was left behind and has not heard of it; the client knows no such connection.
-          TcpSegment reset;
-          reset.src = segment.dst;
-          reset.dst = segment.src;
-          reset.flags = tcp_flag::rst;
-          reset.seq = segment.ack;
-          refused_.push_back(reset);
-          continue;
-        }
-        client.receive(segment);
-        if (hit()) client.receive(segment);
-        continue;
-      }
-      if (view.ip.src.text() == side_.front) continue;  // of another client
-      const std::string to = view.ip.dst.text();
-      if (to != side_.server && to != side_.second) {
-        ADD_FAILURE() << "to whom is this? " << view.text;
-        continue;
-      }
-      if (refuses.count(to) != 0) {
-        if (refuses[to] && segment.has(tcp_flag::syn)) refused_.push_back(refusal(segment));
-        continue;
-      }
-      if (segment.has(tcp_flag::syn) &&
-          (!has_server(to) || servers.at(to).was_reset() ||
-           (servers.at(to).other_syn() && servers.at(to).other_syn()->seq != segment.seq))) {
-        servers.erase(to);
-        servers.emplace(to, TcpPeer(view.ip.dst, view.ip.src, static_cast<uint32_t>(random_()), server_options));
-        says[to] = std::string();
-      }
-      const auto at = static_cast<int32_t>(segment.seq - client.isn() - 1);
-      if (at >= 0 && !segment.data.empty()) {
-        EXPECT_EQ(client.said().compare(static_cast<size_t>(at), segment.data.size(), segment.data), 0)
-            << "nobody said what is at " << at;
-      }
-      if (has_server(to) && !deaf) servers.at(to).receive(segment);
-    }
-    std::vector<TcpSegment> refused;
-    refused.swap(refused_);
-    for (const TcpSegment& answer : refused) {
-      (void)rig_.send("b", answer.bytes());
-      take();
-    }
-  }
-
-  Rig& rig_;
-  Side side_;
-  std::mt19937 random_;
-  unsigned bad_;
-  uint32_t now_ = 100000;
-  std::vector<TcpSegment> refused_;
-
- public:
-  TcpPeer client;
-  PeerOptions server_options;
-  std::map<std::string, TcpPeer> servers;
-  std::map<std::string, std::string> says;
-  std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
-  bool deaf = false;                    // what the router sends to servers is lost
-};
-
-std::vector<Network::Side> sides() { return {Network::v4(), Network::v6(), Network::outside()}; }
 
 TEST_P(Splice, SPL1_ASynIsAnsweredAndForgotten) {
   for (unsigned i = 0; i < 1000; ++i) {
@@ -310,7 +68,7 @@ TEST_P(Splice, SPL1_NumbersThatTheRouterNeverSent) {
 }
 
 TEST_P(Splice, SPL3_SPL5_SPL6_ARequestAndItsAnswer) {
-  for (const Network::Side& side : sides()) {
+  for (const Network::Side& side : Network::all()) {
     SCOPED_TRACE(side.client);
     Network net(rig(), side);
     net.client.connect();
@@ -341,7 +99,7 @@ TEST_P(Splice, SPL3_SPL5_SPL6_ARequestAndItsAnswer) {
 
 TEST_P(Splice, SPL2_SPL5_SPL6_WhatIsSaidIsHeardOverABadNetwork) {
   for (unsigned seed = 1; seed <= 12; ++seed) {
-    for (Network::Side side : sides()) {
+    for (Network::Side side : Network::all()) {
       SCOPED_TRACE("seed " + std::to_string(seed) + " " + side.client);
       side.client.replace(side.client.rfind(':') + 1, 4, std::to_string(2000 + seed));
       Network net(rig(), side, seed, seed % 4 == 0 ? 20 : 8);
@@ -370,7 +128,7 @@ TEST_P(Splice, SPL2_SPL5_SPL6_WhatIsSaidIsHeardOverABadNetwork) {
 }
 
 TEST_P(Splice, SPL3_TheRouterAnswersItself) {
-  for (const Network::Side& side : sides()) {
+  for (const Network::Side& side : Network::all()) {
     for (const unsigned bad : {0U, 15U}) {
       SCOPED_TRACE(side.client);
       Network net(rig(), side, 5, bad);
@@ -453,7 +211,7 @@ TEST_P(Splice, SPL8_AHeadThatIsTooLong) {
 }
 
 TEST_P(Splice, SPL9_ProxyHeader) {
-  for (const Network::Side& side : sides()) {
+  for (const Network::Side& side : Network::all()) {
     for (const unsigned bad : {0U, 10U}) {
       SCOPED_TRACE(side.client);
       Network net(rig(), side, 3 + bad, bad);
@@ -556,7 +314,7 @@ class Conversation {
 };
 
 TEST_P(Splice, SPL7_LaterRequestsOfTheSameTargetPass) {
-  for (const Network::Side& side : sides()) {
+  for (const Network::Side& side : Network::all()) {
     SCOPED_TRACE(side.client);
     Network net(rig(), side);
     net.client.connect();
@@ -570,7 +328,7 @@ TEST_P(Splice, SPL7_LaterRequestsOfTheSameTargetPass) {
 }
 
 TEST_P(Splice, SPL7_LaterRequestsGoElsewhere) {
-  for (const Network::Side& side : sides()) {
+  for (const Network::Side& side : Network::all()) {
     for (const unsigned bad : {0U, 6U, 15U}) {
       SCOPED_TRACE(side.client + " " + std::to_string(bad));
       Network::Side own = side;

@@ -1,0 +1,94 @@
+// What tests of delayed binding need: a listener whose rules are simple, services behind it, and a client and servers
+// that speak TCP with the router between them, over a network that loses packets, repeats them and changes their order.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/l7/decision.h"
+#include "tests/packet/rig.h"
+#include "tests/packet/tcp_peer.h"
+
+namespace sluice::packet_test {
+
+// A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
+// "answer", "reset".
+class LineListener : public l7::Listener {
+ public:
+  [[nodiscard]] l7::Decision decide(l7::Bytes start) const override;
+  [[nodiscard]] l7::Bytes timed_out(l7::Bytes start) const override;
+  [[nodiscard]] l7::Bytes too_long(l7::Bytes start) const override;
+  [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
+};
+
+// Services "front", which has the listener, and the targets "one", "two", "none", which has no endpoint, and "both";
+// `more`: other objects.
+void load_splices(Rig& rig, const std::string& more = "");
+
+[[nodiscard]] std::string pattern(size_t size, unsigned seed);
+
+// What lies between the peers: the router, and a network that is only sometimes good.
+class Network {
+ public:
+  struct Side {
+    std::string client = "10.246.1.5:1000";
+    std::string front = "10.96.0.10:80";
+    std::string port = "b";
+    std::string server = "10.246.1.20:8080";
+    std::string second = "10.246.1.21:8080";
+  };
+  static Side v4() { return {}; }
+  static Side v6() {
+    return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "b", "[fd00:10:246::20]:8080", "[fd00:10:246::21]:8080"};
+  }
+  static Side outside() { return {"192.0.2.10:1000", "198.51.100.80:80", "a", "10.246.1.20:8080", "10.246.1.21:8080"}; }
+  static std::vector<Side> all() { return {v4(), v6(), outside()}; }
+
+  // `bad`: percent of packets to which something happens.
+  Network(Rig& rig, Side side, unsigned seed = 0, unsigned bad = 0);
+  [[nodiscard]] uint16_t mss() const { return side_.client[0] == '[' ? 1440 : 1460; }
+
+  // One turn: who has something to say says it. `again`: and what was not acknowledged.
+  void turn(bool again);
+  // Until nothing moves, or `turns` are over.
+  void run(unsigned turns = 40) {
+    for (unsigned i = 0; i < turns; ++i) turn(i % 4 == 3);
+  }
+  template <class Done>
+  bool run_until(const Done& done, unsigned turns = 600) {
+    for (unsigned i = 0; i < turns; ++i) {
+      turn(i % 4 == 3);
+      if (done()) return true;
+    }
+    return false;
+  }
+  [[nodiscard]] TcpPeer& server(const std::string& name) { return servers.at(name); }
+  [[nodiscard]] TcpPeer& server() { return servers.at(side_.server); }
+  [[nodiscard]] bool has_server(const std::string& name) const { return servers.count(name) != 0; }
+  [[nodiscard]] const Side& side() const { return side_; }
+
+ private:
+  [[nodiscard]] bool hit() { return bad_ != 0 && random_() % 100 < bad_; }
+  void take();
+
+  Rig& rig_;
+  Side side_;
+  std::mt19937 random_;
+  unsigned bad_;
+  uint32_t now_ = 100000;
+  std::vector<TcpSegment> refused_;
+
+ public:
+  TcpPeer client;
+  PeerOptions server_options;
+  std::map<std::string, TcpPeer> servers;
+  std::map<std::string, std::string> says;
+  std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
+  bool deaf = false;                    // what the router sends to servers is lost
+};
+
+}  // namespace sluice::packet_test
