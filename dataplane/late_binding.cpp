@@ -274,8 +274,10 @@ void LateBinding::collect(LateId id, const FlowPacket<F>& packet, const Segment&
   if (segment.length == 0 && !fin) return;
   if (segment.length != 0) {
     if (!need_buffer<F>(id)) return context.counters.drop(DropReason::LateTableFull);
-    if (late.stream.in_order().empty() && late.state == LateState::Collecting)
-      table<F>().arm(id, context.now + time_for_head(late));
+    if (late.stream.in_order().empty() && late.state == LateState::Collecting) {
+      late.give_up_at = context.now + time_for_head(late);
+      table<F>().arm(id, late.give_up_at);
+    }
     (void)late.stream.put(segment.seq, segment.length, [&](uint8_t* to, uint32_t from, uint32_t bytes) {
       const void* const data = rte_pktmbuf_read(packet.mbuf, segment.offset + from, bytes, to);
       if (data != to) std::memcpy(to, data, bytes);
@@ -347,6 +349,34 @@ void LateBinding::acknowledge(const Late<F>& late) {
   to_client(late, tcp_flag::ack, late.state == LateState::Answering ? late.sent : next_out(late), {});
 }
 
+// ---- what a client waits for -------------------------------------------------------------------------
+
+template <class F>
+l7::Bytes LateBinding::greeting_of(const Late<F>& late) const {
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  return frontend == nullptr || late.buffer == no_late ? l7::Bytes{}
+                                                       : frontend->service->listener->greeting(late.stream.in_order());
+}
+
+template <class F>
+bool LateBinding::greet(LateId id) {
+  Late<F>& late = table<F>()[id];
+  const nat::Millis now = pipeline_.context_.now;
+  if (late.buffer == no_late || late.target != l7::no_target || !seq_before(now, late.give_up_at)) return false;
+  const bool lost = late.greeted && late.acked != late.next_out;
+  if (late.greeted && !lost) {
+    table<F>().arm(id, late.give_up_at);
+    return true;
+  }
+  const l7::Bytes words = greeting_of(late);
+  if (words.empty()) return false;
+  if (!lost) late.next_out += static_cast<uint32_t>(words.size());
+  late.greeted = true;
+  to_client(late, tcp_flag::ack | tcp_flag::psh, late.next_out - static_cast<uint32_t>(words.size()), words);
+  table<F>().arm(id, std::min(now + answer_retry, late.give_up_at));
+  return true;
+}
+
 // ---- the router's own answers ------------------------------------------------------------------------
 
 template <class F>
@@ -356,10 +386,20 @@ void LateBinding::answer(LateId id, l7::Bytes bytes) {
   if (late.connection != nat::no_connection) hang_up<F>(id);
   late.expected = next_in(late);
   // Whoever cannot take it all takes nothing that looks whole.
-  if (bytes.size() > late_buffer_size || (!bytes.empty() && !need_buffer<F>(id))) return reset<F>(id);
-  if (!bytes.empty()) std::memcpy(lates.buffer_of(late), bytes.data(), bytes.size());
+  if (!bytes.empty() && !need_buffer<F>(id)) return reset<F>(id);
+  // With what it has not acknowledged of the greeting in front.
+  const uint32_t greeted =
+      late.greeted && !bytes.empty() && late.connection == nat::no_connection && late.state == LateState::Collecting
+          ? late.next_out - late.acked
+          : 0;
+  const l7::Bytes greeting = greeted != 0 ? greeting_of(late) : l7::Bytes{};
+  if (greeting.size() < greeted || greeted + bytes.size() > late_buffer_size) return reset<F>(id);
+  late.next_out -= greeted;
+  uint8_t* const buffer = bytes.empty() ? nullptr : lates.buffer_of(late);
+  if (greeted != 0) std::memcpy(buffer, greeting.data() + (greeting.size() - greeted), greeted);
+  if (!bytes.empty()) std::memcpy(buffer + greeted, bytes.data(), bytes.size());
   late.state = LateState::Answering;
-  late.answer_size = static_cast<uint16_t>(bytes.size());
+  late.answer_size = static_cast<uint16_t>(greeted + bytes.size());
   late.owed = late.sent = late.next_out;
   late.owed_end = late.next_out + late.answer_size + 1;
   late.segment = std::min<uint16_t>(late.mss - (late.timestamps ? 12 : 0), most_own_data);
@@ -445,6 +485,7 @@ void LateBinding::on_timer(LateId id) {
     case LateState::Free:
       return;
     case LateState::Collecting: {
+      if (greet<F>(id)) return;
       context.counters.add(Event::LateTimedOut);
       const nat::Frontend<F>* const frontend = frontend_of(late);
       const bool silent = late.buffer == no_late;

@@ -121,6 +121,11 @@ class LateBinding {
   void collect(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
   template <class F>
   void collect_answer_ack(LateId id, const Segment& segment);
+  // Listener::greeting, and once more if it was lost. False: there is nothing to be said.
+  template <class F>
+  bool greet(LateId id);
+  template <class F>
+  [[nodiscard]] l7::Bytes greeting_of(const Late<F>& late) const;
   template <class F>
   [[nodiscard]] bool need_buffer(LateId id);
   template <class F>
@@ -229,7 +234,8 @@ class LateBinding {
   std::array<uint8_t, l7::most_options> options_{};
 
   // Milliseconds.
-  static constexpr nat::Millis head_time = 10'000;  // where the listener says nothing
+  static constexpr nat::Millis head_time = 10'000;   // where the listener says nothing
+  static constexpr nat::Millis greeting_pause = 50;  // of a client whose bytes decide nothing
   static constexpr nat::Millis challenge_pause = 500;
   static constexpr nat::Millis connect_retry = 1'000;
   static constexpr nat::Millis owed_retry = 300;

@@ -62,7 +62,7 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
     return false;
   }
   const l7::Listener& listener = *frontend->service->listener;
-  l7::Decision decision = listener.decide(rest);
+  const l7::Decision decision = late.greeted ? listener.decide_greeted(rest) : listener.decide(rest);
   const bool first = late.target == l7::no_target;
   const bool idle = first || response_finished(late);
   late.waiting = !idle;
@@ -74,6 +74,8 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
         answer<F>(id, listener.too_long(rest));
       } else if (late.fin_taken && idle) {
         answer<F>(id, {});
+      } else if (first && !late.greeted && !listener.greeting(rest).empty()) {
+        table<F>().arm(id, std::min(context.now + greeting_pause, late.give_up_at));
       }
       return false;
     case l7::Outcome::Reset:
@@ -97,7 +99,8 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   late.preserve_client = decision.preserve_client;
   late.watched = decision.watched && decision.head != 0;
   late.body = decision.body;
-  late.approved += std::min(decision.head, static_cast<uint32_t>(rest.size()));
+  late.approved += std::min(decision.head, static_cast<uint32_t>(rest.size())) - decision.cut;
+  if (decision.cut != 0) late.stream.cut(decision.cut_at, decision.cut);
   if (late.state == LateState::Passing) late.answers_from = windows(late).of(Direction::Reply).end;
   return true;
 }

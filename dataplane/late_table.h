@@ -51,6 +51,7 @@ struct Late {
 
   uint32_t first_in = 0;  // number of the first byte of the client, and of the router
   uint32_t first_out = 0;
+  bool greeted = false;  // next_out is behind the greeting
   bool challenged = false;
   nat::Millis challenged_at = 0;
 
@@ -97,7 +98,7 @@ struct Late {
   uint32_t owed_limit = 0;  // what the other end's window allows
   uint16_t segment = 0;     // bytes of data in one
   uint16_t answer_size = 0;
-  nat::Millis give_up_at = 0;  // if what is sent is not acknowledged until then
+  nat::Millis give_up_at = 0;  // if what is sent is not acknowledged until then, or the head has not come
   uint8_t tries = 0;           // since something was acknowledged
 
   [[nodiscard]] bool owes() const { return owed != owed_end; }

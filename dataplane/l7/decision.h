@@ -60,10 +60,12 @@ struct Decision {
   TargetId target = no_target;  // of Forward
   uint32_t rule = no_rule;      // which of the listener's rules, for people
   uint32_t head = 0;            // bytes of the head that decided; the body begins behind it
-  Body body;                    // of this request
-  Bytes answer;                 // of Answer: all there is to send. Lives until this thread asks a listener again
-  Bytes unavailable;            // of Forward: what to send if the target has no endpoint; empty: reset. Lives so, too
-  std::string_view reason;      // of Answer and Reset: why, for people and as a label of counters: "no_host_rule"
+  uint32_t cut = 0;             // of those, that many from `cut_at` on are for the router, not for the endpoint
+  uint32_t cut_at = 0;
+  Body body;                // of this request
+  Bytes answer;             // of Answer: all there is to send. Lives until this thread asks a listener again
+  Bytes unavailable;        // of Forward: what to send if the target has no endpoint; empty: reset. Lives so, too
+  std::string_view reason;  // of Answer and Reset: why, for people and as a label of counters: "no_host_rule"
   // Of Forward: the endpoint sees the client's address, not the router's.
   bool preserve_client = false;
 };
@@ -78,6 +80,11 @@ class Listener {
   // Of the first bytes of a connection, or of the head of a later request of it: always from the first byte on that
   // decides, so it is asked again with more. Neither allocates nor throws.
   [[nodiscard]] virtual Decision decide(Bytes start) const = 0;
+  // What a client may wait for before it says enough; empty: nothing. `start`: what there is, which decides nothing
+  // yet. Lives as long as the program.
+  [[nodiscard]] virtual Bytes greeting([[maybe_unused]] Bytes start) const { return {}; }
+  // The same as decide(), of a connection whose client was sent the greeting.
+  [[nodiscard]] virtual Decision decide_greeted(Bytes start) const { return decide(start); }
   // What to send to a client whose head did not come in time, or whose head is longer than most_bytes(). `start`: what
   // there is of it. Lives until this thread asks a listener again.
   [[nodiscard]] virtual Bytes timed_out([[maybe_unused]] Bytes start = {}) const { return {}; }

@@ -81,6 +81,13 @@ constexpr Frames make_unavailable() {
 }
 constexpr Frames unavailable = make_unavailable();
 
+constexpr Frames make_greeting() {
+  Frames out;
+  out.header(0, 4, 0, 0);
+  return out;
+}
+constexpr Frames greeting = make_greeting();
+
 }  // namespace
 
 Bytes http2_answer(uint16_t status, uint32_t stream, std::string_view location) {
@@ -97,6 +104,8 @@ Bytes http2_goaway(Http2Error error) {
   own.goaway(0, error);
   return own.bytes();
 }
+
+Bytes http2_greeting() { return greeting.bytes(); }
 
 Bytes http2_unavailable() { return unavailable.bytes(); }
 

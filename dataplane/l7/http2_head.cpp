@@ -44,7 +44,7 @@ bool is_of_connection(const HeaderField& field) {
 
 }  // namespace
 
-Http2Head::Http2Head(Bytes start) : data_(start) { run(); }
+Http2Head::Http2Head(Bytes start, bool greeted) : data_(start), greeted_(greeted) { run(); }
 
 bool Http2Head::bad(Http2Error error, std::string_view reason) {
   state_ = HeadState::Bad;
@@ -72,9 +72,11 @@ void Http2Head::run() {
     first = false;
     if (frame.type == HeadersFrame) {
       if (headers(frame)) fields();
+      if (state_ == HeadState::Whole && greeted_) find_answer();
       return;
     }
     if (!before_headers(frame)) return;
+    if (greeted_) note_answer(frame);
     settings_came_ = true;
   }
 }
@@ -97,6 +99,18 @@ bool Http2Head::next_frame(Frame& out) {
   out.payload = rest.subspan(frame_header, length);
   at_ += frame_header + length;
   return true;
+}
+
+// Behind the request, if it did not come before. Until it comes nothing is whole.
+void Http2Head::find_answer() {
+  Frame frame;
+  while (answer_at_ == 0 && next_frame(frame)) note_answer(frame);
+  if (answer_at_ == 0 && state_ == HeadState::Whole) state_ = HeadState::More;
+}
+
+void Http2Head::note_answer(const Frame& frame) {
+  const bool answer = frame.type == SettingsFrame && (frame.flags & ack_flag) != 0 && frame.payload.empty();
+  if (answer && answer_at_ == 0) answer_at_ = at_ - answer_size;
 }
 
 // Frames that may come while no stream is open; the endpoint judges what is in them. Unknown ones are passed over

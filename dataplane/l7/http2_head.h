@@ -26,8 +26,9 @@ enum class Http2Error : uint8_t {
 
 class Http2Head {
  public:
-  // `start`: begins with the preface, or with a part of it that is all there is.
-  explicit Http2Head(Bytes start);
+  // `start`: begins with the preface, or with a part of it that is all there is. `greeted`: the client was sent
+  // http2_greeting(), and its answer to that is a part of the head, wherever it is.
+  explicit Http2Head(Bytes start, bool greeted = false);
   Http2Head(const Http2Head&) = delete;
   Http2Head& operator=(const Http2Head&) = delete;
 
@@ -39,6 +40,9 @@ class Http2Head {
   [[nodiscard]] bool settings_came() const { return settings_came_; }
   [[nodiscard]] uint32_t stream() const { return stream_; }
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(at_); }
+  // Of a client that was greeted: where its answer is, which the endpoint has not asked for (RFC 9113 section 6.5.3).
+  [[nodiscard]] uint32_t answer_at() const { return static_cast<uint32_t>(answer_at_); }
+  static constexpr uint32_t answer_size = 9;
   // Of Whole; they live as long as this and the bytes it was made of.
   [[nodiscard]] std::string_view method() const { return method_; }
   [[nodiscard]] std::string_view authority() const { return authority_; }
@@ -59,13 +63,17 @@ class Http2Head {
   bool headers(const Frame& frame);
   bool append(Bytes fragment);
   void fields();
+  void find_answer();
+  void note_answer(const Frame& frame);
   bool pseudo(const HeaderField& field);
   bool regular(const HeaderField& field);
   bool bad(Http2Error error, std::string_view reason);
   bool malformed(std::string_view reason) { return bad(Http2Error::None, reason); }
 
   Bytes data_;
+  bool greeted_;
   size_t at_ = 0;
+  size_t answer_at_ = 0;  // 0: it has not come
   HeadState state_ = HeadState::More;
   Http2Error error_ = Http2Error::None;
   std::string_view reason_;
@@ -80,6 +88,8 @@ class Http2Head {
   HpackDecoder decoder_;
 };
 
+// SETTINGS that leave all as it is: what a client waits for that sends no request before. Lives as long as the program.
+[[nodiscard]] Bytes http2_greeting();
 // SETTINGS, the status for the stream and GOAWAY, as the router answers and ends a connection. `location`: for a
 // redirect. Lives until this thread asks again.
 [[nodiscard]] Bytes http2_answer(uint16_t status, uint32_t stream, std::string_view location = {});

@@ -95,7 +95,7 @@ Decision HttpListener::forward(const Route& route) const {
 }
 
 Decision HttpListener::decide(Bytes start) const {
-  if (may_be_http2(start)) return decide_http2(start);
+  if (may_be_http2(start)) return decide_http2(start, false);
   // A head that comes in small pieces is not parsed anew with each of them: its beginning is, where other protocols
   // show, and then the whole.
   const bool whole = http_head_may_end(start);
@@ -122,9 +122,14 @@ Decision HttpListener::decide(Bytes start) const {
   return out;
 }
 
+// Clients of gRPC send no request before they have the server's SETTINGS, which RFC 9113 section 3.4 allows.
+Bytes HttpListener::greeting(Bytes start) const {
+  return speaks_http2(start) && Http2Head(start).settings_came() ? http2_greeting() : Bytes{};
+}
+
 // The whole connection goes where its first request does.
-Decision HttpListener::decide_http2(Bytes start) const {
-  const Http2Head head(start);
+Decision HttpListener::decide_http2(Bytes start, bool greeted) const {
+  const Http2Head head(start, greeted);
   Decision out;
   if (head.state() == HeadState::More) {
     // Clients may wait for the SETTINGS of the server before they ask for anything (RFC 9113 section 3.4).
@@ -168,6 +173,10 @@ Decision HttpListener::decide_http2(Bytes start) const {
     out = forward(found.route);
     out.head = head.size();
     out.body = {.framing = Framing::Endless};
+    if (greeted) {
+      out.cut = Http2Head::answer_size;
+      out.cut_at = head.answer_at();
+    }
     if (head.stream() == 1) out.unavailable = http2_unavailable();
   }
   return out;

@@ -26,6 +26,8 @@ class HttpListener final : public Listener {
   HttpListener(HostRules rules, const HttpSettings& settings);
 
   [[nodiscard]] Decision decide(Bytes start) const override;
+  [[nodiscard]] Bytes greeting(Bytes start) const override;
+  [[nodiscard]] Decision decide_greeted(Bytes start) const override { return decide_http2(start, true); }
   [[nodiscard]] Bytes timed_out(Bytes start = {}) const override;
   [[nodiscard]] Bytes too_long(Bytes start = {}) const override;
   [[nodiscard]] uint32_t head_seconds() const override { return settings_.head_seconds; }
@@ -44,7 +46,7 @@ class HttpListener final : public Listener {
   [[nodiscard]] const HttpSettings& settings() const { return settings_; }
 
  private:
-  [[nodiscard]] Decision decide_http2(Bytes start) const;
+  [[nodiscard]] Decision decide_http2(Bytes start, bool greeted) const;
   [[nodiscard]] Decision forward(const Route& route) const;
   // Of a redirect; empty: too long.
   [[nodiscard]] std::string_view location(const Match& match, std::string_view path, std::string_view query) const;

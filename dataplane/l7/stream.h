@@ -34,7 +34,9 @@ class Stream {
   [[nodiscard]] bool has_gap() const { return count_ != 0; }
   [[nodiscard]] uint8_t* data() { return buffer_; }
   // Forgets the first `bytes` in order; what is behind them moves.
-  void drop_front(uint32_t bytes);
+  void drop_front(uint32_t bytes) { cut(0, bytes); }
+  // Forgets `bytes` in order from the offset `at` on. Those before them take the numbers in front of those behind them.
+  void cut(uint32_t at, uint32_t bytes);
 
  private:
   // Offsets into the buffer, begin < end.
@@ -91,9 +93,9 @@ inline bool Stream::add(Range range) {
   return true;
 }
 
-inline void Stream::drop_front(uint32_t bytes) {
+inline void Stream::cut(uint32_t at, uint32_t bytes) {
   const uint32_t used = count_ == 0 ? size_ : ranges_[count_ - 1].end;
-  std::memmove(buffer_, buffer_ + bytes, used - bytes);
+  std::memmove(buffer_ + at, buffer_ + at + bytes, used - at - bytes);
   base_ += bytes;
   size_ -= bytes;
   for (unsigned i = 0; i < count_; ++i) {

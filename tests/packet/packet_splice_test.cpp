@@ -381,6 +381,53 @@ TEST_P(Splice, SPL7_ClientsThatDoNotWait) {
   }
 }
 
+TEST_P(Splice, SPL10_AClientThatWaitsForAGreeting) {
+  for (unsigned seed = 0; seed <= 8; ++seed) {
+    for (Network::Side side : Network::all()) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + " " + side.client);
+      side.client.replace(side.client.rfind(':') + 1, 4, std::to_string(2000 + seed));
+      Network net(rig(), side, seed, seed == 0 ? 0 : 12);
+      net.client.connect();
+      net.client.say("?\n");
+      ASSERT_TRUE(net.run_until([&] { return net.client.heard() == "go on\n"; }));
+      EXPECT_FALSE(net.has_server(side.server));
+      const std::string request = "1p 3000\n" + pattern(3000, seed);
+      net.arrives =
+          "???"
+          "?\n" +
+          request;
+      net.client.say("ok\n" + request);
+      const auto heard = [&](const std::string& text) {
+        return net.has_server(side.server) && net.server().heard().ends_with(text);
+      };
+      ASSERT_TRUE(net.run_until([&] { return heard("?\n" + request); }, 2000));
+      net.server().say(pattern(5000, 1));
+      net.client.finish();
+      net.server().finish();
+      EXPECT_TRUE(net.run_until([&] { return net.client.ended() && net.server().ended(); }, 2000));
+      EXPECT_EQ(net.client.heard(), "go on\n" + pattern(5000, 1));
+      EXPECT_EQ(net.client.fault(), "");
+      EXPECT_EQ(net.server().fault(), "");
+    }
+  }
+}
+
+TEST_P(Splice, SPL10_AGreetingThatIsNotThanked) {
+  for (const char* const next : {"", "ok\nanswer\n", "ok\n3 0\n"}) {
+    SCOPED_TRACE(next);
+    Network net(rig(), Network::v4(), 7, 25);
+    net.client.connect();
+    net.client.say("?\n");
+    ASSERT_TRUE(net.run_until([&] { return !net.client.heard().empty(); }));
+    net.client.say(next);
+    ASSERT_TRUE(net.run_until([&] { return net.client.ended() || net.client.was_reset(); }, 2000));
+    const std::string last = *next == 0 ? "too slow\n" : next[3] == 'a' ? "no such thing\n" : "unavailable\n";
+    EXPECT_EQ(net.client.heard(), "go on\n" + last);
+    EXPECT_EQ(net.client.fault(), "");
+    (void)rig().advance(300'000);
+  }
+}
+
 TEST_P(Splice, SPL8_TheUndecidedGiveWay) {
   const auto limit = 2048U;  // DataplaneOptions::late_buffers
   std::vector<TcpSegment> answers;

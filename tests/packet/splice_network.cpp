@@ -57,6 +57,11 @@ TcpSegment refusal(const TcpSegment& syn) {
 
 l7::Decision LineListener::decide(l7::Bytes start) const {
   l7::Decision out;
+  if (start.size() >= 2 && start[0] == '?') {
+    out = decide(start.subspan(2));
+    out.head += 2;
+    return out;
+  }
   const auto end = std::find(start.begin(), start.end(), '\n');
   if (end == start.end()) return out;
   const std::string_view line(reinterpret_cast<const char*>(start.data()), static_cast<size_t>(end - start.begin()));
@@ -74,6 +79,19 @@ l7::Decision LineListener::decide(l7::Bytes start) const {
   const std::string_view size = line.substr(std::min(line.find(' '), line.size() - 1) + 1);
   std::from_chars(size.data(), size.data() + size.size(), out.body.remaining);
   out.body.framing = out.body.remaining != 0 ? l7::Framing::Length : l7::Framing::None;
+  return out;
+}
+l7::Bytes LineListener::greeting(l7::Bytes start) const {
+  return start.size() == 2 && start[0] == '?' ? text("go on\n") : l7::Bytes{};
+}
+l7::Decision LineListener::decide_greeted(l7::Bytes start) const {
+  constexpr uint32_t question = 2;
+  constexpr uint32_t thanks = 3;  // "ok\n"
+  if (start.size() < question + thanks) return {};
+  l7::Decision out = decide(start.subspan(question + thanks));
+  out.head += question + thanks;
+  out.cut_at = question;
+  out.cut = thanks;
   return out;
 }
 l7::Bytes LineListener::timed_out(l7::Bytes /*start*/) const { return text("too slow\n"); }
@@ -185,7 +203,8 @@ void Network::take() {
     }
     const auto at = static_cast<int32_t>(segment.seq - client.isn() - 1);
     if (at >= 0 && !segment.data.empty()) {
-      EXPECT_EQ(client.said().compare(static_cast<size_t>(at), segment.data.size(), segment.data), 0)
+      const std::string& said = arrives.empty() ? client.said() : arrives;
+      EXPECT_EQ(said.compare(static_cast<size_t>(at), segment.data.size(), segment.data), 0)
           << "nobody said what is at " << at;
     }
     if (has_server(to) && !deaf) servers.at(to).receive(segment);

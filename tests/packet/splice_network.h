@@ -16,10 +16,12 @@
 namespace sluice::packet_test {
 
 // A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
-// "answer", "reset".
+// "answer", "reset". A client that says "?" first waits for "go on", and its "ok" is not for the endpoint.
 class LineListener : public l7::Listener {
  public:
   [[nodiscard]] l7::Decision decide(l7::Bytes start) const override;
+  [[nodiscard]] l7::Bytes greeting(l7::Bytes start) const override;
+  [[nodiscard]] l7::Decision decide_greeted(l7::Bytes start) const override;
   [[nodiscard]] l7::Bytes timed_out(l7::Bytes start) const override;
   [[nodiscard]] l7::Bytes too_long(l7::Bytes start) const override;
   [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
@@ -87,6 +89,7 @@ class Network {
   PeerOptions server_options;
   std::map<std::string, TcpPeer> servers;
   std::map<std::string, std::string> says;
+  std::string arrives;                  // by the client's numbers, if that is not what it said
   std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
   bool deaf = false;                    // what the router sends to servers is lost
 };

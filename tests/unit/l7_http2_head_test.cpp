@@ -230,5 +230,36 @@ TEST(L7HttpListener, ING1_AnHttp2ConnectionGoesWhereItsFirstRequestDoes) {
   EXPECT_EQ(listener.decide(Bytes(bad).first(3)).outcome, Outcome::More);
 }
 
+TEST(L7HttpListener, SPL10_AClientThatWasGreeted) {
+  const auto to = [](TargetId target) {
+    return std::make_shared<const PathRules>(std::vector<PathRule>{{"/", PathMatch::Prefix, {.target = target}}});
+  };
+  const HttpListener listener(HostRules().changed({{"foo.com", to(1)}, {"bar.com", to(2)}}), {});
+  const Data start = preface();
+  EXPECT_EQ(listener.decide(start).outcome, Outcome::More);
+  EXPECT_EQ(listener.greeting(Bytes(start).first(30)).size(), 0U) << "its own SETTINGS come first";
+  const Bytes greeting = listener.greeting(start);
+  EXPECT_EQ(Data(greeting.begin(), greeting.end()), from_hex("000000040000000000"));
+  Data before = start;
+  frame(before, 4, 1, 0, {});
+  frame(before, 1, 5, 1, block(usual));
+  Data behind = start;
+  frame(behind, 1, 4, 1, block(usual));
+  frame(behind, 0, 0, 1, Data(100, 'x'));
+  frame(behind, 4, 1, 0, {});
+  for (const Data& data : {before, behind}) {
+    for (size_t size = 0; size < data.size(); ++size) {
+      ASSERT_EQ(listener.decide_greeted(Bytes(data).first(size)).outcome, Outcome::More) << size;
+    }
+    const Decision decision = listener.decide_greeted(data);
+    EXPECT_EQ(decision.outcome, Outcome::Forward);
+    EXPECT_EQ(decision.target, 1U);
+    ASSERT_EQ(decision.cut, 9U);
+    const Bytes cut = Bytes(data).subspan(decision.cut_at, decision.cut);
+    EXPECT_EQ(Data(cut.begin(), cut.end()), from_hex("000000040100000000"));
+  }
+  EXPECT_EQ(listener.decide(before).cut, 0U) << "of who was not greeted the endpoint gets all";
+}
+
 }  // namespace
 }  // namespace sluice::l7
