@@ -103,6 +103,7 @@ class ProbeReader {
       probe.dont_fragment = df->is_bool() && df->get_bool();
     }
     probe.interface = text("interface").value_or("");
+    says(probe);
     if (!complaint_.empty()) return net::Error{complaint_};
     return probe;
   }
@@ -112,16 +113,28 @@ class ProbeReader {
     if (complaint_.empty()) complaint_ = fmt::format("{}: expected {}, found \"{}\"", name, expected, found);
   }
   void refuse_unknown() {
-    static constexpr std::array<std::string_view, 8> known{"from", "to",  "protocol",     "flags",
-                                                           "size", "ttl", "dontFragment", "interface"};
+    static constexpr std::array<std::string_view, 10> known{"from", "to",           "protocol",  "flags", "size",
+                                                            "ttl",  "dontFragment", "interface", "host",  "path"};
     for (const auto& field : fields_) {
       if (std::find(known.begin(), known.end(), std::string_view(field.key())) == known.end() && complaint_.empty()) {
         complaint_ = fmt::format(
             "unknown field \"{}\"; a packet has: from to protocol flags size ttl dontFragment "
-            "interface",
+            "interface host path",
             std::string_view(field.key()));
       }
     }
+  }
+  void says(Probe& probe) {
+    constexpr size_t most = 1024;
+    const auto is_plain = [](const std::string& word) {
+      return word.size() <= most && std::all_of(word.begin(), word.end(), [](char c) { return c > ' ' && c != 0x7f; });
+    };
+    probe.host = text("host").value_or("");
+    probe.path = text("path").value_or("/");
+    if (!is_plain(probe.host)) complain("host", "a host or server name", probe.host);
+    if (!probe.path.starts_with('/') || !is_plain(probe.path)) complain("path", "a path like /api", probe.path);
+    const bool opens = probe.protocol == net::protocol::tcp && probe.tcp_flags == net::tcp_flag::syn;
+    if (!probe.host.empty() && !opens) complain("host", "nothing: only who opens a TCP connection has one", probe.host);
   }
   std::optional<std::string> text(std::string_view name) {
     const json::value* value = fields_.if_contains(name);

@@ -1,6 +1,5 @@
 // What the router does to packets: explained for one that nobody sent, traced for those that come.
 #include <algorithm>
-#include <cstring>
 
 #include <fmt/format.h>
 
@@ -14,27 +13,6 @@ namespace {
 
 using net::V4;
 using net::V6;
-
-// The buffer, or chain of buffers, with these bytes; nullptr if there is none.
-rte_mbuf* make_buffer(rte_mempool* pool, const std::vector<uint8_t>& bytes) {
-  rte_mbuf* first = nullptr;
-  for (size_t at = 0; at < bytes.size();) {
-    rte_mbuf* const mbuf = rte_pktmbuf_alloc(pool);
-    if (mbuf == nullptr || (first != nullptr && rte_pktmbuf_chain(first, mbuf) != 0)) {
-      rte_pktmbuf_free(mbuf);
-      rte_pktmbuf_free(first);
-      return nullptr;
-    }
-    if (first == nullptr) first = mbuf;
-    const auto piece = static_cast<uint16_t>(std::min<size_t>(bytes.size() - at, rte_pktmbuf_tailroom(mbuf)));
-    std::memcpy(rte_pktmbuf_mtod(mbuf, uint8_t*), bytes.data() + at, piece);
-    mbuf->data_len = piece;
-    if (mbuf != first) first->pkt_len += piece;
-    if (mbuf == first) mbuf->pkt_len = piece;
-    at += piece;
-  }
-  return first;
-}
 
 template <class F>
 const nat::Frontend<F>* frontend_of(const dataplane::Snapshot& now, const Probe& probe) {
@@ -103,6 +81,7 @@ Explanation Controller::describe_trace(const dataplane::PacketTrace& trace, bool
   names.snapshot = deployment_.snapshot();
   names.plan = &deployment_.plan();
   names.service = [this](uint32_t id) { return services_.name_of(id); };
+  names.rule = [this](uint32_t rule) { return services_.ingress().rule_name(rule); };
   names.endpoints = [this](const std::string& service) { return endpoints_text(service); };
   return describe(trace, names, dry);
 }
@@ -150,8 +129,7 @@ Awaitable<std::optional<dataplane::Command::Affinity>> Controller::find_affinity
 
 Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   if (generation_ == 0) co_return net::Error{"there is no configuration yet"};
-  const auto packet = make_packet(probe);
-  if (!packet) co_return packet.error();
+  if (const auto packet = make_packet(probe); !packet) co_return packet.error();
   // No change of configuration comes between the questions to the workers and the answer.
   const auto lock = co_await changes_.lock();
   const auto arrival = arrival_of(probe, *deployment_.snapshot(), deployment_.plan());
@@ -167,15 +145,8 @@ Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   if (affinity && probe.to.is_v4()) remember_endpoint<V4>(**run, now, probe, *affinity);
   if (affinity && !probe.to.is_v4()) remember_endpoint<V6>(**run, now, probe, *affinity);
   const auto trace = std::make_unique<dataplane::PacketTrace>();
-  const dataplane::Interface& interface = now.interfaces[arrival->interface];
-  const bool from_tunnel = arrival->tunnel_source != net::no_tunnel_source;
-  rte_mbuf* const mbuf = make_buffer(plane_.pool(), from_tunnel ? *packet : make_frame(*packet, interface));
-  if (mbuf == nullptr) co_return net::Error{"packet buffers have run out"};
-  if (from_tunnel) {
-    (*run)->run_from_tunnel(mbuf, arrival->interface, arrival->tunnel_source, *trace);
-  } else {
-    (*run)->run(mbuf, interface.port, *trace);
-  }
+  const auto ran = run_probe(**run, probe, *arrival, services_.ingress().settings().https, now, plane_.pool(), *trace);
+  if (!ran) co_return ran.error();
   co_return describe_trace(*trace, true);
 }
 

@@ -28,13 +28,16 @@ uint16_t header_of(uint8_t protocol) {
 }
 
 template <class F>
-void write_l4(const Probe& probe, uint8_t* l3, uint16_t payload) {
+void write_l4(const Probe& probe, const ProbeSegment& segment, uint8_t* l3, uint16_t payload) {
   uint8_t* const l4 = l3 + dataplane::own_header_length<F>;
   const uint16_t from_port = probe.from_port.value_or(probe_source_port);
   uint64_t sum = dataplane::pseudo_header_sum<F>(l3, probe.protocol, payload);
   uint16_t at = 0;  // of the checksum; 0: none
   switch (probe.protocol) {
     case net::protocol::tcp:
+      net::store_be32(l4 + 4, segment.seq);
+      net::store_be32(l4 + 8, segment.ack);
+      std::memcpy(l4 + net::tcp_header_length, segment.data.data(), segment.data.size());
       l4[12] = net::tcp_header_length / 4 << 4;
       l4[13] = probe.tcp_flags;
       net::store_be16(l4 + 14, 65535);
@@ -67,7 +70,7 @@ void write_l4(const Probe& probe, uint8_t* l3, uint16_t payload) {
 }
 
 template <class F>
-std::vector<uint8_t> write(const Probe& probe, uint16_t size) {
+std::vector<uint8_t> write(const Probe& probe, const ProbeSegment& segment, size_t size) {
   std::vector<uint8_t> packet(size);
   uint8_t* const l3 = packet.data();
   const auto payload = static_cast<uint16_t>(size - dataplane::own_header_length<F>);
@@ -80,13 +83,13 @@ std::vector<uint8_t> write(const Probe& probe, uint16_t size) {
   } else {
     l3[7] = probe.ttl;
   }
-  write_l4<F>(probe, l3, payload);
+  write_l4<F>(probe, segment, l3, payload);
   return packet;
 }
 
 }  // namespace
 
-net::Result<std::vector<uint8_t>> make_packet(const Probe& probe) {
+net::Result<std::vector<uint8_t>> make_packet(const Probe& probe, const ProbeSegment& segment) {
   if (probe.from.family() != probe.to.family()) {
     return net::Error{fmt::format("{} and {} are of different families, and nothing is translated between them",
                                   net::to_string(probe.from), net::to_string(probe.to))};
@@ -96,13 +99,14 @@ net::Result<std::vector<uint8_t>> make_packet(const Probe& probe) {
   if (probe.protocol == foreign) {
     return net::Error{fmt::format("{} belongs to the other IP version", protocol_name(probe.protocol))};
   }
-  const auto least =
-      static_cast<uint16_t>((v4 ? net::ipv4_header_length : net::ipv6_header_length) + header_of(probe.protocol));
-  const uint16_t size = probe.size == 0 ? least : probe.size;
+  const size_t least =
+      (v4 ? net::ipv4_header_length : net::ipv6_header_length) + header_of(probe.protocol) +
+                       std::min<size_t>(segment.data.size(), most_probe_bytes);
+  const size_t size = probe.size == 0 ? least : probe.size;
   if (size < least || size > most_probe_bytes) {
     return net::Error{fmt::format("a packet of {} bytes: expected {} to {}", size, least, most_probe_bytes)};
   }
-  return v4 ? write<V4>(probe, size) : write<V6>(probe, size);
+  return v4 ? write<V4>(probe, segment, size) : write<V6>(probe, segment, size);
 }
 
 net::Result<ProbeArrival> arrival_of(const Probe& probe, const dataplane::Snapshot& snapshot, const Plan& plan) {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "control/plan.h"
 #include "control/router.h"
+#include "dataplane/dry_run.h"
 #include "dataplane/snapshot.h"
 
 namespace sluice::control {
@@ -13,8 +15,15 @@ namespace sluice::control {
 // Its source port if nobody names one.
 inline constexpr uint16_t probe_source_port = 40000;
 
+// Of TCP, host byte order.
+struct ProbeSegment {
+  uint32_t seq = 0;
+  uint32_t ack = 0;
+  std::string data;
+};
+
 // The IP packet, with right checksums. Error: its fields contradict each other.
-[[nodiscard]] net::Result<std::vector<uint8_t>> make_packet(const Probe& probe);
+[[nodiscard]] net::Result<std::vector<uint8_t>> make_packet(const Probe& probe, const ProbeSegment& segment = {});
 
 // The interface's index, and where a packet of this source comes out of a tunnel the index of its node
 // (net::no_tunnel_source without one).
@@ -29,5 +38,11 @@ struct ProbeArrival {
 // The Ethernet frame, with the interface's VLAN tag and MAC address, from a made-up neighbour.
 [[nodiscard]] std::vector<uint8_t> make_frame(const std::vector<uint8_t>& packet,
                                               const dataplane::Interface& interface);
+
+// Runs the packet, and of a probe with a host also what its client says behind the handshake; `out` is of the last one.
+// `tls`: at ports of these it speaks TLS. Error: in words, why there is no such packet.
+[[nodiscard]] net::Result<bool> run_probe(dataplane::DryRun& run, const Probe& probe, const ProbeArrival& arrival,
+                                          const std::vector<uint16_t>& tls, const dataplane::Snapshot& snapshot,
+                                          rte_mempool* pool, dataplane::PacketTrace& out);
 
 }  // namespace sluice::control

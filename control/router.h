@@ -254,6 +254,10 @@ struct Probe {
   bool dont_fragment = true;  // IPv4; IPv6 is never fragmented on its way
   uint8_t ttl = 64;
   std::string interface;  // it comes in by; empty: where the route to `from` leads
+  // What the client of a TCP connection says first: a GET for this host and path, or where TLS is spoken a ClientHello
+  // with this server name. Empty: nothing.
+  std::string host;
+  std::string path = "/";
 };
 inline constexpr uint16_t most_probe_bytes = 9216;
 

@@ -76,6 +76,7 @@ class Text {
     parsed();
     tunnel_in();
     flow();
+    ingress();
     service();
     backend();
     content();
@@ -194,6 +195,32 @@ class Text {
     }
   }
 
+  // An address whose connections go where their first bytes say.
+  [[nodiscard]] bool is_bound_late() const {
+    return trace_.service.read || trace_.count(Event::SynCookiesSent) != 0 || trace_.count(Event::LateOpened) != 0;
+  }
+  void ingress() {
+    const dataplane::ServiceTrace& listener = trace_.service;
+    if (trace_.count(Event::SynCookiesSent) != 0) {
+      return step("ingress", "{}",
+                  "what the client says first decides; until then nothing is kept but its answer to a cookie");
+    }
+    if (!is_bound_late()) return;
+    const std::string rule = listener.rule == l7::no_rule ? std::string() : names_.rule(listener.rule);
+    const std::string of = rule.empty() ? std::string() : fmt::format(" (rule {})", rule);
+    if (!listener.read) {
+      step("ingress", "{}", "the client has answered the cookie: what it says first decides");
+    } else if (listener.decision == l7::Outcome::Forward) {
+      step("ingress", "its bytes 0 to {} match {}", std::max(listener.head, 1U) - 1,
+           rule.empty() ? std::string("no rule but the default backend") : "rule " + rule);
+    } else if (listener.decision == l7::Outcome::More) {
+      step("ingress", "its {} bytes decide nothing yet", listener.head);
+    } else {
+      step("ingress", "the router {}: {}{}",
+           listener.decision == l7::Outcome::Answer ? "answers itself" : "resets the connection", listener.answer, of);
+    }
+  }
+
   void service() {
     const std::string name = service_name();
     if (name.empty()) return;
@@ -284,6 +311,7 @@ class Text {
   [[nodiscard]] bool wants_route() const {
     const dataplane::RouteTrace& route = trace_.route;
     if (!route.asked || trace_.count(Event::EchoReplies) != 0) return false;
+    if (is_bound_late() && !trace_.has_flow) return false;
     if (trace_.service.asked && trace_.service.outcome != nat::Outcome::Forward) return false;
     return !dropped_by(DropReason::ConntrackInvalid) && !dropped_by(DropReason::ReversePath);
   }
@@ -352,6 +380,10 @@ class Text {
   }
 
   // Frames that left: those of the packet itself are `out`, the router's own words to its sender `answer`.
+  [[nodiscard]] bool is_for_sender(const FrameText& frame) const {
+    return frame.text.find(fmt::format("> {},", endpoint_text(trace_.src, trace_.src_port))) != std::string::npos;
+  }
+
   void verdict() {
     bool forwarded = false;
     bool handed = false;
@@ -374,7 +406,7 @@ class Text {
       if (frame.kind == FrameText::Kind::Discovery) {
         const bool asks = trace_.count(Event::ArpRequestsSent) + trace_.count(Event::NdSolicitsSent) != 0;
         step(asks ? "asks" : "answer", "{} by {}", frame.text, port_name(sent.to));
-      } else if (answered && own) {
+      } else if ((answered && own) || (is_bound_late() && is_for_sender(frame))) {
         step("answer", "{} by {}{}", frame.text, port_name(sent.to), tunnel);
       } else {
         forwarded = true;
@@ -391,7 +423,7 @@ class Text {
       out_.verdict = "punted";
     } else if (forwarded) {
       out_.verdict = "forwarded";
-    } else if (trace_.count(Event::EchoReplies) != 0) {
+    } else if (trace_.count(Event::EchoReplies) != 0 || (is_bound_late() && trace_.sent_count != 0)) {
       out_.verdict = "answered";
     } else if (resolving || (trace_.parsed && !handed && !missing_.empty())) {
       held();

@@ -18,6 +18,8 @@ struct TraceNames {
   const Plan* plan = nullptr;
   // Of a service port's id: "default/web:http", empty for none.
   std::function<std::string(uint32_t)> service;
+  // Of a rule's number: "default/web www.example.com/api"; empty: the rules do not say.
+  std::function<std::string(uint32_t)> rule;
   // Of "default/web:http": "0 of 2 endpoints are usable (1 not ready, 1 drained)".
   std::function<std::string(const std::string&)> endpoints;
 };

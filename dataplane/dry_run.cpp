@@ -1,5 +1,6 @@
 #include "dataplane/dry_run.h"
 
+#include "dataplane/l7/syn_cookie.h"
 #include "dataplane/net/parse.h"
 #include "nat/rewrite.h"
 
@@ -69,6 +70,13 @@ net::Result<std::unique_ptr<DryRun>> DryRun::create(const Tables& tables, const 
   }
   return run;
 }
+
+template <class F>
+uint32_t DryRun::cookie(const net::FlowKey<F>& key) const {
+  return l7::SynCookies(context_.tables.cookie_key).make(key, 0, l7::read_offer(nullptr, 0), context_.now);
+}
+template uint32_t DryRun::cookie(const net::FlowKey<V4>&) const;
+template uint32_t DryRun::cookie(const net::FlowKey<V6>&) const;
 
 void DryRun::remember_flow(const FlowRecord& flow) {
   if (flow.src.is_v4()) {

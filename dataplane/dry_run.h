@@ -31,7 +31,12 @@ class DryRun {
   void remember_endpoint(const typename F::Addr& client, const nat::ServicePort<F>& service,
                          const nat::Backend<F>& endpoint);
 
-  // An Ethernet frame that comes in by `port`. Takes ownership.
+  // The number that a client is told whose SYN had this key, the number 0 and no options, where its first bytes decide
+  // (l7/syn_cookie.h). Host byte order.
+  template <class F>
+  [[nodiscard]] uint32_t cookie(const net::FlowKey<F>& key) const;
+  // An Ethernet frame that comes in by `port`. Takes ownership. Several packets of a connection may follow each other,
+  // each with a record of its own.
   void run(rte_mbuf* frame, uint16_t port, PacketTrace& out);
   // An IP packet, at the beginning of the buffer, that a tunnel of the known node `source` carried; the outer packet
   // came in by `interface`. Takes ownership.

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "dataplane/l7/inspector.h"
+#include "dataplane/late_binding.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/pipeline.h"
@@ -233,6 +234,7 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
       end_inspection<F>(owner);
       connection.content = nat::content_flag::blocked;
       table.settle_again(owner);
+      late_->on_blocked<F>(owner);
       return drop(DropReason::ContentMatched);
     case l7::ContentAction::Mirror:
       connection.content |= nat::content_flag::mirrored;

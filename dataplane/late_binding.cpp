@@ -359,17 +359,27 @@ l7::Bytes LateBinding::greeting_of(const Late<F>& late) const {
 }
 
 template <class F>
+bool LateBinding::is_greeting_owed(const Late<F>& late) {
+  return late.greeted && late.state == LateState::Collecting && late.connection == nat::no_connection &&
+         late.acked != late.next_out;
+}
+
+template <class F>
 bool LateBinding::greet(LateId id) {
   Late<F>& late = table<F>()[id];
   const nat::Millis now = pipeline_.context_.now;
   if (late.buffer == no_late || late.target != l7::no_target || !seq_before(now, late.give_up_at)) return false;
   const bool lost = late.greeted && late.acked != late.next_out;
-  if (late.greeted && !lost) {
-    table<F>().arm(id, late.give_up_at);
+  // Who has said more that was lost does not wait for anything.
+  if (!late.greeted && late.stream.has_gap()) {
+    table<F>().arm(id, std::min(now + greeting_pause, late.give_up_at));
     return true;
   }
   const l7::Bytes words = greeting_of(late);
-  if (words.empty()) return false;
+  if (words.empty() || (late.greeted && !lost)) {
+    table<F>().arm(id, late.give_up_at);
+    return true;
+  }
   if (!lost) late.next_out += static_cast<uint32_t>(words.size());
   late.greeted = true;
   to_client(late, tcp_flag::ack | tcp_flag::psh, late.next_out - static_cast<uint32_t>(words.size()), words);
@@ -388,14 +398,11 @@ void LateBinding::answer(LateId id, l7::Bytes bytes) {
   // Whoever cannot take it all takes nothing that looks whole.
   if (!bytes.empty() && !need_buffer<F>(id)) return reset<F>(id);
   // With what it has not acknowledged of the greeting in front.
-  const uint32_t greeted =
-      late.greeted && !bytes.empty() && late.connection == nat::no_connection && late.state == LateState::Collecting
-          ? late.next_out - late.acked
-          : 0;
+  const uint32_t greeted = is_greeting_owed(late) ? late.next_out - late.acked : 0;
   const l7::Bytes greeting = greeted != 0 ? greeting_of(late) : l7::Bytes{};
   if (greeting.size() < greeted || greeted + bytes.size() > late_buffer_size) return reset<F>(id);
   late.next_out -= greeted;
-  uint8_t* const buffer = bytes.empty() ? nullptr : lates.buffer_of(late);
+  uint8_t* const buffer = lates.buffer_of(late);
   if (greeted != 0) std::memcpy(buffer, greeting.data() + (greeting.size() - greeted), greeted);
   if (!bytes.empty()) std::memcpy(buffer + greeted, bytes.data(), bytes.size());
   late.state = LateState::Answering;
@@ -466,7 +473,8 @@ void LateBinding::collect_answer_ack(LateId id, const Segment& segment) {
 template <class F>
 void LateBinding::reset(LateId id) {
   Late<F>& late = table<F>()[id];
-  const uint32_t seq = late.state == LateState::Answering ? late.sent : next_out(late);
+  const uint32_t next = is_greeting_owed(late) ? late.acked : next_out(late);
+  const uint32_t seq = late.state == LateState::Answering ? late.sent : next;
   Context& context = pipeline_.context_;
   send_reset(context, pipeline_.output_, late.key.reversed(), tcp_flag::rst | tcp_flag::ack, seq, next_in(late),
              late.hash);

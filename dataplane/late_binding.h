@@ -48,6 +48,9 @@ class LateBinding {
   void on_opened(nat::ConnectionId id);
   // Whether the flow that is being opened is one of these: without an entry it must not go on.
   [[nodiscard]] bool opening() const { return opening_ != no_late; }
+  // Nothing of the flow passes any more: what was found in it is not allowed.
+  template <class F>
+  void on_blocked(nat::ConnectionId id);
   // The flow is about to be removed from the connection table.
   template <class F>
   void on_closed(nat::ConnectionId id);
@@ -121,11 +124,14 @@ class LateBinding {
   void collect(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
   template <class F>
   void collect_answer_ack(LateId id, const Segment& segment);
-  // Listener::greeting, and once more if it was lost. False: there is nothing to be said.
+  // Listener::greeting, and once more if it was lost. False: the time for the head is over.
   template <class F>
   bool greet(LateId id);
   template <class F>
   [[nodiscard]] l7::Bytes greeting_of(const Late<F>& late) const;
+  // The client has not acknowledged it, and got nothing else.
+  template <class F>
+  [[nodiscard]] static bool is_greeting_owed(const Late<F>& late);
   template <class F>
   [[nodiscard]] bool need_buffer(LateId id);
   template <class F>

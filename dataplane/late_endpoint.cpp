@@ -359,9 +359,6 @@ void LateBinding::send_owed(LateId id) {
     late.sent += now + (last ? 1 : 0);
     as_client(connection, late, segment);
     if (!is_of<F>(id, connection)) return;
-    // Something that must not pass was found in it: nothing more is owed.
-    if ((pipeline_.connections_.of<F>().connection(connection).content & nat::content_flag::blocked) != 0)
-      return release<F>(id);
   }
 }
 
@@ -433,6 +430,12 @@ void LateBinding::hang_up(LateId id) {
 }
 
 template <class F>
+void LateBinding::on_blocked(nat::ConnectionId id) {
+  const uint32_t splice = pipeline_.connections_.of<F>().connection(id).splice;
+  if ((splice & nat::splice::has_record) != 0) release<F>(splice & nat::splice::number);
+}
+
+template <class F>
 void LateBinding::on_closed(nat::ConnectionId id) {
   nat::Connection& connection = pipeline_.connections_.of<F>().connection(id);
   if ((connection.splice & nat::splice::has_record) == 0) return;
@@ -485,6 +488,8 @@ template bool LateBinding::is_of<V6>(LateId, nat::ConnectionId) const;
 template bool LateBinding::is_tracked<V6>(const Late<V6>&, Direction, const Segment&) const;
 template void LateBinding::on_opened<V4>(nat::ConnectionId);
 template void LateBinding::on_opened<V6>(nat::ConnectionId);
+template void LateBinding::on_blocked<V4>(nat::ConnectionId);
+template void LateBinding::on_blocked<V6>(nat::ConnectionId);
 template void LateBinding::on_closed<V4>(nat::ConnectionId);
 template void LateBinding::on_closed<V6>(nat::ConnectionId);
 template bool LateBinding::on_unreachable<V4>(nat::FlowId);

@@ -9,6 +9,7 @@
 #include "dataplane/late_binding.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/tcp_reset.h"
+#include "dataplane/trace.h"
 
 namespace sluice::dataplane {
 
@@ -19,6 +20,14 @@ using net::FlowPacket;
 using net::V4;
 using net::V6;
 namespace tcp_flag = net::tcp_flag;
+
+void note_decision(ServiceTrace& trace, const l7::Decision& decision, size_t size) {
+  trace.read = true;
+  trace.decision = decision.outcome;
+  trace.rule = decision.rule;
+  trace.head = decision.outcome == l7::Outcome::Forward ? decision.head : static_cast<uint32_t>(size);
+  trace.answer = decision.reason;
+}
 
 // ---- decisions ---------------------------------------------------------------------------------------
 
@@ -62,7 +71,11 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
     return false;
   }
   const l7::Listener& listener = *frontend->service->listener;
-  const l7::Decision decision = late.greeted ? listener.decide_greeted(rest) : listener.decide(rest);
+  // Who has said all cannot have forgotten to answer the greeting: it had not come yet.
+  l7::Decision decision = late.greeted ? listener.decide_greeted(rest) : listener.decide(rest);
+  if (late.greeted && late.fin_taken && decision.outcome == l7::Outcome::More) decision = listener.decide(rest);
+  if (context.trace != nullptr) [[unlikely]]
+    note_decision(*context.trace, decision, rest.size());
   const bool first = late.target == l7::no_target;
   const bool idle = first || response_finished(late);
   late.waiting = !idle;
@@ -146,6 +159,8 @@ uint32_t LateBinding::pass_over(const Late<F>& late, l7::Body& body, l7::Bytes d
     }
     if (frontend == nullptr) return passed;
     const l7::Decision decision = frontend->service->listener->decide(rest);
+    if (pipeline_.context_.trace != nullptr) [[unlikely]]
+      note_decision(*pipeline_.context_.trace, decision, rest.size());
     if (decision.outcome != l7::Outcome::Forward || !decision.watched || decision.head == 0 ||
         decision.head > rest.size() || decision.proxy_protocol != late.proxy_header ||
         !is_same_endpoint(late, decision.target))
@@ -164,6 +179,13 @@ bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment
   Context& context = pipeline_.context_;
   // Sent again: the endpoint may not have it.
   if (!seq_before(late.expected, segment.end())) return false;
+  // What is read must be what the endpoint takes.
+  const bool within_body =
+      late.body.framing == l7::Framing::Length && segment.end() - late.expected <= late.body.remaining;
+  if (!within_body && !checksum_good(packet)) {
+    context.drop(packet.mbuf, DropReason::L4BadChecksum);
+    return true;
+  }
   // Of a body whose length is known nothing needs to be read, so what is missing may come later.
   if (const uint32_t gap = segment.seq - late.expected; seq_before(late.expected, segment.seq)) {
     const bool inside = late.body.framing == l7::Framing::Endless ||
@@ -191,7 +213,7 @@ bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment
   }
   // A buffer that still holds what is owed cannot begin elsewhere. And what is collected is acknowledged, with all that
   // was before it: the endpoint must have that.
-  if (late.buffer != no_late || windows(late).of(Direction::Reply).max_ack != late.expected || !checksum_good(packet)) {
+  if (late.buffer != no_late || windows(late).of(Direction::Reply).max_ack != late.expected) {
     context.drop(packet.mbuf, DropReason::LateOutOfOrder);
     return true;
   }
@@ -205,6 +227,7 @@ bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
   nat::Conntrack<F>& connections = pipeline_.connections_.of<F>();
   Context& context = pipeline_.context_;
   const nat::ConnectionId connection = nat::connection_of(flow);
+  if ((connections.connection(connection).content & nat::content_flag::blocked) != 0) return false;
   const uint32_t splice = connections.connection(connection).splice;
   const std::optional<Segment> segment = read(packet);
   const bool has_record = (splice & nat::splice::has_record) != 0;
@@ -220,8 +243,7 @@ bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
   }
   if (segment && nat::tcp_event(segment->flags) == nat::TcpEvent::Syn) {
     const nat::TcpState state = connections.connection(connection).tcp_state;
-    const bool blocked = (connections.connection(connection).content & nat::content_flag::blocked) != 0;
-    if (state == nat::TcpState::TimeWait || state == nat::TcpState::Close || blocked) {
+    if (state == nat::TcpState::TimeWait || state == nat::TcpState::Close) {
       pipeline_.close_connection<F>(connection);
       pipeline_.forward_miss(packet, context.tables.fib->lookup(packet.key.dst));
       return true;

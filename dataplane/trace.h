@@ -9,11 +9,13 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include "dataplane/counters.h"
 #include "dataplane/flow_record.h"
 #include "dataplane/handoff.h"
+#include "dataplane/l7/decision.h"
 #include "dataplane/l7/inspector.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/next_hop.h"
@@ -36,12 +38,20 @@ struct ServiceTrace {
   bool local_only = false;    // of this node only, by traffic policy
   bool by_affinity = false;   // the one it had before
   bool masquerade = false;    // because of the service; natOutgoing comes on top
+  // What the listener at the address that it came to said last (l7/decision.h).
+  bool read = false;
+  l7::Outcome decision = l7::Outcome::More;
+  uint32_t rule = l7::no_rule;
+  uint32_t head = 0;        // bytes that decided, or decide nothing yet
+  std::string_view answer;  // why the router answers itself or resets; lives as long as the program
   // What was found in its bytes.
   std::array<char, 96> content{};  // "namespace/policy: pattern", cut to fit; empty: nothing
   uint64_t content_end = 0;        // of the match, from the first byte that was looked at
 };
 
 void note_finding(ServiceTrace& trace, const l7::Finding& finding);
+// `size`: of what it was shown.
+void note_decision(ServiceTrace& trace, const l7::Decision& decision, size_t size);
 
 template <class F>
 void note_choice(ServiceTrace& trace, const nat::Frontend<F>& frontend, nat::ClientKind client,

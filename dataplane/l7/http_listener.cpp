@@ -29,6 +29,11 @@ bool may_be_http2(Bytes start) {
   return std::equal(start.begin(), start.begin() + static_cast<ptrdiff_t>(known), http2_preface.begin());
 }
 
+void cut_answer(const Http2Head& head, Decision& out) {
+  out.cut = Http2Head::answer_size;
+  out.cut_at = head.answer_at();
+}
+
 bool speaks_http2(Bytes start) {
   constexpr size_t method = 4;  // "PRI "
   return start.size() >= method && may_be_http2(start);
@@ -122,9 +127,12 @@ Decision HttpListener::decide(Bytes start) const {
   return out;
 }
 
-// Clients of gRPC send no request before they have the server's SETTINGS, which RFC 9113 section 3.4 allows.
+// Clients of gRPC send no request before they have the server's SETTINGS, which RFC 9113 section 3.4 allows. Who is in
+// the middle of a frame does not wait.
 Bytes HttpListener::greeting(Bytes start) const {
-  return speaks_http2(start) && Http2Head(start).settings_came() ? http2_greeting() : Bytes{};
+  if (!speaks_http2(start)) return {};
+  const Http2Head head(start);
+  return head.settings_came() && head.size() == start.size() ? http2_greeting() : Bytes{};
 }
 
 // The whole connection goes where its first request does.
@@ -134,7 +142,9 @@ Decision HttpListener::decide_http2(Bytes start, bool greeted) const {
   if (head.state() == HeadState::More) {
     // Clients may wait for the SETTINGS of the server before they ask for anything (RFC 9113 section 3.4).
     if (!only_place_ || only_place_->target == no_target || !head.settings_came()) return out;
+    if (greeted && head.answer_at() == 0) return out;
     out = forward(*only_place_);
+    if (greeted) cut_answer(head, out);
     out.head = head.size();
     out.body = {.framing = Framing::Endless};
     return out;
@@ -173,10 +183,7 @@ Decision HttpListener::decide_http2(Bytes start, bool greeted) const {
     out = forward(found.route);
     out.head = head.size();
     out.body = {.framing = Framing::Endless};
-    if (greeted) {
-      out.cut = Http2Head::answer_size;
-      out.cut_at = head.answer_at();
-    }
+    if (greeted) cut_answer(head, out);
     if (head.stream() == 1) out.unavailable = http2_unavailable();
   }
   return out;

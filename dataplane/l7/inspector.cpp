@@ -147,7 +147,7 @@ void Inspector::look(Inspection& inspection, const Segment& segment, Finding& fi
   if (side.left == 0 || segment.length == 0) return;
   if (!segment.tcp) return look_at_datagram(inspection, side, segment, finding);
   if (!side.begun) {
-    side.next = segment.seq;
+    side.first = side.next = segment.seq;
     side.begun = true;
   }
   finding.next = side.next;
@@ -166,12 +166,12 @@ void Inspector::follow_handshake(Inspection& inspection, const Segment& segment)
   if (!segment.syn) return;
   Side& side = inspection.sides[segment.reply ? 1 : 0];
   if (!side.begun) {
-    side.next = segment.seq + 1;
+    side.first = side.next = segment.seq + 1;
     side.begun = true;
   }
   Side& client = inspection.sides[0];
   if (segment.reply && segment.acks && !client.started) {
-    client.next = segment.ack;
+    client.first = client.next = segment.ack;
     client.begun = true;
   }
 }
@@ -226,7 +226,11 @@ void Inspector::look_again(Inspection& inspection, Side& side, const Segment& se
   ContentRules::Share& share = rules.share(worker_);
   if (!side.started) return;
   Match match{&rules, share.hits.get(), side.masks, segment.reply != inspection.selected_replies, true, &finding};
-  for (const std::span<const uint8_t> part : segment.parts) {
+  auto skip = static_cast<size_t>(std::max<int32_t>(static_cast<int32_t>(side.first - segment.seq), 0));
+  for (std::span<const uint8_t> part : segment.parts) {
+    const size_t before = std::min(skip, part.size());
+    skip -= before;
+    part = part.subspan(before);
     for (const ContentEngine& engine : rules.engines_) {
       hs_scan(engine.block.get(), reinterpret_cast<const char*>(part.data()), static_cast<unsigned>(part.size()), 0,
               share.scratch, on_match, &match);

@@ -61,7 +61,8 @@ class Inspector {
   struct Side {
     hs_stream_t* streams[ContentRules::most_engines] = {};
     ContentRules::Mask* masks = nullptr;
-    uint32_t next = 0;     // sequence number
+    uint32_t first = 0;    // sequence number of the first byte that is looked at
+    uint32_t next = 0;     // and of the next one
     uint32_t left = 0;     // bytes that are still to be looked at
     bool begun = false;    // `next` is known
     bool started = false;  // bytes were looked at

@@ -1,7 +1,5 @@
 #include "tests/packet/explain.h"
 
-#include <cstring>
-
 namespace sluice::packet_test {
 
 std::string text_of(const control::Explanation& explanation) {
@@ -16,31 +14,22 @@ control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, boo
   names.snapshot = &rig.snapshot();
   names.plan = &rig.plan();
   names.service = [&](uint32_t id) { return rig.services().name_of(id); };
+  names.rule = [&](uint32_t rule) { return rig.services().ingress().rule_name(rule); };
   names.endpoints = [](const std::string& service) { return "endpoints of " + service; };
   return control::describe(trace, names, dry);
 }
 
 std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow) {
-  const auto packet = control::make_packet(probe);
-  if (!packet) return packet.error().message;
   const auto arrival = control::arrival_of(probe, rig.snapshot(), rig.plan());
+  if (const auto packet = control::make_packet(probe); !packet) return packet.error().message;
   if (!arrival) return arrival.error().message;
-  const bool tunnel = arrival->tunnel_source != net::no_tunnel_source;
-  const dataplane::Interface& interface = rig.snapshot().interfaces[arrival->interface];
-  const std::vector<uint8_t> bytes = tunnel ? *packet : control::make_frame(*packet, interface);
-  rte_mbuf* const mbuf = rte_pktmbuf_alloc(rig.plane().pool());
-  void* const to = mbuf == nullptr ? nullptr : rte_pktmbuf_append(mbuf, static_cast<uint16_t>(bytes.size()));
-  if (to == nullptr) return "no buffer";
-  std::memcpy(to, bytes.data(), bytes.size());
   auto run = dataplane::DryRun::create(rig.plane().tables(), rig.snapshot(), 1);
   if (!run) return run.error().message;
   if (flow != nullptr) (*run)->remember_flow(*flow);
   dataplane::PacketTrace trace;
-  if (tunnel) {
-    (*run)->run_from_tunnel(mbuf, arrival->interface, arrival->tunnel_source, trace);
-  } else {
-    (*run)->run(mbuf, interface.port, trace);
-  }
+  const auto ran = control::run_probe(**run, probe, *arrival, rig.services().ingress().settings().https, rig.snapshot(),
+                                      rig.plane().pool(), trace);
+  if (!ran) return ran.error().message;
   return text_of(describe(rig, trace, true));
 }
 

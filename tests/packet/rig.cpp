@@ -94,6 +94,8 @@ std::string join(const std::vector<View>& views) {
 
 }  // namespace
 
+void start_environment() { Environment::instance->SetUp(); }
+
 Rig::Rig(const RigOptions& options)
     : options_(options), content_("", options.workers), services_(config::one_after_the_other, &content_) {
   dataplane::DataplaneOptions plane_options;

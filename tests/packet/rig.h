@@ -23,6 +23,9 @@
 
 namespace sluice::packet_test {
 
+// Of programs that are not GoogleTest's, once, before the first Rig.
+void start_environment();
+
 struct RigOptions {
   uint16_t workers = 1;
   uint32_t connections = 8192;

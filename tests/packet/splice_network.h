@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -72,10 +73,12 @@ class Network {
   [[nodiscard]] TcpPeer& server() { return servers.at(side_.server); }
   [[nodiscard]] bool has_server(const std::string& name) const { return servers.count(name) != 0; }
   [[nodiscard]] const Side& side() const { return side_; }
+  void set_bad(unsigned percent) { bad_ = percent; }
+  // What came out of the router goes where it is for. turn() does that itself.
+  void take();
 
  private:
   [[nodiscard]] bool hit() { return bad_ != 0 && random_() % 100 < bad_; }
-  void take();
 
   Rig& rig_;
   Side side_;
@@ -89,9 +92,11 @@ class Network {
   PeerOptions server_options;
   std::map<std::string, TcpPeer> servers;
   std::map<std::string, std::string> says;
-  std::string arrives;                  // by the client's numbers, if that is not what it said
-  std::map<std::string, bool> refuses;  // by endpoint; true: with a reset
-  bool deaf = false;                    // what the router sends to servers is lost
+  std::string arrives;                                     // by the client's numbers, if that is not what it said
+  std::map<std::string, bool> refuses;                     // by endpoint; true: with a reset
+  bool deaf = false;                                       // what the router sends to servers is lost
+  bool compares = true;                                    // what comes to servers with what the client said
+  std::function<void(const std::string& name)> on_server;  // one is connected, perhaps anew
 };
 
 }  // namespace sluice::packet_test

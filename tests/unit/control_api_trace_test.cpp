@@ -162,7 +162,13 @@ TEST_F(ApiTrace, EXP4_WhatIsNoPacket) {
   EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "flags": "SIN"})"),
             "flags: expected names with commas between them, like SYN,ACK, found \"SIN\"");
   EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "df": true})"),
-            "unknown field \"df\"; a packet has: from to protocol flags size ttl dontFragment interface");
+            "unknown field \"df\"; a packet has: from to protocol flags size ttl dontFragment interface host path");
+  EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "host": "a b"})"),
+            "host: expected a host or server name, found \"a b\"");
+  EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "host": "a", "path": "b"})"),
+            "path: expected a path like /api, found \"b\"");
+  EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "host": "a", "protocol": "udp"})"),
+            "host: expected nothing: only who opens a TCP connection has one, found \"a\"");
   for (const char* odd :
        {"192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:", "[192.0.2.1]:80", "fd00::1]:80", "[fd00::1]"}) {
     EXPECT_FALSE(read_probe(std::string(R"({"from": "192.0.2.1", "to": ")") + odd + "\"}")) << odd;

@@ -12,7 +12,7 @@ namespace {
 namespace json = boost::json;
 
 struct ProbeWords {
-  std::string from, to, protocol, flags, interface;
+  std::string from, to, protocol, flags, interface, host, path;
   unsigned size = 0;
   unsigned ttl = 0;
   bool may_fragment = false;
@@ -24,6 +24,8 @@ json::value packet_of(const ProbeWords& words) {
   if (!words.protocol.empty()) packet["protocol"] = words.protocol;
   if (!words.flags.empty()) packet["flags"] = words.flags;
   if (!words.interface.empty()) packet["interface"] = words.interface;
+  if (!words.host.empty()) packet["host"] = words.host;
+  if (!words.path.empty()) packet["path"] = words.path;
   if (words.size != 0) packet["size"] = words.size;
   if (words.ttl != 0) packet["ttl"] = words.ttl;
   if (words.may_fragment) packet["dontFragment"] = false;
@@ -48,6 +50,9 @@ void add_explain(CLI::App& app, const Server& server, std::function<ExitCode()>&
   command->add_option("--ttl", words->ttl, "TTL or hop limit (default: 64)")->type_name("NUMBER");
   command->add_option("-i,--interface", words->interface, "it comes in by (default: where the route to --from leads)")
       ->type_name("NAME");
+  command->add_option("--host", words->host, "of an Ingress: what the client asks for first, or its TLS server name")
+      ->type_name("NAME");
+  command->add_option("--path", words->path, "of that request (default: /)")->type_name("PATH");
   command->add_option("-o,--output", words->output, "table or json")->check(CLI::IsMember({"table", "json"}));
   command->callback([&server, &run, words] {
     run = [&server, words] { return explain(server, packet_of(*words), words->output == "json"); };
