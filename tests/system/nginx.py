@@ -34,7 +34,8 @@ class Nginx:
         self.folder.mkdir()
         path = self.folder / "nginx.conf"
         path.write_text(main_configuration(self.folder, http.replace("{folder}", str(self.folder))))
-        self.process: Process = namespace.start("nginx", "-e", str(self.folder / "error.log"), "-c", str(path), name=name)
+        self.process: Process = namespace.start("nginx", "-e", str(self.folder / "error.log"), "-c", str(path),
+                                                name=name)
         wait_until(lambda: listens(namespace, port), 10, lambda: f"nginx to listen on {port}: {self.complaints()}")
 
     def complaints(self) -> str:

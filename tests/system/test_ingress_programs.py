@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -66,7 +65,8 @@ def test_ING12_the_server_ends_the_connection(web: WebPods) -> None:
         sock.sendall(request("/last"))
         assert answers.next() == (200, f"{ONE} last\n")
         assert answers.at_end()
-    assert web.curl(["/last", "/b"], "-w", "%{num_connects}\\n").splitlines() == [f"{ONE} last", "1", f"{ONE} GET /b", "1"]
+    assert web.curl(["/last", "/b"], "-w", "%{num_connects}\\n").splitlines() == \
+        [f"{ONE} last", "1", f"{ONE} GET /b", "1"]
 
 
 # ---- bodies ----
@@ -187,43 +187,18 @@ def test_ING12_websockets(web: WebPods) -> None:
 
 # ---- load ----
 
-PIPELINE = """
-init = function(args)
-  local r = {}
-  for i = 1, 4 do
-    r[2 * i - 1] = wrk.format(nil, "/pipe/" .. i)
-    r[2 * i] = wrk.format(nil, "PATHTWO" .. i)
-  end
-  requests = table.concat(r)
-end
-request = function() return requests end
-response = function(status, headers, body)
-  if status ~= 200 then wrk.thread:stop() end
-end
-"""
-
-
-def wrk(web: WebPods, *words: str) -> int:
-    """Requests that were answered; none failed."""
-    done = web.left.run("wrk", "--timeout", "10s", "-H", f"Host: {HOST}", *words, f"http://{ROUTER_LEFT}/load", timeout=40).stdout
-    print(done)
-    assert "Socket errors" not in done and "Non-2xx" not in done, done
-    return int(re.search(r"(\d+) requests in", done)[1])
-
-
 def test_ING12_wrk_with_many_connections(web: WebPods) -> None:
-    assert wrk(web, "-t", "1", "-c", "400", "-d", "2s") > 400
+    assert web.wrk(connections=400, seconds=2) > 400
 
 
 def test_SPL1_wrk_with_a_connection_for_each_request(web: WebPods) -> None:
-    assert wrk(web, "-t", "1", "-c", "50", "-d", "1s", "-H", "Connection: close") > 100
+    assert web.wrk("-H", "Connection: close", connections=50, seconds=1) > 100
 
 
-@pytest.mark.parametrize("other", ["/more/", "/two/"], ids=["one-endpoint", "two-endpoints"])
+@pytest.mark.parametrize("other", ["/more", "/two"], ids=["one-endpoint", "two-endpoints"])
 def test_ING12_SPL7_wrk_with_pipelining(web: WebPods, other: str) -> None:
-    script = web.lab.directory / "pipeline.lua"
-    script.write_text(PIPELINE.replace("PATHTWO", other))
-    assert wrk(web, "-t", "1", "-c", "20", "-d", "1s", "-s", str(script)) > 100
+    script = web.pipeline("/a", "/b", f"{other}/c", "/d", f"{other}/e", f"{other}/f")
+    assert web.wrk("-s", str(script), connections=20, seconds=1) > 100
 
 
 # ---- HTTP/2 of clients that know that it is spoken ----

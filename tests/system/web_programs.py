@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -42,9 +43,19 @@ SERVERS = f"""
   }}
 """
 
+PIPELINE = """
+init = function(args)
+  local all = {}
+  for i, path in ipairs({PATHS}) do all[i] = wrk.format(nil, path) end
+  requests = table.concat(all)
+end
+request = function() return requests end
+"""
+
 
 class WebPods(TwoHosts):
-    """Paths below /two lead to TWO, /ws to the WebSocket server, all others to ONE; h2.example.com speaks HTTP/2 only."""
+    """Paths below /two lead to TWO, /ws to the WebSocket server, all others to ONE, which h2.example.com asks by
+    HTTP/2."""
 
     def __init__(self, lab: Lab, workers: int, driver: str = "net_af_packet", memory: int = 256):
         super().__init__(lab, Options(workers=workers, memory=memory), ipv6=False, driver=driver)
@@ -67,8 +78,23 @@ class WebPods(TwoHosts):
 
     def curl(self, paths: list[str], *options: str, host: str = HOST, timeout: float = 30) -> str:
         """Its standard output."""
-        return self.left.run("curl", "-sS", "--max-time", str(timeout), "--resolve", f"{host}:80:{ROUTER_LEFT}", *options,
+        resolve = f"{host}:80:{ROUTER_LEFT}"
+        return self.left.run("curl", "-sS", "--max-time", str(timeout), "--resolve", resolve, *options,
                              *(f"http://{host}{path}" for path in paths), timeout=timeout + 5).stdout
+
+    def wrk(self, *options: str, connections: int, seconds: int) -> int:
+        """Requests that were answered, none with an error."""
+        done = self.left.run("wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s",
+                             "-H", f"Host: {HOST}", *options, f"http://{ROUTER_LEFT}/load", timeout=seconds + 30).stdout
+        print(done)
+        assert "Socket errors" not in done and "Non-2xx" not in done, done
+        return int(re.search(r"(\d+) requests in", done)[1])
+
+    def pipeline(self, *paths: str) -> Path:
+        """A script for wrk: requests for all `paths` in one write."""
+        script = self.lab.directory / "pipeline.lua"
+        script.write_text(PIPELINE.replace("PATHS", ", ".join(f'"{path}"' for path in paths)))
+        return script
 
     @contextlib.contextmanager
     def connect(self, receive_buffer: int = 0, port: int = 80) -> Iterator[socket.socket]:
