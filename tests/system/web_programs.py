@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster import listens
-from netns import Lab, wait_until
+from netns import Lab, Namespace, wait_until
 from nginx import Nginx
 from objects import service_with_endpoints, with_items
 from router import Json, Options
@@ -96,15 +96,20 @@ class WebPods(TwoHosts):
         script.write_text(PIPELINE.replace("PATHS", ", ".join(f'"{path}"' for path in paths)))
         return script
 
-    @contextlib.contextmanager
-    def connect(self, receive_buffer: int = 0, port: int = 80) -> Iterator[socket.socket]:
-        with self.left.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-            if receive_buffer:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            sock.settimeout(20)
-            sock.connect((ROUTER_LEFT, port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield sock
+    def connect(self, receive_buffer: int = 0) -> contextlib.AbstractContextManager[socket.socket]:
+        return connected(self.left, 80, receive_buffer)
+
+
+@contextlib.contextmanager
+def connected(client: Namespace, port: int, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    """A connection to the router's address; what is written goes out at once."""
+    with client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(20)
+        sock.connect((ROUTER_LEFT, port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield sock
 
 
 def request(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
