@@ -54,7 +54,9 @@ def shell(command: str, folder: Path) -> str:
 def test_ING11_ING14_SPL9_the_documented_example(lab: Lab) -> None:
     authority = Authority(lab.directory)
     objects = json.loads((EXAMPLE / "objects.json").read_text())
-    (lab.directory / "objects.json").write_text(json.dumps(objects))
+    for name in ("objects.json", "haproxy.cfg"):
+        text = (EXAMPLE / name).read_text()
+        (lab.directory / name).write_text(text.replace("/etc/edge", str(lab.directory / "edge")))
     (lab.directory / "secret.json").write_text(json.dumps(secret(authority, "shop-tls", HOST)))
 
     hosts = TwoHosts(lab, ipv6=False)
@@ -69,10 +71,23 @@ def test_ING11_ING14_SPL9_the_documented_example(lab: Lab) -> None:
     proxy = {"masqueradeAll": True, "allowExternalClusterIP": True}
     hosts.start().router.apply(with_items(hosts.document(ingress=listening, proxy=proxy), *objects["items"]))
 
-    answers = [hosts.left.run("bash", "-c", shell(command, lab.directory)).stdout for command in commands("curl")]
-    assert answers == [f"10.2.0.21 {LEFT} https /cart\n", *[f"10.2.0.22 {LEFT} https /api/orders\n"] * 2]
+    def answers() -> list[str]:
+        return [hosts.left.run("bash", "-c", shell(command, lab.directory)).stdout for command in commands("curl")]
+    wanted = [f"10.2.0.21 {LEFT} https /cart\n", *[f"10.2.0.22 {LEFT} https /api/orders\n"] * 2]
+    assert answers() == wanted
     wait_until(lambda: len(edge.stdout().splitlines()) == 3, 5, lambda: f"three lines of a log: {edge.stdout()}")
     assert all(line.startswith(f"{LEFT} - - ") for line in edge.stdout().splitlines()), edge.stdout()
+
+    edge.stop()
+    (lab.directory / "edge" / "haproxy").mkdir()
+    execute("bash", "-c", shell(commands("cat ")[0], lab.directory))
+    other = hosts.right.start("bash", "-c", shell("exec " + commands("haproxy")[0], lab.directory), name="haproxy")
+    wait_until(lambda: listens(hosts.right, 8443), 10, lambda: f"haproxy: {other.stdout()}{other.stderr()}")
+    assert answers() == wanted
+    wait_until(lambda: other.stdout().count(f"{LEFT}:") == 3, 5, lambda: f"three lines of a log: {other.stdout()}")
+    alert = hosts.left.run("openssl", "s_client", "-connect", f"{ROUTER_LEFT}:443", "-servername", "other.example.com",
+                           check=False).stderr
+    assert "unrecognized name" in alert, alert
 
     # The router's own list of objects says the same.
     router = lab.directory / "router.json"
