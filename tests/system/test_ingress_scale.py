@@ -81,7 +81,7 @@ class Change:
     """A request by an old rule, the rule's change, a request by the new one; and how long that took."""
 
     def __init__(self, hosts: TwoHosts, answers: Answers, sock: socket.socket, turn: int):
-        host = turn * 97
+        host = turn * 97 % HOSTS  # another one each time
         sock.sendall(request(host, 0))
         assert answers.next() == (200, f"{port_of(host, 0)}\n")
         before = time.monotonic()
