@@ -63,7 +63,7 @@ class HeadParser {
   std::optional<std::string_view> next_line() {
     size_t end = at_;
     while (end < text_.size() && line_chars[static_cast<uint8_t>(text_[end])]) ++end;
-    if (end >= most_head_bytes) {
+    if (end + empty_line.size() > most_head_bytes) {
       bad(431, "head_too_long");
       return std::nullopt;
     }

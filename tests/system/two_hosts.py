@@ -75,6 +75,24 @@ class TwoHosts:
         self.middle.run("nft", "add table bridge link; add chain bridge link pass { type filter hook forward priority 0; }; "
                         f"add rule bridge link pass meta l4proto tcp numgen random mod 100 < {percent} drop")
 
+    def reorder(self, percent: int) -> None:
+        """From now on so many TCP segments of either link are overtaken by some behind them: a narrow way round holds
+        them up. With net_tap, whose bridges stand between."""
+        assert self.driver == "net_tap"
+        rules = "add table netdev detour; "
+        for interface in ("r-left", "r-right"):
+            for port in (interface, f"to-{interface}"):
+                enter, leave = f"{port}-e", f"{port}-l"
+                self.middle.ip(f"link add {enter} type veth peer name {leave}", f"link set {enter} up",
+                               f"link set {leave} master b{interface} up",
+                               f"link set {leave} type bridge_slave learning off flood off mcast_flood off")
+                self.middle.run("tc", "qdisc", "add", "dev", enter, "root", "tbf", "rate", "100mbit", "burst", "2k",
+                                "limit", "256k")
+                rules += (f"add chain netdev detour {port} {{ type filter hook ingress device {port} priority 0; }}; "
+                          f"add rule netdev detour {port} ip protocol tcp numgen random mod 100 < {percent} "
+                          f"fwd to {enter}; ")
+        self.middle.run("nft", rules)
+
     def mac(self, interface: str) -> str:
         """The router's own address at "left0" or "right0"."""
         return next(entry["mac"] for entry in self.router.status()["interfaces"] if entry["name"] == interface)

@@ -188,11 +188,16 @@ TEST(L7HttpHead, ING13_RequestLinesThatAreNone) {
 }
 
 TEST(L7HttpHead, ING13_LongHeadsAreRefused) {
+  const std::string end = "\r\n\r\n";
   std::string text = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
-  text.append(most_head_bytes - text.size() - 1, 'x');
+  text.append(most_head_bytes - text.size() - end.size(), 'x');
   EXPECT_EQ(parse(text).state, HeadState::More);
+  EXPECT_EQ(parse(text + end).state, HeadState::Whole);
   const std::string longer = text + "x";
-  expect_refused({{longer, "head_too_long", 431}});
+  const std::string longer_and_whole = longer + end;
+  const std::string much_longer = longer + "xx";
+  EXPECT_EQ(parse(longer + "x").state, HeadState::More) << "the line may end here, the head cannot";
+  expect_refused({{longer_and_whole, "head_too_long", 431}, {much_longer, "head_too_long", 431}});
   const std::string target = "GET /" + std::string(most_head_bytes, 'x');
   expect_refused({{target, "head_too_long", 431}});
   std::string many = "GET / HTTP/1.1\r\nHost: a\r\n";
