@@ -9,8 +9,10 @@
 // until the endpoint has acknowledged it. Then the buffer is free, and the record too unless later requests may go
 // elsewhere.
 //
-//   late_binding.cpp   the client: SYN, ACK, bytes, answers
-//   late_endpoint.cpp  the endpoint: SYN, failures, what is owed
+//   late_binding.cpp   the client: SYN, ACK, bytes
+//   late_answer.cpp    what the router itself says to it
+//   late_endpoint.cpp  the endpoint: SYN, failures, the end
+//   late_owed.cpp      what is owed to the endpoint
 //   late_request.cpp   what may go to the endpoint: the first request, and every later one
 #pragma once
 
@@ -240,7 +242,8 @@ class LateBinding {
   std::array<uint8_t, l7::most_options> options_{};
 
   // Milliseconds.
-  static constexpr nat::Millis head_time = 10'000;   // where the listener says nothing
+  static constexpr nat::Millis head_time = 10'000;  // where the listener says nothing
+  static constexpr nat::Millis answer_retry = 500;
   static constexpr nat::Millis greeting_pause = 50;  // of a client whose bytes decide nothing
   static constexpr nat::Millis challenge_pause = 500;
   static constexpr nat::Millis connect_retry = 1'000;
