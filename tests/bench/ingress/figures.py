@@ -43,8 +43,9 @@ class Run:
 
     @property
     def worked(self) -> float:
-        """Seconds that it did not wait: of a router that polls by its own account, of others by the kernel's."""
-        return self.cpu if self.used.busy_cycles is None else self.used.busy_cycles / self.tsc_hz
+        """Seconds that it did not wait, by the kernel's account; of a router that polls by its own, if that is less: what
+        others do while it is interrupted is in its own, what it does in vain is in the kernel's."""
+        return self.cpu if self.used.busy_cycles is None else min(self.cpu, self.used.busy_cycles / self.tsc_hz)
 
     @property
     def per_core(self) -> float:

@@ -7,7 +7,8 @@ After the rounds, without a link: what content rules cost (pipeline_bench, conte
 
   --systems LIST   of {systems}
                    (default: all but sluice-busy; quick: sluice)
-  --only NAME      a scenario of {scenarios}, or content; may be given several times
+  --only NAME      a scenario of {scenarios}, or content; may be given several times;
+                   content alone is added to the results that --json has
   --repeat N       rounds (default 5, quick 1)
   --content N      repetitions of the content programs (default 9)
   --seconds S      of each measurement (default 3)
@@ -38,7 +39,7 @@ import load  # noqa: E402
 import machine  # noqa: E402
 import page  # noqa: E402
 from between import SYSTEMS  # noqa: E402
-from figures import Results, make_run  # noqa: E402
+from figures import FILE, Results, make_run  # noqa: E402
 from netns import Lab, delete_namespace, end_recorded, namespaces_named, raise_on_signals  # noqa: E402
 from router import BUILD  # noqa: E402
 from usage import Meter  # noqa: E402
@@ -116,6 +117,8 @@ def measure(arguments: argparse.Namespace) -> int:
     facts |= {name: machine.package_version(name) for name in ("nginx-light", "haproxy", "wrk")}
     results = Results.begin(facts, ["scripts/bench", "ingress",
                                     *(word.replace(f"{PROJECT}/", "") for word in sys.argv[1:])])
+    if arguments.only == ["content"] and (arguments.json / FILE).exists():
+        results = Results.load(arguments.json)  # which get these figures as well
     scenarios = [] if arguments.quick else [each for each in load.SCENARIOS
                                             if not arguments.only or each.name in arguments.only]
     rounds = arguments.repeat or (1 if arguments.quick else 5)

@@ -123,6 +123,7 @@ def test_the_client_tells_right_endpoints_from_wrong_ones(right, tmp_path):
 def test_work_is_by_the_routers_own_account_and_by_the_kernels_for_others():
     sluice, nginx = run("kept", "sluice", 0, 1000, 1.0, 10**8), run("kept", "nginx", 0, 500, 0.5)
     assert (sluice.rate, sluice.per_core, sluice.micros, sluice.cpu_micros) == (500, 10000, 100, 1000)
+    assert run("kept", "sluice", 0, 1000, 1.0, 5 * 10**9).micros == 1000  # it was interrupted
     assert (nginx.per_core, nginx.micros, nginx.cpu_micros) == (1000, 1000, 1000)
 
 
