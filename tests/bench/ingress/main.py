@@ -131,7 +131,7 @@ def measure(arguments: argparse.Namespace) -> int:
                 results.write(arguments.json)
     if not arguments.quick:
         if arguments.content and (not arguments.only or "content" in arguments.only):
-            results.content = content.measure(arguments.content, machine.assign_cpus().system, say)
+            results.content = content.measure(arguments.content, say)
         results.write(arguments.json)
         say("\n" + page.text(results))
         if arguments.document and not arguments.only and not arguments.systems:
