@@ -42,7 +42,7 @@ def refresh(project: Path, results: Results) -> None:
 
 def text(results: Results) -> str:
     parts = [head(results), goals(results), *(section(results, scenario.name, scenario.title) for scenario in SCENARIOS
-                                              if not scenario.rate), latencies(results), looked_into(results.content),
+                                              if not scenario.rate), latencies(results), alone(results.content), looked_into(results.content),
              faults(results)]
     return "\n\n".join(part for part in parts if part)
 
@@ -117,6 +117,15 @@ def looked_into(found: dict) -> str:
     rows += [[f"1 000 patterns, {name}", written(content.value(figures), 1e6, 0) + " MB/s",
               f"{max(figures) / 1e6:.0f} MB/s"] for name, figures in found["scan"].items()]
     return "#### Content rules, in process\n\n" + markdown(["", "median", "best"], rows)
+
+
+def alone(found: dict) -> str:
+    """Ingress in process."""
+    words = {"kept": "cycles per request on kept-alive connections", "new": "cycles per request with a connection of its own",
+             "bulk": "cycles per MB of bodies"}
+    rows = [[words[name], written(content.value(figures), 1, 0), f"{min(figures):.0f}"]
+            for name, figures in (found or {}).get("router", {}).items() if figures]
+    return "#### The router alone, in process\n\n" + markdown(["", "median", "best"], rows) if rows else ""
 
 
 def faults(results: Results) -> str:
