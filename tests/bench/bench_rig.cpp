@@ -8,6 +8,7 @@
 
 #include <rte_cycles.h>
 #include <rte_eth_ring.h>
+#include <rte_ip.h>
 #include <rte_ring.h>
 
 #include "dataplane/eal.h"
@@ -81,6 +82,10 @@ void Shape::write(rte_mbuf* mbuf, const Tuple& tuple) const {
   std::memcpy(ip + 22, &tuple.dst_port, 2);
   net::store(ip + 10, uint16_t{0});
   net::store(ip + 10, net::checksum(ip, net::ipv4_header_length));
+  if (ip[9] != net::protocol::tcp) return;
+  uint8_t* const tcp = ip + net::ipv4_header_length;
+  net::store(tcp + 16, uint16_t{0});
+  net::store(tcp + 16, rte_ipv4_udptcp_cksum(reinterpret_cast<const rte_ipv4_hdr*>(ip), tcp));
 }
 
 BenchRig::BenchRig(const Options& options)
