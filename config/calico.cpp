@@ -50,13 +50,7 @@ IpPool read_ip_pool(const ObjectKey& key, Reader& object) {
   spec.choice("assignmentMode", mode, assignment_modes);
   pool.manual = mode == AssignmentMode::Manual;
   spec.parsed("nodeSelector", pool.node_selector, Selector::parse, "a selector such as all() or zone == 'a'");
-  Selector namespaces;
-  spec.parsed("namespaceSelector", namespaces, Selector::parse, "a selector such as all() or team == 'a'");
-  if (namespaces != Selector() && namespaces != Selector::parse("all()")) {
-    pool.manual = true;
-    spec.warn("namespaceSelector",
-              "not evaluated: pods get addresses of this pool only if they name it or an address of it");
-  }
+  spec.parsed("namespaceSelector", pool.namespace_selector, Selector::parse, "a selector such as all() or team == 'a'");
   return pool;
 }
 
@@ -70,6 +64,7 @@ Ipam read_ipam_configuration(const ObjectKey& key, Reader& object) {
   Reader spec = object.object("spec");
   spec.flag("strictAffinity", ipam.strict_affinity);
   spec.flag("autoAllocateBlocks", ipam.auto_allocate_blocks);
+  spec.flag("autoAllocateTunnelAddresses", ipam.auto_tunnel_addresses);
   spec.number("maxBlocksPerHost", ipam.max_blocks_per_host, 0, INT32_MAX);
   spec.number("ipCooldownSeconds", ipam.cooldown_seconds, 0, longest_time);
   spec.number("leakGraceSeconds", ipam.leak_grace_seconds, 1, longest_time);

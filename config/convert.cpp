@@ -37,6 +37,14 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_address_pool, UnknownFields::Ignore);
     case KindUse::L2Advertisement:
       return read(read_l2_advertisement, UnknownFields::Ignore);
+    case KindUse::BgpAdvertisement:
+      return read(read_bgp_advertisement, UnknownFields::Ignore);
+    case KindUse::MetallbPeer:
+      return read(read_metallb_peer, UnknownFields::Ignore);
+    case KindUse::CommunityList:
+      return read(read_community_list, UnknownFields::Ignore);
+    case KindUse::BfdProfile:
+      return read(read_bfd_profile, UnknownFields::Ignore);
     case KindUse::BgpConfiguration:
       return read(read_bgp_configuration, UnknownFields::Warn);
     case KindUse::BgpPeer:

@@ -38,7 +38,14 @@ void read_weights(Reader& annotations, EndpointWeights& out);
 [[nodiscard]] AddressPool read_address_pool(const ObjectKey& key, Reader& object);
 [[nodiscard]] L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object);
 [[nodiscard]] Namespace read_namespace(const ObjectKey& key, Reader& object);
-// After everything else of the service.
+// What stands in spec is all ours, so fields that nobody knows deserve a word.
+[[nodiscard]] Reader metallb_spec(Reader& object);
+// metallb_bgp.cpp
+[[nodiscard]] BgpAdvertisement read_bgp_advertisement(const ObjectKey& key, Reader& object);
+[[nodiscard]] MetallbPeer read_metallb_peer(const ObjectKey& key, Reader& object);
+[[nodiscard]] CommunityList read_community_list(const ObjectKey& key, Reader& object);
+[[nodiscard]] BfdProfile read_bfd_profile(const ObjectKey& key, Reader& object);
+// metallb.cpp. After everything else of the service.
 void read_load_balancer_request(Reader& object, Service& service);
 // calico_bgp.cpp
 [[nodiscard]] BgpConfiguration read_bgp_configuration(const ObjectKey& key, Reader& object);
@@ -64,7 +71,8 @@ void read_network(Reader& spec, Gateway& gateway);
 // std::monostate: a kind that is kept and not used.
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
                            ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
-                           BgpPeer, BgpFilter, Secret, ContentPolicy, Ingress, IngressClass>;
+                           BgpPeer, BgpFilter, Secret, ContentPolicy, Ingress, IngressClass, BgpAdvertisement,
+                           MetallbPeer, CommunityList, BfdProfile>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

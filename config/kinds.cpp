@@ -40,11 +40,11 @@ constexpr std::array kinds{
     Kind{"IPAMBlock", "crd.projectcalico.org/v1", false, KindUse::Kept},
     Kind{"FelixConfiguration", "projectcalico.org/v3", false, KindUse::Kept},
     Kind{"FelixConfiguration", "crd.projectcalico.org/v1", false, KindUse::Kept},
-    Kind{"BGPAdvertisement", "metallb.io/v1beta1", true, KindUse::Kept},
-    Kind{"Community", "metallb.io/v1beta1", true, KindUse::Kept},
-    Kind{"BFDProfile", "metallb.io/v1beta1", true, KindUse::Kept},
-    Kind{"BGPPeer", "metallb.io/v1beta1", true, KindUse::Kept},
-    Kind{"BGPPeer", "metallb.io/v1beta2", true, KindUse::Kept},
+    Kind{"BGPAdvertisement", "metallb.io/v1beta1", true, KindUse::BgpAdvertisement},
+    Kind{"Community", "metallb.io/v1beta1", true, KindUse::CommunityList},
+    Kind{"BFDProfile", "metallb.io/v1beta1", true, KindUse::BfdProfile},
+    Kind{"BGPPeer", "metallb.io/v1beta1", true, KindUse::MetallbPeer},
+    Kind{"BGPPeer", "metallb.io/v1beta2", true, KindUse::MetallbPeer},
 };
 
 bool is_letter(char c) { return c >= 'a' && c <= 'z'; }

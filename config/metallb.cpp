@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 
 #include "config/convert.h"
@@ -34,14 +35,6 @@ IpAddr last_of(const Prefix& network) {
   if (!v4) return net::Ipv6Addr{bytes};
   return Ipv4Addr::from_host(static_cast<uint32_t>(bytes[0]) << 24 | static_cast<uint32_t>(bytes[1]) << 16 |
                              static_cast<uint32_t>(bytes[2]) << 8 | bytes[3]);
-}
-
-// What stands in spec is all ours, so fields that nobody knows deserve a word.
-Reader spec_of(Reader& object) {
-  static constexpr Place root{};
-  const json::value* spec = object.find("spec");
-  const json::object* fields = spec == nullptr ? nullptr : spec->if_object();
-  return {fields, object.report(), Place{&root, "spec"}, UnknownFields::Warn};
 }
 
 // The annotation by its name of today, or of MetalLB before version 0.13.
@@ -100,6 +93,23 @@ void read_families(Reader& spec, const Service& service, LoadBalancerRequest& re
   }
 }
 
+// A list of texts, as JSON, in a text.
+void read_pool_names(Reader& annotations, std::string_view key, std::vector<std::string>& out) {
+  std::string text;
+  annotations.text(key, text);
+  if (text.empty()) return;
+  json::error_code error;
+  const json::value list = json::parse(text, error);
+  const json::array* names = error ? nullptr : list.if_array();
+  const bool texts = names != nullptr && std::all_of(names->begin(), names->end(),
+                                                     [](const json::value& name) { return name.is_string(); });
+  if (!texts) {
+    annotations.fault(key, R"(expected a list of IPPools or their networks, as JSON in a text: ["pool-a"])");
+    return;
+  }
+  for (const json::value& name : *names) out.emplace_back(name.get_string());
+}
+
 void read_allocation(Reader& allocation, AddressPool& pool) {
   if (!allocation) return;
   ServiceAllocation out;
@@ -111,6 +121,13 @@ void read_allocation(Reader& allocation, AddressPool& pool) {
 }
 
 }  // namespace
+
+Reader metallb_spec(Reader& object) {
+  static constexpr Place root{};
+  const json::value* spec = object.find("spec");
+  const json::object* fields = spec == nullptr ? nullptr : spec->if_object();
+  return {fields, object.report(), Place{&root, "spec"}, UnknownFields::Warn};
+}
 
 std::optional<AddressRange> parse_address_range(std::string_view text) {
   const size_t dash = text.find('-');
@@ -145,7 +162,7 @@ AddressPool read_address_pool(const ObjectKey& key, Reader& object) {
   metadata.labels("labels", pool.labels);
   (void)object.object("spec");
   object.require("spec");
-  Reader spec = spec_of(object);
+  Reader spec = metallb_spec(object);
   spec.require("addresses");
   spec.parsed_list("addresses", pool.ranges, parse_address_range,
                    "a network such as 192.0.2.0/28 or a range such as 192.0.2.1-192.0.2.9, first to last");
@@ -165,12 +182,25 @@ L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object) {
   out.ns = key.ns;
   out.name = key.name;
   (void)object.object("spec");
-  Reader spec = spec_of(object);
+  Reader spec = metallb_spec(object);
   spec.texts("ipAddressPools", out.pools);
   read_label_selectors(spec, "ipAddressPoolSelectors", out.pool_selectors);
   read_label_selectors(spec, "nodeSelectors", out.node_selectors);
   read_label_selectors(spec, "serviceSelectors", out.service_selectors);
   spec.texts("interfaces", out.interfaces);
+  spec.each("preferredNodeSelectors", [&](Reader& item, size_t) {
+    PreferredNodes preferred;
+    std::optional<LabelSelector> nodes;
+    item.require("weight");
+    item.number("weight", preferred.weight, 1, 100);
+    item.require("preference");
+    read_label_selector(item, "preference", nodes);
+    if (nodes) preferred.nodes = std::move(*nodes);
+    out.preferred.push_back(std::move(preferred));
+  });
+  if (!out.preferred.empty() && !out.service_selectors.empty()) {
+    spec.fault("preferredNodeSelectors", "and serviceSelectors exclude each other: an address has one order of nodes");
+  }
   return out;
 }
 
@@ -210,6 +240,9 @@ Namespace read_namespace(const ObjectKey& key, Reader& object) {
   out.name = key.name;
   Reader metadata = object.object("metadata");
   metadata.labels("labels", out.labels);
+  Reader annotations = metadata.object("annotations");
+  read_pool_names(annotations, "cni.projectcalico.org/ipv4pools", out.ipv4_pools);
+  read_pool_names(annotations, "cni.projectcalico.org/ipv6pools", out.ipv6_pools);
   return out;
 }
 

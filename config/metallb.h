@@ -48,6 +48,13 @@ struct AddressPool {
   friend bool operator==(const AddressPool&, const AddressPool&) = default;
 };
 
+// Nodes that come before others, in the range 1 to 100.
+struct PreferredNodes {
+  uint8_t weight = 0;
+  LabelSelector nodes;
+  friend bool operator==(const PreferredNodes&, const PreferredNodes&) = default;
+};
+
 struct L2Advertisement {
   std::string ns;
   std::string name;
@@ -56,7 +63,8 @@ struct L2Advertisement {
   std::vector<LabelSelector> pool_selectors;
   std::vector<LabelSelector> node_selectors;
   std::vector<LabelSelector> service_selectors;
-  std::vector<std::string> interfaces;  // none: every one
+  std::vector<std::string> interfaces;    // none: every one
+  std::vector<PreferredNodes> preferred;  // weights of a node add up (L2-2)
 
   [[nodiscard]] bool announces(const AddressPool& pool) const;
   friend bool operator==(const L2Advertisement&, const L2Advertisement&) = default;

@@ -18,6 +18,7 @@
 #include "config/content_policy.h"
 #include "config/ingress.h"
 #include "config/metallb.h"
+#include "config/metallb_bgp.h"
 #include "config/selector.h"
 #include "dataplane/net/addr.h"
 
@@ -134,6 +135,8 @@ struct Service {
 struct Namespace {
   std::string name;
   Labels labels;
+  // Annotations cni.projectcalico.org/ipv4pools and ipv6pools: names or CIDRs of IPPools for its pods (IPAM-9).
+  std::vector<std::string> ipv4_pools, ipv6_pools;
   friend bool operator==(const Namespace&, const Namespace&) = default;
 };
 
@@ -199,10 +202,11 @@ struct IpPool {
   bool disable_bgp_export = false;
   bool load_balancer_only = false;  // allowedUses is [LoadBalancer]: no pod and no tunnel has an address of it
   // Of the allocator of addresses (IPAM-1, IPAM-9).
-  bool for_workloads = true;  // allowedUses has Workload
-  bool for_tunnels = true;    // allowedUses has Tunnel
-  bool manual = false;        // assignmentMode: only for those who name the pool or an address of it
-  Selector node_selector;     // labels of the Nodes that have addresses of it
+  bool for_workloads = true;    // allowedUses has Workload
+  bool for_tunnels = true;      // allowedUses has Tunnel
+  bool manual = false;          // assignmentMode: only for those who name the pool or an address of it
+  Selector node_selector;       // labels of the Nodes that have addresses of it
+  Selector namespace_selector;  // labels of the Namespaces whose pods have
   friend bool operator==(const IpPool&, const IpPool&) = default;
 };
 
@@ -210,9 +214,10 @@ struct IpPool {
 struct Ipam {
   bool strict_affinity = false;  // no address of another node's block
   bool auto_allocate_blocks = true;
-  uint32_t max_blocks_per_host = 20;  // of a family; 0: any number
-  uint32_t cooldown_seconds = 0;      // from when an address is given back until it is given out again
-  uint32_t leak_grace_seconds = 900;  // from when its network namespace is gone until a handle is released
+  uint32_t max_blocks_per_host = 20;   // of a family; 0: any number
+  uint32_t cooldown_seconds = 0;       // from when an address is given back until it is given out again
+  uint32_t leak_grace_seconds = 900;   // from when its network namespace is gone until a handle is released
+  bool auto_tunnel_addresses = false;  // the router gives its tunnels addresses unasked (IPAM-7)
   friend bool operator==(const Ipam&, const Ipam&) = default;
 };
 
@@ -475,6 +480,10 @@ struct Config {
   std::map<std::string, Namespace> namespaces;
   std::map<ObjectName, AddressPool> address_pools;
   std::map<ObjectName, L2Advertisement> l2_advertisements;
+  std::map<ObjectName, BgpAdvertisement> bgp_advertisements;
+  std::map<ObjectName, MetallbPeer> metallb_peers;
+  std::map<ObjectName, CommunityList> community_lists;
+  std::map<ObjectName, BfdProfile> bfd_profiles;
   std::map<std::string, BgpConfiguration> bgp_configurations;
   std::map<std::string, BgpPeer> bgp_peers;
   std::map<std::string, BgpFilter> bgp_filters;

@@ -354,6 +354,14 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.address_pools.at({key.ns, key.name});
     case KindUse::L2Advertisement:
       return config_.l2_advertisements.at({key.ns, key.name});
+    case KindUse::BgpAdvertisement:
+      return config_.bgp_advertisements.at({key.ns, key.name});
+    case KindUse::MetallbPeer:
+      return config_.metallb_peers.at({key.ns, key.name});
+    case KindUse::CommunityList:
+      return config_.community_lists.at({key.ns, key.name});
+    case KindUse::BfdProfile:
+      return config_.bfd_profiles.at({key.ns, key.name});
     case KindUse::BgpConfiguration:
       return config_.bgp_configurations.at(key.name);
     case KindUse::BgpPeer:
@@ -407,6 +415,18 @@ void ObjectSet::install(Converted&& converted) {
                  },
                  [&](L2Advertisement& advertisement) {
                    config_.l2_advertisements.insert_or_assign({key.ns, key.name}, std::move(advertisement));
+                 },
+                 [&](BgpAdvertisement& one) {
+                   config_.bgp_advertisements.insert_or_assign({key.ns, key.name}, std::move(one));
+                 },
+                 [&](MetallbPeer& one) {
+                   config_.metallb_peers.insert_or_assign({key.ns, key.name}, std::move(one));
+                 },
+                 [&](CommunityList& one) {
+                   config_.community_lists.insert_or_assign({key.ns, key.name}, std::move(one));
+                 },
+                 [&](BfdProfile& one) {
+                   config_.bfd_profiles.insert_or_assign({key.ns, key.name}, std::move(one));
                  },
                  [&](BgpConfiguration& one) { config_.bgp_configurations.insert_or_assign(key.name, std::move(one)); },
                  [&](BgpPeer& one) { config_.bgp_peers.insert_or_assign(key.name, std::move(one)); },
@@ -468,6 +488,18 @@ void ObjectSet::erase(const ObjectKey& key) {
       break;
     case KindUse::L2Advertisement:
       config_.l2_advertisements.erase({key.ns, key.name});
+      break;
+    case KindUse::BgpAdvertisement:
+      config_.bgp_advertisements.erase({key.ns, key.name});
+      break;
+    case KindUse::MetallbPeer:
+      config_.metallb_peers.erase({key.ns, key.name});
+      break;
+    case KindUse::CommunityList:
+      config_.community_lists.erase({key.ns, key.name});
+      break;
+    case KindUse::BfdProfile:
+      config_.bfd_profiles.erase({key.ns, key.name});
       break;
     case KindUse::BgpConfiguration:
       config_.bgp_configurations.erase(key.name);
@@ -554,9 +586,10 @@ std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> gen
     if (!passes(filter.kind, key.kind) || !passes(filter.ns, key.ns) || !passes(filter.name, key.name)) continue;
     if (!first) out += ',';
     first = false;
-    if (key.kind == "Secret") {
+    const bool has_password = stored.kind->use == KindUse::MetallbPeer;
+    if (key.kind == "Secret" || has_password) {
       json::value value = read_canonical(stored.text);
-      if (value.is_object()) hide_secret(value.get_object());
+      if (value.is_object()) (has_password ? hide_password : hide_secret)(value.get_object());
       out += json::serialize(value);
     } else {
       out += stored.text;

@@ -26,6 +26,8 @@ void check_slices(const Config& config, const Scope& scope, Findings& findings);
 void check_pools(const Config& config, Findings& findings);                                     // validate_pools.cpp
 void check_workloads(const Config& config, const Scope& scope, Findings& findings);  // validate_workloads.cpp
 void check_address_pools(const Config& config, Findings& findings);                  // validate_metallb.cpp
+void check_bgp_advertisements(const Config& config, Findings& findings);             // validate_metallb_bgp.cpp
+void check_metallb_peers(const Config& config, Findings& findings);
 
 void check_bgp(const Config& config, Findings& findings);  // validate_bgp.cpp
 // `every`: as of check_services().

@@ -81,6 +81,11 @@ void hide_secret(json::object& secret) {
   secret.erase("stringData");
 }
 
+void hide_password(json::object& peer) {
+  json::value* spec = peer.if_contains("spec");
+  if (spec != nullptr && spec->is_object()) spec->get_object().erase("password");
+}
+
 Secret read_secret(const ObjectKey&, Reader& object) {
   Secret secret;
   std::string type;

@@ -10,5 +10,7 @@ namespace sluice::config {
 bool strip_secret(boost::json::object& secret);
 // Takes out everything secret.
 void hide_secret(boost::json::object& secret);
+// Of a MetalLB BGPPeer, which may have its password in itself.
+void hide_password(boost::json::object& peer);
 
 }  // namespace sluice::config

@@ -22,6 +22,8 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
   if (network || scope.touched("Service")) check_ingress(config, scope, network, findings);
   if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
   if (scope.touched("IPAddressPool")) check_address_pools(config, findings);
+  if (scope.touched("IPAddressPool") || scope.touched("BGPAdvertisement")) check_bgp_advertisements(config, findings);
+  if (scope.touched("BGPPeer")) check_metallb_peers(config, findings);
   if (network || scope.touched("WorkloadEndpoint")) check_workloads(config, scope, findings);
   if (network || scope.touched("BGPConfiguration") || scope.touched("BGPPeer") || scope.touched("BGPFilter")) {
     check_bgp(config, findings);

@@ -43,6 +43,24 @@ std::vector<const L2Advertisement*> advertisements_of(const Config& config, cons
   return out;
 }
 
+// Before the hash: the more weight, the smaller (L2-2). Weights of all advertisements add up.
+std::string weight_rank(const std::vector<const L2Advertisement*>& advertisements, const config::Labels& labels) {
+  uint32_t weight = 0;
+  for (const L2Advertisement* advertisement : advertisements) {
+    for (const config::PreferredNodes& preferred : advertisement->preferred) {
+      if (preferred.nodes.matches(labels)) weight += preferred.weight;
+    }
+  }
+  const uint32_t number = ~weight;
+  return {static_cast<char>(number >> 24), static_cast<char>(number >> 16), static_cast<char>(number >> 8),
+          static_cast<char>(number)};
+}
+
+bool prefers_nodes(const Config& config) {
+  return std::any_of(config.l2_advertisements.begin(), config.l2_advertisements.end(),
+                     [](const auto& entry) { return !entry.second.preferred.empty(); });
+}
+
 std::vector<std::string> interfaces_of(const Config& config, const std::vector<const L2Advertisement*>& advertisements,
                                        const config::Labels& labels) {
   std::vector<std::string> out;
@@ -121,7 +139,7 @@ Announcer::Election Announcer::elect(const Config& config, const IpAddr& address
     });
     if (!selected || (node != nullptr && !is_eligible(*node))) return;
     if (!anywhere && !with_endpoint.contains(name)) return;
-    std::string rank = election_rank(name, address);
+    std::string rank = weight_rank(advertisements, labels) + election_rank(name, address);
     const bool alive = node == nullptr || node->alive;
     if (!alive) {
       if (best_dead.empty() || rank < best_dead) best_dead = std::move(rank);
@@ -222,12 +240,13 @@ void Announcer::index_service(const Config& config, const ObjectName& name, std:
 }
 
 void Announcer::mark_nodes(const Config& config, const Change& change, std::set<IpAddr>& dirty) {
-  const bool first_or_last = any_node_ == config.nodes.empty();
+  const bool first_or_last = any_node_ == config.nodes.empty() || prefers_nodes(config);
+  const std::string no_weight = weight_rank({}, {});
   for (const Change::Touched& touched : change.touched) {
     if (!touched.effective || touched.key.kind != "Node") continue;
     for (const auto& [address, vip] : vips_) {
       if (first_or_last || vip.owner.empty() || vip.owner == touched.key.name ||
-          election_rank(touched.key.name, address) < vip.rank) {
+          no_weight + election_rank(touched.key.name, address) < vip.rank) {
         dirty.insert(address);
       }
     }

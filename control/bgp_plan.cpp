@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <span>
 #include <tuple>
 
 #include <fmt/format.h>
 
+#include "control/bgp_metallb.h"
 #include "control/ipam_choice.h"
 
 namespace sluice::control {
@@ -24,7 +26,8 @@ using net::Prefix;
 constexpr size_t longest_name = 60;  // BIRD's symbols have at most 64 characters
 
 // Where Calico's own daemon has its passwords, in this order. Who may make Secrets elsewhere has no say in BGP.
-constexpr std::array secret_namespaces{"calico-system", "kube-system"};
+constexpr std::array<std::string_view, 2> secret_namespaces{"calico-system", "kube-system"};
+using SecretNamespaces = std::span<const std::string_view>;
 
 // Unique as what it is made of; long ones keep their beginning and get a number made of the whole. Names of objects
 // have no ":" and no "_", which BIRD's symbols may have.
@@ -59,6 +62,7 @@ class BgpPlanner {
   BgpPlan make() {
     set_speaker();
     add_peers();
+    add_metallb_peers();
     add_mesh();
     std::sort(plan_.sessions.begin(), plan_.sessions.end(),
               [](const BgpSession& a, const BgpSession& b) { return a.name < b.name; });
@@ -66,6 +70,7 @@ class BgpPlanner {
     add_pools();
     add_services();
     add_communities();
+    add_advertised(config_, services_, plan_);
     return std::move(plan_);
   }
 
@@ -74,8 +79,10 @@ class BgpPlanner {
   void add_peers();
   void add_peer(const BgpPeer& peer);
   void add_node_session(const BgpPeer& peer, const Node& node);
+  void add_metallb_peers();
   void add_mesh();
-  void add(BgpSession session, const std::optional<config::SecretKeyRef>& password);
+  void add(BgpSession session, const std::optional<config::SecretKeyRef>& password,
+           SecretNamespaces namespaces = secret_namespaces);
   [[nodiscard]] BgpSession session_with(const IpAddr& peer, AsNumber as_number) const;
   [[nodiscard]] BgpSession session_of(const BgpPeer& peer, const IpAddr& address, AsNumber as_number) const;
   void add_blocks();
@@ -95,7 +102,7 @@ class BgpPlanner {
   [[nodiscard]] uint16_t port_of(const Node& node) const;
   [[nodiscard]] const config::IpPool* pool_of(const Prefix& prefix) const;
   [[nodiscard]] const Node* node_at(const IpAddr& address) const;
-  [[nodiscard]] const std::string* secret(const config::SecretKeyRef& ref) const;
+  [[nodiscard]] const std::string* secret(const config::SecretKeyRef& ref, SecretNamespaces namespaces) const;
 
   const Config& config_;
   const config::Gateway& gateway_;
@@ -153,9 +160,9 @@ const Node* BgpPlanner::node_at(const IpAddr& address) const {
   return found == config_.nodes.end() ? nullptr : &found->second;
 }
 
-const std::string* BgpPlanner::secret(const config::SecretKeyRef& ref) const {
-  for (const char* space : secret_namespaces) {
-    const auto found = config_.secrets.find({space, ref.name});
+const std::string* BgpPlanner::secret(const config::SecretKeyRef& ref, SecretNamespaces namespaces) const {
+  for (const std::string_view space : namespaces) {
+    const auto found = config_.secrets.find({std::string(space), ref.name});
     if (found == config_.secrets.end()) continue;
     const auto value = found->second.data.find(ref.key);
     if (value != found->second.data.end()) return &value->second;
@@ -190,7 +197,8 @@ BgpSession BgpPlanner::session_with(const IpAddr& peer, AsNumber as_number) cons
   return session;
 }
 
-void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRef>& password) {
+void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRef>& password,
+                     SecretNamespaces namespaces) {
   if (is_own_address(session.peer)) return;
   const auto named = taken_.lower_bound({session.peer, 0});  // at any port
   if (session.kind == BgpSession::Kind::Mesh && named != taken_.end() && named->first.first == session.peer) return;
@@ -208,21 +216,23 @@ void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRe
         fmt::format("{} has no session with {}: {}", session.object, net::to_string(session.peer), why));
   };
   if (password) {
-    const std::string* text = secret(*password);
+    const std::string* text = secret(*password, namespaces);
     if (text == nullptr) {
       return leave_out(fmt::format("there is no Secret {} with the key {} and at most {} bytes in the namespace {}",
                                    password->name, password->key, config::Secret::longest_value,
-                                   fmt::join(secret_namespaces, " or ")));
+                                   fmt::join(namespaces, " or ")));
     }
-    const bool writable =
-        std::none_of(text->begin(), text->end(), [](unsigned char c) { return c < ' ' || c == '"' || c == 0x7f; });
-    if (!writable || text->empty()) {
-      return leave_out(
-          fmt::format("BIRD cannot be told the password in Secret {}, which is empty or has a \" or a "
-                      "control character (such as a line end) in it",
-                      password->name));
-    }
+    if (text->empty())
+      return leave_out(fmt::format("BIRD cannot be told the password in Secret {}, which is empty", password->name));
     session.password = *text;
+  }
+  const bool writable = std::none_of(session.password.begin(), session.password.end(),
+                                     [](unsigned char c) { return c < ' ' || c == '"' || c == 0x7f; });
+  if (!writable) {
+    return leave_out(
+        fmt::format("BIRD cannot be told the password{}, which has a \" or a control character (such as a line end) in "
+                    "it",
+                    password ? " in Secret " + password->name : ""));
   }
   for (const std::string& name : session.filters) {
     const auto filter = config_.bgp_filters.find(name);
@@ -231,8 +241,9 @@ void BgpPlanner::add(BgpSession session, const std::optional<config::SecretKeyRe
   }
   session.name = protocol_name(session.name);
   // BIRD refuses BFD between more than neighbours where it would have to find its own address.
-  session.bfd = plan_.bfd && (session.on_link || session.source);
-  if (plan_.bfd && !session.bfd) {
+  const bool wants_bfd = plan_.bfd || session.bfd_profile;
+  session.bfd = wants_bfd && (session.on_link || session.source);
+  if (wants_bfd && !session.bfd) {
     plan_.warnings.push_back(
         fmt::format("{} has a session with {} without BFD: BIRD wants to be told our address for it (sourceAddress "
                     "UseNodeIP, and a Node with an address of that family)",
@@ -298,6 +309,26 @@ void BgpPlanner::add_peers() {
   for (const BgpPeer* peer : peers) add_peer(*peer);
 }
 
+void BgpPlanner::add_metallb_peers() {
+  for (const auto& [name, peer] : config_.metallb_peers) {
+    if (!peer.address || !peer.unusable.empty() || !any_matches(peer.node_selectors, own_.labels)) continue;
+    BgpSession session = metallb_session(peer, session_with(*peer.address, peer.peer_as));
+    session.on_link = is_connected(*peer.address);
+    if (session.on_link && !peer.source) session.source.reset();  // the kernel has the right one
+    if (!peer.bfd_profile.empty()) {
+      const auto profile = config_.bfd_profiles.find({name.ns, peer.bfd_profile});
+      if (profile == config_.bfd_profiles.end()) {
+        plan_.warnings.push_back(fmt::format("{} has no session with {}: there is no BFDProfile {} in namespace {}",
+                                             session.object, net::to_string(*peer.address), peer.bfd_profile, name.ns));
+        continue;
+      }
+      session.bfd_profile = profile->second;
+    }
+    const std::array<std::string_view, 1> namespaces{peer.password_namespace};
+    add(std::move(session), peer.password_secret, namespaces);
+  }
+}
+
 void BgpPlanner::add_mesh() {
   if (!default_.mesh.value_or(true) || own_.cluster_id) return;
   for (const auto& [name, node] : config_.nodes) {
@@ -360,8 +391,10 @@ void BgpPlanner::add_pools() {
 }
 
 void BgpPlanner::add_services() {
-  for (const Prefix& network : announced_service_networks(config_)) {
-    plan_.origins[network].reasons.emplace("BGPConfiguration default");
+  if (!excluded_from_load_balancers(config_)) {
+    for (const ServiceRange& range : service_ranges(config_)) {
+      if (range.aggregated) plan_.origins[range.cidr].reasons.emplace("BGPConfiguration default");
+    }
   }
   for (const auto& [prefix, names] : services_.prefixes()) {
     BgpOrigin& origin = plan_.origins[prefix];
@@ -399,6 +432,7 @@ std::vector<Prefix> announced_service_networks(const Config& config) {
   for (const ServiceRange& range : service_ranges(config)) {
     if (range.aggregated) out.push_back(range.cidr);
   }
+  for (const Prefix& network : aggregated_networks(config)) out.push_back(network);
   return out;
 }
 

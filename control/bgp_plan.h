@@ -3,7 +3,8 @@
 //
 // Who peers with whom is Calico's: the full mesh of nodes without a route reflector cluster id (BGP-1, BGP-7), and
 // BGPPeers; one with peerSelector makes the session on both sides. Of several that name one address, a BGPPeer comes
-// before the mesh, and of BGPPeers one for this node before one for selected nodes before one for all.
+// before the mesh, and of BGPPeers one for this node before one for selected nodes before one for all. MetalLB's
+// BGPPeers, of another kind, come behind Calico's (bgp_metallb.h).
 #pragma once
 
 #include <chrono>
@@ -41,8 +42,16 @@ struct BgpSession {
   std::optional<net::IpAddr> reachable_by;
   bool bfd = false;
   std::vector<std::string> filters;  // names in BgpPlan::filters
+  std::string metallb_peer;          // name of MetalLB's BGPPeer; empty: it is another's
+  bool any_external_as = false;      // dynamicASN external; peer_as is 0 then
+  std::optional<std::chrono::seconds> hold, connect_retry;
+  std::optional<net::Ipv4Addr> router_id;         // absent: the plan's
+  bool graceful_restart = true;                   // false: only the peer's is respected
+  std::optional<config::BfdProfile> bfd_profile;  // absent: the plan's times
 
   [[nodiscard]] bool external() const { return peer_as != local_as; }
+  // Nothing is taken, and sent only what BGPAdvertisements say.
+  [[nodiscard]] bool advertisements_only() const { return !metallb_peer.empty(); }
   friend bool operator==(const BgpSession&, const BgpSession&) = default;
 };
 
@@ -50,6 +59,21 @@ struct BgpOrigin {
   std::set<config::BgpCommunity> communities;
   std::set<std::string> reasons;  // "block of this node", "Service default/web", "BGPConfiguration default"
   friend bool operator==(const BgpOrigin&, const BgpOrigin&) = default;
+};
+
+// What a route is sent with (LB-10).
+struct BgpAttributes {
+  std::optional<uint32_t> local_pref;
+  std::set<config::BgpCommunity> communities;
+  friend bool operator==(const BgpAttributes&, const BgpAttributes&) = default;
+  friend auto operator<=>(const BgpAttributes&, const BgpAttributes&) = default;
+};
+
+// A prefix of BGPAdvertisements.
+struct BgpAdvertised {
+  std::set<std::string> reasons;  // "Service default/web"
+  size_t audience = 0;            // index in BgpPlan::audiences
+  friend bool operator==(const BgpAdvertised&, const BgpAdvertised&) = default;
 };
 
 struct BgpPlan {
@@ -61,6 +85,9 @@ struct BgpPlan {
   std::optional<net::Ipv4Addr> cluster_id;  // the router is a route reflector
   std::vector<BgpSession> sessions;         // in the order of names
   std::map<net::Prefix, BgpOrigin> origins;
+  std::map<net::Prefix, BgpAdvertised> advertised;
+  // Who gets a prefix, with what: by names of sessions, in the order of their values.
+  std::vector<std::map<std::string, BgpAttributes>> audiences;
   std::set<net::Prefix> own_blocks;                  // that nobody tells us of
   std::set<net::Prefix> pools;                       // learned routes in them are passed on
   std::set<net::Prefix> silent_pools;                // disableBGPExport

@@ -23,14 +23,37 @@ const ServiceRange* range_of(const std::vector<ServiceRange>& ranges, Kind kind,
   return best;
 }
 
-// Ready endpoints, by family.
-struct Ready {
+// Where there are endpoints, by family.
+struct Presence {
   bool any_v4 = false, any_v6 = false;
   bool local_v4 = false, local_v6 = false;
 
-  [[nodiscard]] bool any(net::Family family) const { return family == net::Family::V4 ? any_v4 : any_v6; }
-  [[nodiscard]] bool local(net::Family family) const { return family == net::Family::V4 ? local_v4 : local_v6; }
+  void add(net::Family family, bool local) {
+    (family == net::Family::V4 ? any_v4 : any_v6) = true;
+    if (local) (family == net::Family::V4 ? local_v4 : local_v6) = true;
+  }
+  [[nodiscard]] bool wanted(net::Family family, bool local_only) const {
+    if (local_only) return family == net::Family::V4 ? local_v4 : local_v6;
+    return family == net::Family::V4 ? any_v4 : any_v6;
+  }
 };
+
+// Both say whether an entry came or went.
+template <class Map, class Key>
+bool remove(Map& names_by_key, const Key& key, const ObjectName& name) {
+  const auto entry = names_by_key.find(key);
+  entry->second.erase(name);
+  if (!entry->second.empty()) return false;
+  names_by_key.erase(entry);
+  return true;
+}
+template <class Map, class Key>
+bool add_name(Map& names_by_key, const Key& key, const ObjectName& name) {
+  BgpServices::Names& names = names_by_key[key];
+  const bool fresh = names.empty();
+  names.insert(name);
+  return fresh;
+}
 
 }  // namespace
 
@@ -50,10 +73,34 @@ std::vector<ServiceRange> service_ranges(const config::Config& config) {
   return out;
 }
 
+std::map<ObjectName, config::BgpAdvertisement> bgp_advertisements_of(const config::Config& config) {
+  static const config::Labels none;
+  std::map<ObjectName, config::BgpAdvertisement> out;
+  const auto own = config.nodes.find(config.gateway.node_name);
+  const bool known = own != config.nodes.end();
+  if (excluded_from_load_balancers(config) || (known && !own->second.network_available)) return out;
+  for (const auto& [name, advertisement] : config.bgp_advertisements) {
+    if (any_matches(advertisement.node_selectors, known ? own->second.labels : none)) out.emplace(name, advertisement);
+  }
+  return out;
+}
+
 bool excluded_from_load_balancers(const config::Config& config) {
   const auto own = config.nodes.find(config.gateway.node_name);
   return own != config.nodes.end() &&
          own->second.labels.contains("node.kubernetes.io/exclude-from-external-load-balancers");
+}
+
+struct BgpServices::Endpoints {
+  Presence ready;
+  Presence serving;  // or ready
+};
+
+bool BgpServices::is_drained(const config::EndpointSlice& slice, const config::Endpoint& endpoint) const {
+  return !slice.ports.empty() &&
+         std::all_of(slice.ports.begin(), slice.ports.end(), [&](const config::EndpointPort& port) {
+           return drains_.of({slice.name.ns, endpoint.pod}, endpoint.address, port.port) != Drain::None;
+         });
 }
 
 BgpServices::Surroundings BgpServices::surroundings_of(const config::Config& config) {
@@ -63,12 +110,16 @@ BgpServices::Surroundings BgpServices::surroundings_of(const config::Config& con
   out.local_node_names = config.gateway.local_node_names;
   out.any_node_is_local = config.gateway.proxy.external_policy_local_scope == config::LocalScope::Cluster;
   out.excluded = excluded_from_load_balancers(config);
+  out.advertisements = bgp_advertisements_of(config);
+  if (!out.advertisements.empty()) out.pools = config.address_pools;
   return out;
 }
 
 bool BgpServices::rebuild(const config::Config& config) {
   const std::map<Prefix, Names> before = std::move(prefixes_);
+  const std::map<Prefix, Advertisements> advertised_before = std::move(advertised_);
   prefixes_.clear();
+  advertised_.clear();
   contributions_.clear();
   slices_of_.clear();
   service_of_slice_.clear();
@@ -76,12 +127,12 @@ bool BgpServices::rebuild(const config::Config& config) {
   Names ignored;
   for (const auto& [name, slice] : config.slices) index_slice(config, name, ignored);
   for (const auto& [name, service] : config.services) refresh(config, name);
-  return prefixes_ != before;
+  return prefixes_ != before || advertised_ != advertised_before;
 }
 
 bool BgpServices::update(const config::Config& config, const config::Change& change) {
-  const bool around =
-      change.touches("GatewayConfiguration") || change.touches("BGPConfiguration") || change.touches("Node");
+  const bool around = change.touches("GatewayConfiguration") || change.touches("BGPConfiguration") ||
+                      change.touches("Node") || change.touches("BGPAdvertisement") || change.touches("IPAddressPool");
   if (around && surroundings_of(config) != surroundings_) return rebuild(config);
   Names services;
   for (const config::Change::Touched& touched : change.touched) {
@@ -111,61 +162,87 @@ void BgpServices::index_slice(const config::Config& config, const ObjectName& na
   service_of_slice_.emplace(name, service);
 }
 
-std::set<Prefix> BgpServices::contribution(const config::Config& config, const config::Service& service) const {
-  std::set<Prefix> out;
-  if (surroundings_.ranges.empty() || surroundings_.excluded || !service.proxied) return out;
+BgpServices::Endpoints BgpServices::endpoints_of(const config::Config& config, const ObjectName& service) const {
+  Endpoints out;
   const auto is_local = [&](const std::string& node) {
     const auto& names = surroundings_.local_node_names;
     return surroundings_.any_node_is_local || std::find(names.begin(), names.end(), node) != names.end();
   };
-  Ready ready;
-  if (const auto slices = slices_of_.find(service.name); slices != slices_of_.end()) {
-    for (const ObjectName& name : slices->second) {
-      const config::EndpointSlice& slice = config.slices.at(name);
-      if (slice.fqdn) continue;
-      const bool v4 = slice.family == net::Family::V4;
-      for (const config::Endpoint& endpoint : slice.endpoints) {
-        if (!endpoint.ready) continue;
-        (v4 ? ready.any_v4 : ready.any_v6) = true;
-        if (is_local(endpoint.node_name)) (v4 ? ready.local_v4 : ready.local_v6) = true;
-      }
+  const auto slices = slices_of_.find(service);
+  if (slices == slices_of_.end()) return out;
+  for (const ObjectName& name : slices->second) {
+    const config::EndpointSlice& slice = config.slices.at(name);
+    if (slice.fqdn) continue;
+    for (const config::Endpoint& endpoint : slice.endpoints) {
+      if (!endpoint.ready && !endpoint.serving) continue;
+      if (!drains_.empty() && is_drained(slice, endpoint)) continue;
+      const bool local = is_local(endpoint.node_name);
+      if (endpoint.ready) out.ready.add(slice.family, local);
+      out.serving.add(slice.family, local);
     }
   }
+  return out;
+}
+
+// LB-10: by which advertisements of this node the service's addresses are announced, and in which prefixes.
+void BgpServices::add_advertised(const config::Service& service, const Endpoints& endpoints, Contribution& out) const {
+  if (service.type != config::ServiceType::LoadBalancer) return;
+  const bool local_only = service.external_policy == config::TrafficPolicy::Local;
+  for (const IpAddr& address : load_balancer_addresses(service)) {
+    if (!endpoints.serving.wanted(address.family(), local_only)) continue;
+    const auto pool = std::find_if(surroundings_.pools.begin(), surroundings_.pools.end(),
+                                   [&](const auto& entry) { return entry.second.has(address); });
+    if (pool == surroundings_.pools.end()) continue;
+    for (const auto& [name, advertisement] : surroundings_.advertisements) {
+      if (!advertisement.announces(pool->second)) continue;
+      if (!any_matches(advertisement.service_selectors, service.labels)) continue;
+      const Prefix prefix = Prefix{address, advertisement.length(address.family())}.masked();
+      if (prefix.length != 0) out.advertised.emplace(prefix, name);
+    }
+  }
+}
+
+BgpServices::Contribution BgpServices::contribution(const config::Config& config,
+                                                    const config::Service& service) const {
+  Contribution out;
+  const bool nothing = surroundings_.ranges.empty() && surroundings_.advertisements.empty();
+  if (nothing || surroundings_.excluded || !service.proxied) return out;
+  const Endpoints endpoints = endpoints_of(config, service.name);
   const bool local_only = service.external_policy == config::TrafficPolicy::Local;
   const auto add = [&](const std::vector<IpAddr>& addresses, Kind kind) {
     for (const IpAddr& address : addresses) {
       const ServiceRange* range = range_of(surroundings_.ranges, kind, address);
       if (range == nullptr || (range->aggregated && !local_only)) continue;
-      const bool wanted = local_only ? ready.local(address.family()) : ready.any(address.family());
-      if (wanted) out.insert(Prefix::host(address));
+      if (endpoints.ready.wanted(address.family(), local_only)) out.prefixes.insert(Prefix::host(address));
     }
   };
   add(service.cluster_ips, Kind::ClusterIp);
   add(service.external_ips, Kind::ExternalIp);
   add(load_balancer_addresses(service), Kind::LoadBalancerIp);
+  add_advertised(service, endpoints, out);
   return out;
 }
 
 bool BgpServices::refresh(const config::Config& config, const ObjectName& name) {
   const auto service = config.services.find(name);
-  std::set<Prefix> now;
+  Contribution now;
   if (service != config.services.end()) now = contribution(config, service->second);
-  std::set<Prefix> before;
+  Contribution before;
   if (const auto known = contributions_.find(name); known != contributions_.end()) before = known->second;
   if (now == before) return false;
   bool changed = false;
-  for (const Prefix& prefix : before) {
-    if (now.contains(prefix)) continue;
-    const auto entry = prefixes_.find(prefix);
-    entry->second.erase(name);
-    if (!entry->second.empty()) continue;
-    prefixes_.erase(entry);
-    changed = true;
+  for (const Prefix& prefix : before.prefixes) {
+    if (!now.prefixes.contains(prefix)) changed = remove(prefixes_, prefix, name) || changed;
   }
-  for (const Prefix& prefix : now) {
-    Names& names = prefixes_[prefix];
-    changed = changed || names.empty();
-    names.insert(name);
+  for (const Prefix& prefix : now.prefixes) changed = add_name(prefixes_, prefix, name) || changed;
+  for (const auto& [prefix, advertisement] : before.advertised) {
+    if (now.advertised.contains({prefix, advertisement})) continue;
+    const auto entry = advertised_.find(prefix);
+    changed = remove(entry->second, advertisement, name) || changed;
+    if (entry->second.empty()) advertised_.erase(entry);
+  }
+  for (const auto& [prefix, advertisement] : now.advertised) {
+    changed = add_name(advertised_[prefix], advertisement, name) || changed;
   }
   if (now.empty()) {
     contributions_.erase(name);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -173,6 +174,7 @@ void Bird::State::want(std::string wanted_text) {
 void Bird::State::silence() {
   plan.silent = true;
   plan.origins.clear();
+  plan.advertised.clear();
   plan.pools.clear();
   plan.warnings.clear();
   want(bird_config(plan));
@@ -467,6 +469,27 @@ std::vector<std::string> Bird::problems() const {
   return out;
 }
 
+namespace {
+
+// Of MetalLB's BGPAdvertisements: communities may differ by session, and all of them are shown.
+void show_advertised(const BgpPlan& plan, std::vector<BgpAnnouncement>& out) {
+  for (const auto& [prefix, advertised] : plan.advertised) {
+    BgpAnnouncement announcement;
+    announcement.prefix = prefix;
+    std::set<config::BgpCommunity> communities;
+    for (const auto& [session, attributes] : plan.audiences.at(advertised.audience)) {
+      communities.insert(attributes.communities.begin(), attributes.communities.end());
+    }
+    for (const config::BgpCommunity& community : communities) {
+      announcement.communities.push_back(config::to_string(community));
+    }
+    announcement.reasons.assign(advertised.reasons.begin(), advertised.reasons.end());
+    out.push_back(std::move(announcement));
+  }
+}
+
+}  // namespace
+
 BgpStatus Bird::status() const {
   const State& state = *state_;
   BgpStatus out;
@@ -487,6 +510,7 @@ BgpStatus Bird::status() const {
     announcement.reasons.assign(origin.reasons.begin(), origin.reasons.end());
     out.announced.push_back(std::move(announcement));
   }
+  show_advertised(state.plan, out.announced);
   out.warnings = state.plan.warnings;
   return out;
 }

@@ -54,9 +54,14 @@ class Writer {
     std::string interfaces;
     for (const std::string& name : plan_.ignored_interfaces) interfaces += fmt::format("-{}, ", quoted(name));
     const bool known = !plan_.router_id.is_unspecified();  // otherwise BIRD looks for one itself
+    const bool has_bfd =
+        std::any_of(plan_.sessions.begin(), plan_.sessions.end(), [](const BgpSession& one) { return one.bfd; });
     line(head, known ? fmt::format("router id {};\n", net::to_string(plan_.router_id)) : "",
          interfaces + R"(-"cali*", "*")");
-    if (plan_.bfd) write_bfd();
+    const bool advertises = std::any_of(plan_.sessions.begin(), plan_.sessions.end(),
+                                        [](const BgpSession& one) { return one.advertisements_only(); });
+    if (advertises || !plan_.advertised.empty()) line("{}", "\nattribute int sluice_audience;\n");
+    if (plan_.bfd || has_bfd) write_bfd();
     for (const Family family : {Family::V4, Family::V6}) write_family(family);
     for (const auto& [name, filter] : plan_.filters) write_filter(name, filter);
     for (const BgpSession& session : plan_.sessions) write_session(session);
@@ -82,6 +87,8 @@ class Writer {
     const std::string name = filter.size() <= 40 ? filter : fmt::format("{}_{:x}", filter.substr(0, 20), hash(filter));
     return fmt::format("'filter.{}:{}'", name, what);
   }
+  // Symbols have at most 64 characters, names of sessions 60.
+  static std::string audience_function(const BgpSession& session) { return fmt::format("'to.{}'", session.name); }
   static uint64_t hash(const std::string& text) {
     uint64_t value = 0xcbf29ce484222325;  // FNV-1a
     for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3;
@@ -91,21 +98,28 @@ class Writer {
   void write_bfd();
   void write_family(Family family);
   void write_origins(Family family);
+  void write_origin(const Prefix& prefix, const std::set<config::BgpCommunity>& communities);
   void write_reachable(Family family);
   void write_policy(Family family);
   void write_filter(const std::string& name, const config::BgpFilter& filter);
   void write_rules(const std::string& function, const std::vector<BgpFilterRule>& rules);
+  void write_advertisements(const BgpSession& session);
   void write_session(const BgpSession& session);
+  void write_timers(const BgpSession& session);
+  void write_session_bfd(const BgpSession& session);
   void write_channel(const BgpSession& session);
 
   const BgpPlan& plan_;
   std::string out_;
 };
 
+std::string times_of(const config::Bfd& bfd) {
+  return fmt::format("min rx interval {} ms; min tx interval {} ms; multiplier {};", bfd.receive.count(),
+                     bfd.transmit.count(), bfd.multiplier);
+}
+
 void Writer::write_bfd() {
-  const config::Bfd& bfd = *plan_.bfd;
-  const std::string times = fmt::format("min rx interval {} ms; min tx interval {} ms; multiplier {};",
-                                        bfd.receive.count(), bfd.transmit.count(), bfd.multiplier);
+  const std::string times = times_of(plan_.bfd.value_or(config::Bfd{}));
   line("\nprotocol bfd bfd1 {{\n  interface \"*\" {{ {0} }};\n  multihop {{ {0} }};\n}}\n", times);
 }
 
@@ -124,16 +138,28 @@ std::string text_of(const config::BgpCommunity& community) {
 void Writer::write_origins(Family family) {
   line("\nprotocol static originated{0} {{\n  ipv{0};\n", number_of(family));
   for (const auto& [prefix, origin] : plan_.origins) {
-    if (prefix.family() != family) continue;
-    line("  route {} blackhole", net::to_string(prefix));
-    if (!origin.communities.empty()) {
-      line("{}", " {");
-      for (const config::BgpCommunity& community : origin.communities) line("{}", text_of(community));
-      line("{}", " }");
-    }
-    line("{}", ";\n");
+    if (prefix.family() == family) write_origin(prefix, origin.communities);
   }
   line("{}", "}\n");
+  if (plan_.advertised.empty()) return;
+  line("\nprotocol static advertised{0} {{\n  ipv{0};\n", number_of(family));
+  for (const auto& [prefix, advertised] : plan_.advertised) {
+    if (prefix.family() == family && !plan_.origins.contains(prefix)) write_origin(prefix, {});
+  }
+  line("{}", "}\n");
+}
+
+void Writer::write_origin(const Prefix& prefix, const std::set<config::BgpCommunity>& communities) {
+  line("  route {} blackhole", net::to_string(prefix));
+  const auto advertised = plan_.advertised.find(prefix);
+  const bool numbered = advertised != plan_.advertised.end();
+  if (numbered || !communities.empty()) {
+    line("{}", " {");
+    if (numbered) line(" sluice_audience = {};", advertised->second.audience);
+    for (const config::BgpCommunity& community : communities) line("{}", text_of(community));
+    line("{}", " }");
+  }
+  line("{}", ";\n");
 }
 
 void Writer::write_reachable(Family family) {
@@ -223,12 +249,59 @@ void Writer::write_filter(const std::string& name, const config::BgpFilter& filt
   write_rules(function_name(name, "export6"), filter.export_v6);
 }
 
+// LB-10: what it sends with each number.
+void Writer::write_advertisements(const BgpSession& session) {
+  line("\nfunction {}() {{\n", audience_function(session));
+  line("{}", "  if ! defined(sluice_audience) then reject;\n");
+  // Those of Calico's objects are for Calico's peers.
+  line("{}", "  bgp_community.empty;\n  bgp_large_community.empty;\n");
+  for (size_t i = 0; i < plan_.audiences.size(); ++i) {
+    const auto found = plan_.audiences[i].find(session.name);
+    if (found == plan_.audiences[i].end()) continue;
+    line("  if sluice_audience = {} then {{", i);
+    if (found->second.local_pref) line(" bgp_local_pref = {};", *found->second.local_pref);
+    for (const config::BgpCommunity& community : found->second.communities) line("{}", text_of(community));
+    line("{}", " accept; }\n");
+  }
+  line("{}", "}\n");
+}
+
+void Writer::write_timers(const BgpSession& session) {
+  if (session.connect_retry) {
+    line("  connect delay time 2;\n  connect retry time {};\n", session.connect_retry->count());
+  } else {
+    line("{}", "  connect delay time 2;\n  connect retry time 5;\n");
+  }
+  line("{}", "  error wait time 5, 30;\n");
+  if (session.hold) {
+    line("  hold time {};\n", session.hold->count());
+    if (session.keepalive) line("  keepalive time {};\n", session.keepalive->count());
+  } else if (session.keepalive) {
+    // RFC 4271 section 4.4; BIRD's own hold time is 240 s, and keepalives may not be rarer.
+    const auto hold = std::max<int64_t>(240, 3 * session.keepalive->count());
+    line("  hold time {};\n  keepalive time {};\n", hold, session.keepalive->count());
+  }
+}
+
+void Writer::write_session_bfd(const BgpSession& session) {
+  if (!session.bfd) return;
+  if (!session.bfd_profile) {
+    line("{}", "  bfd on;\n");
+    return;
+  }
+  line("  bfd {{ {}{} }};\n", times_of(session.bfd_profile->times),
+       session.bfd_profile->passive ? " passive yes;" : "");
+}
+
 void Writer::write_session(const BgpSession& session) {
+  if (session.advertisements_only()) write_advertisements(session);
   line("\n# {}\nprotocol bgp '{}' {{\n", session.object, session.name);
   line("{}", "  local");
   if (session.source) line(" {}", net::to_string(*session.source));
   line(" port {} as {};\n", plan_.listen_port, session.local_as);
-  line("  neighbor {} port {} as {};\n", net::to_string(session.peer), session.peer_port, session.peer_as);
+  const std::string as = session.any_external_as ? "external" : fmt::format("as {}", session.peer_as);
+  line("  neighbor {} port {} {};\n", net::to_string(session.peer), session.peer_port, as);
+  if (session.router_id) line("  router id {};\n", net::to_string(*session.router_id));
   if (session.on_link) {
     // The TAP device loses its carrier when sluiced ends, and has it again when it is back.
     line("{}", "  direct;\n  check link off;\n");
@@ -240,18 +313,17 @@ void Writer::write_session(const BgpSession& session) {
   if (session.hops > 0) line("{}", "  ttl security on;\n");
   if (plan_.bind_to_source && session.source) line("{}", "  strict bind on;\n");
   if (!session.password.empty()) line("  password \"{}\";\n", session.password);
-  line("  graceful restart on;\n  graceful restart time {};\n", session.restart_time.count());
-  line("{}", "  connect delay time 2;\n  connect retry time 5;\n  error wait time 5, 30;\n");
-  if (session.keepalive) {
-    // RFC 4271 section 4.4; BIRD's own hold time is 240 s, and keepalives may not be rarer.
-    const auto hold = std::max<int64_t>(240, 3 * session.keepalive->count());
-    line("  hold time {};\n  keepalive time {};\n", hold, session.keepalive->count());
+  if (session.graceful_restart) {
+    line("  graceful restart on;\n  graceful restart time {};\n", session.restart_time.count());
+  } else {
+    line("{}", "  graceful restart aware;\n");
   }
+  write_timers(session);
   if (session.allowed_local_as != 0) line("  allow local as {};\n", session.allowed_local_as);
   if (session.route_reflector_client) {
     line("  rr client;\n  rr cluster id {};\n", net::to_string(*plan_.cluster_id));
   }
-  if (session.bfd) line("{}", "  bfd on;\n");
+  write_session_bfd(session);
   write_channel(session);
   line("{}", "}\n");
 }
@@ -265,11 +337,18 @@ void Writer::write_channel(const BgpSession& session) {
       if (any) line("      {}();\n", function_name(name, fmt::format("{}{}", direction, number).c_str()));
     }
   };
-  line("  ipv{} {{\n    import filter {{\n      if never_imported{}() then reject;\n", number, number);
-  call_filters("import", &config::BgpFilter::import_v4, &config::BgpFilter::import_v6);
-  line("{}", "      accept;\n    };\n");
+  if (session.advertisements_only()) {
+    line("  ipv{} {{\n    import none;\n", number);
+  } else {
+    line("  ipv{} {{\n    import filter {{\n      if never_imported{}() then reject;\n", number, number);
+    call_filters("import", &config::BgpFilter::import_v4, &config::BgpFilter::import_v6);
+    line("{}", "      accept;\n    };\n");
+  }
   if (plan_.silent) {
     line("{}", "    export none;\n");
+  } else if (session.advertisements_only()) {
+    line("    export filter {{\n      if never_exported{}() then reject;\n", number);
+    line("      {}();\n      reject;\n    }};\n", audience_function(session));
   } else {
     line("    export filter {{\n      if never_exported{}() then reject;\n", number);
     call_filters("export", &config::BgpFilter::export_v4, &config::BgpFilter::export_v6);

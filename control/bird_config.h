@@ -4,6 +4,9 @@
 // kernel: the router has its own routes for them. So a service that comes or goes changes static routes alone, and
 // filters, which BIRD would apply anew to every route, stay as they are. The kernel's own routes are learned to resolve
 // next hops by them, and never announced.
+//
+// Prefixes of MetalLB's BGPAdvertisements have a number beside them, the attribute sluice_audience; what a session
+// sends with a number is said in a function of its own.
 #pragma once
 
 #include <string>

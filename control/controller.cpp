@@ -88,6 +88,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
   load_addresses();
   load_load_balancers();
   boost::asio::co_spawn(io_, keep_watching_claims(), boost::asio::detached);
+  boost::asio::co_spawn(io_, keep_telling(), boost::asio::detached);
   boost::asio::co_spawn(io_, keep_collecting_leaks(), boost::asio::detached);
   look_again();
 }
@@ -354,6 +355,7 @@ Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, 
   ApplyReply reply = co_await deploy(*whole, generations);
   if (reply.code != ApplyReply::Code::Applied) co_return reply;
   co_await announce_load_balancers(first ? nullptr : &*whole);
+  follow_tunnel_addresses(first ? nullptr : &*whole);
   if (first || whole->touches("L2Advertisement") || whole->touches("IPAddressPool")) {
     for (const std::string& odd : pool_warnings_) reply.warnings.push_back({.message = odd});
   }

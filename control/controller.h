@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -166,6 +167,8 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<net::Status<>> settle_addresses();
   // IPAM-7: a pool that a tunnel's address was of may be gone, or not for tunnels any more.
   [[nodiscard]] Awaitable<void> renew_tunnel_addresses();
+  void follow_tunnel_addresses(const config::Change* change);
+  [[nodiscard]] Awaitable<void> take_tunnel_addresses();
   // IPAM-8: releases what belongs to network namespaces that have been gone for long.
   [[nodiscard]] Awaitable<void> collect_leaks();
   [[nodiscard]] Awaitable<void> release_leak(std::string name);
@@ -191,6 +194,11 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> send_announcements(std::vector<dataplane::Announcement> announcements);
   [[nodiscard]] Awaitable<void> keep_watching_claims();
   void report_announcements();
+  // Load balancer addresses that are this router's and, if said, those that it listens on for Ingresses.
+  [[nodiscard]] std::vector<Announcer::Announced> announced_addresses(bool load_balancers, bool ingress) const;
+  // Those at interfaces whose link has come up since the last call.
+  [[nodiscard]] std::vector<Announcer::Announced> behind_new_links();
+  [[nodiscard]] Awaitable<void> keep_telling();
   [[nodiscard]] LoadBalancerStatus load_balancer_status() const;
   [[nodiscard]] RouterHealth health() const;
   // controller_bgp.cpp
@@ -226,6 +234,8 @@ class Controller final : public Router {
   ipam::FileStorage ipam_storage_;
   ipam::Ipam ipam_{ipam_storage_};
   AsyncMutex ipam_sync_;
+  AsyncMutex tunnel_addresses_;
+  std::string tunnel_problem_;                           // in ipam_warnings_
   uint64_t ipam_synced_ = 0;                             // the last record that is on the disk
   Allocated routed_;                                     // what the workers know of it, or will
   std::optional<uint64_t> routing_token_;                // they do when it has passed
@@ -238,7 +248,9 @@ class Controller final : public Router {
   std::vector<std::string> load_balancer_warnings_;  // of what was kept
   std::vector<std::string> pool_warnings_;           // of pools and announcements
   Announcer announcer_;
-  std::string drain_problem_;  // why the file of drained endpoints could not be used
+  std::set<Announcer::Announced> told_ingress_;  // what everybody has been told of announced_addresses(false, true)
+  std::map<std::string, bool> links_;            // by device: up at the last look
+  std::string drain_problem_;                    // why the file of drained endpoints could not be used
   HelperThreads helpers_;
   ContentLibrary content_;
   ServiceCompiler services_;

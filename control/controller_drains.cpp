@@ -33,6 +33,7 @@ void Controller::load_drains() {
   auto drains = text ? DrainList::from_text(**text) : net::Result<DrainList>(text.error());
   if (drains) {
     drains_ = std::move(*drains);
+    bgp_services_.set_drains(drains_);
   } else {
     drain_problem_ = fmt::format("no endpoint is drained: {}: {}", drain_state_.path(), drains.error().message);
   }
@@ -52,12 +53,17 @@ Awaitable<void> Controller::publish_drains(DrainList drains, DrainReply& reply) 
   if (auto saved = drain_state_.save(drains_.to_text()); !saved) {
     reply.warnings.push_back("not kept for the next start: " + saved.error().message);
   }
-  if (generation_ == 0) co_return;
+  if (generation_ == 0) {
+    bgp_services_.set_drains(drains_);
+    co_return;
+  }
   const config::Config& config = objects_.config();
   const uint64_t token = deployment_.publish_services(config, services_, drains_, nullptr);
   if (!co_await wait_for(token)) reply.warnings.emplace_back("a worker has not taken it over yet");
   deployment_.finish();
   health_server_.update(make_health_plan(config, drains_));
+  bgp_services_.set_drains(drains_);
+  if (!bird_.idle() && bgp_services_.rebuild(config)) follow_bgp(nullptr);
   find_empty(deployment_.service_tables().v4.get(), reply.drain.services, reply.warnings);
   find_empty(deployment_.service_tables().v6.get(), reply.drain.services, reply.warnings);
 }

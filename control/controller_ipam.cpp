@@ -6,21 +6,19 @@
 #include <set>
 #include <utility>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "control/controller.h"
 #include "control/in_background.h"
+#include "control/tunnel_addresses.h"
 
 namespace sluice::control {
 namespace {
 
 using ipam::Refusal;
-
-// As Calico calls them; the node's name comes behind.
-constexpr const char* vxlan_handle = "vxlan-tunnel-addr-";
-constexpr const char* ipip_handle = "ipip-tunnel-addr-";
-constexpr const char* vxlan_v6_handle = "vxlan-v6-tunnel-addr-";
 
 ipam::Seconds seconds_now() {
   const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
@@ -144,7 +142,34 @@ Awaitable<net::Result<size_t, Refusal>> Controller::release_addresses(std::strin
   co_return released;
 }
 
+// `change`: nullptr: nothing is known of what was before.
+void Controller::follow_tunnel_addresses(const config::Change* change) {
+  const bool concerned = change == nullptr || change->touches("IPPool") || change->touches("IPAMConfiguration") ||
+                         change->touches("Node") || change->touches(std::string_view("GatewayConfiguration"));
+  if (!concerned) return;
+  const TunnelAddressSteps steps = tunnel_address_steps(objects_.config(), ipam_.state());
+  if (steps.release.empty() && steps.assign.empty()) return;
+  boost::asio::co_spawn(io_, take_tunnel_addresses(), boost::asio::detached);
+}
+
+Awaitable<void> Controller::take_tunnel_addresses() {
+  const auto lock = co_await tunnel_addresses_.lock();
+  TunnelAddressSteps steps = tunnel_address_steps(objects_.config(), ipam_.state());
+  for (const std::string& handle : steps.release) (void)co_await release_addresses(handle);
+  std::string problem;
+  for (ipam::Request& request : steps.assign) {
+    const std::string handle = request.handle;
+    const auto assigned = co_await assign_addresses(std::move(request));
+    if (!assigned) problem = fmt::format("{} has no address: {}", handle, assigned.error().message);
+  }
+  if (problem == tunnel_problem_) co_return;
+  std::erase(ipam_warnings_, tunnel_problem_);
+  if (!problem.empty()) ipam_warnings_.push_back(problem);
+  tunnel_problem_ = std::move(problem);
+}
+
 Awaitable<void> Controller::renew_tunnel_addresses() {
+  co_await take_tunnel_addresses();
   const config::Config& config = objects_.config();
   const auto is_right = [&](const net::IpAddr& address) {
     return std::any_of(config.pools.begin(), config.pools.end(), [&](const auto& entry) {

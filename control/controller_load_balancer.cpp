@@ -1,6 +1,8 @@
 // Load balancer addresses in the running router: given by load_balancer.h, on the disk before they serve, and announced
 // on the wire by whom announcer.h says.
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -17,6 +19,9 @@ namespace {
 constexpr auto announce_interval = std::chrono::milliseconds(1100);
 constexpr unsigned announce_rounds = 5;
 constexpr auto claim_interval = std::chrono::milliseconds(200);
+constexpr auto link_interval = std::chrono::seconds(1);
+// Switches that snoop MLD forget a group after some 260 s (RFC 3810 section 9.4); queries are not answered.
+constexpr auto membership_interval = std::chrono::seconds(60);
 
 constexpr size_t pending_events = 20;  // of one change
 
@@ -160,17 +165,22 @@ std::vector<dataplane::Announcement> Controller::indexed(const std::vector<Annou
 
 // The caller holds changes_.
 Awaitable<void> Controller::publish_announcements() {
+  std::vector<Announcer::Announced> fresh = announcer_.take_fresh();
   if (announcer_.take_changed()) {
-    std::vector<Announcer::Announced> all = announcer_.announced();
-    add_ingress(objects_.config().gateway, all);
+    const std::vector<Announcer::Announced> all = announced_addresses(true, true);
+    const std::vector<Announcer::Announced> ingress = announced_addresses(false, true);
+    for (const Announcer::Announced& one : ingress) {
+      if (!told_ingress_.contains(one)) fresh.push_back(one);
+    }
+    told_ingress_ = {ingress.begin(), ingress.end()};
     if (const auto token = deployment_.publish_announcements(indexed(all)); token) {
       (void)co_await wait_for(*token);
       deployment_.finish();
     }
   }
   report_announcements();
-  std::vector<dataplane::Announcement> fresh = indexed(announcer_.take_fresh());
-  if (!fresh.empty()) boost::asio::co_spawn(io_, tell_announcements(std::move(fresh)), boost::asio::detached);
+  if (fresh.empty()) co_return;
+  boost::asio::co_spawn(io_, tell_announcements(indexed(fresh)), boost::asio::detached);
 }
 
 Awaitable<void> Controller::tell_announcements(std::vector<dataplane::Announcement> fresh) {
@@ -185,6 +195,50 @@ Awaitable<void> Controller::send_announcements(std::vector<dataplane::Announceme
   command.kind = dataplane::Command::Kind::Announce;
   command.announcements = std::move(announcements);
   co_await run_command(0, command);
+}
+
+std::vector<Announcer::Announced> Controller::announced_addresses(bool load_balancers, bool ingress) const {
+  std::vector<Announcer::Announced> out;
+  if (load_balancers) out = announcer_.announced();
+  if (ingress) add_ingress(objects_.config().gateway, out);
+  return out;
+}
+
+std::vector<Announcer::Announced> Controller::behind_new_links() {
+  std::set<std::string> fresh;
+  for (const auto& [device, port] : deployment_.ports()) {
+    const auto [link, first] = links_.try_emplace(device, true);
+    const bool before = std::exchange(link->second, port->link_up());
+    if (!before && link->second) fresh.insert(device);
+  }
+  std::vector<Announcer::Announced> out;
+  if (fresh.empty()) return out;
+  std::set<std::string> interfaces;
+  for (const config::Interface& interface : objects_.config().gateway.interfaces) {
+    if (fresh.contains(interface.device)) interfaces.insert(interface.name);
+  }
+  for (const Announcer::Announced& one : announced_addresses(true, true)) {
+    if (one.answers && interfaces.contains(one.interface)) out.push_back(one);
+  }
+  return out;
+}
+
+// What was said while a link was down, or too long ago, is said again.
+Awaitable<void> Controller::keep_telling() {
+  auto said = std::chrono::steady_clock::now();
+  while (true) {
+    co_await pause(link_interval);
+    if (generation_ == 0) continue;
+    std::vector<Announcer::Announced> again = behind_new_links();
+    if (!again.empty()) {
+      boost::asio::co_spawn(io_, tell_announcements(indexed(again)), boost::asio::detached);
+    }
+    if (std::chrono::steady_clock::now() - said < membership_interval) continue;
+    said = std::chrono::steady_clock::now();
+    again = announced_addresses(true, true);
+    std::erase_if(again, [](const Announcer::Announced& one) { return !one.answers || one.address.is_v4(); });
+    if (!again.empty()) co_await send_announcements(indexed(again));
+  }
 }
 
 Awaitable<void> Controller::keep_watching_claims() {

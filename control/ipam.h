@@ -37,6 +37,12 @@ struct Request {
   // IPAM-3: just these, at most one of a family; they stand for their family.
   std::vector<net::IpAddr> addresses = {};
   std::vector<std::string> pools = {};  // names or CIDRs of IPPools, the preferred first; none: by their selectors
+
+  // The Namespace of the pod, which is attributes["namespace"]; empty: none.
+  [[nodiscard]] std::string ns() const {
+    const auto found = attributes.find("namespace");
+    return found == attributes.end() ? std::string() : found->second;
+  }
 };
 
 // Why there is no address.

@@ -143,14 +143,37 @@ bool Choice::names_pools(net::Family family) const {
   });
 }
 
+std::vector<std::string> Choice::names_for(net::Family family) const {
+  if (names_pools(family)) return request_.pools;
+  const auto found = config_.namespaces.find(request_.ns());
+  if (request_.use != Use::Workload || found == config_.namespaces.end()) return {};
+  return family == net::Family::V4 ? found->second.ipv4_pools : found->second.ipv6_pools;
+}
+
+// By the labels of the node, and of the pod's Namespace; one that is not known has those that every Namespace has.
+bool Choice::selects(const IpPool& pool) const {
+  static const config::Labels none;
+  const auto node = config_.nodes.find(request_.node);
+  if (!pool.node_selector.matches(node == config_.nodes.end() ? none : node->second.labels)) return false;
+  if (request_.use != Use::Workload) return true;
+  config::Labels labels;
+  const std::string ns = request_.ns();
+  if (const auto found = config_.namespaces.find(ns); found != config_.namespaces.end()) labels = found->second.labels;
+  if (!ns.empty()) {
+    labels.emplace("kubernetes.io/metadata.name", ns);
+    labels.emplace("projectcalico.org/name", ns);
+  }
+  return pool.namespace_selector.matches(labels);
+}
+
 bool Choice::allows(const IpPool& pool) const {
   return !pool.disabled && (request_.use == Use::Tunnel ? pool.for_tunnels : pool.for_workloads);
 }
 
 net::Result<Choice::Pools, Refusal> Choice::pools_for(net::Family family) const {
   Pools out;
-  if (names_pools(family)) {
-    for (const std::string& word : request_.pools) {
+  if (const std::vector<std::string> words = names_for(family); !words.empty()) {
+    for (const std::string& word : words) {
       const auto found = std::find_if(config_.pools.begin(), config_.pools.end(),
                                       [&](const auto& entry) { return names(word, entry.second); });
       if (found == config_.pools.end()) return Refusal{Kind::Invalid, fmt::format("there is no IPPool {}", word)};
@@ -162,17 +185,16 @@ net::Result<Choice::Pools, Refusal> Choice::pools_for(net::Family family) const 
       if (pool.cidr.family() == family) out.push_back(&pool);
     }
   } else {
-    static const config::Labels none;
-    const auto node = config_.nodes.find(request_.node);
-    const config::Labels& labels = node == config_.nodes.end() ? none : node->second.labels;
     for (const auto& [name, pool] : config_.pools) {
       const bool fits = pool.cidr.family() == family && allows(pool) && !pool.manual;
-      if (fits && pool.node_selector.matches(labels)) out.push_back(&pool);
+      if (fits && selects(pool)) out.push_back(&pool);
     }
   }
   if (out.empty()) {
-    return Refusal{Kind::Invalid, fmt::format("no IPPool has IPv{} {} addresses for node {}",
-                                              family == net::Family::V4 ? 4 : 6, to_text(request_.use), request_.node)};
+    const std::string ns = request_.use == Use::Workload ? request_.ns() : "";
+    return Refusal{Kind::Invalid,
+                   fmt::format("no IPPool has IPv{} {} addresses for node {}{}", family == net::Family::V4 ? 4 : 6,
+                               to_text(request_.use), request_.node, ns.empty() ? "" : " and namespace " + ns)};
   }
   return out;
 }

@@ -40,6 +40,9 @@ class Choice {
 
   // Those the request may have addresses of, in the order they are looked at.
   [[nodiscard]] net::Result<Pools, Refusal> pools_for(net::Family family) const;
+  // What is named for a family by the request, or by its Namespace's annotation.
+  [[nodiscard]] std::vector<std::string> names_for(net::Family family) const;
+  [[nodiscard]] bool selects(const config::IpPool& pool) const;
   [[nodiscard]] bool names_pools(net::Family family) const;
   [[nodiscard]] bool allows(const config::IpPool& pool) const;
   [[nodiscard]] Found requested(const net::IpAddr& address) const;

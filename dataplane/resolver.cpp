@@ -9,6 +9,7 @@
 #include <rte_jhash.h>
 
 #include "dataplane/icmp.h"
+#include "dataplane/membership_report.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
@@ -574,6 +575,7 @@ void Resolver::announce() {
       send_arp(i, RTE_ARP_OP_REQUEST, MacAddr::broadcast(), addr, MacAddr{}, addr);
     }
     for (const net::Ipv6Addr& addr : interfaces[i].addresses_v6) {
+      send_membership_report(context_, output_, i, addr);
       send_advert(i, addr, all_nodes, MacAddr::for_multicast(all_nodes), false);
     }
   }
@@ -594,6 +596,7 @@ void Resolver::announce(const Announcement& announcement) {
   }
   if (!wanted) return send_solicit(interface, address.v6(), nullptr);
   if (address.is_v6()) {
+    send_membership_report(context_, output_, interface, address.v6());
     return send_advert(interface, address.v6(), all_nodes, MacAddr::for_multicast(all_nodes), false);
   }
   // Some hosts look at one form only (RFC 5227 section 3).

@@ -47,6 +47,10 @@ bool read_header(const Bytes& l3, bool whole, Ip& ip, size_t& l4) {
     ip.tos = static_cast<uint8_t>(load_be32(l3.data()) >> 20);
     ip.protocol = l3[6];
     ip.ttl = l3[7];
+    if (ip.protocol == net::protocol::hop_by_hop && l3.size() >= l4 + 8) {
+      ip.protocol = l3[l4];
+      l4 += 8U + l3[l4 + 1] * 8U;
+    }
     if (ip.protocol == net::protocol::fragment && l3.size() >= l4 + 8) {
       const uint16_t field = load_be16(&l3[l4 + 2]);
       ip.protocol = l3[l4];

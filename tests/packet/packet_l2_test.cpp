@@ -75,12 +75,21 @@ TEST_P(L2, L23_SolicitationsAreAnsweredAlsoToTheirGroup) {
 TEST_P(L2, L24_ATakeOverIsToldInBothFormsAndAsAnUnsolicitedAdvertisement) {
   EXPECT_EQ(rig().announce({announced(vip), announced(vip_v6)}),
             "a/01 nd advert 2001:db8:77::10 2001:db8:77::10>ff02::1 ttl 255\n"
+            "a/16 icmp 143/0 fe80::ff:fe00:a>ff02::16 ttl 1\n"
             "a/ff arp reply 203.0.113.10 is 02:00:00:00:00:0a to 203.0.113.10\n"
             "a/ff arp request 203.0.113.10? from 203.0.113.10");
   for (const View& frame : rig().out()) {
     if (frame.text.find("nd advert") == std::string::npos) continue;
     // Ethernet, IPv6, type and so on: the flags are the fifth byte of the message, override is 0x20.
     EXPECT_EQ(frame.frame.at(14 + 40 + 4) & 0x60, 0x20) << "override and not solicited";
+  }
+  // RFC 3810 sections 5 and 5.2: behind the router alert, one record "change to exclude" of the solicited-node group.
+  for (const View& frame : rig().out()) {
+    if (frame.text.find("icmp 143/0") == std::string::npos) continue;
+    const Bytes options(frame.frame.begin() + 14 + 40, frame.frame.begin() + 14 + 48);
+    EXPECT_EQ(options, (Bytes{58, 0, 5, 2, 0, 0, 1, 0}));
+    const Bytes record(frame.frame.begin() + 14 + 48 + 6, frame.frame.end());
+    EXPECT_EQ(record, (Bytes{0, 1, 4, 0, 0, 0, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0x10}));
   }
   EXPECT_EQ(rig().announce({announced("203.0.113.99")}), "") << "not ours: it was lost on the way";
 }

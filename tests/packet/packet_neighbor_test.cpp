@@ -37,6 +37,7 @@ TEST_P(Neighbor, L24_GratuitousArpAndAdvertisementsAtTheStart) {
   EXPECT_TRUE(like(rig().announcements(), "*a/ff arp request 192.0.2.1? from 192.0.2.1*"));
   EXPECT_TRUE(like(rig().announcements(), "*b/ff arp request 192.168.0.1? from 192.168.0.1*"));
   EXPECT_TRUE(like(rig().announcements(), "*a/01 nd advert 2001:db8:2::1 2001:db8:2::1>ff02::1 ttl 255*"));
+  EXPECT_TRUE(like(rig().announcements(), "*a/16 icmp 143/0 *>ff02::16 ttl 1*")) << "and the group is joined";
   EXPECT_EQ(rig().advance(3000), "") << "once is enough";
 }
 

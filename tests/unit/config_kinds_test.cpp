@@ -362,7 +362,8 @@ TEST(ConfigPool, IPAM1_IPAM9_WhoHasAddressesOfIt) {
   EXPECT_TRUE(a.node_selector.matches({{"rack", "left"}}) && !a.node_selector.matches({}));
   const IpPool& b = config.pools.at("b");
   EXPECT_TRUE(b.for_tunnels && b.for_workloads && b.node_selector.matches({}));
-  EXPECT_TRUE(b.manual) << "the namespace of a pod is not looked at";
+  EXPECT_FALSE(b.manual);
+  EXPECT_TRUE(b.namespace_selector.matches({{"team", "x"}}) && !b.namespace_selector.matches({}));
 }
 
 TEST(ConfigPool, IPAM2_IpamConfiguration) {

@@ -4,10 +4,12 @@
 #include <map>
 #include <set>
 
+#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/reader.h"
 #include "control/announcer.h"
 
 namespace sluice::control {
@@ -36,6 +38,18 @@ constexpr std::array known{Known{"203.0.113.10", {"gw-2", "gw-1", "gw-3", "node-
                            Known{"203.0.113.12", {"gw-2", "node-a", "gw-3", "gw-1"}},
                            Known{"2001:db8::10", {"gw-1", "node-a", "gw-2", "gw-3"}},
                            Known{"10.0.0.1", {"gw-3", "gw-2", "gw-1", "node-a"}}};
+
+// Nodes that have a label.
+std::optional<config::LabelSelector> test_selector(std::string_view label) {
+  const boost::json::value value = boost::json::parse(
+      fmt::format(R"({{"s": {{"matchExpressions": [{{"key": "{}", "operator": "Exists"}}]}}}})", label));
+  config::Findings findings;
+  config::Report report(findings, {"Test"});
+  config::Reader reader(&value.as_object(), report, {}, config::UnknownFields::Ignore);
+  std::optional<config::LabelSelector> out;
+  config::read_label_selector(reader, "s", out);
+  return out;
+}
 
 class AnnouncerTest : public testing::Test {
  protected:
@@ -102,6 +116,47 @@ class AnnouncerTest : public testing::Test {
   Announcer announcer_;
   Announcer::Now now_{Announcer::Clock::time_point{} + std::chrono::hours(1), Announcer::WallClock::time_point{}};
 };
+
+// The hash alone: gw-2, gw-1, gw-3, node-a.
+TEST_F(AnnouncerTest, L22_MoreWeightComesFirst) {
+  const auto prefer = [](uint8_t weight, const char* label) {
+    config::PreferredNodes out{.weight = weight, .nodes = {}};
+    out.nodes = *test_selector(label);
+    return out;
+  };
+  config::L2Advertisement& all = config_.l2_advertisements.at({"metallb-system", "all"});
+  all.preferred = {prefer(60, "near"), prefer(50, "big")};
+  config_.nodes["gw-3"].labels = {{"near", ""}};
+  config_.nodes["node-a"].labels = {{"big", ""}};
+  update();
+  EXPECT_EQ(entry().owner, "gw-3") << "60";
+  config_.nodes["gw-1"].labels = {{"big", ""}, {"near", ""}};
+  update("Node", "", "gw-1");
+  EXPECT_EQ(entry().owner, "gw-1") << "110: weights of a node add up";
+  EXPECT_THAT(news(), ElementsAre(Kind::TookOver));
+  die("gw-1");
+  EXPECT_EQ(entry().owner, "gw-3");
+  die("gw-3");
+  EXPECT_EQ(entry().owner, "node-a");
+  die("node-a");
+  EXPECT_EQ(entry().owner, "gw-2") << "nobody is left out";
+  config_.nodes["gw-3"].alive = true;
+  config_.nodes["node-a"].alive = true;
+  config_.nodes["node-a"].labels = {{"near", ""}};
+  update("Node", "", "node-a");
+  update("Node", "", "gw-3");
+  EXPECT_EQ(entry().owner, "gw-3") << "of equal weight the first by the hash";
+}
+
+TEST_F(AnnouncerTest, L22_WhoIsNotSelectedIsNotPreferred) {
+  config::L2Advertisement& all = config_.l2_advertisements.at({"metallb-system", "all"});
+  all.node_selectors = {*test_selector("edge")};
+  all.preferred = {{.weight = 100, .nodes = *test_selector("near")}};
+  config_.nodes["gw-1"].labels = {{"edge", ""}};
+  config_.nodes["gw-3"].labels = {{"near", ""}};
+  update();
+  EXPECT_EQ(entry().owner, "gw-1");
+}
 
 TEST_F(AnnouncerTest, L22_TheOrderIsThatOfSha256) {
   for (const Known& one : known) {

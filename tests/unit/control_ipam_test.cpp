@@ -320,6 +320,44 @@ TEST_F(Ipam4, IPAM9_SelectorsAndNamesChooseThePool) {
   EXPECT_THAT(ask({.handle = "h5", .node = "n1", .families = {Family::V4}, .pools = {"x"}}), HasSubstr("no IPPool x"));
 }
 
+TEST_F(Ipam4, IPAM9_NamespacesChooseThePool) {
+  config.pools["a"].namespace_selector = config::Selector::parse("team == 'x'").value();
+  config.pools["b"] = pool("b", "10.1.0.0/28", 30);
+  config.pools["b"].namespace_selector = config::Selector::parse("kubernetes.io/metadata.name == 'shop'").value();
+  config.namespaces["lab"] = {.name = "lab", .labels = {{"team", "x"}}};
+  const auto pod_of = [](const std::string& handle, const std::string& ns) {
+    return Request{.handle = handle, .node = "n1", .attributes = {{"namespace", ns}}, .families = {Family::V4}};
+  };
+  EXPECT_EQ(ask(pod_of("h1", "lab")), "10.0.0.0");
+  EXPECT_EQ(ask(pod_of("h2", "shop")), "10.1.0.0") << "every Namespace has that label, known or not";
+  EXPECT_THAT(ask(pod_of("h3", "other")), HasSubstr("no IPPool has IPv4 Workload addresses for node n1 and namespace "
+                                                    "other"));
+  EXPECT_THAT(ask("h4"), HasSubstr("no IPPool has IPv4 Workload addresses for node n1"));
+  // Named by the pod: whatever the selectors say.
+  Request named = pod_of("h5", "other");
+  named.pools = {"b"};
+  EXPECT_EQ(ask(named), "10.1.0.1");
+  const Request tunnel{.handle = "t", .node = "n1", .use = Use::Tunnel, .families = {Family::V4}};
+  EXPECT_EQ(ask(tunnel), "10.0.0.1") << "tunnels have no namespace";
+}
+
+TEST_F(Ipam4, IPAM9_PoolsInTheNamespacesAnnotation) {
+  config.pools["b"] = pool("b", "10.1.0.0/28", 30);
+  config.pools["b"].manual = true;
+  config.pools["c"] = pool("c", "10.2.0.0/28", 30);
+  config.namespaces["lab"] = {.name = "lab", .ipv4_pools = {"b"}, .ipv6_pools = {}};
+  const auto pod_of = [](const std::string& handle) {
+    return Request{.handle = handle, .node = "n1", .attributes = {{"namespace", "lab"}}, .families = {Family::V4}};
+  };
+  EXPECT_EQ(ask(pod_of("h1")), "10.1.0.0");
+  Request named = pod_of("h2");
+  named.pools = {"c"};
+  EXPECT_EQ(ask(named), "10.2.0.0") << "the pod's own comes first";
+  EXPECT_EQ(ask("h3"), "10.2.0.1") << "of no namespace: from the node's blocks, but none of b";
+  config.namespaces["lab"].ipv4_pools = {"gone"};
+  EXPECT_THAT(ask(pod_of("h4")), HasSubstr("there is no IPPool gone"));
+}
+
 TEST_F(Ipam4, IPAM9_APoolIsNamedForItsFamily) {
   config.pools["b"] = pool("b", "10.1.0.0/28", 30);
   config.pools["six"] = pool("six", "fd00::/124", 126);
