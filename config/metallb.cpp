@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "config/convert.h"
+#include "config/metallb_advertisement.h"
 
 namespace sluice::config {
 namespace {
@@ -148,11 +149,7 @@ bool AddressPool::has(const net::IpAddr& address) const {
   return std::any_of(ranges.begin(), ranges.end(), [&](const AddressRange& range) { return range.contains(address); });
 }
 
-bool L2Advertisement::announces(const AddressPool& pool) const {
-  if (pools.empty() && pool_selectors.empty()) return true;
-  return std::find(pools.begin(), pools.end(), pool.name) != pools.end() ||
-         (!pool_selectors.empty() && any_matches(pool_selectors, pool.labels));
-}
+bool L2Advertisement::announces(const AddressPool& pool) const { return selects(*this, pool); }
 
 AddressPool read_address_pool(const ObjectKey& key, Reader& object) {
   AddressPool pool;
@@ -179,14 +176,7 @@ AddressPool read_address_pool(const ObjectKey& key, Reader& object) {
 
 L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object) {
   L2Advertisement out;
-  out.ns = key.ns;
-  out.name = key.name;
-  (void)object.object("spec");
-  Reader spec = metallb_spec(object);
-  spec.texts("ipAddressPools", out.pools);
-  read_label_selectors(spec, "ipAddressPoolSelectors", out.pool_selectors);
-  read_label_selectors(spec, "nodeSelectors", out.node_selectors);
-  read_label_selectors(spec, "serviceSelectors", out.service_selectors);
+  Reader spec = read_selection(key, object, out);
   spec.texts("interfaces", out.interfaces);
   spec.each("preferredNodeSelectors", [&](Reader& item, size_t) {
     PreferredNodes preferred;

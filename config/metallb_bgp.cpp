@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "config/convert.h"
+#include "config/metallb_advertisement.h"
 
 namespace sluice::config {
 namespace {
@@ -90,22 +91,11 @@ std::optional<BgpCommunity> parse_metallb_community(std::string_view text) {
   return out;
 }
 
-bool BgpAdvertisement::announces(const AddressPool& pool) const {
-  if (pools.empty() && pool_selectors.empty()) return true;
-  return std::find(pools.begin(), pools.end(), pool.name) != pools.end() ||
-         (!pool_selectors.empty() && any_matches(pool_selectors, pool.labels));
-}
+bool BgpAdvertisement::announces(const AddressPool& pool) const { return selects(*this, pool); }
 
 BgpAdvertisement read_bgp_advertisement(const ObjectKey& key, Reader& object) {
   BgpAdvertisement out;
-  out.ns = key.ns;
-  out.name = key.name;
-  (void)object.object("spec");
-  Reader spec = metallb_spec(object);
-  spec.texts("ipAddressPools", out.pools);
-  read_label_selectors(spec, "ipAddressPoolSelectors", out.pool_selectors);
-  read_label_selectors(spec, "nodeSelectors", out.node_selectors);
-  read_label_selectors(spec, "serviceSelectors", out.service_selectors);
+  Reader spec = read_selection(key, object, out);
   spec.texts("peers", out.peers);
   spec.number("aggregationLength", out.aggregation_v4, 1, 32);
   spec.number("aggregationLengthV6", out.aggregation_v6, 1, 128);

@@ -7,6 +7,7 @@
 // BGPPeers, of another kind, come behind Calico's (bgp_metallb.h).
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -95,6 +96,10 @@ struct BgpPlan {
   uint32_t max_prefixes = 0;                         // 0: any number
   bool allow_default_route = false;
   std::optional<config::Bfd> bfd;
+  // For all sessions, or for one.
+  [[nodiscard]] bool has_bfd() const {
+    return bfd || std::any_of(sessions.begin(), sessions.end(), [](const BgpSession& one) { return one.bfd; });
+  }
   bool silent = false;  // sends nothing at all, whatever filters say
   std::vector<std::string> warnings;
 

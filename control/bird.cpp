@@ -364,7 +364,7 @@ awaitable<void> Bird::State::look() {
   const auto answer = co_await ask("show protocols all");
   if (!answer || answer->refused()) co_return;
   std::vector<BgpSessionStatus> now = sessions_of(parse_protocols(answer->text));
-  if (plan.bfd) {
+  if (plan.has_bfd()) {
     const auto bfd = co_await ask("show bfd sessions");
     if (!bfd) co_return;
     const auto states = parse_bfd_sessions(bfd->text);

@@ -54,14 +54,12 @@ class Writer {
     std::string interfaces;
     for (const std::string& name : plan_.ignored_interfaces) interfaces += fmt::format("-{}, ", quoted(name));
     const bool known = !plan_.router_id.is_unspecified();  // otherwise BIRD looks for one itself
-    const bool has_bfd =
-        std::any_of(plan_.sessions.begin(), plan_.sessions.end(), [](const BgpSession& one) { return one.bfd; });
     line(head, known ? fmt::format("router id {};\n", net::to_string(plan_.router_id)) : "",
          interfaces + R"(-"cali*", "*")");
     const bool advertises = std::any_of(plan_.sessions.begin(), plan_.sessions.end(),
                                         [](const BgpSession& one) { return one.advertisements_only(); });
     if (advertises || !plan_.advertised.empty()) line("{}", "\nattribute int sluice_audience;\n");
-    if (plan_.bfd || has_bfd) write_bfd();
+    if (plan_.has_bfd()) write_bfd();
     for (const Family family : {Family::V4, Family::V6}) write_family(family);
     for (const auto& [name, filter] : plan_.filters) write_filter(name, filter);
     for (const BgpSession& session : plan_.sessions) write_session(session);

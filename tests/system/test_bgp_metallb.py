@@ -94,7 +94,7 @@ def test_LB10_a_peer_of_the_same_as_sees_the_preference(lab: Lab) -> None:
     routers.upstream.config.write_text(ROUTER.format(address=LEFT, sessions=SESSION.format(
         name="sluice", address=LEFT, local_as=64900, peer="10.1.0.1", peer_as=64900,
         options='password "hush-hush"; direct;', channel="")))
-    assert "Reconfigured" in routers.upstream.ask("configure")
+    assert "Reconfigur" in routers.upstream.ask("configure")
     routers.put(metallb("BGPAdvertisement", "single", localPref=150))
     routers.bird.start()
     routers.reaches({f"{FIRST}/32"}, 20)

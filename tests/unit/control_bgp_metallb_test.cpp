@@ -1,16 +1,12 @@
 // MetalLB's objects about BGP: sessions, what each gets and with what, and the text for the real BIRD, which has to
 // take it.
-#include <cstdio>
-#include <fstream>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "control/bgp_plan.h"
 #include "control/bird_config.h"
+#include "tests/unit/bird_check.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::control {
@@ -60,21 +56,6 @@ std::string slice(const std::string& service, const std::string& node_name, cons
          service + R"(-1", "labels": {"kubernetes.io/service-name": ")" + service +
          R"("}}, "ports": [{"port": 8080}], "endpoints": [{"addresses": ["10.244.1.5"], "nodeName": ")" + node_name +
          R"(", "targetRef": {"kind": "Pod", "name": "web-0"}, "conditions": {)" + conditions + "}}]}";
-}
-
-std::string complaint_of_bird(const std::string& text) {
-  char path[] = "/tmp/sluice-bird-XXXXXX";
-  const int fd = ::mkstemp(path);
-  if (fd < 0) return "mkstemp";
-  ::close(fd);
-  std::ofstream(path) << text;
-  std::string said;
-  FILE* pipe = ::popen((std::string("/usr/sbin/bird -p -c ") + path + " 2>&1").c_str(), "r");
-  char buffer[256];
-  while (pipe != nullptr && std::fgets(buffer, sizeof buffer, pipe) != nullptr) said += buffer;
-  const int status = pipe == nullptr ? -1 : ::pclose(pipe);
-  ::unlink(path);
-  return status == 0 ? "" : said + " (exit status " + std::to_string(WEXITSTATUS(status)) + ") in\n" + text;
 }
 
 class MetallbBgp : public testing::Test {

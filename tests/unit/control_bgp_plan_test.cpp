@@ -1,16 +1,11 @@
 // Who peers with whom, what is announced, and the configuration of BIRD that comes of it. Every text is given to the
 // real BIRD, which has to take it.
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "control/bgp_plan.h"
 #include "control/bird_config.h"
+#include "tests/unit/bird_check.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::control {
@@ -74,22 +69,6 @@ std::vector<std::string> origins(const BgpPlan& plan) {
   std::vector<std::string> out;
   for (const auto& [prefix, origin] : plan.origins) out.push_back(net::to_string(prefix));
   return out;
-}
-
-// What `bird -p` says; empty: nothing is wrong.
-std::string complaint_of_bird(const std::string& text) {
-  char path[] = "/tmp/sluice-bird-XXXXXX";
-  const int fd = ::mkstemp(path);
-  if (fd < 0) return "mkstemp";
-  ::close(fd);
-  std::ofstream(path) << text;
-  std::string said;
-  FILE* pipe = ::popen((std::string("/usr/sbin/bird -p -c ") + path + " 2>&1").c_str(), "r");
-  char buffer[256];
-  while (pipe != nullptr && std::fgets(buffer, sizeof buffer, pipe) != nullptr) said += buffer;
-  const int status = pipe == nullptr ? -1 : ::pclose(pipe);
-  ::unlink(path);
-  return status == 0 ? "" : said + " (exit status " + std::to_string(WEXITSTATUS(status)) + ") in\n" + text;
 }
 
 std::string text_of(const BgpPlan& plan) {
