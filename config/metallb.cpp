@@ -176,7 +176,9 @@ AddressPool read_address_pool(const ObjectKey& key, Reader& object) {
 
 L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object) {
   L2Advertisement out;
-  Reader spec = read_selection(key, object, out);
+  (void)object.object("spec");
+  Reader spec = metallb_spec(object);
+  read_selection(key, spec, out);
   spec.texts("interfaces", out.interfaces);
   spec.each("preferredNodeSelectors", [&](Reader& item, size_t) {
     PreferredNodes preferred;

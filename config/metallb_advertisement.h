@@ -8,18 +8,14 @@
 
 namespace sluice::config {
 
-// Reads that, and returns the spec for the rest.
 template <class Advertisement>
-Reader read_selection(const ObjectKey& key, Reader& object, Advertisement& out) {
+void read_selection(const ObjectKey& key, Reader& spec, Advertisement& out) {
   out.ns = key.ns;
   out.name = key.name;
-  (void)object.object("spec");
-  Reader spec = metallb_spec(object);
   spec.texts("ipAddressPools", out.pools);
   read_label_selectors(spec, "ipAddressPoolSelectors", out.pool_selectors);
   read_label_selectors(spec, "nodeSelectors", out.node_selectors);
   read_label_selectors(spec, "serviceSelectors", out.service_selectors);
-  return spec;
 }
 
 // Without a word about pools all of them.

@@ -95,7 +95,9 @@ bool BgpAdvertisement::announces(const AddressPool& pool) const { return selects
 
 BgpAdvertisement read_bgp_advertisement(const ObjectKey& key, Reader& object) {
   BgpAdvertisement out;
-  Reader spec = read_selection(key, object, out);
+  (void)object.object("spec");
+  Reader spec = metallb_spec(object);
+  read_selection(key, spec, out);
   spec.texts("peers", out.peers);
   spec.number("aggregationLength", out.aggregation_v4, 1, 32);
   spec.number("aggregationLengthV6", out.aggregation_v6, 1, 128);

@@ -82,11 +82,12 @@ TEST(ConfigDocs, EveryExampleIsRight) {
       expect_valid_delta(to_delta(std::move(*document)));
     }
   }
-  EXPECT_THAT(kinds, testing::UnorderedElementsAre(
-                         "List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice", "Pod",
-                         "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity", "WorkloadEndpoint",
-                         "IPAddressPool", "L2Advertisement", "Namespace", "Secret", "ContentPolicy", "BGPConfiguration",
-                         "BGPPeer", "BGPFilter", "Ingress", "IngressClass"));
+  EXPECT_THAT(kinds,
+              testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice",
+                                            "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration", "BlockAffinity",
+                                            "WorkloadEndpoint", "IPAddressPool", "L2Advertisement", "Namespace",
+                                            "Secret", "ContentPolicy", "BGPConfiguration", "BGPPeer", "BGPFilter",
+                                            "Ingress", "IngressClass", "BGPAdvertisement", "Community", "BFDProfile"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {

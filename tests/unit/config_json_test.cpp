@@ -139,8 +139,8 @@ TEST(ConfigDocument, KnownKindsWithoutUseAreKeptWithOneWarningEach) {
       R"({"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "tor"},
           "spec": {"peerIP": "192.168.0.1", "asNumber": 64999}})",
   }));
-  EXPECT_EQ(lines(objects.warnings()), (Lines{": accepted but not used by this version (1 object)",
-                                              ": accepted but not used by this version (2 objects)"}));
+  EXPECT_EQ(lines(objects.warnings()), (Lines{": accepted but not used by this version (2 objects)",
+                                              ": accepted but not used by this version (1 object)"}));
   EXPECT_NE(objects.text_of({"BGPPeer", "default", "tor"}), nullptr);
   EXPECT_NE(objects.text_of({"BGPPeer", "", "tor"}), nullptr);
 }
