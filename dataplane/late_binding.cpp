@@ -367,8 +367,12 @@ void LateBinding::on_timer(LateId id) {
         if (!late.undecided) return;
         if (const uint32_t said = next_out(late); late.waiting && said != late.said) {
           late.said = said;
-          return lates.arm(id, context.now + response_time);
+          late.tries = 0;
+          return lates.arm(id, context.now + (late.pipelined ? pipeline_pause : response_time));
         }
+        if (late.pipelined && response_finished(late)) return answer<F>(id, {});
+        if (late.pipelined && ++late.tries < response_time / pipeline_pause)
+          return lates.arm(id, context.now + pipeline_pause);
         context.counters.add(Event::LateTimedOut);
         return reset<F>(id);
       }

@@ -219,6 +219,9 @@ class LateBinding {
   // Of the head at the beginning of what is not approved. False: it waits, or the record is gone.
   template <class F>
   [[nodiscard]] bool decide(LateId id, l7::Bytes rest);
+  // False.
+  template <class F>
+  [[nodiscard]] static bool wait_behind_answers(Late<F>& late);
   template <class F>
   [[nodiscard]] bool response_finished(const Late<F>& late) const;
   template <class F>
@@ -253,6 +256,7 @@ class LateBinding {
   static constexpr uint8_t probe_tries = 4;          // of who answers with a closed window
   static constexpr nat::Millis owed_time = 120'000;  // without any progress
   static constexpr nat::Millis response_time = 60'000;
+  static constexpr nat::Millis pipeline_pause = 1'000;  // without a word of the endpoint
 };
 
 }  // namespace sluice::dataplane

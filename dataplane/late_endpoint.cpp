@@ -371,7 +371,8 @@ void LateBinding::mark(LateId id) {
   if (undecided && (!late.undecided || late.waiting != late.was_waiting)) {
     late.was_waiting = late.waiting;
     late.said = windows(late).of(Direction::Reply).end;
-    lates.arm(id, pipeline_.context_.now + (late.waiting ? response_time : time_for_head(late)));
+    const nat::Millis patience = late.waiting ? response_time : time_for_head(late);
+    lates.arm(id, pipeline_.context_.now + (late.pipelined ? pipeline_pause : patience));
   }
   lates.mark_undecided(id, undecided);
 }

@@ -2,8 +2,8 @@
 //
 // A later request of the same target passes as it is when its head comes whole in one segment. Any other is collected
 // like the first, and if it is for another target the connection is bound anew: the old endpoint is reset, the new one
-// is connected with the number of the request's first byte. That is done when the answer to the request before has been
-// acknowledged; a client that does not wait for it waits then.
+// is connected with the number of the request's first byte. That is for clients that have acknowledged the answer to
+// the request before when they send it. For one that does not wait the connection ends behind the answers that come.
 #include <algorithm>
 
 #include "dataplane/late_binding.h"
@@ -77,12 +77,12 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   if (context.trace != nullptr) [[unlikely]]
     note_decision(*context.trace, decision, rest.size());
   const bool first = late.target == l7::no_target;
-  const bool idle = first || response_finished(late);
+  const bool idle = first || (response_finished(late) && !late.pipelined);
   late.waiting = !idle;
   switch (decision.outcome) {
     case l7::Outcome::More:
       if (rest.size() >= listener.most_bytes() || late.stream.room() == 0) {
-        if (!idle) return false;
+        if (!idle) return wait_behind_answers(late);
         context.counters.add(Event::LateTooLong);
         answer<F>(id, listener.too_long(rest));
       } else if (late.fin_taken && idle) {
@@ -96,17 +96,18 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
       reset<F>(id);
       return false;
     case l7::Outcome::Answer:
-      if (idle) answer<F>(id, decision.answer);
+      if (!idle) return wait_behind_answers(late);
+      answer<F>(id, decision.answer);
       return false;
     case l7::Outcome::Forward:
       break;
   }
   if (!first && !is_same_endpoint(late, decision.target)) {
-    if (!idle || late.approved != 0 || late.owes()) return false;
+    if (!idle || late.approved != 0 || late.owes()) return wait_behind_answers(late);
     context.counters.add(Event::LateRebound);
     hang_up<F>(id);
   }
-  late.waiting = false;
+  late.waiting = late.pipelined = false;
   late.target = decision.target;
   late.proxy_header = decision.proxy_protocol;
   late.preserve_client = decision.preserve_client;
@@ -116,6 +117,15 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   if (decision.cut != 0) late.stream.cut(decision.cut_at, decision.cut);
   if (late.state == LateState::Passing) late.answers_from = windows(late).of(Direction::Reply).end;
   return true;
+}
+
+// A client that has asked for something elsewhere before it had all answers: nobody counts them, so nobody else may
+// answer next. It gets what still comes, and then the end of the connection (RFC 9112 section 9.3.2).
+template <class F>
+bool LateBinding::wait_behind_answers(Late<F>& late) {
+  if (!late.pipelined) late.tries = 0;
+  late.pipelined = late.waiting = true;
+  return false;
 }
 
 // Nothing of the answer is on its way any more, as far as the numbers show: the endpoint has had the whole request and
@@ -320,6 +330,8 @@ bool LateBinding::from_spliced_client(LateId id, FlowPacket<F>& packet, const Se
   return late.watched && segment.length != 0 && watch(id, packet, segment);
 }
 
+template bool LateBinding::response_finished<V4>(const Late<V4>&) const;
+template bool LateBinding::response_finished<V6>(const Late<V6>&) const;
 template void LateBinding::consider<V4>(LateId);
 template void LateBinding::consider<V6>(LateId);
 template bool LateBinding::on_hit<V4>(FlowPacket<V4>&, nat::FlowId);

@@ -86,6 +86,7 @@ struct Late {
   typename F::Addr endpoint{};
   net::be16 endpoint_port;
   bool waiting = false;       // what it has sent next waits for the end of an answer
+  bool pipelined = false;     // and leads elsewhere
   bool was_waiting = false;   // when its timer was armed
   uint32_t said = 0;          // by the endpoint when it was looked last
   l7::Body body;              // of the request the client is in, behind what is approved

@@ -99,5 +99,6 @@ def test_LB10_a_peer_of_the_same_as_sees_the_preference(lab: Lab) -> None:
     routers.bird.start()
     routers.reaches({f"{FIRST}/32"}, 20)
     assert "BGP.local_pref: 150" in routers.upstream.ask(f"show route all for {FIRST}")
+    wait_until(lambda: routers.session(LEFT)["up"], 20, "the session to be seen")
     assert routers.router.stop() == 0
-    assert not routers.upstream.routes(), "withdrawn at a planned end"
+    wait_until(lambda: not routers.upstream.routes(), 5, "its routes to be withdrawn")
