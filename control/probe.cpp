@@ -99,8 +99,7 @@ net::Result<std::vector<uint8_t>> make_packet(const Probe& probe, const ProbeSeg
   if (probe.protocol == foreign) {
     return net::Error{fmt::format("{} belongs to the other IP version", protocol_name(probe.protocol))};
   }
-  const size_t least =
-      (v4 ? net::ipv4_header_length : net::ipv6_header_length) + header_of(probe.protocol) +
+  const size_t least = (v4 ? net::ipv4_header_length : net::ipv6_header_length) + header_of(probe.protocol) +
                        std::min<size_t>(segment.data.size(), most_probe_bytes);
   const size_t size = probe.size == 0 ? least : probe.size;
   if (size < least || size > most_probe_bytes) {
