@@ -433,7 +433,7 @@ TEST_P(Splice, SPL10_AGreetingThatIsNotThanked) {
 }
 
 TEST_P(Splice, SPL8_TheUndecidedGiveWay) {
-  const auto limit = 2048U;  // DataplaneOptions::late_buffers
+  const uint32_t limit = RigOptions{}.late_buffers;
   std::vector<TcpSegment> answers;
   for (unsigned i = 0; i < limit * 2 + 10; ++i) {
     TcpSegment syn;
@@ -609,7 +609,7 @@ TEST_P(Splice, SPL8_TheSilentAreNotGivenUpForABuffer) {
   for (unsigned i = 0; i < 50; ++i) (void)rig().send("b", opened(rig(), 9000 + i, 1000).bytes());
   ASSERT_EQ(rig().count(Event::LateOpened), 50u);
   std::string drops;
-  for (unsigned i = 0; i < 3 * 2048 && drops.empty(); ++i) {
+  for (unsigned i = 0; i < 3 * RigOptions{}.late_buffers && drops.empty(); ++i) {
     (void)rig().send("b", with(opened(rig(), 10000 + i, 1000), 0, "1 0\n").bytes());
     drops = rig().drops();
   }
@@ -618,7 +618,7 @@ TEST_P(Splice, SPL8_TheSilentAreNotGivenUpForABuffer) {
 }
 
 TEST_P(Splice, SPL8_AnswersThatNobodyTakesGiveWay) {
-  for (unsigned i = 0; i < 2 * 2048 + 10; ++i)
+  for (unsigned i = 0; i < 2 * RigOptions{}.late_buffers + 10; ++i)
     (void)rig().send("b", with(opened(rig(), 10000 + i, 1000), 0, "answer\n").bytes());
   EXPECT_GE(rig().count(Event::LateGivenUp), 10u);
   EXPECT_EQ(rig().drops(), "");
@@ -627,7 +627,7 @@ TEST_P(Splice, SPL8_AnswersThatNobodyTakesGiveWay) {
 }
 
 TEST_P(Splice, SPL8_AnswersThatWereTakenNeedNoBuffer) {
-  for (unsigned i = 0; i < 2 * 2048 + 10; ++i) {
+  for (unsigned i = 0; i < 2 * RigOptions{}.late_buffers + 10; ++i) {
     const TcpSegment client = opened(rig(), 10000 + i, 1000);
     (void)rig().send("b", with(client, 0, "answer\n").bytes());
     TcpSegment heard = with(client, 7, "");

@@ -102,6 +102,7 @@ Rig::Rig(const RigOptions& options)
   plane_options.workers = options.workers;
   plane_options.mbufs = 4095;
   plane_options.connections = options.connections;
+  plane_options.late_buffers = options.late_buffers;
   plane_options.fib = {.max_routes_v4 = 4096, .max_routes_v6 = 1024, .groups_v4 = 1024, .groups_v6 = 2048};
   auto plane = dataplane::Dataplane::create(plane_options);
   if (!plane) throw std::runtime_error(plane.error().message);

@@ -29,6 +29,7 @@ void start_environment();
 struct RigOptions {
   uint16_t workers = 1;
   uint32_t connections = 8192;
+  uint32_t late_buffers = 256;
 };
 
 class Rig {

@@ -27,7 +27,8 @@ int find(const std::vector<Written>& written, std::string_view path) {
   for (const Written& one : written) {
     rules.push_back({one.path, one.match, {.target = static_cast<TargetId>(rules.size())}});
   }
-  const Route* route = PathRules(rules).find(path);
+  const PathRules made(std::move(rules));
+  const Route* route = made.find(path);
   return route == nullptr ? -1 : static_cast<int>(route->target);
 }
 
