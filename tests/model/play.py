@@ -9,6 +9,13 @@ from reference import Model
 from tables import Tables
 from wire import Malformed, is_icmp_error, read_ip
 
+MLD_ROUTERS = bytes.fromhex("ff02" + "00" * 13 + "16")
+
+
+def is_report(packet):
+    """Of listeners to groups, by the router itself (RFC 3810 section 5.2.14)."""
+    return packet.dst == MLD_ROUTERS
+
 
 class Disagreement(Exception):
     """kind: what sort, the same in every shrunk repetition; `report`: for people."""
@@ -100,7 +107,7 @@ class Play:
     def finish(self, seen, drops, log):
         for frame in seen:
             p = frame.packet
-            if frame.used or p is None or (p.proto == 58 and 133 <= p.l4[0] <= 137):
+            if frame.used or p is None or (p.proto == 58 and 133 <= p.l4[0] <= 137) or is_report(p):
                 continue  # its own address resolution is no part of the model
             kind = "not expected" + (": ICMP error" if is_icmp_error(p) else "")
             raise Disagreement(kind, self.report(log, seen, drops))
