@@ -225,8 +225,8 @@ TEST_P(Mapping, MASQ13_PIPE1_ConnectionsOutliveTheOption) {
 TEST_P(Mapping, MASQ13_AFreshMappingEvadesOlderConnections) {
   load("50000-50031", "Symmetric");
   std::set<std::string> old;
-  for (int port = 5000; port < 5016; ++port) old.insert(mapped(pod(5, port), peer(1)));
-  EXPECT_EQ(old.size(), 16u);
+  for (int port = 5000; port < 5008; ++port) old.insert(mapped(pod(5, port), peer(1)));
+  EXPECT_EQ(old.size(), 8u) << "as many as one worker has ports";
   load("50000-50031");
   // Where another worker knows the tuple, the first packet is on its way before that is known.
   for (int port = 5000; port < 5004; ++port) {
