@@ -219,9 +219,8 @@ class LateBinding {
   // Of the head at the beginning of what is not approved. False: it waits, or the record is gone.
   template <class F>
   [[nodiscard]] bool decide(LateId id, l7::Bytes rest);
-  // False.
   template <class F>
-  [[nodiscard]] static bool wait_behind_answers(Late<F>& late);
+  static void wait_behind_answers(Late<F>& late);
   template <class F>
   [[nodiscard]] bool response_finished(const Late<F>& late) const;
   template <class F>

@@ -82,7 +82,10 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   switch (decision.outcome) {
     case l7::Outcome::More:
       if (rest.size() >= listener.most_bytes() || late.stream.room() == 0) {
-        if (!idle) return wait_behind_answers(late);
+        if (!idle) {
+          wait_behind_answers(late);
+          return false;
+        }
         context.counters.add(Event::LateTooLong);
         answer<F>(id, listener.too_long(rest));
       } else if (late.fin_taken && idle) {
@@ -96,14 +99,16 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
       reset<F>(id);
       return false;
     case l7::Outcome::Answer:
-      if (!idle) return wait_behind_answers(late);
-      answer<F>(id, decision.answer);
+      idle ? answer<F>(id, decision.answer) : wait_behind_answers(late);
       return false;
     case l7::Outcome::Forward:
       break;
   }
   if (!first && !is_same_endpoint(late, decision.target)) {
-    if (!idle || late.approved != 0 || late.owes()) return wait_behind_answers(late);
+    if (!idle) {
+      wait_behind_answers(late);
+      return false;
+    }
     context.counters.add(Event::LateRebound);
     hang_up<F>(id);
   }
@@ -122,10 +127,9 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
 // A client that has asked for something elsewhere before it had all answers: nobody counts them, so nobody else may
 // answer next. It gets what still comes, and then the end of the connection (RFC 9112 section 9.3.2).
 template <class F>
-bool LateBinding::wait_behind_answers(Late<F>& late) {
+void LateBinding::wait_behind_answers(Late<F>& late) {
   if (!late.pipelined) late.tries = 0;
   late.pipelined = late.waiting = true;
-  return false;
 }
 
 // Nothing of the answer is on its way any more, as far as the numbers show: the endpoint has had the whole request and

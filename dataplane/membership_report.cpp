@@ -7,6 +7,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/output.h"
+#include "dataplane/own_packet.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -21,14 +22,10 @@ constexpr uint16_t hop_by_hop_length = 8;
 constexpr uint16_t report_length = 8 + 20;  // with one record
 
 void write_report(uint8_t* l3, const net::Ipv6Addr& source, const net::Ipv6Addr& group) {
-  std::memset(l3, 0, net::ipv6_header_length + hop_by_hop_length + report_length);
-  net::store_be32(l3, 0x60000000U);
-  net::store_be16(l3 + 4, hop_by_hop_length + report_length);
-  l3[6] = net::protocol::hop_by_hop;
+  write_own_header(l3, source, all_mld_routers, net::protocol::hop_by_hop, 0, hop_by_hop_length + report_length, 0);
   l3[7] = 1;  // section 5: hop limit
-  net::store(l3 + 8, source);
-  net::store(l3 + 24, all_mld_routers);
   uint8_t* const options = l3 + net::ipv6_header_length;
+  std::memset(options, 0, hop_by_hop_length + report_length);
   options[0] = net::protocol::icmpv6;
   options[2] = 5;  // router alert (RFC 2711): multicast listener discovery
   options[3] = 2;
@@ -38,8 +35,7 @@ void write_report(uint8_t* l3, const net::Ipv6Addr& source, const net::Ipv6Addr&
   report[7] = 1;  // records
   report[8] = change_to_exclude_mode;
   net::store(report + 12, group);
-  const uint64_t pseudo = net::checksum_sum(l3 + 8, 32) + net::be16::from_host(report_length).wire() +
-                          net::be16::from_host(net::protocol::icmpv6).wire();
+  const uint64_t pseudo = icmp_pseudo_sum<net::V6>(l3, report_length);
   net::store(report + 2, net::checksum(report, report_length, pseudo));
 }
 

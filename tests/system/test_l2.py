@@ -115,13 +115,18 @@ class Segment:
         return [(one["reason"], one["severity"]) for one in events if one["object"] == address]
 
 
-@pytest.fixture(scope="module")
-def segment() -> Iterator[Segment]:
-    with Lab(f"{lab_prefix()}l2-") as lab:
+def running_segment(prefix: str) -> Iterator[Segment]:
+    """For the fixtures of this and other files."""
+    with Lab(f"{lab_prefix()}{prefix}-") as lab:
         made = Segment(lab, 1)
         for name, router in made.gateways.items():
             router.start(made.document(name))
         yield made
+
+
+@pytest.fixture(scope="module")
+def segment() -> Iterator[Segment]:
+    yield from running_segment("l2")
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,11 @@ import pytest
 from scapy.layers.inet6 import ICMPv6MLReport2, ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP
 
-from conftest import lab_prefix
 from frames import Wire
-from netns import Lab, wait_until
+from netns import wait_until
 from probes import curl
 from router import Json
-from test_l2 import FIRST, FIRST6, GATEWAYS, Segment, metallb, node, url
+from test_l2 import FIRST, FIRST6, GATEWAYS, Segment, metallb, node, running_segment, url
 
 GROUP6 = "ff02::1:ff00:12"  # RFC 4291 section 2.7.1, of FIRST6
 LISTENS, LISTENS6 = "10.1.0.80", "fd00:1::80"  # of spec.ingress, in the subnet of the uplink
@@ -22,11 +21,7 @@ LISTENS, LISTENS6 = "10.1.0.80", "fd00:1::80"  # of spec.ingress, in the subnet 
 
 @pytest.fixture(scope="module")
 def segment() -> Iterator[Segment]:
-    with Lab(f"{lab_prefix()}l2w-") as lab:
-        made = Segment(lab, 1)
-        for name, router in made.gateways.items():
-            router.start(made.document(name))
-        yield made
+    yield from running_segment("l2w")
 
 
 @pytest.fixture(autouse=True)
