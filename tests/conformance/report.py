@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-ID = re.compile(r"(?<![A-Za-z])(PIPE|SVC|MASQ|CT|ICMP|MTU|FRAG|TTL|ECN|CSUM|IPIP|VXL|ENC|SCALE|LB|L2|BGP|SPL|ING|CNT)[_-]?(\d+)(?!\d)", re.I)
+ID = re.compile(r"(?<![A-Za-z])(PIPE|SVC|MASQ|CT|ICMP|MTU|FRAG|TTL|ECN|CSUM|IPIP|VXL|ENC|SCALE|LB|L2|BGP|IPAM|SPL|ING|CNT)[_-]?(\d+)(?!\d)", re.I)
 ID_IN_CAMEL_CASE = re.compile(r"(Pipe|Svc|Masq|Ct|Icmp|Mtu|Frag|Ttl|Ecn|Csum|Ipip|Vxl|Enc|Scale|Bgp)(\d+)(?!\d)")
 
 

@@ -112,6 +112,11 @@ void TcpPeer::receive(const TcpSegment& segment) {
       owes_ack_ = true;
       return;
     }
+    if (client_ && segment.ack != isn_ + 1) {
+      fault_ = "the SYN+ACK acknowledges another number";
+      resets_ = segment.ack;
+      return;
+    }
     syn_ = segment;
     expected_ = segment.seq + 1;
     scales_ = segment.scale && options_.scale;
@@ -121,7 +126,6 @@ void TcpPeer::receive(const TcpSegment& segment) {
     segment_ = std::min<uint16_t>(segment.mss.value_or(536), options_.mss) - (stamps_ ? 12 : 0);
     allowed_ = isn_ + 1 + segment.window;
     if (client_) {
-      if (segment.ack != isn_ + 1) fault_ = "the SYN+ACK acknowledges another number";
       acked_ = segment.ack;
       established_ = true;
     } else {
@@ -141,7 +145,11 @@ void TcpPeer::receive(const TcpSegment& segment) {
       fault_ = "a new segment with an old timestamp";
     if (before(echo_, segment.timestamp->first)) echo_ = segment.timestamp->first;
   }
-  if (before(next_, segment.ack)) fault_ = "what was not sent is acknowledged";
+  if (before(next_, segment.ack)) {
+    fault_ = "what was not sent is acknowledged";
+    owes_ack_ = true;
+    return;
+  }
   if (!client_ && segment.ack == isn_ + 1) established_ = true;
   if (before(acked_, segment.ack)) acked_ = segment.ack;
   if (!client_ && before(isn_, acked_)) established_ = true;
