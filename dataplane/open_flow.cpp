@@ -173,6 +173,8 @@ template <class F>
 bool Pipeline::wants_tracking(const FlowPacket<F>& packet) const {
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   if (is_looked_into(packet)) return true;
+  // From an endpoint to itself: no other direction to know, and none that an entry could tell from this one.
+  if (packet.key.src == packet.key.dst && packet.key.src_port == packet.key.dst_port) return false;
   if (packet.has_ports && tables.endpoints->contains(packet.key.dst, packet.key.dst_port, packet.protocol)) return true;
   return tables.any_nat_outgoing && nat::nat_outgoing<F>(packet.key.dst, packet.key.src, tables.pool_view());
 }

@@ -184,7 +184,8 @@ class Model(Ingress, Egress):
             self.say("leaves the pools: natOutgoing")
             return self.open(a, hop, dst, a.dport, True, None)
         direct = not a.later and (dst, a.proto, a.dport) in t.serving
-        if opens and (direct or t.nat_outgoing(dst, src)):
+        alone = (src, a.sport) == (dst, a.dport)
+        if opens and not alone and (direct or t.nat_outgoing(dst, src)):
             self.say("tracked without translation")
             return self.open(a, hop, dst, a.dport, False, None)
         self.say("transit")

@@ -60,6 +60,16 @@ TEST_P(Nat, MASQ7_WithoutClashNoPortIsChanged) {
   }
 }
 
+// Its reply would have the same tuple: it needs no entry, and nothing to tell it apart.
+TEST_P(Nat, MASQ7_AnEndpointThatTalksToItselfDirectlyKeepsItsPort) {
+  const std::string self = "10.246.1.20:8080";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(rig().send("b", tcp(self, self, "S")), "b/13 tcp S " + self + ">" + self + " ttl 63");
+  }
+  EXPECT_EQ(rig().send("b", tcp(self, self, "A")), "b/13 tcp A " + self + ">" + self + " ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
 // ---- natOutgoing ---------------------------------------------------------------------------------------
 
 TEST_P(Nat, MASQ8_PodToOutsideIsMasqueraded) {

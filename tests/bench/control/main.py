@@ -39,7 +39,7 @@ def slice_changes(cluster: Cluster, count: int) -> list[bytes]:
 
 
 def measure_pushes(arguments: argparse.Namespace) -> list[Measured]:
-    cluster = Cluster(arguments.services, arguments.endpoints, arguments.nodes)
+    cluster = Cluster(arguments.services, arguments.endpoints, arguments.nodes, arguments.device)
     text, lines = cluster.as_list(), cluster.as_lines()
     packed = gzip.compress(text, 1)
     cpus = sorted(os.sched_getaffinity(0))
@@ -86,6 +86,9 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=512, help="MiB for packet buffers and tables")
     parser.add_argument("--helper-cpus", default="", help="as of sluiced")
     parser.add_argument("--directory", default=None, help="where the state is kept (default: the temporary directory)")
+    parser.add_argument("--device", default="net_null0",
+                        help="push: the router's port; its worker has always something to do with net_null0, and sleeps "
+                             "with net_null0,no-rx=1")
     parser.add_argument("--without-forms", action="store_true", help="push: neither lines nor gzip")
     parser.add_argument("--packets", type=float, default=50_000, help="traffic: packets a second")
     parser.add_argument("--flows", type=int, default=2_000, help="traffic: flows of each protocol")
