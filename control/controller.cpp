@@ -369,7 +369,17 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   if (!changing_since_) changing_since_ = Clock::now();
   std::vector<std::string> warnings;
   std::optional<uint64_t> token;
-  const bool rewires = generation_ == 0 || !deployment_.only_services(objects_.config(), change);
+  const bool only_services = generation_ != 0 && deployment_.only_services(objects_.config(), change);
+  const auto moves = only_services ? std::nullopt : deployment_.service_moves(objects_.config(), change);
+  const bool rewires = !only_services && !moves;
+  if (moves) {
+    if (auto moved = deployment_.move_services(*moves); !moved) {
+      reply.message = moved.error().message;
+      wanted_generation_ = generation_;
+      if (!awaited_token_) changing_since_.reset();
+      co_return reply;
+    }
+  }
   if (rewires) {
     const auto wired = co_await rewire(&change, warnings);
     if (!wired) {

@@ -131,10 +131,14 @@ Observation Controller::observe() const {
   now.time_seconds = seconds_since_1970();
   now.uptime_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   now.neighbors = neighbors();
-  for (const auto& [name, tunnel] : deployment_.plan().tunnels) {
-    const dataplane::TunnelPath path = plane_.tunnel_paths()[deployment_.index_of_tunnel(name)];
+  for (const auto& [name, index] : deployment_.tunnel_indices()) {
+    const dataplane::TunnelPath path = plane_.tunnel_paths()[index];
+    if (path == dataplane::TunnelPath{} && !monitor_.knows_tunnel(name)) continue;
+    const auto tunnel = deployment_.plan().tunnels.find(name);
+    if (tunnel == deployment_.plan().tunnels.end()) continue;
+    const uint16_t full = tunnel->second.spec.mtu;
     now.tunnels.push_back(
-        {name, tunnel.label, std::min(tunnel.spec.mtu, path.mtu), path.mtu < tunnel.spec.mtu, path.unreachable});
+        {name, tunnel->second.label, std::min(full, path.mtu), path.mtu < full, path.unreachable, full});
   }
   for (const auto& [device, port] : deployment_.ports()) now.links.push_back({device, port->link_up()});
   for (const PlannedInterface& interface : deployment_.plan().interfaces) {

@@ -464,26 +464,60 @@ void Deployment::fill_services(dataplane::Snapshot& snapshot) const {
   snapshot.v6.content = tables_.content_v6;
 }
 
-bool Deployment::only_services(const config::Config& config, const config::Change& change) const {
+bool Deployment::keeps_plan(const config::Config& config, const config::Change::Touched& touched) const {
+  const config::ObjectKey& key = touched.key;
+  if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
+  if (key.kind == "BGPPeer" || key.kind == "BGPFilter" || key.kind == "ContentPolicy") return true;
+  if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
+  // What follows from these is in the services that they give addresses to, and announced apart.
+  if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
+  if (key.kind != "EndpointSlice") return false;
+  if (plan_.direct_services.empty()) return true;
   // The plan has a way to each endpoint of these.
-  const auto is_direct = [&](const std::string& ns, const std::string& service) {
-    return plan_.direct_services.contains({ns, service});
-  };
+  const auto is_direct = [&](const std::string& service) { return plan_.direct_services.contains({key.ns, service}); };
+  if (touched.action != config::Change::Action::Added && touched.service.empty()) return false;  // of whom it was
+  const auto slice = config.slices.find({key.ns, key.name});
+  return !is_direct(touched.service) && (slice == config.slices.end() || !is_direct(slice->second.service));
+}
+
+bool Deployment::only_services(const config::Config& config, const config::Change& change) const {
   return std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
-    const config::ObjectKey& key = touched.key;
-    if (!touched.effective || key.kind == "Pod" || key.kind == "Secret") return true;
-    if (key.kind == "BGPPeer" || key.kind == "BGPFilter" || key.kind == "ContentPolicy") return true;
-    if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
-    // What follows from these is in the services that they give addresses to, and announced apart.
-    if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
-    if (key.kind == "Service") return !touched.moved;
-    if (key.kind != "EndpointSlice") return false;
-    if (plan_.direct_services.empty()) return true;
-    if (touched.action != config::Change::Action::Added && touched.service.empty()) return false;  // of whom it was
-    const auto slice = config.slices.find({key.ns, key.name});
-    return !is_direct(key.ns, touched.service) &&
-           (slice == config.slices.end() || !is_direct(key.ns, slice->second.service));
+    return touched.key.kind == "Service" ? !touched.effective || !touched.moved : keeps_plan(config, touched);
   });
+}
+
+std::optional<ServiceRoutes::Moves> Deployment::service_moves(const config::Config& config,
+                                                              const config::Change& change) const {
+  const bool others_keep_it =
+      std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
+        return touched.key.kind == "Service" || keeps_plan(config, touched);
+      });
+  if (generation_ == 0 || !others_keep_it) return std::nullopt;
+  return service_routes_.moves(config, change, plan_);
+}
+
+net::Status<> Deployment::move_services(const ServiceRoutes::Moves& moves) {
+  // Adding comes before deleting (fib.h).
+  for (size_t i = 0; i < moves.gained.size(); ++i) {
+    if (auto added = plane_.fib().add(moves.gained[i], dataplane::hop::service); !added) {
+      for (size_t k = 0; k < i; ++k) take_route(moves.gained[k]);
+      return added.error();
+    }
+    installed_[moves.gained[i]] = dataplane::hop::service;
+    plan_.routes.insert_or_assign(moves.gained[i], service_route());
+  }
+  for (const Prefix& prefix : moves.lost) take_route(prefix);
+  service_routes_.commit(moves);
+  return net::Done{};
+}
+
+// Of the plan; what the host has for it comes to light.
+void Deployment::take_route(const Prefix& prefix) {
+  plan_.routes.erase(prefix);
+  const auto host = host_routes_.find(prefix);
+  if (host != host_routes_.end() && install_host_route(*host)) return;
+  plane_.fib().remove(prefix);
+  installed_.erase(prefix);
 }
 
 uint64_t Deployment::publish_services(const config::Config& config, ServiceCompiler& services, const DrainList& drains,
@@ -571,6 +605,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
 
   retire_unused(plan);
   plan_ = std::move(plan);
+  service_routes_.reset(config);
   last_ = snapshot.get();
   return plane_.publisher().publish(std::move(snapshot));
 }

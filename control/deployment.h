@@ -21,6 +21,7 @@
 #include "control/plan.h"
 #include "control/pod_ports.h"
 #include "control/service_compiler.h"
+#include "control/service_routes.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/port.h"
 
@@ -57,6 +58,9 @@ class Deployment {
   // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
   [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
                                           const DrainList& drains, const config::Change* change);
+  // Before publish_services(), instead of steps 1 to 3, if the plan differs in routes to services at most: moves is what
+  // service_moves() says. An error names the route; everything is as before then.
+  [[nodiscard]] net::Status<> move_services(const ServiceRoutes::Moves& moves);
   // Routes of the host, which those of the plan hide. Does not look at the plan as a whole: what it costs is in
   // proportion to `changes`. Every worker has them when the token is passed; then finish(). Between changes of the
   // configuration only. What finds no room is left out, and tried again when others have gone.
@@ -68,6 +72,9 @@ class Deployment {
   [[nodiscard]] uint16_t index_of_interface(const std::string& name) const { return interface_index_.at(name); }
   // Whether plan and settings are the same after `change`, which led to `config`.
   [[nodiscard]] bool only_services(const config::Config& config, const config::Change& change) const;
+  // What becomes of routes to services if that is all that differs in the plan. Empty: it is not, or may not be.
+  [[nodiscard]] std::optional<ServiceRoutes::Moves> service_moves(const config::Config& config,
+                                                                  const config::Change& change) const;
   // Load balancer addresses to answer for, from now on. A snapshot that has them: its token; empty: they are the same.
   [[nodiscard]] std::optional<uint64_t> publish_announcements(std::vector<dataplane::Announcement> announcements);
   // Looks for the interfaces of pods. If some came, went or changed, a snapshot that knows: its token. finish() after
@@ -85,17 +92,22 @@ class Deployment {
   [[nodiscard]] const dataplane::InterfaceCounters& counted_before(size_t index) const { return counted_[index]; }
   // The index of a tunnel of plan() in the snapshot.
   [[nodiscard]] uint16_t index_of_tunnel(const std::string& name) const { return tunnel_index_.at(name); }
+  // Of every tunnel that ever was, by name.
+  [[nodiscard]] const std::map<std::string, uint16_t>& tunnel_indices() const { return tunnel_index_; }
   [[nodiscard]] const ServiceCompiler::Tables& service_tables() const { return tables_; }
   // Whether step 2 and 3 are needed.
   [[nodiscard]] bool changes_routing(const Plan& plan) const;
 
  private:
+  // An object other than a Service with other addresses.
+  [[nodiscard]] bool keeps_plan(const config::Config& config, const config::Change::Touched& touched) const;
   void restore_ports();
   void retire_pod_indices(const Plan& plan);
   [[nodiscard]] uint16_t interface_index(const std::string& name, bool of_pod = false);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
   [[nodiscard]] net::Status<> pin(const PlannedNeighbor& neighbor);
   [[nodiscard]] net::Status<> install_host_route(const std::pair<const net::Prefix, HostRoute>& entry);
+  void take_route(const net::Prefix& prefix);
   void retire_unused(const Plan& plan);
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
   [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& planned);
@@ -107,6 +119,7 @@ class Deployment {
   dataplane::Dataplane& plane_;
   uint32_t generation_ = 0;
   Plan plan_;
+  ServiceRoutes service_routes_;  // of plan_
   const dataplane::Snapshot* last_ = nullptr;
   ServiceCompiler::Tables tables_;
   std::shared_ptr<const dataplane::Announcements> announcements_ = std::make_shared<const dataplane::Announcements>();

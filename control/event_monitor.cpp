@@ -59,14 +59,14 @@ RouterEvent& EventMonitor::tell(EventType type, bool warning, std::string reason
 
 // Reachable and stale are both good; incomplete says nothing yet.
 void EventMonitor::neighbors(const Observation& now) {
-  std::set<NeighborKey> present;
+  ++looks_;
   for (const NeighborEntry& entry : now.neighbors) {
     const bool good = entry.state == "reachable" || entry.state == "stale";
     const NeighborKey key{entry.interface, entry.address};
-    present.insert(key);
-    if (!good && entry.state != "failed") continue;
     const auto found = neighbors_.find(key);
     const bool known = found != neighbors_.end();
+    if (known) found->second.look = looks_;
+    if (!good && entry.state != "failed") continue;
     if (known && found->second.good == good && (!good || found->second.mac == entry.mac)) continue;
     const std::string object = fmt::format("{} {}", entry.interface, net::to_string(entry.address));
     const std::string mac = net::to_string(entry.mac);
@@ -79,23 +79,21 @@ void EventMonitor::neighbors(const Observation& now) {
             : tell(EventType::Neighbor, false, "NeighborReachable", object, fmt::format("{} is at {}", object, mac));
     if (known) event.before = neighbor_value(found->second.good ? "reachable" : "failed", found->second.mac);
     event.after = neighbor_value(good ? "reachable" : "failed", entry.mac);
-    neighbors_[key] = {good, entry.mac};
+    neighbors_[key] = {good, entry.mac, looks_};
   }
-  keep(neighbors_, present);
+  std::erase_if(neighbors_, [this](const auto& known) { return known.second.look != looks_; });
 }
 
 void EventMonitor::tunnels(const Observation& now) {
-  std::set<std::string> present;
+  std::map<std::string, Observation::Tunnel> impaired;
   for (const Observation::Tunnel& tunnel : now.tunnels) {
-    present.insert(tunnel.key);
-    const auto entry = tunnels_.try_emplace(tunnel.key, tunnel);
-    const bool is_new = entry.second;
-    Observation::Tunnel before = entry.first->second;
-    entry.first->second = tunnel;
-    if (is_new) before = {tunnel.key, tunnel.name, 0, false, false};
+    const auto known = tunnels_.find(tunnel.key);
+    const Observation::Tunnel before =
+        known != tunnels_.end() ? known->second : Observation::Tunnel{tunnel.key, tunnel.name, tunnel.full_mtu};
+    if (tunnel.is_impaired()) impaired.emplace(tunnel.key, tunnel);
     const auto changed = [&](bool warning, std::string reason, std::string message) {
       RouterEvent& event = tell(EventType::Tunnel, warning, std::move(reason), tunnel.name, std::move(message));
-      if (!is_new) event.before = tunnel_value(before);
+      event.before = tunnel_value(before);
       event.after = tunnel_value(tunnel);
     };
     if (tunnel.unreachable && !before.unreachable) {
@@ -110,7 +108,7 @@ void EventMonitor::tunnels(const Observation& now) {
       changed(false, "TunnelMtuRestored", fmt::format("{} takes packets of {} bytes again", tunnel.name, tunnel.mtu));
     }
   }
-  keep(tunnels_, present);
+  tunnels_ = std::move(impaired);
 }
 
 void EventMonitor::links(const Observation& now) {

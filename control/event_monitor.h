@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,9 @@ struct Observation {
     uint16_t mtu = 0;        // of packets in it now, bytes
     bool from_path = false;  // the MTU, told by the underlay
     bool unreachable = false;
+    uint16_t full_mtu = 0;  // without what the underlay says
+
+    [[nodiscard]] bool is_impaired() const { return from_path || unreachable; }
   };
   struct Link {
     std::string device;
@@ -42,7 +46,7 @@ struct Observation {
   double time_seconds = 0;    // since 1970
   double uptime_seconds = 0;  // by a clock that nobody sets
   std::vector<NeighborEntry> neighbors;
-  std::vector<Tunnel> tunnels;
+  std::vector<Tunnel> tunnels;  // those that are impaired, and those that were (EventMonitor::knows_tunnel)
   std::vector<Link> links;
   std::vector<Table> tables;
   SourcePorts source_ports;
@@ -58,6 +62,8 @@ class EventMonitor {
 
   // Events without id, since the look before.
   [[nodiscard]] std::vector<RouterEvent> look(const Observation& now);
+  // It was impaired at the last look: one that is not shown again is taken for removed.
+  [[nodiscard]] bool knows_tunnel(const std::string& key) const { return tunnels_.contains(key); }
   // Between the last two looks; only reasons that had drops.
   [[nodiscard]] const std::vector<DropRate>& drop_rates() const { return rates_; }
 
@@ -66,8 +72,14 @@ class EventMonitor {
   struct Settled {  // a neighbour's last state that says something
     bool good = false;
     net::MacAddr mac;
+    uint64_t look = 0;  // that has seen it last
   };
   using NeighborKey = std::pair<std::string, net::IpAddr>;
+  struct NeighborHash {
+    size_t operator()(const NeighborKey& key) const {
+      return std::hash<std::string>{}(key.first) * 31 + std::hash<net::IpAddr>{}(key.second);
+    }
+  };
 
   void neighbors(const Observation& now);
   void tunnels(const Observation& now);
@@ -79,7 +91,8 @@ class EventMonitor {
   RouterEvent& tell(EventType type, bool warning, std::string reason, std::string object, std::string message);
 
   std::optional<double> last_look_;  // uptime
-  std::map<NeighborKey, Settled> neighbors_;
+  uint64_t looks_ = 0;
+  std::unordered_map<NeighborKey, Settled, NeighborHash> neighbors_;
   std::map<std::string, Observation::Tunnel> tunnels_;  // by key
   std::map<std::string, bool> links_;
   std::map<std::string, std::pair<Pressure, uint64_t>> tables_;

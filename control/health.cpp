@@ -7,6 +7,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "config/rules.h"
+
 namespace sluice::control {
 namespace {
 
@@ -68,7 +70,12 @@ bool affects_health(const config::Config& config, const config::Change& change) 
   };
   return std::any_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     if (!touched.effective || touched.key.kind == "Pod") return false;
-    if (touched.key.kind != "EndpointSlice") return true;
+    if (touched.key.kind == "Service") {
+      return has_port(touched.key.ns, touched.key.name) ||
+             touched.before.find("healthCheckNodePort") != std::string::npos;
+    }
+    if (touched.key.kind != "EndpointSlice")
+      return touched.key.kind == "Node" || touched.key.kind == config::gateway_kind;
     const auto slice = config.slices.find({touched.key.ns, touched.key.name});
     return has_port(touched.key.ns, touched.service) ||
            (slice != config.slices.end() && has_port(touched.key.ns, slice->second.service));

@@ -57,7 +57,9 @@ class Planner {
 
  private:
   void add(const Prefix& prefix, std::vector<PlannedHop> hops, std::string origin) {
-    plan_.routes.try_emplace(prefix, PlannedRoute{std::move(hops), std::move(origin)});
+    const auto [at, added] = plan_.routes.try_emplace(prefix, PlannedRoute{std::move(hops), origin});
+    const bool of_service = at->second.origin == service_origin || origin == service_origin;
+    if (!added && of_service && at->second.origin != origin) plan_.contested.insert(prefix);
   }
   void add_fixed(const Prefix& prefix, dataplane::NextHopId id, HopKind kind, std::string origin) {
     add(prefix, {fixed_hop(id, kind)}, std::move(origin));
@@ -434,7 +436,7 @@ void Planner::add_blocks() {
 
 void Planner::add_services() {
   const auto add_address = [&](const IpAddr& address) {
-    add_fixed(Prefix::host(address), dataplane::hop::service, HopKind::Service, "service");
+    add(Prefix::host(address), service_route().hops, service_origin);
   };
   for (const auto& [name, service] : config_.services) {
     if (!service.proxied) continue;
@@ -671,6 +673,8 @@ void add_host_addresses(config::Gateway& gateway, const HostAddresses& host) {
 }
 
 }  // namespace
+
+PlannedRoute service_route() { return {{fixed_hop(dataplane::hop::service, HopKind::Service)}, service_origin}; }
 
 Plan make_plan(const Config& config, const Allocated& allocated, const HostAddresses& host) {
   if (host.empty()) return Planner(config, config.gateway, allocated).make();

@@ -51,6 +51,10 @@ struct PlannedRoute {
   friend bool operator==(const PlannedRoute&, const PlannedRoute&) = default;
 };
 
+inline constexpr const char* service_origin = "service";
+// Of every address of a service.
+[[nodiscard]] PlannedRoute service_route();
+
 struct PlannedInterface {
   std::string name;
   std::string device;
@@ -104,6 +108,7 @@ struct Plan {
   std::vector<PlannedInterface> interfaces;
   std::map<std::string, PlannedTunnel> tunnels;
   std::map<net::Prefix, PlannedRoute> routes;
+  std::set<net::Prefix> contested;      // hosts that a service's route is not the only one for
   std::set<PlannedNeighbor> neighbors;  // every one that a hop names
   std::vector<net::Ipv4Addr> tunnel_endpoints;
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
