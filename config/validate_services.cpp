@@ -130,19 +130,21 @@ class ServiceRules {
 // What a service's addresses must agree with: SVC-120 and the service ranges.
 class Surroundings {
  public:
-  explicit Surroundings(const Config& config) {
+  // `for_everybody`: addresses for everybody are checked, too, which takes a look at every node.
+  Surroundings(const Config& config, bool for_everybody) {
+    const Cluster& cluster = config.gateway.cluster;
+    for (const Prefix& network : cluster.service_cidrs) services_.insert(network, "the service network");
+    if (!for_everybody) return;
     for (const Interface& interface : config.gateway.interfaces) {
       for (const Prefix& address : interface.addresses) {
         nodes_.try_emplace(address.addr, fmt::format("interface {}", quoted(interface.name)));
       }
     }
     for (const auto& [name, node] : config.nodes) add_node(node);
-    const Cluster& cluster = config.gateway.cluster;
     for (const Prefix& network : cluster.cluster_cidrs) pods_.insert(network, "the pod network");
     for (const auto& [name, pool] : config.pools) {
       if (!pool.load_balancer_only) pods_.insert(pool.cidr, "the pod network");
     }
-    for (const Prefix& network : cluster.service_cidrs) services_.insert(network, "the service network");
     for (const Prefix& network : config.gateway.proxy.allowed_external_cidrs) allowed_.insert(network, "");
   }
 
@@ -322,17 +324,62 @@ std::unordered_set<const Service*> added_services(const Config& config, const Sc
   return out;
 }
 
+// What a change of these services can come into conflict with.
+class Reach {
+ public:
+  explicit Reach(const std::unordered_set<const Service*>& services) {
+    for (const Service* service : services) {
+      each_address(*service, [this](const IpAddr& address) {
+        addresses_.insert(address);
+        return false;
+      });
+      each_port(*service, [this](uint16_t port) {
+        ports_.insert(port);
+        return false;
+      });
+    }
+  }
+  [[nodiscard]] bool touches(const Service& service) const {
+    return each_address(service, [this](const IpAddr& address) { return addresses_.contains(address); }) ||
+           each_port(service, [this](uint16_t port) { return ports_.contains(port); });
+  }
+
+ private:
+  // Until `look` says true: then true.
+  template <class Look>
+  static bool each_address(const Service& service, const Look& look) {
+    const auto any = [&](const std::vector<IpAddr>& addresses) {
+      return std::any_of(addresses.begin(), addresses.end(), look);
+    };
+    return any(service.cluster_ips) || any(service.external_ips) || any(service.load_balancer_ips);
+  }
+  template <class Look>
+  static bool each_port(const Service& service, const Look& look) {
+    return (service.health_check_node_port != 0 && look(service.health_check_node_port)) ||
+           std::any_of(service.ports.begin(), service.ports.end(),
+                       [&](const ServicePort& port) { return port.node_port != 0 && look(port.node_port); });
+  }
+
+  std::unordered_set<IpAddr> addresses_;
+  std::unordered_set<uint16_t> ports_;
+};
+
 }  // namespace
 
 void check_services(const Config& config, const Scope& scope, bool every, Findings& findings) {
-  std::vector<const Service*> order;
-  order.reserve(config.services.size());
-  for (const auto& [name, service] : config.services) order.push_back(&service);
   const std::unordered_set<const Service*> touched = touched_services(config, scope);
+  const Reach reach(touched);
+  std::vector<const Service*> order;
+  for (const auto& [name, service] : config.services) {
+    if (every || touched.contains(&service) || reach.touches(service)) order.push_back(&service);
+  }
   const auto first_touched = std::stable_partition(order.begin(), order.end(),
                                                    [&](const Service* service) { return !touched.contains(service); });
 
-  const Surroundings surroundings(config);
+  const bool for_everybody = every || std::any_of(touched.begin(), touched.end(), [](const Service* service) {
+                               return !service->external_ips.empty();
+                             });
+  const Surroundings surroundings(config, for_everybody);
   Claims claims(order.size(), !config.address_pools.empty());
   const std::unordered_set<const Service*> fresh = added_services(config, scope, touched);
   for (auto at = order.begin(); at != order.end(); ++at) {
