@@ -18,6 +18,7 @@ import gzip
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -25,7 +26,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE))
 
 from cluster import Cluster, delta  # noqa: E402
-from pushes import Changes, Measured, Router, put  # noqa: E402
+from pushes import Changes, Measured, Router, put, quantile  # noqa: E402
 
 
 def slice_changes(cluster: Cluster, count: int) -> list[bytes]:
@@ -36,6 +37,24 @@ def slice_changes(cluster: Cluster, count: int) -> list[bytes]:
         seen[index] = seen.get(index, 0) + 1
         bodies.append(delta(cluster.slice(index, version=seen[index])))
     return bodies
+
+
+def service_changes(cluster: Cluster, router: Router, count: int) -> list[Measured]:
+    """One service more, then that one less, one request after the other."""
+    client = router.client()
+    times: dict[str, list[float]] = {"PATCH": [], "DELETE": []}
+    for number in range(count):
+        more = cluster.service(cluster.services + number % 200)
+        for method, target, body in (("PATCH", "/v1/config", delta(more)),
+                                     ("DELETE", f"/v1/services/{more['metadata']['namespace']}/{more['metadata']['name']}", None)):
+            begin = time.monotonic()
+            status, text = client.call(method, target, body)
+            times[method].append(time.monotonic() - begin)
+            if status != 200:
+                raise SystemExit(f"{method} {target}: {status} {text[:600].decode()}")
+    return [Measured(f"one service {what}, {count} times", quantile(times[method], 0.5),
+                     f"p50 {quantile(times[method], 0.5) * 1e3:.2f} p99 {quantile(times[method], 0.99) * 1e3:.2f} ms")
+            for what, method in (("more", "PATCH"), ("less", "DELETE"))]
 
 
 def measure_pushes(arguments: argparse.Namespace) -> list[Measured]:
@@ -68,6 +87,8 @@ def measure_pushes(arguments: argparse.Namespace) -> list[Measured]:
         if count := int(arguments.rate * arguments.seconds):
             note(Changes(router, slice_changes(cluster, count), arguments).run())
             note(put(client, "full document after the changes", text))
+        for measured in service_changes(cluster, router, 100):
+            note(measured)
     finally:
         router.stop()
     return results
