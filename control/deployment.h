@@ -58,8 +58,8 @@ class Deployment {
   // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
   [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
                                           const DrainList& drains, const config::Change* change);
-  // Before publish_services(), instead of steps 1 to 3, if the plan differs in routes to services at most: moves is what
-  // service_moves() says. An error names the route; everything is as before then.
+  // Before publish_services(), instead of steps 1 to 3, if the plan differs in routes to services at most: moves is
+  // what service_moves() says. An error names the route; everything is as before then.
   [[nodiscard]] net::Status<> move_services(const ServiceRoutes::Moves& moves);
   // Routes of the host, which those of the plan hide. Does not look at the plan as a whole: what it costs is in
   // proportion to `changes`. Every worker has them when the token is passed; then finish(). Between changes of the
