@@ -6,6 +6,7 @@
 
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
+#include "control/pod_networks.h"
 #include "encap/vxlan.h"
 
 namespace sluice::control {
@@ -113,6 +114,7 @@ class Planner {
   const config::Node* own_ = nullptr;
   Plan plan_;
   std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
+  PodNetworks pod_networks_;
   std::set<PlannedNeighbor> outer_neighbors_;                  // of tunnels that no route names
 };
 
@@ -291,6 +293,7 @@ void Planner::add_pods() {
   for (const config::Interface& interface : gateway_.interfaces) {
     for (const Prefix& pod : interface.pod_addresses) {
       add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
+      pod_networks_.add(pod, false);
           "pod");
     }
   }
@@ -298,6 +301,7 @@ void Planner::add_pods() {
     if (!gateway_.is_local(workload.node)) continue;
     for (const IpAddr& pod : workload.addresses) {
       add(Prefix::host(pod),
+      pod_networks_.add(Prefix::host(pod), false);
           {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
     }
   }
@@ -362,11 +366,12 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
 // One block of one node: blackhole if it is ours (IPAM-5), else by the mode of its pool (ENC-1, ENC-2).
 void Planner::add_block(const Prefix& block, const config::Node& node) {
   if (is_own(node)) {
+  const std::vector<std::string>& local = gateway_.local_node_names;
+  const bool counts_as_own = is_own(node) || std::find(local.begin(), local.end(), node.name) != local.end();
+  pod_networks_.add(block, !counts_as_own);
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
-  const std::vector<std::string>& local = gateway_.local_node_names;
-  if (std::find(local.begin(), local.end(), node.name) == local.end()) plan_.pods_elsewhere.push_back(block);
   TunnelMode vxlan = TunnelMode::Never;
   TunnelMode ipip = TunnelMode::Never;
   if (const config::IpPool* pool = pool_of(block); pool != nullptr) {
@@ -431,6 +436,7 @@ void Planner::add_blocks() {
     for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
   }
 }
+  plan_.pods_elsewhere = pod_networks_.elsewhere();
 
 void Planner::add_services() {
   const auto add_address = [&](const IpAddr& address) {
