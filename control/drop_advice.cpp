@@ -59,7 +59,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::TunnelNested, "a tunnel inside a tunnel is not opened"},
     {DropReason::TunnelMalformed, "the tunnel's header and lengths do not fit together"},
     {DropReason::VxlanBadFlags, "the VXLAN header has flags that nobody should set"},
-    {DropReason::VxlanUnknownVni, "another VNI than the one configured: compare with the other end"},
+    {DropReason::VxlanUnknownVni, "another VNI than those of the overlay and of the tunnels: compare with the other end"},
     {DropReason::VxlanNotOurMac,
      "the inner frame is for another VTEP's MAC address: compare the other end's forwarding database"},
     {DropReason::VxlanVlan, "the inner frame has a VLAN tag"},

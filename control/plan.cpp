@@ -83,6 +83,7 @@ class Planner {
   void add_pools();
   void resolve_tunnels();
   void collect_neighbors();
+  [[nodiscard]] std::vector<uint32_t> tunnel_vnis() const;
   void make_terminator();
 
   [[nodiscard]] const config::Interface* interface_named(const std::string& name) const;
@@ -113,8 +114,8 @@ class Planner {
   TunnelAddresses own_tunnels_;
   const config::Node* own_ = nullptr;
   Plan plan_;
-  std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
   PodNetworks pod_networks_;
+  std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
   std::set<PlannedNeighbor> outer_neighbors_;                  // of tunnels that no route names
 };
 
@@ -292,16 +293,16 @@ void Planner::add_static_neighbors() {
 void Planner::add_pods() {
   for (const config::Interface& interface : gateway_.interfaces) {
     for (const Prefix& pod : interface.pod_addresses) {
-      add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
       pod_networks_.add(pod, false);
+      add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
           "pod");
     }
   }
   for (const auto& [name, workload] : config_.workloads) {
     if (!gateway_.is_local(workload.node)) continue;
     for (const IpAddr& pod : workload.addresses) {
-      add(Prefix::host(pod),
       pod_networks_.add(Prefix::host(pod), false);
+      add(Prefix::host(pod),
           {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
     }
   }
@@ -365,10 +366,10 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
 
 // One block of one node: blackhole if it is ours (IPAM-5), else by the mode of its pool (ENC-1, ENC-2).
 void Planner::add_block(const Prefix& block, const config::Node& node) {
-  if (is_own(node)) {
   const std::vector<std::string>& local = gateway_.local_node_names;
   const bool counts_as_own = is_own(node) || std::find(local.begin(), local.end(), node.name) != local.end();
   pod_networks_.add(block, !counts_as_own);
+  if (is_own(node)) {
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
@@ -435,8 +436,8 @@ void Planner::add_blocks() {
     if (with_blocks.contains(name)) continue;
     for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
   }
-}
   plan_.pods_elsewhere = pod_networks_.elsewhere();
+}
 
 void Planner::add_services() {
   const auto add_address = [&](const IpAddr& address) {
@@ -609,10 +610,21 @@ void Planner::collect_neighbors() {
   }
 }
 
+// Sorted: those of tunnels that are not the overlay's.
+std::vector<uint32_t> Planner::tunnel_vnis() const {
+  std::set<uint32_t> vnis;
+  for (const auto& [name, tunnel] : plan_.tunnels) {
+    if (tunnel.spec.kind == encap::Kind::Vxlan && !tunnel.to_endpoint) vnis.insert(tunnel.spec.vni);
+  }
+  vnis.erase(gateway_.overlay.vxlan_vni);
+  return {vnis.begin(), vnis.end()};
+}
+
 void Planner::make_terminator() {
   encap::Terminator& terminator = plan_.terminator;
   terminator.udp_port = gateway_.overlay.vxlan_port;
   terminator.vni = gateway_.overlay.vxlan_vni;
+  terminator.tunnel_vnis = tunnel_vnis();
   terminator.strict_flags = gateway_.overlay.strict_vxlan_flags;
   terminator.vtep_mac = own_vtep_mac(net::Family::V4);
   terminator.vtep_mac_v6 = own_vtep_mac(net::Family::V6);

@@ -279,6 +279,25 @@ TEST(Plan, SVC63_WhatOthersBorrowedAndOwnPodsAreCutOutOfBlocks) {
                                    prefix("fd00:1::/127"), prefix("fd00:1::3/128")));
 }
 
+TEST(Plan, VXL1_TunnelsHaveVnisOfTheirOwn) {
+  config::Config config = base();
+  const auto tunnel = [](const char* name, const char* remote, std::optional<uint32_t> vni) {
+    config::Tunnel made;
+    made.name = name;
+    made.type = config::TunnelType::Vxlan;
+    made.remote = ip(remote);
+    made.vni = vni;
+    return made;
+  };
+  config.gateway.tunnels = {tunnel("a", "192.168.0.11", 77), tunnel("b", "192.168.0.12", std::nullopt),
+                            tunnel("c", "192.168.0.13", 5), tunnel("d", "192.168.0.14", 77)};
+  const Plan plan = make_plan(config);
+  EXPECT_THAT(plan.terminator.tunnel_vnis, testing::ElementsAre(5, 77));
+  EXPECT_TRUE(plan.terminator.knows_vni(77));
+  EXPECT_TRUE(plan.terminator.knows_vni(config.gateway.overlay.vxlan_vni));
+  EXPECT_FALSE(plan.terminator.knows_vni(6));
+}
+
 TEST(Plan, IPAM5_BlocksThatTheRouterCutsItself) {
   config::Config config = base();
   add_node(config, "gw", "192.168.0.1");
