@@ -6,6 +6,7 @@
 
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
+#include "control/pod_networks.h"
 #include "encap/vxlan.h"
 
 namespace sluice::control {
@@ -84,6 +85,7 @@ class Planner {
   void add_pools();
   void resolve_tunnels();
   void collect_neighbors();
+  [[nodiscard]] std::vector<uint32_t> tunnel_vnis() const;
   void make_terminator();
 
   [[nodiscard]] const config::Interface* interface_named(const std::string& name) const;
@@ -114,6 +116,7 @@ class Planner {
   TunnelAddresses own_tunnels_;
   const config::Node* own_ = nullptr;
   Plan plan_;
+  PodNetworks pod_networks_;
   std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
   std::set<PlannedNeighbor> outer_neighbors_;                  // of tunnels that no route names
 };
@@ -292,6 +295,7 @@ void Planner::add_static_neighbors() {
 void Planner::add_pods() {
   for (const config::Interface& interface : gateway_.interfaces) {
     for (const Prefix& pod : interface.pod_addresses) {
+      pod_networks_.add(pod, false);
       add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
           "pod");
     }
@@ -299,6 +303,7 @@ void Planner::add_pods() {
   for (const auto& [name, workload] : config_.workloads) {
     if (!gateway_.is_local(workload.node)) continue;
     for (const IpAddr& pod : workload.addresses) {
+      pod_networks_.add(Prefix::host(pod), false);
       add(Prefix::host(pod),
           {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
     }
@@ -363,12 +368,13 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
 
 // One block of one node: blackhole if it is ours (IPAM-5), else by the mode of its pool (ENC-1, ENC-2).
 void Planner::add_block(const Prefix& block, const config::Node& node) {
+  const std::vector<std::string>& local = gateway_.local_node_names;
+  const bool counts_as_own = is_own(node) || std::find(local.begin(), local.end(), node.name) != local.end();
+  pod_networks_.add(block, !counts_as_own);
   if (is_own(node)) {
     if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
     return;
   }
-  const std::vector<std::string>& local = gateway_.local_node_names;
-  if (std::find(local.begin(), local.end(), node.name) == local.end()) plan_.pods_elsewhere.push_back(block);
   TunnelMode vxlan = TunnelMode::Never;
   TunnelMode ipip = TunnelMode::Never;
   if (const config::IpPool* pool = pool_of(block); pool != nullptr) {
@@ -432,6 +438,7 @@ void Planner::add_blocks() {
     if (with_blocks.contains(name)) continue;
     for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
   }
+  plan_.pods_elsewhere = pod_networks_.elsewhere();
 }
 
 void Planner::add_services() {
@@ -605,10 +612,21 @@ void Planner::collect_neighbors() {
   }
 }
 
+// Sorted: those of tunnels that are not the overlay's.
+std::vector<uint32_t> Planner::tunnel_vnis() const {
+  std::set<uint32_t> vnis;
+  for (const auto& [name, tunnel] : plan_.tunnels) {
+    if (tunnel.spec.kind == encap::Kind::Vxlan && !tunnel.to_endpoint) vnis.insert(tunnel.spec.vni);
+  }
+  vnis.erase(gateway_.overlay.vxlan_vni);
+  return {vnis.begin(), vnis.end()};
+}
+
 void Planner::make_terminator() {
   encap::Terminator& terminator = plan_.terminator;
   terminator.udp_port = gateway_.overlay.vxlan_port;
   terminator.vni = gateway_.overlay.vxlan_vni;
+  terminator.tunnel_vnis = tunnel_vnis();
   terminator.strict_flags = gateway_.overlay.strict_vxlan_flags;
   terminator.vtep_mac = own_vtep_mac(net::Family::V4);
   terminator.vtep_mac_v6 = own_vtep_mac(net::Family::V6);

@@ -35,7 +35,7 @@ enum class Event : uint8_t {
   IcmpErrorsLimited,  // not sent: rate limit
   IcmpErrorsTranslated,
   EchoReplies,
-  ResetsSent,  // TCP, because the endpoint is gone
+  ResetsSent,  // TCP's, and ABORTs of SCTP, because the endpoint is gone
   ArpRequestsSent,
   ArpRepliesSent,
   ArpReceived,

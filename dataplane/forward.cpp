@@ -5,6 +5,7 @@
 #include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/sctp_abort.h"
 #include "dataplane/splice_flow.h"
 #include "dataplane/tcp_reset.h"
 #include "nat/rewrite.h"
@@ -120,6 +121,28 @@ void reset_client(Context& context, Output& output, const FlowPacket<F>& packet,
   }
 }
 
+// The same of an association. In answer to its own packet the client's peer is known by the tag in it.
+template <class F>
+void abort_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Flow<F>& flow,
+                  nat::Direction direction) {
+  const uint32_t tag = net::load_be32(packet.l4_header() + 4);
+  if (direction == nat::Direction::Original) {
+    send_abort(context, output, packet.key.reversed(), tag, TagOf::Sender, packet.hash);
+  } else {
+    send_abort(context, output, nat::rewritten_key(packet.key, flow.rewrite), tag, TagOf::Receiver, packet.hash);
+  }
+}
+
+nat::SctpChunk chunk_of(const net::Packet& packet) {
+  const auto carried = static_cast<uint16_t>(packet.l3 + packet.l3_length - packet.l4);
+  return nat::sctp_chunk(packet.l4_header(), std::min(carried, packet.contiguous(packet.l4)));
+}
+
+// What ends it anyway is not answered (RFC 9260 section 8.4).
+bool ends_association(nat::SctpChunk chunk) {
+  return chunk == nat::SctpChunk::Abort || chunk == nat::SctpChunk::ShutdownComplete;
+}
+
 }  // namespace
 
 // ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
@@ -137,6 +160,8 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   const bool spliced = (flow.flags & nat::flow_flag::spliced) != 0;
   const bool tcp = packet.protocol == net::protocol::tcp && packet.fragment != FragmentKind::Later;
   const uint8_t tcp_flags = tcp ? packet.l4_header()[13] : net::tcp_flag::ack;
+  const bool sctp = packet.protocol == net::protocol::sctp && packet.fragment != FragmentKind::Later;
+  const nat::SctpChunk chunk = sctp ? chunk_of(packet) : nat::SctpChunk::Other;
   bool close_after = false;
   // What another gateway relayed to us is for our own endpoints (new_flow.h), whatever the client sent us before.
   if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.from_tunnel()) [[unlikely]] {
@@ -154,7 +179,15 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
   }
-  if (tcp || !nat::is_quiet(flow, tcp_flags)) {
+  if (sctp) {
+    // SVC-92: also who begins another association where one is about to end.
+    const bool anew = chunk == nat::SctpChunk::Init && nat::direction_of(id) == nat::Direction::Original &&
+                      lost_endpoint(table, nat::connection_of(id), *context_.snapshot);
+    if (anew || table.track_sctp(id, chunk, context_.snapshot->timeouts, context_.now) == nat::TrackAction::Reopen) {
+      close_connection<F>(nat::connection_of(id));
+      return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
+    }
+  } else if (tcp || !nat::is_quiet(flow, tcp_flags)) {
     // SVC-92: who begins anew is not sent to an endpoint that is gone.
     if (tcp && !spliced && nat::tcp_event(tcp_flags) == nat::TcpEvent::Syn &&
         nat::direction_of(id) == nat::Direction::Original &&
@@ -196,10 +229,15 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
       close_connection<F>(nat::connection_of(id));
       return forward_miss(packet, context_.tables.fib->lookup(packet.key.dst));
     }
-    if (tcp && (tcp_flags & net::tcp_flag::rst) == 0 && is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
-      nat::TcpSegment segment = segment_of(packet);
-      if (spliced) see_as_client(table, id, segment);
-      reset_client(context_, output_, packet, segment, flow, nat::direction_of(id));
+    const bool may_be_cut_off = tcp ? (tcp_flags & net::tcp_flag::rst) == 0 : sctp && !ends_association(chunk);
+    if (may_be_cut_off && is_cut_off(table, nat::connection_of(id), *context_.snapshot)) {
+      if (tcp) {
+        nat::TcpSegment segment = segment_of(packet);
+        if (spliced) see_as_client(table, id, segment);
+        reset_client(context_, output_, packet, segment, flow, nat::direction_of(id));
+      } else {
+        abort_client(context_, output_, packet, flow, nat::direction_of(id));
+      }
       close_connection<F>(nat::connection_of(id));
       return context_.drop(packet.mbuf, DropReason::EndpointGone);
     }
@@ -231,7 +269,7 @@ Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
 }
 
 // A change of configuration ends UDP flows whose endpoint no longer serves (SVC-94) and those to an address that has
-// become a service's (SVC-95); TCP is left alone (SVC-92).
+// become a service's (SVC-95); TCP and SCTP are left alone (SVC-92).
 template <class F>
 bool Pipeline::still_valid(nat::FlowId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();

@@ -1,5 +1,5 @@
-// The IP headers of packets that the router makes itself (ICMP errors, TCP resets), what of them enters layer 4's
-// checksum, and the checksum of ICMP.
+// The IP headers of packets that the router makes itself (ICMP errors, TCP resets, SCTP ABORTs), what of them enters
+// layer 4's checksum, and the checksum of ICMP.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,7 @@
 #include "dataplane/own_tcp.h"
 
-#include "dataplane/output.h"
 #include "dataplane/own_packet.h"
-#include "dataplane/punt.h"
+#include "dataplane/own_send.h"
 
 namespace sluice::dataplane {
 
@@ -38,21 +37,7 @@ rte_mbuf* make_segment(Context& context, const net::FlowKey<F>& key, const OwnSe
 template <class F>
 bool send_segment(Context& context, Output& output, const net::FlowKey<F>& key, const OwnSegment& segment,
                   uint64_t hash) {
-  const Egress egress = output.route<F>(key.dst, hash);
-  // The host behind the router is the other end.
-  const bool to_host = egress.kind == HopKind::Local && !context.snapshot->twins.empty();
-  const uint16_t twin = to_host ? context.punt->template twin_for<F>(net::no_interface, key.dst) : net::no_interface;
-  if (!egress.forwards() && twin == net::no_interface) return false;
-  net::Packet packet;
-  packet.mbuf = make_segment(context, key, segment);
-  if (packet.mbuf == nullptr) return false;
-  if (twin != net::no_interface) {
-    context.punt->give(packet.mbuf, 0, twin, punt_class(net::protocol::tcp, key.src_port, key.dst_port));
-    return true;
-  }
-  packet.l3_length = static_cast<uint16_t>(packet.mbuf->pkt_len);
-  output.send<F>(packet, egress, hash);
-  return true;
+  return send_own(context, output, key, hash, [&] { return make_segment(context, key, segment); });
 }
 
 template rte_mbuf* make_segment<net::V4>(Context&, const net::FlowKey<net::V4>&, const OwnSegment&);

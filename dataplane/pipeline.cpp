@@ -395,18 +395,18 @@ void Pipeline::enter_inner(const net::Packet& outer) {
   }
 }
 
-// FRAG-3: who sends a fragment that can never be part of a whole is told (RFC 8200 section 4.5), in the common case of
-// a fragment header right behind the IPv6 header.
+// FRAG-3: who sends a fragment that can never be part of a whole is told (RFC 8200 section 4.5).
 void Pipeline::refuse_fragment(const FlowPacket<V6>& packet, DropReason reason) {
   const uint8_t* const l3 = packet.l3_header();
-  constexpr uint16_t extension = net::ipv6_header_length;
-  if (l3[6] != net::protocol::fragment || packet.key.dst.is_multicast()) return;
+  const uint16_t visible = std::min(packet.l3_length, packet.contiguous(packet.l3));
+  const uint16_t extension = net::find_fragment_header(l3, visible);
+  if (extension == 0 || packet.key.dst.is_multicast()) return;
   if (packet.tunnel_source == net::no_tunnel_source &&
       !context_.interface(packet.ingress).may_come_from(packet.key.src)) {
     return;
   }
   const bool later = (net::load_be16(l3 + extension + 2) & 0xfff8) != 0;
-  const bool type_shown = !later && packet.l3_length > extension + 8;
+  const bool type_shown = !later && visible > extension + 8;
   if (l3[extension] == net::protocol::icmpv6 && !(type_shown && !net::icmpv6::is_error(l3[extension + 8]))) return;
   FlowPacket<V6> about = packet;
   about.fragment = FragmentKind::Whole;
@@ -414,7 +414,7 @@ void Pipeline::refuse_fragment(const FlowPacket<V6>& packet, DropReason reason) 
     return icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_incomplete_headers, 0, nullptr);
   }
   // The field that is wrong: the payload length, or the offset of a fragment that ends beyond 65 535.
-  const uint16_t pointer = packet.fragment_offset == 0 ? 4 : extension + 2;
+  const auto pointer = static_cast<uint16_t>(packet.fragment_offset == 0 ? 4 : extension + 2);
   icmp_.send_error<V6>(about, IcmpError::ParameterProblem, net::icmpv6::code_erroneous_field, pointer, nullptr);
 }
 

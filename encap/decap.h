@@ -10,8 +10,10 @@
 // `open` of decap.cpp, one branch in header_template.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "dataplane/net/headers.h"
 #include "dataplane/net/packet.h"
@@ -26,14 +28,19 @@ namespace sluice::encap {
 // What this router accepts as a tunnel endpoint. Const, built off-path.
 struct Terminator {
   bool accept_vxlan = false;
-  bool accept_ipip = false;   // protocols 4 and 41
-  bool strict_flags = false;  // VXL-1: reserved bits must be zero
-  uint16_t udp_port = 4789;   // host byte order
-  uint32_t vni = 0;           // 24 bits
-  net::MacAddr vtep_mac{};    // own, over IPv4
+  bool accept_ipip = false;             // protocols 4 and 41
+  bool strict_flags = false;            // VXL-1: reserved bits must be zero
+  uint16_t udp_port = 4789;             // host byte order
+  uint32_t vni = 0;                     // 24 bits, of the overlay
+  std::vector<uint32_t> tunnel_vnis{};  // sorted: others, of tunnels that have their own
+  net::MacAddr vtep_mac{};              // own, over IPv4
   net::MacAddr vtep_mac_v6{};
   bool zero_checksum_v6 = false;  // VXL-9: accept VXLAN over IPv6 without UDP checksum
   KnownSources sources{};
+
+  [[nodiscard]] bool knows_vni(uint32_t wanted) const {
+    return wanted == vni || std::binary_search(tunnel_vnis.begin(), tunnel_vnis.end(), wanted);
+  }
 };
 
 enum class Decap : uint8_t {
@@ -81,7 +88,9 @@ struct PlainInner {
       // The datagram fills its packet and has no checksum; the VXLAN header is the one that we would write.
       if (net::load_be16(l4 + 4) != total - net::ipv4_header_length || net::load<uint16_t>(l4 + 6) != 0) return {};
       if (net::load_be32(vxlan) != uint32_t{vxlan_flag_vni} << 24) return {};
-      if (net::load_be32(vxlan + 4) != terminator.vni << 8) return {};
+      if (const uint32_t field = net::load_be32(vxlan + 4); field != terminator.vni << 8) [[unlikely]] {
+        if ((field & 0xff) != 0 || !terminator.knows_vni(field >> 8)) return {};
+      }
       if (std::memcmp(ethernet, terminator.vtep_mac.bytes.data(), 6) != 0) return {};
       const uint16_t type = net::load_be16(ethernet + 12);
       if (type != net::ether_type_ipv4) {

@@ -60,7 +60,7 @@ net::DropReason open_vxlan(const net::FlowPacket<Outer>& outer, const Terminator
 
   const uint8_t* const header = udp + net::udp_header_length;
   if (!flags_good(header, terminator.strict_flags)) return DropReason::VxlanBadFlags;
-  if (net::load_be32(header + 4) >> 8 != terminator.vni) return DropReason::VxlanUnknownVni;
+  if (!terminator.knows_vni(net::load_be32(header + 4) >> 8)) return DropReason::VxlanUnknownVni;
   // RFC 7348 section 5: 0 is accepted, over IPv6 by agreement only (RFC 8200 section 8.1); any other value is verified
   // before anything inside is believed (CSUM-4).
   const bool none = net::load<uint16_t>(udp + 6) == 0;

@@ -33,6 +33,9 @@ Standing standing_of(const Connection& connection) {
   if ((connection.flags & connection_flag::assured) == 0) return Standing::Unassured;
   // Nobody sees the server end it, and its next packet finds the same endpoint without an entry (direct server return).
   if ((connection.flags & connection_flag::one_way) != 0) return Standing::Closing;
+  if (connection.protocol == net::protocol::sctp) {
+    return is_closing(sctp_state(connection)) ? Standing::Closing : Standing::Assured;
+  }
   switch (connection.tcp_state) {
     case TcpState::FinWait:
     case TcpState::CloseWait:
@@ -58,7 +61,9 @@ void track_stateless(Connection& connection, Direction direction, Millis now) {
 
 // The same of a connection that is answered past this router: it goes on, so somebody answers.
 void confirm_one_way(Connection& connection, Millis now) {
-  const bool begun = connection.protocol != net::protocol::tcp || connection.tcp_state == TcpState::Established;
+  const bool sctp = connection.protocol == net::protocol::sctp;
+  const bool begun = sctp ? sctp_state(connection) == SctpState::Established
+                          : connection.protocol != net::protocol::tcp || connection.tcp_state == TcpState::Established;
   if (begun && !is_echo(connection.protocol) && now - connection.created > stream_age) {
     connection.flags |= connection_flag::replied | connection_flag::assured;
   }
@@ -277,17 +282,31 @@ TrackAction Conntrack<F>::track(FlowId id, const TcpSegment& segment, const Time
     const bool one_way = (connection.flags & connection_flag::one_way) != 0;
     action = one_way ? step_one_way(connection, direction_of(id), segment).action : track_tcp(id, segment, liberal);
     if (action == TrackAction::Invalid || action == TrackAction::Reopen) return action;
-  } else {
+  } else if (connection.protocol != net::protocol::sctp) {
     track_stateless(connection, direction_of(id), now);
   }
+  note_change(connection_id, timeouts, now);
+  return action;
+}
+
+template <class F>
+TrackAction Conntrack<F>::track_sctp(FlowId id, SctpChunk chunk, const Timeouts& timeouts, Millis now) {
+  const ConnectionId connection_id = connection_of(id);
+  if (!step_sctp(connections_[connection_id], direction_of(id), chunk)) return TrackAction::Reopen;
+  note_change(connection_id, timeouts, now);
+  return TrackAction::Pass;
+}
+
+template <class F>
+void Conntrack<F>::note_change(ConnectionId id, const Timeouts& timeouts, Millis now) {
+  Connection& connection = connections_[id];
   if ((connection.flags & connection_flag::one_way) != 0) confirm_one_way(connection, now);
   if (const Standing standing = standing_of(connection); standing != connection.standing) {
     unlink(connection);
-    link(connection_id, standing);
+    link(id, standing);
   }
-  settle(connection_id);
-  refresh_timer(connection_id, timeouts, now);
-  return action;
+  settle(id);
+  refresh_timer(id, timeouts, now);
 }
 
 template <class F>

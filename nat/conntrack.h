@@ -35,6 +35,7 @@
 #include "dataplane/net/flow_key.h"
 #include "nat/expiry.h"
 #include "nat/flow.h"
+#include "nat/sctp.h"
 #include "nat/tcp_state.h"
 #include "nat/timeouts.h"
 
@@ -132,6 +133,8 @@ class Conntrack {
   // account() afterwards unless the answer is Invalid or Reopen.
   [[nodiscard]] TrackAction track(FlowId id, const TcpSegment& segment, const Timeouts& timeouts, Millis now,
                                   bool liberal = false);
+  // The same of an SCTP packet, which is never quiet; later fragments show no chunk and go to track(). Pass or Reopen.
+  [[nodiscard]] TrackAction track_sctp(FlowId id, SctpChunk chunk, const Timeouts& timeouts, Millis now);
   // From now on numbers outside the window pass: part of what this connection sends is not seen, or cannot be read.
   void be_liberal(ConnectionId id) { connections_[id].flags |= connection_flag::liberal; }
   // After a change of Connection::content.
@@ -229,6 +232,8 @@ class Conntrack {
   void settle(ConnectionId id);
 
   [[nodiscard]] TrackAction track_tcp(FlowId id, const TcpSegment& segment, bool liberal);
+  // What follows any change of state.
+  void note_change(ConnectionId id, const Timeouts& timeouts, Millis now);
 
   // Since the later of the two directions' last packets.
   [[nodiscard]] uint32_t idle_time(ConnectionId id, Millis now) const;

@@ -38,7 +38,7 @@ inline constexpr FlowId no_flow = 0xffffffff;
   return connection << 1 | static_cast<FlowId>(direction);
 }
 
-// TCP states of specification section 5.2; other protocols stay in None.
+// TCP states of specification section 5.2; other protocols stay in None (SCTP has its own: sctp.h).
 enum class TcpState : uint8_t {
   None,
   SynSent,
@@ -155,7 +155,7 @@ struct alignas(64) Connection {
   TcpState tcp_state = TcpState::None;
   uint8_t flags = 0;
   uint8_t protocol = 0;
-  uint8_t last_tcp_event = 0;        // memory of an ignored segment: tcp_state.cpp
+  uint8_t last_tcp_event = 0;        // memory of an ignored segment: tcp_state.cpp; of SCTP its SctpState (sctp.h)
   uint16_t stub_worker = no_worker;  // the worker that holds a stub of the reply key
   Millis created = 0;
   Millis deadline = 0;                          // when the wheel looks again

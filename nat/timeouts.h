@@ -8,6 +8,7 @@
 
 #include "dataplane/net/headers.h"
 #include "nat/flow.h"
+#include "nat/sctp.h"
 
 namespace sluice::nat {
 
@@ -60,6 +61,8 @@ inline constexpr uint32_t stream_age = 2'000;
     }
     case net::protocol::udp:
       return assured ? timeouts.udp_stream : timeouts.udp;
+    case net::protocol::sctp:
+      return sctp_timeouts[static_cast<size_t>(sctp_state(connection))];
     case net::protocol::icmp:
     case net::protocol::icmpv6:
       return timeouts.icmp;

@@ -100,11 +100,12 @@ struct Extensions {
   bool more_fragments;
   uint16_t fragment_offset;  // bytes
   uint32_t datagram;         // identification
+  uint16_t fragment_header;  // offset; 0: none
 };
 
 // Steps over the extension headers (RFC 8200 section 4); `length` contiguous bytes start at the IPv6 header.
 DropReason walk_extensions(const uint8_t* l3, uint16_t length, Extensions& out) {
-  out = {ipv6_header_length, l3[6], FragmentKind::Whole, false, 0, 0};
+  out = {ipv6_header_length, l3[6], FragmentKind::Whole, false, 0, 0, 0};
   for (unsigned i = 0; i <= max_extension_headers; ++i) {
     uint16_t size = 0;
     switch (out.protocol) {
@@ -121,6 +122,7 @@ DropReason walk_extensions(const uint8_t* l3, uint16_t length, Extensions& out) 
         break;
       case protocol::fragment: {
         if (length < out.offset + 8) return DropReason::IpTruncated;
+        out.fragment_header = out.offset;
         const uint16_t field = load_be16(l3 + out.offset + 2);
         if ((field & 0xfff8) != 0) {
           out.fragment = FragmentKind::Later;
@@ -254,6 +256,13 @@ DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool /*checksum_known_good*/) {
   packet.l4 = static_cast<uint16_t>(packet.l3 + extensions.offset);
   cut_padding(packet, total);
   return finish(packet);
+}
+
+uint16_t find_fragment_header(const uint8_t* l3, uint16_t length) {
+  if (length < ipv6_header_length) return 0;
+  Extensions extensions{};
+  (void)walk_extensions(l3, length, extensions);
+  return extensions.fragment_header;
 }
 
 template <>

@@ -20,6 +20,10 @@ DropReason parse_ip<V4>(FlowPacket<V4>& packet, bool checksum_known_good);
 template <>
 DropReason parse_ip<V6>(FlowPacket<V6>& packet, bool checksum_known_good);
 
+// The offset of the fragment header from the IPv6 header `l3`, of which `length` bytes are in one piece; 0 if none is
+// found there. For packets that parse_ip refused.
+[[nodiscard]] uint16_t find_fragment_header(const uint8_t* l3, uint16_t length);
+
 // Reads the key of the packet quoted inside an ICMP error (RFC 792: IP header and at least 8 bytes).
 // `quoted` points at `length` contiguous bytes. On success `l4_offset` is the offset of its L4 header.
 // False if it is too short or no IP packet of family F; a later fragment has no ports and is refused too.

@@ -186,6 +186,81 @@ TEST_P(Connections, SVC96_OneWayUdpIsTranslatedEveryTime) {
   EXPECT_EQ(rig().flows(), 2u);
 }
 
+// Both ends open at once: SYNs cross, then SYN+ACKs (RFC 9293 section 3.5, figure 7).
+TEST_P(Connections, CT6_SimultaneousOpen) {
+  struct Ends {
+    const char* client;
+    const char* service;
+    const char* endpoint;
+  };
+  const ServiceSpec spec{.name = "web",
+                         .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
+                         .ports = {"TCP 80 8080"},
+                         .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
+  rig().load(list({gateway(), cluster(), service(spec)}));
+  for (const Ends& ends : {Ends{a_client, "10.96.0.10:80", "10.246.1.20:8080"},
+                           Ends{"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "[fd00:10:246::20]:8080"}}) {
+    const auto there = [&](const char* flags, uint32_t seq, uint32_t ack) {
+      const std::string text = rig().send("b", tcp(ends.client, ends.service, flags).with_seq(seq, ack));
+      EXPECT_EQ(text, "b/13 tcp " + std::string(flags) + " " + ends.client + ">" + ends.endpoint + " ttl 63");
+    };
+    const auto back = [&](const char* flags, uint32_t seq, uint32_t ack) {
+      const std::string text = rig().send("b", tcp(ends.endpoint, ends.client, flags).with_seq(seq, ack));
+      EXPECT_EQ(text, "b/13 tcp " + std::string(flags) + " " + ends.service + ">" + ends.client + " ttl 63");
+    };
+    there("S", 100, 0);
+    back("S", 500, 0);
+    there("SA", 100, 501);
+    back("SA", 500, 101);
+    there("A", 101, 501);
+    back("A", 501, 101);
+    there("PA", 101, 501);
+  }
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_EQ(rig().flows(), 2u);
+  (void)rig().advance(200'000);
+  EXPECT_EQ(rig().flows(), 2u) << "established, not half open: those go after 120 s";
+}
+
+TEST_P(Connections, CT6_CT1_OneThatIsNotFinishedGoes) {
+  ASSERT_NE(rig().send("b", tcp(a_client, "10.96.0.10:80", "S").with_seq(100, 0)), "");
+  ASSERT_NE(rig().send("b", tcp("10.246.1.20:8080", a_client, "S").with_seq(500, 0)), "");
+  (void)rig().advance(110'000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(15'000);
+  EXPECT_EQ(rig().flows(), 0u) << "SYN_SENT2: 120 s";
+}
+
+// The middle of a connection between pods that this table has not seen. Only where an entry has something to keep, the
+// way of a service's endpoint, one is made; elsewhere the segment is forwarded like any packet.
+TEST_P(Connections, CT22_AStraySegmentBetweenPods) {
+  const ServiceSpec spec{.name = "web",
+                         .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
+                         .ports = {"TCP 80 8080"},
+                         .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
+  for (const bool loose : {true, false}) {
+    start({});
+    rig().load(list({gateway(loose ? "" : R"("conntrack":{"tcpLoose":false})"), cluster(), service(spec)}));
+    for (const char* flags : {"A", "PA"}) {
+      EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1000", "10.246.1.6:9", flags)),
+                "b/13 tcp " + std::string(flags) + " 10.246.1.5:1000>10.246.1.6:9 ttl 63");
+      EXPECT_EQ(rig().send("b", tcp("[fd00:10:246::5]:1000", "[fd00:10:246::6]:9", flags)),
+                "b/13 tcp " + std::string(flags) + " [fd00:10:246::5]:1000>[fd00:10:246::6]:9 ttl 63");
+    }
+    EXPECT_EQ(rig().flows(), 0u);
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1000", "10.246.1.20:8080", "A").with_seq(101, 501)),
+              "b/13 tcp A 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
+    EXPECT_EQ(rig().send("b", tcp("[fd00:10:246::5]:1000", "[fd00:10:246::20]:8080", "A").with_seq(101, 501)),
+              "b/13 tcp A [fd00:10:246::5]:1000>[fd00:10:246::20]:8080 ttl 63");
+    EXPECT_EQ(rig().flows(), loose ? 2u : 0u);
+    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", "10.246.1.5:1000", "PA").with_seq(501, 101)),
+              "b/13 tcp PA 10.246.1.20:8080>10.246.1.5:1000 ttl 63");
+    EXPECT_EQ(rig().send("b", tcp("[fd00:10:246::20]:8080", "[fd00:10:246::5]:1000", "PA").with_seq(501, 101)),
+              "b/13 tcp PA [fd00:10:246::20]:8080>[fd00:10:246::5]:1000 ttl 63");
+    EXPECT_EQ(rig().drops(), "");
+  }
+}
+
 TEST_P(Connections, CT1_Timeouts) {
   (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
   (void)rig().advance(29000);

@@ -159,8 +159,60 @@ TEST_P(Fragments, FRAG3_AllButTheLastCarryAMultipleOfEightBytes) {
   }
 }
 
+// Whatever is translated: destination, source, or both back.
+TEST_P(Fragments, FRAG5_TheIdentificationSurvivesTranslation) {
+  const auto seen = [&] {
+    const Bytes& l3 = rig().only().l3;
+    return l3[0] >> 4 == 4 ? uint32_t{net::load_be16(&l3[4])} : net::load_be32(&l3[44]);
+  };
+  for (const uint16_t id : {uint16_t{0}, uint16_t{1}, uint16_t{0x5678}, uint16_t{0xffff}}) {
+    for (const bool df : {false, true}) {
+      Ip there = udp("10.246.1.5:1000", "10.96.0.10:53").with_id(id);
+      Ip from_outside = udp("198.51.100.9:1000", "192.0.2.1:30053").with_id(id);
+      there.df = from_outside.df = df;
+      ASSERT_TRUE(like(rig().send("b", there), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63*"));
+      EXPECT_EQ(seen(), id);
+      ASSERT_TRUE(
+          like(rig().send("b", udp("10.246.1.20:5353", "10.246.1.5:1000").with_id(id)), "b/13 udp 10.96.0.10:*"));
+      EXPECT_EQ(seen(), id);
+      ASSERT_TRUE(like(rig().send("a", from_outside), "b/13 udp 192.168.0.1:*>10.246.1.20:5353 ttl 63*"));
+      EXPECT_EQ(seen(), id);
+      const std::string translated = rig().only().ip.src.text();
+      ASSERT_TRUE(like(rig().send("b", udp("10.246.1.20:5353", translated).with_id(id)), "a/fe udp 192.0.2.1:30053>*"));
+      EXPECT_EQ(seen(), id);
+    }
+  }
+  for (const Sent& sent : families) {
+    for (const uint32_t id : {uint32_t{1}, uint32_t{0x89abcdef}}) {
+      for (const Bytes& part : datagram(sent, 1000, id, {400, 800})) {
+        ASSERT_NE(rig().send("b", part), "");
+        EXPECT_EQ(seen(), sent.header == 20 ? id & 0xffff : id);
+      }
+    }
+  }
+}
+
+// Of the fragments of one datagram only the first has ports to spread it by, so they come in at several workers. Those
+// that wait for the first are found by it (FRAG-2), which they are only at the same worker.
+TEST_P(Fragments, FRAG4_AllFragmentsOfADatagramAreOneWorkers) {
+  for (const Sent& sent : families) {
+    for (uint16_t port = 1000; port < 1032; ++port) {
+      auto parts = datagram(sent, port, port, {400, 800, 1200});
+      std::rotate(parts.begin(), parts.begin() + 1, parts.end());
+      for (size_t i = 0; i < 3; ++i) EXPECT_EQ(rig().send("b", parts[i]), "") << "waits";
+      (void)rig().send("b", parts[3]);
+      std::vector<size_t> order = offsets();
+      std::sort(order.begin(), order.end());
+      EXPECT_EQ(order, (std::vector<size_t>{0, 400, 800, 1200}));
+    }
+  }
+  EXPECT_EQ(rig().count(dataplane::Event::HandedOver) > 0, GetParam() > 1);
+  EXPECT_EQ(rig().flows(), 64u);
+  EXPECT_EQ(rig().drops(), "");
+}
+
 // RFC 4963: a fast sender begins again with an identification long before five seconds are over.
-TEST_P(Fragments, FRAG5_ACompleteDatagramIsForgotten) {
+TEST_P(Fragments, FRAG1_ACompleteDatagramIsForgotten) {
   for (const Sent& sent : families) {
     for (uint16_t port = 1000; port < 1004; ++port) {
       const auto parts = datagram(sent, port, 7, {400, 800});

@@ -191,6 +191,24 @@ TEST_P(Frontends, SVC63_PodsOfOtherNodesAtANodePort) {
   EXPECT_EQ(ask(pod, "192.0.2.1:30080"), "served") << "SVC-60";
 }
 
+// Blocks of others with single addresses of still others in them, and of this node.
+TEST_P(Frontends, SVC63_BorrowedAddresses) {
+  ServiceSpec spec = web;
+  spec.ports = {"TCP 80 8080 30080"};
+  spec.more = R"("externalTrafficPolicy":"Local")";
+  spec.cluster_ips = {"10.96.0.10", "fd00:10:96::10"};
+  load({service(spec), block("node2", "10.246.1.7/32"), block("node2", "fd00:10:246::7/128"),
+        block("gw", "10.246.1.9/32"), block("gw", "fd00:10:246::9/128")});
+  for (const char* elsewhere : {"10.246.1.6", "10.246.1.7", "10.246.1.8", "10.246.1.10", "10.246.1.63"}) {
+    EXPECT_EQ(ask(elsewhere, "192.0.2.1:30080"), "no_local_endpoint 1") << elsewhere;
+  }
+  for (const char* elsewhere : {"fd00:10:246::6", "fd00:10:246::7", "fd00:10:246::8", "fd00:10:246::a"}) {
+    EXPECT_EQ(ask(elsewhere, "[2001:db8:2::1]:30080"), "no_local_endpoint 1") << elsewhere;
+  }
+  EXPECT_EQ(ask("10.246.1.9", "192.0.2.1:30080"), "served");
+  EXPECT_EQ(ask("fd00:10:246::9", "[2001:db8:2::1]:30080"), "served");
+}
+
 // ---- node ports ----------------------------------------------------------------------------------------
 
 TEST_P(Frontends, SVC50_TheRangeIsConfigured) {

@@ -35,6 +35,47 @@ class Masquerade : public RigTest {
 
 constexpr const char* router = "192.168.0.1";
 
+// Known connections are looked up before services: an answer to a masqueraded port stays one when a later configuration
+// makes a node port of that number.
+TEST_P(Masquerade, SVC56_AnAnswerIsNotTakenForANodePorts) {
+  struct Ends {
+    const char* pod;
+    const char* outside;
+    const char* router;
+  };
+  const Ends both[] = {{"10.246.1.5:1000", "198.51.100.9:7", "192.0.2.1:"},
+                       {"[fd00:10:246::5]:1000", "[2001:db8:99::9]:7", "[2001:db8:2::1]:"}};
+  for (const Ends& ends : both) {
+    for (const bool is_tcp : {true, false}) {
+      start({});
+      rig().load(list({gateway(R"("snat":{"portRange":"33000-33999"})"), cluster(R"("natOutgoing":true)")}));
+      const auto packet = [&](const Endpoint& src, const Endpoint& dst, const char* flags) {
+        return is_tcp ? tcp(src, dst, flags) : udp(src, dst);
+      };
+      const std::string kind = is_tcp ? "tcp SA " : "udp ";
+      ASSERT_TRUE(like(rig().send("b", packet(ends.pod, ends.outside, "S")), "a/fe *"));
+      const std::string taken = rig().only().ip.src.text();
+      const std::string port = std::to_string(rig().only().ip.src.port);
+      ASSERT_TRUE(taken.starts_with(ends.router));
+      const ServiceSpec spec{.name = "web",
+                             .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
+                             .ports = {std::string(is_tcp ? "TCP" : "UDP") + " 80 8080 " + port},
+                             .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
+      Gateway later;
+      later.more = R"("snat":{"portRange":"40000-65535"})";
+      std::string text = later.text();
+      const std::string key = R"("cluster":{)";
+      text.insert(text.find(key) + key.size(), R"("nodePortRange":"30000-33999",)");
+      rig().load(list({text, cluster(R"("natOutgoing":true)"), service(spec)}));
+      ASSERT_TRUE(like(rig().send("a", packet(std::string(ends.outside) + "7", taken, "S")), "b/13 * ttl 63"))
+          << "it is a node port now";
+      EXPECT_EQ(rig().only().ip.dst.port, 8080);
+      EXPECT_EQ(rig().send("a", packet(ends.outside, taken, "SA")),
+                "b/13 " + kind + ends.outside + ">" + ends.pod + " ttl 63");
+    }
+  }
+}
+
 // One row of the table of section 3.16 for each client, over all three frontends.
 TEST_P(Masquerade, MASQ4_ExternalPolicyLocal) {
   load(R"("externalTrafficPolicy":"Local")", {"10.246.1.20 gw"});

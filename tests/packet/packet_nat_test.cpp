@@ -126,6 +126,39 @@ TEST_P(Nat, MASQ12_PingIsMasqueradedByIdentifier) {
             "b/12 ipip 192.168.0.1>192.168.0.12 | echo 10.246.1.5>10.245.40.6 id 7 ttl 63");
 }
 
+// Data of any length, and bytes behind the packet, which are padding of the link and in no checksum.
+TEST_P(Nat, ICMP11_DataOfPingsIsUntouched) {
+  nat_outgoing();
+  struct Ends {
+    const char* pod;
+    const char* outside;
+    const char* router;
+  };
+  for (const Ends& ends :
+       {Ends{"10.246.1.5", "198.51.100.9", "192.0.2.1"}, Ends{"fd00:10:246::5", "2001:db8:99::9", "2001:db8:2::1"}}) {
+    for (const size_t size : {0, 1, 7, 56, 1399}) {
+      for (const size_t behind : {0, 1, 18}) {
+        const Ip ping = echo(ends.pod, ends.outside, 7).with_payload(size);
+        Bytes frame = ping.bytes();
+        frame.insert(frame.end(), behind, 0xa5);
+        ASSERT_TRUE(like(rig().send("b", frame),
+                         "a/fe echo " + std::string(ends.router) + ">" + ends.outside + " id * ttl 63"));
+        const uint16_t id = rig().only().ip.src.port;
+        EXPECT_EQ(rig().only().ip.payload, ping.payload);
+        EXPECT_EQ(rig().only().l3.size(), ping.bytes().size());
+        const Ip answer = echo_reply(ends.outside, ends.router, id).with_payload(size);
+        frame = answer.bytes();
+        frame.insert(frame.end(), behind, 0xa5);
+        ASSERT_EQ(rig().send("a", frame),
+                  "b/13 echo-reply " + std::string(ends.outside) + ">" + ends.pod + " id 7 ttl 63");
+        EXPECT_EQ(rig().only().ip.payload, answer.payload);
+        EXPECT_EQ(rig().only().l3.size(), answer.bytes().size());
+      }
+    }
+  }
+  EXPECT_EQ(rig().drops(), "");
+}
+
 TEST_P(Nat, RFC5508_4_AnUnknownEchoReplyIsNotForwarded) {
   nat_outgoing();
   EXPECT_EQ(rig().send("a", echo_reply("198.51.100.9", "192.0.2.1", 9)), "");

@@ -179,6 +179,42 @@ TEST_P(BadFragments, FRAG3_AFirstFragmentWithoutAllHeaders) {
   EXPECT_EQ(rig().drops(), "fragment_header_missing 2");
 }
 
+// The same three with other extension headers in front of the fragment's: 8 bytes of hop-by-hop options and 16 of
+// destination options.
+TEST_P(BadFragments, FRAG3_BehindOtherExtensionHeaders) {
+  const auto behind_others = [](Bytes piece) {
+    Bytes others(24, 0);
+    others[0] = net::protocol::destination_options;
+    others[2] = others[10] = 1;  // PadN
+    others[3] = 4;
+    others[8] = piece[6];
+    others[9] = 1;
+    others[11] = 12;
+    piece[6] = net::protocol::hop_by_hop;
+    piece.insert(piece.begin() + 40, others.begin(), others.end());
+    net::store_be16(&piece[4], static_cast<uint16_t>(piece.size() - 40));
+    return piece;
+  };
+  Bytes piece = fragments(datagram.bytes(), {200, 400})[0];
+  piece.resize(piece.size() - 3);
+  piece = behind_others(piece);
+  EXPECT_TRUE(like(rig().send("a", piece), "a/10 icmp 4/0" + std::string(told)));
+  EXPECT_EQ(rig().only().ip.rest, 4u);
+  EXPECT_EQ(Bytes(rig().only().l3.begin() + 48, rig().only().l3.end()), piece);
+  Bytes error = piece;
+  error[64] = net::protocol::icmpv6;
+  error[72] = 1;
+  EXPECT_EQ(rig().send("a", error), "") << "ICMP-7";
+  piece = behind_others(fragments(datagram.bytes(), 200)[1]);
+  net::store_be16(&piece[66], 0xfff8);
+  EXPECT_TRUE(like(rig().send("a", piece), "a/10 icmp 4/0" + std::string(told)));
+  EXPECT_EQ(rig().only().ip.rest, 66u) << "the offset";
+  piece = behind_others(fragments(datagram.bytes(), 8)[0]);
+  piece[64] = net::protocol::tcp;
+  EXPECT_TRUE(like(rig().send("a", piece), "a/10 icmp 4/3" + std::string(told)));
+  EXPECT_EQ(rig().drops(), "fragment_malformed 3, fragment_header_missing 1");
+}
+
 TEST_P(BadFragments, FRAG3_ICMP7_NeverAboutAnErrorOrToAGroup) {
   Bytes piece = fragments(datagram.bytes(), {200, 400})[0];
   piece.resize(piece.size() - 3);

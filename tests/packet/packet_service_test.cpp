@@ -164,6 +164,37 @@ TEST_P(Services, SVC2_SVC3_SVC71_WhatAServiceAddressDoesNotHave) {
   EXPECT_EQ(rig().send("b", echo("10.246.1.5", "10.96.0.10", 1)), "b/13 echo-reply 10.96.0.10>10.246.1.5 id 1 ttl 64");
 }
 
+TEST_P(Services, SVC71_PingsAreAnsweredByOptionAndNeverForwarded) {
+  ServiceSpec both = web;
+  both.cluster_ips = {"10.96.0.10", "fd00:10:96::10"};
+  both.endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"};
+  struct Ping {
+    const char* port;
+    const char* client;
+    const char* address;
+    const char* answer;
+  };
+  const Ping pings[] = {{"b", "10.246.1.5", "10.96.0.10", "b/13"},
+                        {"b", "fd00:10:246::5", "fd00:10:96::10", "b/13"},
+                        {"a", "192.0.2.10", "198.51.100.80", "a/10"}};
+  with(both, R"("proxy":{"vipEchoReply":true})");
+  for (const Ping& ping : pings) {
+    const Ip request = echo(ping.client, ping.address, 77).with_payload(57);
+    EXPECT_EQ(rig().send(ping.port, request),
+              std::string(ping.answer) + " echo-reply " + ping.address + ">" + ping.client + " id 77 ttl 64");
+    EXPECT_EQ(rig().only().ip.payload, request.payload);
+    EXPECT_EQ(rig().send(ping.port, echo_reply(ping.client, ping.address, 77)), "") << "an answer is none";
+    EXPECT_EQ(rig().drops(), "echo_disabled 1");
+  }
+  EXPECT_EQ(rig().count(dataplane::Event::EchoReplies), 3u);
+  with(both);
+  for (const Ping& ping : pings) {
+    EXPECT_EQ(rig().send(ping.port, echo(ping.client, ping.address, 77)), "");
+    EXPECT_EQ(rig().drops(), "echo_disabled 1");
+  }
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
 TEST_P(Services, SVC70_AnEndpointThatIsAServiceAddressIsALoop) {
   ServiceSpec loop = web;
   loop.endpoints = {"10.96.0.10 node3"};

@@ -69,6 +69,43 @@ TEST_P(Tunnel, VXL_IPIP_FromOneTunnelIntoTheOther) {
             "b/12 ipip 192.168.0.1>192.168.0.12 | udp 10.244.34.5:80>10.245.40.6:5000 ttl 63 df");
 }
 
+// Tunnels that people name, each with the VNI of its far end or the overlay's.
+TEST_P(Tunnel, VXL1_TunnelsWithVnisOfTheirOwn) {
+  rig().load(list({gateway(R"("tunnels":[
+    {"name":"one","type":"vxlan","remote":"192.168.0.13","vni":77,"remoteMAC":"02:00:00:00:0a:01"},
+    {"name":"two","type":"vxlan","remote":"192.168.0.12","vni":16777215,"remoteMAC":"02:00:00:00:0a:02"}],
+    "routes":[{"destination":"10.250.0.0/16","tunnel":"one"},{"destination":"10.251.0.0/16","tunnel":"two"},
+              {"destination":"fd00:10:250::/48","tunnel":"one"}])"),
+                   cluster()}));
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.250.0.5:6")),
+            "b/13 vxlan 192.168.0.1>192.168.0.13 vni 77 | udp 192.0.2.10:5>10.250.0.5:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[fd00:10:250::5]:6")),
+            "b/13 vxlan 192.168.0.1>192.168.0.13 vni 77 | udp [2001:db8:2::10]:5>[fd00:10:250::5]:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.251.0.5:6")),
+            "b/12 vxlan 192.168.0.1>192.168.0.12 vni 16777215 | udp 192.0.2.10:5>10.251.0.5:6 ttl 63");
+  VxlanOptions options = to_us();
+  const auto back = [&](uint32_t vni, const char* far_end, const Ip& inner) {
+    options.vni = vni;
+    return rig().send("b", vxlan(far_end, "192.168.0.1", inner.bytes(), options));
+  };
+  const Ip first = udp("10.250.0.5:6", "192.0.2.10:5");
+  EXPECT_EQ(back(77, "192.168.0.13", first), "a/10 udp 10.250.0.5:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(back(77, "192.168.0.13", first.with_df()), "a/10 udp 10.250.0.5:6>192.0.2.10:5 ttl 63 df");
+  EXPECT_EQ(back(77, "192.168.0.13", udp("[fd00:10:250::5]:6", "[2001:db8:2::10]:5")),
+            "a/10 udp [fd00:10:250::5]:6>[2001:db8:2::10]:5 ttl 63");
+  EXPECT_EQ(back(16777215, "192.168.0.12", udp("10.251.0.5:6", "192.0.2.10:5")),
+            "a/10 udp 10.251.0.5:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(back(4096, "192.168.0.11", udp("10.244.34.5:6", "192.0.2.10:5")),
+            "a/10 udp 10.244.34.5:6>192.0.2.10:5 ttl 63")
+      << "the overlay's, too";
+  options.checksum = true;  // looked at by the general function, not by the short cut
+  EXPECT_EQ(back(77, "192.168.0.13", first), "a/10 udp 10.250.0.5:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_EQ(back(78, "192.168.0.13", first), "");
+  EXPECT_EQ(back(0, "192.168.0.13", first), "");
+  EXPECT_EQ(rig().drops(), "vxlan_unknown_vni 2");
+}
+
 struct Refused {
   const char* name;
   const char* drops;

@@ -143,6 +143,26 @@ TEST_P(TunnelV6, VXL9_TheChecksumRunsOverAllBuffers) {
   }
 }
 
+TEST_P(TunnelV6, VXL1_ATunnelWithAVniOfItsOwn) {
+  Gateway description;
+  description.neighbors += R"(,{"interface":"un","address":"2001:db8:a::12","mac":"02:00:00:00:00:12"})";
+  description.more =
+      R"("tunnels":[{"name":"six","type":"vxlan","remote":"2001:db8:a::12","vni":77,"remoteMAC":"02:00:00:00:0a:01"}],
+    "routes":[{"destination":"10.250.0.0/16","tunnel":"six"},{"destination":"fd00:10:250::/48","tunnel":"six"}])";
+  rig().load(list({description.text()}));
+  const std::string out = "b/12 vxlan 2001:db8:a::1>2001:db8:a::12 vni 77 | ";
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.250.0.5:6")), out + "udp 192.0.2.10:5>10.250.0.5:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[fd00:10:250::5]:6")),
+            out + "udp [2001:db8:2::10]:5>[fd00:10:250::5]:6 ttl 63");
+  VxlanOptions options = to_us();
+  for (const uint32_t vni : {77U, 4096U, 78U}) {
+    options.vni = vni;
+    EXPECT_EQ(rig().send("b", vxlan("2001:db8:a::12", self, udp("10.250.0.5:6", "192.0.2.10:5").bytes(), options)),
+              vni == 78 ? "" : "a/10 udp 10.250.0.5:6>192.0.2.10:5 ttl 63");
+  }
+  EXPECT_EQ(rig().drops(), "vxlan_unknown_vni 1");
+}
+
 TEST_P(TunnelV6, VXL6_VXL1_VXL3_WhatIsRefused) {
   EXPECT_EQ(rig().send("b", vxlan("2001:db8:a::77", self, from_pod.bytes(), to_us())), "");
   EXPECT_EQ(rig().drops(), "tunnel_unknown_source 1");

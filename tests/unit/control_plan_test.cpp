@@ -259,6 +259,45 @@ TEST(Plan, ENC5_BorrowedAddressWinsOverItsBlock) {
   EXPECT_EQ(way(plan, "10.244.1.7"), "Tunnel vxlan@b un 192.168.0.12");
 }
 
+TEST(Plan, SVC63_WhatOthersBorrowedAndOwnPodsAreCutOutOfBlocks) {
+  config::Config config = base();
+  config.gateway.local_node_names = {"gw", "c"};
+  add_node(config, "gw", "192.168.0.1");
+  add_node(config, "a", "192.168.0.11");
+  add_node(config, "b", "192.168.0.12");
+  add_node(config, "c", "192.168.0.13");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "a", "10.244.1.0/30");
+  add_block(config, "b", "10.244.1.3/32");
+  add_block(config, "c", "10.244.1.1/32");
+  add_block(config, "gw", "10.244.2.0/30");
+  add_block(config, "b", "10.244.2.1/32");
+  add_block(config, "a", "fd00:1::/126");
+  config.gateway.interfaces[1].pod_addresses = {prefix("fd00:1::2/128")};
+  EXPECT_THAT(make_plan(config).pods_elsewhere,
+              testing::ElementsAre(prefix("10.244.1.0/32"), prefix("10.244.1.2/31"), prefix("10.244.2.1/32"),
+                                   prefix("fd00:1::/127"), prefix("fd00:1::3/128")));
+}
+
+TEST(Plan, VXL1_TunnelsHaveVnisOfTheirOwn) {
+  config::Config config = base();
+  const auto tunnel = [](const char* name, const char* remote, std::optional<uint32_t> vni) {
+    config::Tunnel made;
+    made.name = name;
+    made.type = config::TunnelType::Vxlan;
+    made.remote = ip(remote);
+    made.vni = vni;
+    return made;
+  };
+  config.gateway.tunnels = {tunnel("a", "192.168.0.11", 77), tunnel("b", "192.168.0.12", std::nullopt),
+                            tunnel("c", "192.168.0.13", 5), tunnel("d", "192.168.0.14", 77)};
+  const Plan plan = make_plan(config);
+  EXPECT_THAT(plan.terminator.tunnel_vnis, testing::ElementsAre(5, 77));
+  EXPECT_TRUE(plan.terminator.knows_vni(77));
+  EXPECT_TRUE(plan.terminator.knows_vni(config.gateway.overlay.vxlan_vni));
+  EXPECT_FALSE(plan.terminator.knows_vni(6));
+}
+
 TEST(Plan, IPAM5_BlocksThatTheRouterCutsItself) {
   config::Config config = base();
   add_node(config, "gw", "192.168.0.1");

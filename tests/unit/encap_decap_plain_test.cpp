@@ -40,8 +40,12 @@ TEST(PlainInner, NotWhatIsNotAccepted) {
   by.udp_port = 4790;
   EXPECT_FALSE(is_plain(ordinary()[0], by));
   by = terminator();
-  ++by.vni;
+  const uint32_t vni = by.vni++;
   EXPECT_FALSE(is_plain(ordinary()[0], by));
+  by.tunnel_vnis = {vni - 1, vni + 2};
+  EXPECT_FALSE(is_plain(ordinary()[0], by));
+  by.tunnel_vnis = {vni - 1, vni, vni + 2};
+  EXPECT_TRUE(is_plain(ordinary()[0], by));
   EXPECT_FALSE(is_plain(test::with_udp_checksum(ordinary()[0])));  // is to be verified
 }
 

@@ -471,6 +471,22 @@ TEST(TcpTimeouts, EveryState) {
   }
 }
 
+// The rows of SCTP in section 5.1; "heartbeat sent" is of associations that are picked up in the middle.
+TEST(SctpTimeouts, CT1_DefaultsAreThoseOfTheTable) {
+  const std::pair<SctpState, uint32_t> table[] = {
+      {SctpState::Closed, 10'000},           {SctpState::CookieWait, 3'000}, {SctpState::CookieEchoed, 3'000},
+      {SctpState::Established, 432'000'000}, {SctpState::ShutdownSent, 300}, {SctpState::ShutdownReceived, 300},
+      {SctpState::ShutdownAckSent, 3'000},   {SctpState::PickedUp, 30'000},
+  };
+  for (const auto& [state, milliseconds] : table) {
+    Connection connection;
+    connection.protocol = net::protocol::sctp;
+    connection.last_tcp_event = static_cast<uint8_t>(state);
+    EXPECT_EQ(timeout_of(connection, Timeouts{}), milliseconds) << static_cast<int>(state);
+    EXPECT_LE(milliseconds, max_timeout);
+  }
+}
+
 TEST(OtherTimeouts, ByProtocolAndStanding) {
   const auto timeout = [](uint8_t protocol, uint8_t flags, const Timeouts& timeouts) {
     Connection connection;
@@ -488,7 +504,7 @@ TEST(OtherTimeouts, ByProtocolAndStanding) {
   EXPECT_EQ(timeout(net::protocol::icmpv6, 0, linux), 30'000U);
   EXPECT_EQ(timeout(gre_protocol, replied, linux), 30'000U);
   EXPECT_EQ(timeout(gre_protocol, replied | assured, linux), 180'000U);
-  EXPECT_EQ(timeout(net::protocol::sctp, replied, linux), 600'000U);
+  EXPECT_EQ(timeout(99, replied, linux), 600'000U);
   EXPECT_EQ(timeout(net::protocol::udp, 0, Timeouts::rfc()), 300'000U);
   EXPECT_EQ(timeout(net::protocol::udp, replied | assured, Timeouts::rfc()), 300'000U);
   EXPECT_EQ(timeout(net::protocol::icmp, 0, Timeouts::rfc()), 60'000U);

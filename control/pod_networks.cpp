@@ -1,0 +1,71 @@
+#include "control/pod_networks.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::control {
+namespace {
+
+using net::Prefix;
+
+struct Network {
+  Prefix prefix;
+  bool elsewhere = false;
+};
+using Networks = std::vector<Network>;
+
+net::IpAddr with_bit(const net::IpAddr& address, uint8_t bit) {
+  if (address.is_v4()) return net::Ipv4Addr::from_host(address.v4().host() | uint32_t{1} << (31 - bit));
+  net::Ipv6Addr changed = address.v6();
+  changed.bytes[bit / 8] = static_cast<uint8_t>(changed.bytes[bit / 8] | 0x80 >> bit % 8);
+  return changed;
+}
+
+// Those that say something else than the network around them; the world around all is not elsewhere.
+Networks that_differ(const std::map<Prefix, bool>& all) {
+  Networks kept;
+  std::vector<Network> around;
+  for (const auto& [prefix, elsewhere] : all) {
+    while (!around.empty() && !around.back().prefix.contains(prefix)) around.pop_back();
+    if (elsewhere == (!around.empty() && around.back().elsewhere)) continue;
+    around.push_back({prefix, elsewhere});
+    kept.push_back({prefix, elsewhere});
+  }
+  return kept;
+}
+
+// What is elsewhere of `network`, which lies in one that is or is not; [first, last) are those within it, sorted.
+void cut(Network network, Networks::const_iterator first, Networks::const_iterator last, std::vector<Prefix>& out) {
+  if (first != last && first->prefix == network.prefix) {
+    network.elsewhere = first->elsewhere;
+    ++first;
+  }
+  if (first == last) {
+    if (network.elsewhere) out.push_back(network.prefix);
+    return;
+  }
+  const auto length = static_cast<uint8_t>(network.prefix.length + 1);
+  const Prefix lower{network.prefix.addr, length};
+  const Prefix upper{with_bit(network.prefix.addr, network.prefix.length), length};
+  const auto middle =
+      std::partition_point(first, last, [&](const Network& inner) { return inner.prefix.addr < upper.addr; });
+  cut({lower, network.elsewhere}, first, middle, out);
+  cut({upper, network.elsewhere}, middle, last, out);
+}
+
+}  // namespace
+
+std::vector<Prefix> PodNetworks::elsewhere() const {
+  const Networks networks = that_differ(networks_);
+  std::vector<Prefix> out;
+  for (auto first = networks.begin(); first != networks.end();) {
+    const Prefix& outermost = first->prefix;
+    const auto last =
+        std::find_if(first, networks.end(), [&](const Network& other) { return !outermost.contains(other.prefix); });
+    cut(*first, first, last, out);
+    first = last;
+  }
+  return out;
+}
+
+}  // namespace sluice::control
