@@ -70,6 +70,7 @@ class Controller final : public Router {
   [[nodiscard]] uint64_t generation() const override { return generation_; }
   [[nodiscard]] Status status() const override;
   [[nodiscard]] Counters counters() const override;
+  [[nodiscard]] Totals totals() const override;
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;

@@ -26,6 +26,7 @@
 #include "control/ipam.h"
 #include "control/load_balancer_views.h"
 #include "control/measurements.h"
+#include "control/totals.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/net/result.h"
@@ -313,6 +314,7 @@ class Router {
   [[nodiscard]] virtual uint64_t generation() const = 0;
   [[nodiscard]] virtual Status status() const = 0;
   [[nodiscard]] virtual Counters counters() const = 0;
+  [[nodiscard]] virtual Totals totals() const { return {}; }
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;
