@@ -173,7 +173,10 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   }
   const uint64_t before = generation_;
   if (generation_ != 0) load_balancer_.drop_absent();
-  ApplyReply reply = co_await give_and_deploy(*change, 1);
+  // What was kept is the generation that it was; anything else is one that nobody has seen.
+  const uint64_t last = journal_.last_generation();
+  const uint64_t generations = generation_ != 0 ? 1 : options.from_state ? std::max<uint64_t>(last, 1) : last + 1;
+  ApplyReply reply = co_await give_and_deploy(*change, generations);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(*change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
