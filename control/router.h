@@ -46,6 +46,7 @@ struct ApplyReply {
   std::vector<config::Fault> faults;  // Invalid
   std::vector<config::Warning> warnings;
   double apply_milliseconds = 0;
+  bool would_change = false;  // of a dry run: there is something in it that is not so already
 };
 
 struct ApplyOptions {

@@ -207,6 +207,19 @@ TEST_F(Api, OneObjectIsPutGotAndDeletedByItsPath) {
   EXPECT_EQ(ask("DELETE", "/v1/services/default/db").status, 404);
 }
 
+TEST_F(Api, API_ADryRunSaysWhetherItWouldChangeAnything) {
+  router.reply.code = Code::Unchanged;
+  EXPECT_EQ(parse(ask("PUT", "/v1/config?dryRun=true", "{}")).at("wouldChange"), false);
+  EXPECT_EQ(ask("DELETE", "/v1/services/default/db?dryRun=true").status, 404);
+  router.reply.would_change = true;
+  const json::value answer = parse(ask("PUT", "/v1/config?dryRun=true", "{}"));
+  EXPECT_EQ(answer.at("wouldChange"), true);
+  EXPECT_EQ(answer.at("changed"), false);
+  EXPECT_EQ(ask("DELETE", "/v1/services/default/db?dryRun=true").status, 200);
+  router.reply.code = Code::Applied;
+  EXPECT_FALSE(parse(ask("PUT", "/v1/config", "{}")).as_object().contains("wouldChange"));
+}
+
 TEST_F(Api, TheBodyIsTheObjectOfThePath) {
   const std::string other = R"({"kind":"Service","metadata":{"name":"api","namespace":"default"}})";
   EXPECT_EQ(message(ask("PUT", "/v1/services/default/web", other)),
