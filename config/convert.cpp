@@ -1,5 +1,7 @@
 #include "config/convert.h"
 
+#include "config/upstream_fields.h"
+
 namespace sluice::config {
 
 Typed convert(const RawObject& raw, Findings& findings) {
@@ -10,6 +12,7 @@ Typed convert(const RawObject& raw, Findings& findings) {
     for (const std::string_view key : {"apiVersion", "kind", "metadata"}) (void)object.has(key);
     return function(raw.key, object);
   };
+  warn_of_unknown_fields(raw, findings);
   switch (raw.kind->use) {
     case KindUse::Gateway:
       return read(read_gateway, UnknownFields::Warn);

@@ -58,6 +58,8 @@ bool is_label(std::string_view label) {
 
 }  // namespace
 
+std::span<const Kind> all_kinds() { return kinds; }
+
 const Kind* find_kind(std::string_view name, std::string_view api_version) {
   const auto* found = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& kind) {
     return kind.name == name && kind.api_version == api_version;

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,8 @@ struct Kind {
   KindUse use = KindUse::Kept;
 };
 
+// Every one, with the same name once for each version of its API.
+[[nodiscard]] std::span<const Kind> all_kinds();
 // The kind of an object; nullptr if it is none of ours.
 [[nodiscard]] const Kind* find_kind(std::string_view name, std::string_view api_version);
 // A kind by its name alone, as in a URL or in the list of deletions: the namespaced or the cluster-scoped one

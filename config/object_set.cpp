@@ -126,9 +126,10 @@ void mark_services(Change& change, const std::vector<ObjectName>& names) {
   std::sort(change.touched.begin(), change.touched.end(), by_key);
 }
 
-ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, Findings& findings) {
+ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, const std::string* stored, Findings& findings) {
   Findings own;
   own.max_faults = findings.max_faults;
+  restore_hidden(raw, stored, own);
   Typed typed = convert(raw, own);
   Converted out{raw.key, {}, std::move(typed)};
   out.stored.kind = raw.kind;
@@ -141,10 +142,13 @@ ObjectSet::Converted ObjectSet::convert_one(RawObject&& raw, Findings& findings)
   return out;
 }
 
-ObjectSet::Upsert ObjectSet::convert_all(std::vector<RawObject>&& objects, Findings& findings) {
+ObjectSet::Upsert ObjectSet::convert_all(std::vector<RawObject>&& objects, Findings& findings) const {
   Upsert out;
   out.reserve(objects.size());
-  for (RawObject& raw : objects) out.push_back(std::make_unique<Converted>(convert_one(std::move(raw), findings)));
+  for (RawObject& raw : objects) {
+    const std::string* stored = text_of(raw.key);
+    out.push_back(std::make_unique<Converted>(convert_one(std::move(raw), stored, findings)));
+  }
   objects.clear();
   return out;
 }
@@ -198,7 +202,8 @@ Result<ObjectSet::Replacement, ParseFailure> ObjectSet::prepare(std::string_view
   };
   const auto begin = [&](size_t count) { read.resize(count); };
   const auto convert = [&](size_t index, RawObject&& raw, Digest digest, Findings& findings) -> const ObjectKey* {
-    read[index] = std::make_unique<Converted>(convert_one(std::move(raw), findings));
+    const std::string* stored = text_of(raw.key);
+    read[index] = std::make_unique<Converted>(convert_one(std::move(raw), stored, findings));
     read[index]->stored.digest = digest;
     return &read[index]->key;
   };
@@ -318,7 +323,7 @@ void ObjectSet::revert(Change&& change) {
     const json::value* version = value.is_object() ? value.get_object().if_contains("apiVersion") : nullptr;
     const json::string* text = version == nullptr ? nullptr : version->if_string();
     const Kind* kind = text == nullptr ? nullptr : find_kind(touched.key.kind, std::string_view(*text));
-    if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, ignored));
+    if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, nullptr, ignored));
   }
   refresh_gateway();
   change = {};

@@ -13,7 +13,8 @@
 //   auto faults = validate(objects, *change);
 //   if (!faults.empty()) objects.revert(std::move(*change));
 //
-// Of Secrets only what can be a password of a BGP session is kept (secret.h), and that is in no answer.
+// Of Secrets only what can be a password of a BGP session is kept (secret.h), and that is in no answer; an answer that
+// is sent back leaves it as it is.
 #pragma once
 
 #include <cstdint>
@@ -148,8 +149,9 @@ class ObjectSet {
 
   using Upsert = std::vector<std::unique_ptr<Converted>>;  // each as large as the largest kind
 
-  [[nodiscard]] static Upsert convert_all(std::vector<RawObject>&& objects, Findings& findings);
-  [[nodiscard]] static Converted convert_one(RawObject&& raw, Findings& findings);
+  [[nodiscard]] Upsert convert_all(std::vector<RawObject>&& objects, Findings& findings) const;
+  // `stored`: its canonical text as it is, from which what was hidden of it comes back; nullptr: there is none.
+  [[nodiscard]] static Converted convert_one(RawObject&& raw, const std::string* stored, Findings& findings);
   [[nodiscard]] Result<Change, ParseFailure> apply(Upsert&& upsert, std::vector<Deletion>&& remove, Findings&& findings,
                                                    Rules rules);
   void check_gateways(Upsert& upsert, const std::vector<Deletion>& remove, Findings& findings) const;

@@ -32,7 +32,7 @@ size_t distance(std::string_view a, std::string_view b) {
 }
 
 // The known name that `key` was probably meant to be, or empty.
-std::string_view meant(std::string_view key, const std::vector<std::string_view>& known) {
+std::string_view meant(std::string_view key, std::span<const std::string_view> known) {
   static constexpr size_t longest = 64;
   std::string_view best;
   size_t nearest = 2 * 3;  // less than three edits
@@ -76,14 +76,18 @@ std::string_view type_name(const json::value& value) {
   return "nothing";
 }
 
+std::string unknown_field_text(std::string_view key, std::span<const std::string_view> known) {
+  const std::string_view near = meant(key, known);
+  if (near.empty()) return "unknown field, ignored";
+  return fmt::format("unknown field, ignored; did you mean \"{}\"?", near);
+}
+
 Reader::~Reader() {
   if (unknown_ == UnknownFields::Ignore || fields_ == nullptr) return;
   for (const auto& field : *fields_) {
     const std::string_view key = field.key();
     if (std::find(asked_.begin(), asked_.end(), key) != asked_.end()) continue;
-    const std::string_view near = meant(key, asked_);
-    warn(key, near.empty() ? std::string("unknown field, ignored")
-                           : fmt::format("unknown field, ignored; did you mean \"{}\"?", near));
+    warn(key, unknown_field_text(key, asked_));
   }
 }
 

@@ -18,6 +18,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,6 +53,9 @@ struct Choice {
   std::string_view text;
   E value;
 };
+
+// What to say of a field that is none of `known`, which it may have been meant to be.
+[[nodiscard]] std::string unknown_field_text(std::string_view key, std::span<const std::string_view> known);
 
 // "an integer", "a list": what a value is, for messages.
 [[nodiscard]] std::string_view type_name(const boost::json::value& value);

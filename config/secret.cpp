@@ -4,9 +4,13 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "config/convert.h"
+#include "config/json_reader.h"
 
 namespace sluice::config {
 namespace {
@@ -67,6 +71,40 @@ bool strip(json::object& secret, std::string_view field, size_t longest, bool ke
   return true;
 }
 
+constexpr std::string_view password_field = "password";
+
+void mark_hidden(json::object& object, std::string_view fields) {
+  json::value* metadata = object.if_contains("metadata");
+  if (fields.empty() || metadata == nullptr || !metadata->is_object()) return;
+  json::value& annotations = metadata->get_object()["annotations"];
+  if (!annotations.is_object()) annotations = json::object();
+  annotations.get_object()[redacted_annotation] = json::string(fields);
+}
+
+// Removes it. Empty: there was none.
+std::string take_annotation(json::object& object) {
+  json::value* metadata = object.if_contains("metadata");
+  if (metadata == nullptr || !metadata->is_object()) return "";
+  json::object& fields = metadata->get_object();
+  json::value* found = fields.if_contains("annotations");
+  if (found == nullptr || !found->is_object()) return "";
+  json::object& annotations = found->get_object();
+  const json::value* mark = annotations.if_contains(redacted_annotation);
+  if (mark == nullptr || !mark->is_string()) return "";
+  std::string text(mark->get_string());
+  annotations.erase(redacted_annotation);
+  if (annotations.empty()) fields.erase("annotations");
+  return text;
+}
+
+// Where the hidden fields of an object are.
+template <class Object>
+Object* part(Object& object, bool peer) {
+  if (!peer) return &object;
+  auto* spec = object.if_contains("spec");
+  return spec == nullptr ? nullptr : spec->if_object();
+}
+
 }  // namespace
 
 bool strip_secret(json::object& secret) {
@@ -77,13 +115,54 @@ bool strip_secret(json::object& secret) {
 }
 
 void hide_secret(json::object& secret) {
-  secret.erase("data");
-  secret.erase("stringData");
+  std::string hidden;
+  for (const std::string_view field : {"data", "stringData"}) {
+    if (secret.erase(field) != 0) hidden += (hidden.empty() ? "" : ",") + std::string(field);
+  }
+  mark_hidden(secret, hidden);
 }
 
 void hide_password(json::object& peer) {
   json::value* spec = peer.if_contains("spec");
-  if (spec != nullptr && spec->is_object()) spec->get_object().erase("password");
+  if (spec != nullptr && spec->is_object() && spec->get_object().erase(password_field) != 0) {
+    mark_hidden(peer, password_field);
+  }
+}
+
+void restore_hidden(RawObject& raw, const std::string* stored, Findings& findings) {
+  const bool peer = raw.kind->use == KindUse::MetallbPeer;
+  if (!peer && raw.kind->use != KindUse::Secret) return;
+  json::object& object = raw.value.get_object();
+  const std::string hidden = take_annotation(object);
+  if (hidden.empty()) return;
+  raw.text = {};
+  const json::value before = stored == nullptr ? json::value() : read_canonical(*stored);
+  const auto fault = [&](std::string message) {
+    Report(findings, {raw.key.kind, raw.key.ns, raw.key.name, raw.location})
+        .fault(Path::of("metadata", "annotations", redacted_annotation), std::move(message));
+  };
+  for (std::string_view rest = hidden; !rest.empty();) {
+    const size_t comma = rest.find(',');
+    const std::string_view field = rest.substr(0, comma);
+    rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
+    if (peer ? field != password_field : field != "data" && field != "stringData") {
+      fault(fmt::format("{} is nothing that is ever hidden; it is {}", quoted(field),
+                        peer ? password_field : "data or stringData"));
+      continue;
+    }
+    json::object* to = part(object, peer);
+    if (to == nullptr || to->contains(field)) continue;
+    const json::object* from = before.is_object() ? part(before.get_object(), peer) : nullptr;
+    const json::value* value = from == nullptr ? nullptr : from->if_contains(field);
+    if (value == nullptr) {
+      fault(
+          fmt::format("{} was left out when this was read, and the router has none for {} {}; put it in and remove "
+                      "the annotation, or remove the annotation alone to go without",
+                      field, raw.key.kind, raw.key.object_name()));
+    } else {
+      (*to)[field] = *value;
+    }
+  }
 }
 
 Secret read_secret(const ObjectKey&, Reader& object) {

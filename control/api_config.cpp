@@ -185,7 +185,7 @@ Awaitable<Response> delete_object(Router& router, Request request) {
     co_return error_response(400, read.error().message);
   const config::ObjectKey key = object_key(request.path).value();
   const ApplyReply reply = co_await router.delete_object(key, options);
-  if (reply.code == ApplyReply::Code::Unchanged && !options.dry_run) co_return no_such_object(key);
+  if (reply.code == ApplyReply::Code::Unchanged && !reply.would_change) co_return no_such_object(key);
   co_return apply_response(reply, options.dry_run, options.base_generation.has_value());
 }
 

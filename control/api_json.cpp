@@ -169,7 +169,10 @@ json::value to_json(const ApplyReply& reply, bool dry_run) {
                    {"applied", good && !dry_run},
                    {"changed", reply.code == ApplyReply::Code::Applied && !dry_run},
                    {"applyMillis", reply.apply_milliseconds}};
-  if (dry_run) out["dryRun"] = true;
+  if (dry_run) {
+    out["dryRun"] = true;
+    out["wouldChange"] = reply.would_change;
+  }
   json::array warnings;
   for (const config::Warning& warning : reply.warnings) {
     if (warnings.size() == max_warnings) break;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "config/kinds.h"
 #include "control/api_json.h"
 #include "control/flow_entry.h"
 
@@ -13,33 +14,6 @@ namespace {
 
 // What one answer lists of a table that may hold millions.
 constexpr uint64_t max_flow_limit = 1'000'000;
-
-// Every kind that configuration may hold (config/kinds.h).
-constexpr std::array<std::string_view, 25> kind_names{"GatewayConfiguration",
-                                                      "Node",
-                                                      "Service",
-                                                      "EndpointSlice",
-                                                      "IPPool",
-                                                      "BlockAffinity",
-                                                      "ServiceCIDR",
-                                                      "Namespace",
-                                                      "Pod",
-                                                      "Secret",
-                                                      "NetworkPolicy",
-                                                      "Ingress",
-                                                      "IngressClass",
-                                                      "IPAMConfiguration",
-                                                      "BGPConfiguration",
-                                                      "BGPPeer",
-                                                      "BGPFilter",
-                                                      "IPAMBlock",
-                                                      "WorkloadEndpoint",
-                                                      "FelixConfiguration",
-                                                      "IPAddressPool",
-                                                      "L2Advertisement",
-                                                      "BGPAdvertisement",
-                                                      "Community",
-                                                      "BFDProfile"};
 
 // kubectl's short names, and the one kind whose short form people will type most.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 7> short_names{{
@@ -77,11 +51,10 @@ std::string plural(const std::string& singular) {
 
 std::string_view kind_of_word(std::string_view word) {
   const std::string wanted = lower(word);
-  const auto* found = std::find_if(kind_names.begin(), kind_names.end(), [&](std::string_view name) {
-    const std::string singular = lower(name);
-    return wanted == singular || wanted == plural(singular);
-  });
-  if (found != kind_names.end()) return *found;
+  for (const config::Kind& kind : config::all_kinds()) {
+    const std::string singular = lower(kind.name);
+    if (wanted == singular || wanted == plural(singular)) return kind.name;
+  }
   const auto* alias =
       std::find_if(short_names.begin(), short_names.end(), [&](const auto& entry) { return entry.first == wanted; });
   return alias == short_names.end() ? std::string_view{} : alias->second;

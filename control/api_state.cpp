@@ -54,11 +54,11 @@ Awaitable<Response> get_ready(Router& router, Request) {
 }
 
 Awaitable<Response> get_metrics(Router& router, Request) {
-  co_return Response{
-      200,
-      std::string(metrics_content_type),
-      render_metrics(router.status(), router.counters(), router.measurements(), router.events().counts(), router.bgp()),
-      {}};
+  co_return Response{200,
+                     std::string(metrics_content_type),
+                     render_metrics(router.status(), router.counters(), router.measurements(), router.events().counts(),
+                                    router.bgp(), router.totals()),
+                     {}};
 }
 
 }  // namespace sluice::control

@@ -121,6 +121,19 @@ ApplyReply Controller::applied(ApplyReply::Code code, std::vector<config::Warnin
   return reply;
 }
 
+ApplyReply Controller::tried(const config::Change& change, std::vector<config::Warning> warnings,
+                             Clock::time_point begin) const {
+  const config::Config& config = objects_.config();
+  if (generation_ == 0 || !deployment_.only_services(config, change)) {
+    for (std::string& warning : make_plan(config, allocated(), host_.addresses()).warnings) {
+      warnings.push_back({.message = std::move(warning)});
+    }
+  }
+  ApplyReply reply = applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
+  reply.would_change = generation_ == 0 || !change.empty();
+  return reply;
+}
+
 std::optional<config::ParseFailure> Controller::exposes_api(const config::Change& change) const {
   const config::Gateway& gateway = objects_.config().gateway;
   if (!change.touches(config::gateway_kind)) return std::nullopt;
@@ -165,15 +178,19 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   }
   std::vector<config::Warning> warnings = objects_.warnings();
   if (options.dry_run) {
+    ApplyReply reply = tried(*change, std::move(warnings), begin);
     objects_.revert(std::move(*change));
-    co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
+    co_return reply;
   }
   if (generation_ != 0 && change->empty()) {
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
   const uint64_t before = generation_;
   if (generation_ != 0) load_balancer_.drop_absent();
-  ApplyReply reply = co_await give_and_deploy(*change, 1);
+  // What was kept is the generation that it was; anything else is one that nobody has seen.
+  const uint64_t last = journal_.last_generation();
+  const uint64_t generations = generation_ != 0 ? 1 : options.from_state ? std::max<uint64_t>(last, 1) : last + 1;
+  ApplyReply reply = co_await give_and_deploy(*change, generations);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(*change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
@@ -276,9 +293,11 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     }
     if (!pending->options.dry_run) load_balancer_.drop_kept(std::move(removed));
     if (pending->options.dry_run || change->empty()) {
-      pending->reply = applied(ApplyReply::Code::Unchanged, change->warnings, pending->begin);
+      const bool dry = pending->options.dry_run;
+      pending->reply = dry ? tried(*change, change->warnings, pending->begin)
+                           : applied(ApplyReply::Code::Unchanged, change->warnings, pending->begin);
       pending->reply->generation = serving;
-      if (pending->options.dry_run) objects_.revert(std::move(*change));
+      if (dry) objects_.revert(std::move(*change));
       continue;
     }
     append(whole, *change);

@@ -70,6 +70,7 @@ class Controller final : public Router {
   [[nodiscard]] uint64_t generation() const override { return generation_; }
   [[nodiscard]] Status status() const override;
   [[nodiscard]] Counters counters() const override;
+  [[nodiscard]] Totals totals() const override;
   [[nodiscard]] std::vector<NeighborEntry> neighbors() const override;
   [[nodiscard]] std::vector<RouteEntry> routes() const override;
   [[nodiscard]] std::vector<ServiceEntry> services() const override;
@@ -141,6 +142,9 @@ class Controller final : public Router {
   [[nodiscard]] std::string port_name(uint16_t port) const;
   // The fault of a change that was applied and would make the API's address one of a data port.
   [[nodiscard]] std::optional<config::ParseFailure> exposes_api(const config::Change& change) const;
+  // The answer to a change that was applied to objects_ and goes no further, with what its plan would warn of.
+  [[nodiscard]] ApplyReply tried(const config::Change& change, std::vector<config::Warning> warnings,
+                                 Clock::time_point begin) const;
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
   // Keeps what `change` did for the next start. A problem becomes a warning.

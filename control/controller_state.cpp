@@ -25,10 +25,10 @@ Awaitable<std::optional<config::Warning>> Controller::remember(const config::Cha
     kept = co_await rewrite_document(true);
     tidying_ = false;
   } else if (change.touched.size() > large_change) {
-    const auto append = [&] { return journal_.append(objects_, change); };
+    const auto append = [&] { return journal_.append(objects_, change, generation_); };
     kept = co_await run_in(background_, append);
   } else {
-    kept = journal_.append(objects_, change);
+    kept = journal_.append(objects_, change, generation_);
   }
   if (!std::exchange(syncing_, true)) {
     boost::asio::co_spawn(io_, tidy_journal(), boost::asio::detached);

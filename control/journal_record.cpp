@@ -33,7 +33,7 @@ Read read_record(std::string_view& rest, Record& record) {
   const auto sum = std::from_chars(head.data() + second + 1, head.data() + head.size(), record.sum, 16);
   if (length.ec != std::errc() || sum.ec != std::errc()) return Read::Damaged;
   rest.remove_prefix(line + 1);
-  if (record.word == document_word) return Read::Whole;
+  if (record.word == document_word || record.word == format_word) return Read::Whole;
   if (record.word != change_word) return Read::Damaged;
   if (rest.size() < record.length + 1) return Read::Torn;
   record.payload = rest.substr(0, record.length);

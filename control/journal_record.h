@@ -1,5 +1,6 @@
 // Records of the files that changes are appended to: a line "WORD LENGTH CHECKSUM" (CRC-32, hexadecimal) and, of a
-// change, LENGTH bytes and a line feed. A "document" says what the document that names this journal has to be.
+// change, LENGTH bytes and a line feed. A "document" says what the document that names this journal has to be; a "format"
+// is the first of its file, and its LENGTH says in which form the others are.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@ namespace sluice::control {
 
 inline constexpr std::string_view change_word = "change";
 inline constexpr std::string_view document_word = "document";
+inline constexpr std::string_view format_word = "format";
 
 // CRC-32 as zlib has it, going on from `before`.
 [[nodiscard]] uint32_t checksum(std::string_view text, uint32_t before = 0);

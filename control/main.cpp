@@ -107,6 +107,10 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJou
     initial.from = arguments.config;
   } else {
     StateJournal::Kept kept = journal.load();
+    if (!kept.refused.empty()) {
+      say(kept.refused);
+      return std::nullopt;
+    }
     for (const std::string& message : kept.messages) say(message);
     if (kept.document.empty() && !kept.messages.empty()) say("starting without a configuration");
     initial.text = std::move(kept.document);

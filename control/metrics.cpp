@@ -121,6 +121,27 @@ void load_balancer_metrics(Exposition& out, const LoadBalancerStatus& status) {
   out.sample(status.conflicts);
 }
 
+void service_metrics(Exposition& out, const Totals& totals) {
+  out.gauge("sluice_services", "Services that the router is the proxy of, by type.");
+  out.sample(totals.cluster_ip_services, {{"type", "ClusterIP"}});
+  out.sample(totals.node_port_services, {{"type", "NodePort"}});
+  out.sample(totals.load_balancer_services, {{"type", "LoadBalancer"}});
+  out.gauge("sluice_service_endpoints", "Endpoints of these services, by state; terminating ones still serve.");
+  out.sample(totals.ready_endpoints, {{"state", "ready"}});
+  out.sample(totals.terminating_endpoints, {{"state", "terminating"}});
+  out.sample(totals.unready_endpoints, {{"state", "unready"}});
+  out.gauge("sluice_drained_endpoints", "Pods and addresses that are drained by hand.");
+  out.sample(totals.drained);
+}
+
+void tunnel_metrics(Exposition& out, const Totals& totals) {
+  out.gauge("sluice_tunnels", "Tunnels to other nodes, by encapsulation.");
+  out.sample(totals.vxlan_tunnels, {{"kind", "vxlan"}});
+  out.sample(totals.ipip_tunnels, {{"kind", "ipip"}});
+  out.gauge("sluice_tunnels_unreachable", "Tunnels whose far end the underlay lately did not reach.");
+  out.sample(totals.unreachable_tunnels);
+}
+
 void content_metrics(Exposition& out, const std::vector<ContentStatus>& policies) {
   const auto each = [&](auto value) {
     for (size_t i = 0; i < policies.size() && i < max_labelled_interfaces; ++i) {
@@ -311,9 +332,12 @@ void bgp_metrics(Exposition& out, const BgpStatus& bgp) {
 }  // namespace
 
 std::string render_metrics(const Status& status, const Counters& counters, const Measurements& measurements,
-                           const std::array<uint64_t, event_type_count>& events, const BgpStatus& bgp) {
+                           const std::array<uint64_t, event_type_count>& events, const BgpStatus& bgp,
+                           const Totals& totals) {
   Exposition out;
   router_metrics(out, status);
+  service_metrics(out, totals);
+  tunnel_metrics(out, totals);
   load_balancer_metrics(out, status.load_balancers);
   content_metrics(out, status.content);
   worker_metrics(out, status.workers);

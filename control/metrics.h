@@ -23,6 +23,6 @@ inline constexpr size_t max_labelled_sessions = 1000;
 [[nodiscard]] std::string render_metrics(const Status& status, const Counters& counters,
                                          const Measurements& measurements = {},
                                          const std::array<uint64_t, event_type_count>& events = {},
-                                         const BgpStatus& bgp = {});
+                                         const BgpStatus& bgp = {}, const Totals& totals = {});
 
 }  // namespace sluice::control

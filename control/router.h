@@ -26,6 +26,7 @@
 #include "control/ipam.h"
 #include "control/load_balancer_views.h"
 #include "control/measurements.h"
+#include "control/totals.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/net/result.h"
@@ -45,6 +46,7 @@ struct ApplyReply {
   std::vector<config::Fault> faults;  // Invalid
   std::vector<config::Warning> warnings;
   double apply_milliseconds = 0;
+  bool would_change = false;  // of a dry run: there is something in it that is not so already
 };
 
 struct ApplyOptions {
@@ -313,6 +315,7 @@ class Router {
   [[nodiscard]] virtual uint64_t generation() const = 0;
   [[nodiscard]] virtual Status status() const = 0;
   [[nodiscard]] virtual Counters counters() const = 0;
+  [[nodiscard]] virtual Totals totals() const { return {}; }
   [[nodiscard]] virtual std::vector<NeighborEntry> neighbors() const = 0;
   [[nodiscard]] virtual std::vector<RouteEntry> routes() const = 0;
   [[nodiscard]] virtual std::vector<ServiceEntry> services() const = 0;

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ namespace sluice::control {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr size_t longest_head = 256;  // bytes of a document or change before its objects
 using config::ObjectSet;
 using std::string_view_literals::operator""sv;
 
@@ -37,16 +39,35 @@ bool write_pieces(int fd, const std::vector<std::string_view>& pieces) {
   return write_all(fd, text);
 }
 
-// The number of the journal that goes on from a document; 0 of one that says none.
-uint64_t journal_named_by(std::string_view document) {
-  static constexpr std::string_view field = "\"journal\":";
-  const std::string_view head = document.substr(0, document.find("\"items\""));
-  const size_t at = head.find(field);
+// A number in the head of a document or of a change, before its objects.
+std::optional<uint64_t> number_in(std::string_view text, std::string_view field, std::string_view objects) {
+  const std::string_view head = text.substr(0, text.substr(0, longest_head).find(objects));
+  const std::string name = fmt::format("\"{}\":", field);
+  const size_t at = head.substr(0, longest_head).find(name);
+  if (at == std::string_view::npos) return std::nullopt;
   uint64_t number = 0;
-  if (at != std::string_view::npos) {
-    std::from_chars(head.data() + at + field.size(), head.data() + head.size(), number);
-  }
-  return number;
+  const auto read = std::from_chars(head.data() + at + name.size(), head.data() + head.size(), number);
+  return read.ec == std::errc() ? std::optional(number) : std::nullopt;
+}
+
+std::optional<uint64_t> number_of_document(std::string_view text, std::string_view field) {
+  return number_in(text, field, "\"items\"");
+}
+
+// The beginning of a file; empty if there is none.
+std::string head_of(const std::string& path) {
+  std::string head(longest_head, '\0');
+  std::ifstream in(path, std::ios::binary);
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+  return head;
+}
+
+uint64_t format_of_journal(const std::string& path) {
+  const std::string head = head_of(path);
+  std::string_view rest = head;
+  Record record;
+  return read_record(rest, record) == Read::Whole && record.word == format_word ? record.length : 0;
 }
 
 std::optional<ObjectSet> objects_of(std::string_view document) {
@@ -123,8 +144,49 @@ void StateJournal::remove_journals_outside(uint64_t first, uint64_t last) const 
   }
 }
 
+std::string StateJournal::newer() const {
+  const auto words = [](const std::string& file, uint64_t format) {
+    return fmt::format(
+        "{} was written by a newer version of sluiced: its format is {}, this version reads up to {}; start that "
+        "version "
+        "again, or move the folder away, or start with --config FILE, which takes its place",
+        file, format, state_format);
+  };
+  for (const std::string& file : {path(), path() + ".previous"}) {
+    const uint64_t format = number_of_document(head_of(file), "format").value_or(0);
+    if (format > state_format) return words(file, format);
+  }
+  for (const uint64_t number : journals()) {
+    const uint64_t format = format_of_journal(journal(number));
+    if (format > state_format) return words(journal(number), format);
+  }
+  return "";
+}
+
+void StateJournal::note_generation(std::string_view change) {
+  const auto generation = number_in(change, "generation", "\"upsert\"");
+  last_generation_ = generation ? std::max(last_generation_, *generation) : last_generation_ + 1;
+}
+
+void StateJournal::look_at_generations() {
+  for (const std::string& file : {path(), path() + ".previous"}) {
+    last_generation_ = std::max(last_generation_, number_of_document(head_of(file), "generation").value_or(0));
+  }
+  for (const uint64_t number : journals()) {
+    const auto text = read_file(journal(number));
+    if (!text) continue;
+    std::string_view rest = *text;
+    Record record;
+    while (read_record(rest, record) == Read::Whole) {
+      if (record.word == change_word) note_generation(record.payload);
+    }
+    last_generation_ += rest.size();  // damaged, see replay()
+  }
+}
+
 void StateJournal::ignore_kept() {
   if (!enabled()) return;
+  look_at_generations();
   const std::vector<uint64_t> numbers = journals();
   number_ = numbers.empty() ? 0 : *std::max_element(numbers.begin(), numbers.end()) + 1;
   broken_ = !numbers.empty() || fs::exists(path()) || fs::exists(path() + ".previous");
@@ -142,13 +204,18 @@ void StateJournal::replay(uint64_t number, ObjectSet& objects, Kept& kept) {
     Record record;
     Read read = Read::End;
     while (sound && (read = read_record(rest, record)) == Read::Whole) {
-      if (record.word == document_word) continue;
+      if (record.word != change_word) continue;
       auto delta = config::parse_delta(record.payload, {.ignore_unknown_kinds = true});
       if (!delta || !objects.apply(std::move(*delta))) {
         read = Read::Damaged;
         break;
       }
+      note_generation(record.payload);
     }
+    // Somebody may know a generation that is lost. There cannot have been more of them than bytes.
+    std::error_code unreadable;
+    const uint64_t size = fs::file_size(journal(last), unreadable);
+    if ((!sound || read == Read::Damaged) && !unreadable) last_generation_ += size;
     if (read == Read::Torn) {
       kept.messages.push_back(
           fmt::format("the last change in {} is not whole and left out: the router ended before it was acknowledged",
@@ -171,11 +238,16 @@ StateJournal::Kept StateJournal::load() {
   Kept kept;
   std::error_code ignored;
   if (!enabled()) return kept;
+  kept.refused = newer();
+  if (!kept.refused.empty()) return kept;
   const std::string previous = path() + ".previous";
   for (const std::string& file : {path(), previous}) {
     if (!fs::exists(file)) continue;
     const auto text = read_file(file);
-    const uint64_t number = text ? journal_named_by(*text) : 0;
+    const uint64_t number = text ? number_of_document(*text, "journal").value_or(0) : 0;
+    if (text) {
+      last_generation_ = std::max(last_generation_, number_of_document(*text, "generation").value_or(0));
+    }
     const auto sum = document_sum(journal(number));
     auto objects = text && (!sum || *sum == checksum(*text)) ? objects_of(*text) : std::nullopt;
     if (!objects) {
@@ -209,15 +281,21 @@ net::Status<> StateJournal::open_journal() {
   if (error) return net::Error{fmt::format("cannot make the state folder {}: {}", folder_, error.message())};
   fd_ = ::open(journal(number_).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd_ < 0) return failure("cannot write", journal(number_));
-  journal_size_ = 0;
-  return net::Done{};
+  const std::string form = record_of(format_word, state_format, 0);
+  journal_size_ = form.size();
+  appended_ += form.size();
+  if (write_all(fd_, form)) return net::Done{};
+  const net::Error why = failure("cannot write", journal(number_));
+  ::close(std::exchange(fd_, -1));
+  return why;
 }
 
-net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change) {
+net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change, uint64_t generation) {
   if (!enabled()) return net::Done{};
   if (broken_) return net::Error{"what came before could not be kept; the whole configuration is written again soon"};
   std::string remove;
-  std::vector<std::string_view> pieces{R"({"kind":"Delta","upsert":[)"};
+  const std::string begin = fmt::format(R"({{"kind":"Delta","generation":{},"upsert":[)", generation);
+  std::vector<std::string_view> pieces{begin};
   const size_t upsert = pieces.size();
   const config::ObjectKey* last = nullptr;
   for (const config::Change::Touched& touched : change.touched) {
@@ -289,8 +367,9 @@ net::Status<> StateJournal::begin(uint64_t generation) {
   if (document_fd_ < 0) return failure("cannot write", fresh);
   checksum_ = 0;
   writing_bytes_ = 0;
-  return write(fmt::format(R"({{"apiVersion":"v1","kind":"List","metadata":{{"generation":{},"journal":{}}},"items":[)",
-                           generation, number_));
+  return write(fmt::format(
+      R"({{"apiVersion":"v1","kind":"List","metadata":{{"format":{},"generation":{},"journal":{}}},"items":[)",
+      state_format, generation, number_));
 }
 
 net::Status<> StateJournal::write(std::string_view objects) {

@@ -19,6 +19,10 @@
 // same state. After a failure to append (the disk is full) nothing is appended until the document has been written
 // anew: changes after a gap would lead to a state that never was.
 //
+// Document and journals say in which form they are, `state_format`; those that say nothing are of a version before
+// there was a number and are read like 1. What is of a later form is left alone. Document and changes say which
+// generation they led to, so that it goes on from there: an entity tag of before a restart never means another state.
+//
 // write(), end() and sync() may run beside append() in another thread; all else is for one thread.
 #pragma once
 
@@ -33,6 +37,9 @@
 
 namespace sluice::control {
 
+// Of document and journals.
+inline constexpr uint64_t state_format = 1;
+
 class StateJournal {
  public:
   // `folder` is made if it is missing; empty: nothing is kept.
@@ -46,6 +53,7 @@ class StateJournal {
 
   struct Kept {
     std::string document;               // empty: nothing is kept
+    std::string refused;                // a newer version wrote it: what that is and what to do; nothing is touched
     std::vector<std::string> messages;  // what was damaged, and what was done about it
   };
   // What is kept, journals included. What comes after it is appended to a journal of its own.
@@ -54,8 +62,12 @@ class StateJournal {
   // Instead of load(): what is kept has nothing to do with what comes.
   void ignore_kept();
 
-  // The change that led to `objects` and what they say now. Error: it is not kept.
-  [[nodiscard]] net::Status<> append(const config::ObjectSet& objects, const config::Change& change);
+  // The highest generation that any of what is kept may have had, when it was looked at; 0: nothing was kept.
+  [[nodiscard]] uint64_t last_generation() const { return last_generation_; }
+
+  // The change that led to `objects`, what they say now, and which generation they are. Error: it is not kept.
+  [[nodiscard]] net::Status<> append(const config::ObjectSet& objects, const config::Change& change,
+                                     uint64_t generation);
   // Does its work when it is called: waits until the disk has all that has been appended by now.
   [[nodiscard]] std::function<net::Status<>()> sync() const;
 
@@ -79,6 +91,11 @@ class StateJournal {
   void close_files();
   // Those whose number is below `first` or above `last`.
   void remove_journals_outside(uint64_t first, uint64_t last) const;
+  // What of it is of a later form and what to do about it; empty: nothing.
+  [[nodiscard]] std::string newer() const;
+  // Finds last_generation_ without reading what the changes say.
+  void look_at_generations();
+  void note_generation(std::string_view change);
   // Puts the changes of the journals from `number` on into `objects`.
   void replay(uint64_t number, config::ObjectSet& objects, Kept& kept);
 
@@ -91,6 +108,7 @@ class StateJournal {
   uint64_t appended_ = 0;      // bytes, of all journals since the document
   uint64_t before_rotation_ = 0;
   uint64_t document_bytes_ = 0;
+  uint64_t last_generation_ = 0;
   uint64_t writing_bytes_ = 0;
   uint32_t checksum_ = 0;  // of config.json.new so far
   bool broken_ = false;

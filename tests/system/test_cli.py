@@ -48,6 +48,22 @@ def test_manual_page_has_every_option_and_is_sound(page: str, tmp_path: Path) ->
         assert lint.returncode == 0, lint.stdout
 
 
+@pytest.mark.parametrize("page, source, names", [
+    ("ingress-nginx-conf.1", "tools/ingress-nginx-conf", r'add_argument\("(--[\w-]+)"'),
+    ("sluice-cni.8", "tools/cni/cni.cpp", r'"(CNI_\w+)"'),
+    ("sluicectl.1.in", "tools/sluicectl/server_options.cpp", r'"(SLUICE_\w+)"'),
+])
+def test_manual_page_names_what_the_source_reads(page: str, source: str, names: str) -> None:
+    written = (PROJECT / "docs/man" / page).read_text()
+    text = re.sub(r"\\f[BIR]", "", written.replace("\\-", "-"))
+    wanted = set(re.findall(names, (PROJECT / source).read_text()))
+    assert len(wanted) > 4
+    assert not {name for name in wanted if not re.search(rf"(?<![\w-]){name}(?![\w-])", text)}
+    if shutil.which("mandoc") and not page.endswith(".in"):
+        lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning"], input=written, capture_output=True, text=True)
+        assert lint.returncode == 0, lint.stdout
+
+
 def bash_candidates(line: str) -> list[str]:
     """What bash offers behind `line`, with the script that sluicectl gives it."""
     script = f"""

@@ -143,7 +143,8 @@ def test_EXP9_a_stream_goes_on_where_it_was(lab: Lab) -> None:
     router.stop()
     router.start()
     later = router.get(f"/v1/events?follow=false&types=config&after={before}")["events"]
-    assert [event["before"]["generation"] for event in later] == [0], "a new life with identifiers of its own"
+    assert [(event["before"]["generation"], event["after"]["generation"]) for event in later] == [(0, 3)], \
+        "a new life with identifiers of its own, and the generation that was kept"
 
 
 def test_top_shows_what_goes_over_services(cluster: Cluster) -> None:

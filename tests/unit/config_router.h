@@ -115,9 +115,10 @@ class ConfigRouter : public Router {
   ApplyReply conclude(config::Result<config::Change, config::ParseFailure> change, const ApplyOptions& options) {
     if (!change) return refusal(change.error());
     std::vector<config::Warning> warnings = objects.warnings();
+    const bool differs = serving == 0 || !change->empty();
     if (options.dry_run) objects.revert(std::move(*change));
     if (options.dry_run || (serving != 0 && change->empty())) {
-      return {ApplyReply::Code::Unchanged, serving, "", {}, std::move(warnings), 0};
+      return {ApplyReply::Code::Unchanged, serving, "", {}, std::move(warnings), 0, options.dry_run && differs};
     }
     ++serving;
     return {ApplyReply::Code::Applied, serving, "", {}, std::move(warnings), 0};

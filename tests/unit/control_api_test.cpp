@@ -169,6 +169,23 @@ TEST_F(Api, GetConfigTakesKindsAsKubectlDoes) {
   EXPECT_EQ(ask("GET", "/v1/config?kind=foos").status, 400);
 }
 
+TEST_F(Api, API_EveryKindIsReadSetAndDeletedByItsName) {
+  for (const config::Kind& kind : config::all_kinds()) {
+    std::string word(kind.name);
+    for (char& c : word) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    word = word.ends_with('y') ? word.substr(0, word.size() - 1) + "ies" : word + (word.ends_with('s') ? "es" : "s");
+    for (const std::string& name : {std::string(kind.name), word}) {
+      EXPECT_EQ(ask("GET", "/v1/config?kind=" + name).status, 200) << name;
+      EXPECT_EQ(router.asked_kind, kind.name);
+      const std::string path = fmt::format("/v1/{}/{}/x", name, kind.namespaced ? "ns" : "-");
+      const std::string body = fmt::format(R"({{"kind":"{}","metadata":{{"name":"x"}}}})", kind.name);
+      EXPECT_EQ(ask("PUT", path, body).status, 200) << path;
+      EXPECT_EQ(ask("DELETE", path).status, 200) << path;
+      EXPECT_EQ(router.text, fmt::format("{} {}x", kind.name, kind.namespaced ? "ns/" : ""));
+    }
+  }
+}
+
 TEST_F(Api, OneObjectIsPutGotAndDeletedByItsPath) {
   const std::string web = R"({"kind":"Service","metadata":{"name":"web"}})";
   EXPECT_EQ(ask("PUT", "/v1/services/default/web", web).status, 200);
@@ -188,6 +205,19 @@ TEST_F(Api, OneObjectIsPutGotAndDeletedByItsPath) {
   EXPECT_EQ(message(ask("GET", "/v1/services/default/db")), "there is no Service default/db");
   router.reply.code = Code::Unchanged;
   EXPECT_EQ(ask("DELETE", "/v1/services/default/db").status, 404);
+}
+
+TEST_F(Api, API_ADryRunSaysWhetherItWouldChangeAnything) {
+  router.reply.code = Code::Unchanged;
+  EXPECT_EQ(parse(ask("PUT", "/v1/config?dryRun=true", "{}")).at("wouldChange"), false);
+  EXPECT_EQ(ask("DELETE", "/v1/services/default/db?dryRun=true").status, 404);
+  router.reply.would_change = true;
+  const json::value answer = parse(ask("PUT", "/v1/config?dryRun=true", "{}"));
+  EXPECT_EQ(answer.at("wouldChange"), true);
+  EXPECT_EQ(answer.at("changed"), false);
+  EXPECT_EQ(ask("DELETE", "/v1/services/default/db?dryRun=true").status, 200);
+  router.reply.code = Code::Applied;
+  EXPECT_FALSE(parse(ask("PUT", "/v1/config", "{}")).as_object().contains("wouldChange"));
 }
 
 TEST_F(Api, TheBodyIsTheObjectOfThePath) {

@@ -307,5 +307,25 @@ TEST(Metrics, AnEmptyRouterHasMetricsToo) {
   EXPECT_EQ(read.value("sluice_conntrack_entries", {{"family", "ipv4"}}), 0);
 }
 
+TEST(Metrics, API_ServicesAndTunnelsAreSums) {
+  Totals totals;
+  totals.cluster_ip_services = 3;
+  totals.load_balancer_services = 1;
+  totals.ready_endpoints = 5;
+  totals.terminating_endpoints = 2;
+  totals.drained = 4;
+  totals.ipip_tunnels = 7;
+  totals.unreachable_tunnels = 6;
+  const std::string text = render_metrics({}, {}, {}, {}, {}, totals);
+  for (const char* line :
+       {"sluice_services{type=\"ClusterIP\"} 3\n", "sluice_services{type=\"NodePort\"} 0\n",
+        "sluice_services{type=\"LoadBalancer\"} 1\n", "sluice_service_endpoints{state=\"ready\"} 5\n",
+        "sluice_service_endpoints{state=\"terminating\"} 2\n", "sluice_service_endpoints{state=\"unready\"} 0\n",
+        "sluice_drained_endpoints 4\n", "sluice_tunnels{kind=\"vxlan\"} 0\n", "sluice_tunnels{kind=\"ipip\"} 7\n",
+        "sluice_tunnels_unreachable 6\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::control

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "control/journal_record.h"
 #include "control/state_journal.h"
 #include "tests/unit/config_documents.h"
 
@@ -45,14 +46,14 @@ class Journal : public testing::Test {
   // As the controller does; the change comes while the document is being written.
   void rewrite(StateJournal& journal, const std::string& meanwhile = "") {
     ASSERT_TRUE(journal.rotate());
-    ASSERT_TRUE(journal.begin(1));
+    ASSERT_TRUE(journal.begin(generation_));
     std::string text;
     objects_.each_after({}, [&](const config::ObjectKey&, const std::string& object) {
       text += (text.empty() ? "" : ",") + object;
       return true;
     });
     if (!meanwhile.empty()) {
-      ASSERT_TRUE(journal.append(objects_, put(meanwhile, "10.96.9.9")));
+      ASSERT_TRUE(journal.append(objects_, put(meanwhile, "10.96.9.9"), ++generation_));
     }
     ASSERT_TRUE(journal.write(text));
     ASSERT_TRUE(journal.end());
@@ -65,6 +66,12 @@ class Journal : public testing::Test {
     const StateJournal::Kept all = found();
     EXPECT_THAT(all.messages, IsEmpty());
     return all.document.empty() ? "" : config::valid_set(all.document).to_text({});
+  }
+  // A document as versions wrote it that knew no format.
+  [[nodiscard]] std::string list_with_generation() const {
+    const std::string objects = objects_.to_text({});
+    return R"({"apiVersion":"v1","kind":"List","metadata":{"generation":7,"journal":0},)" +
+           objects.substr(objects.find("\"items\""));
   }
   [[nodiscard]] std::string now() const { return objects_.to_text({}); }
   [[nodiscard]] std::string file(const std::string& name) const { return folder_ + "/" + name; }
@@ -79,29 +86,30 @@ class Journal : public testing::Test {
   std::string folder_;
   ObjectSet objects_;
   config::Change first_;
+  uint64_t generation_ = 0;  // of the last that was appended
 };
 
 TEST_F(Journal, NothingIsKeptAtFirst) {
   EXPECT_EQ(kept(), "");
   StateJournal none("");
   EXPECT_FALSE(none.enabled());
-  EXPECT_TRUE(none.append(objects_, first_));
+  EXPECT_TRUE(none.append(objects_, first_, ++generation_));
 }
 
 TEST_F(Journal, EveryChangeIsThereAfterARestart) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   EXPECT_EQ(kept(), now());
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
   EXPECT_EQ(kept(), now());
-  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.3")));
-  ASSERT_TRUE(journal.append(objects_, remove("b")));
+  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.3"), ++generation_));
+  ASSERT_TRUE(journal.append(objects_, remove("b"), ++generation_));
   EXPECT_EQ(kept(), now());
   // And after several.
   StateJournal next(folder_);
   (void)next.load();
-  ASSERT_TRUE(next.append(objects_, put("c", "10.96.0.4")));
+  ASSERT_TRUE(next.append(objects_, put("c", "10.96.0.4"), ++generation_));
   EXPECT_EQ(kept(), now());
 }
 
@@ -114,10 +122,10 @@ TEST_F(Journal, AChangeOfAWholeClusterIsOneRecord) {
     objects.back().insert(objects.back().size() - 1,
                           R"(, "x": ")" + std::string(static_cast<size_t>(i) % 1500, 'x') + '"');
   }
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   take(config::list_with_gateway(objects));
-  ASSERT_TRUE(journal.append(objects_, first_));
-  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.9")));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
+  ASSERT_TRUE(journal.append(objects_, put("a", "10.96.0.9"), ++generation_));
   EXPECT_EQ(kept(), now());
   const std::string whole = read(file("config.journal.0"));
   EXPECT_GT(whole.size(), 2U << 20);
@@ -131,10 +139,10 @@ TEST_F(Journal, AChangeOfAWholeClusterIsOneRecord) {
 TEST_F(Journal, ARewrittenDocumentHasItAllAndWhatCameMeanwhile) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   rewrite(journal, "meanwhile");
   EXPECT_EQ(kept(), now());
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
   EXPECT_EQ(kept(), now());
   rewrite(journal);
   rewrite(journal);
@@ -146,11 +154,11 @@ TEST_F(Journal, ARewrittenDocumentHasItAllAndWhatCameMeanwhile) {
 TEST_F(Journal, DeathAtAnyByteLeavesWhatWasAcknowledged) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   const std::string path = file("config.journal.0");
   const size_t acknowledged = fs::file_size(path);
   const std::string before = now();
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
   const std::string whole = read(path);
   for (size_t size = acknowledged; size < whole.size(); ++size) {
     write(path, whole.substr(0, size));
@@ -165,14 +173,14 @@ TEST_F(Journal, DeathAtAnyByteLeavesWhatWasAcknowledged) {
 TEST_F(Journal, DeathWhileTheDocumentIsWrittenLosesNothing) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   rewrite(journal);
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
   ASSERT_TRUE(journal.rotate());
   EXPECT_EQ(kept(), now());
   ASSERT_TRUE(journal.begin(2));
   ASSERT_TRUE(journal.write("{\"half"));
-  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3"), ++generation_));
   EXPECT_EQ(kept(), now());
   // Between the two renames.
   fs::rename(file("config.json"), file("config.json.previous"));
@@ -183,11 +191,11 @@ TEST_F(Journal, DeathWhileTheDocumentIsWrittenLosesNothing) {
 TEST_F(Journal, ADamagedDocumentIsSetAsideAndThePreviousOneLeadsToTheSame) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   rewrite(journal);
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
   rewrite(journal);
-  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3"), ++generation_));
   std::string text = read(file("config.json"));
   const size_t place = text.find("10.96.0.2");
   ASSERT_NE(place, std::string::npos);
@@ -203,10 +211,10 @@ TEST_F(Journal, ADamagedDocumentIsSetAsideAndThePreviousOneLeadsToTheSame) {
 TEST_F(Journal, ADamagedJournalEndsWhereTheDamageBegins) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   const std::string before = now();
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
-  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3"), ++generation_));
   std::string text = read(file("config.journal.0"));
   text[text.find("10.96.0.2") + 8] = '7';
   write(file("config.journal.0"), text);
@@ -217,39 +225,39 @@ TEST_F(Journal, ADamagedJournalEndsWhereTheDamageBegins) {
   EXPECT_EQ(config::valid_set(all.document).to_text({}), before);
   // What follows a gap is not appended to it.
   EXPECT_TRUE(next.is_broken());
-  EXPECT_FALSE(next.append(objects_, put("d", "10.96.0.4")));
+  EXPECT_FALSE(next.append(objects_, put("d", "10.96.0.4"), ++generation_));
   rewrite(next);
-  ASSERT_TRUE(next.append(objects_, put("e", "10.96.0.5")));
+  ASSERT_TRUE(next.append(objects_, put("e", "10.96.0.5"), ++generation_));
   EXPECT_EQ(kept(), now());
 }
 
 TEST_F(Journal, AFailureLeavesAnOlderStateUntilAllIsWrittenAnew) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
   rewrite(journal);
   const std::string before = now();
   // No journal can be opened any more.
   StateJournal next(folder_);
   (void)next.load();
   fs::create_directory(file("config.journal.2"));
-  const auto failed = next.append(objects_, put("b", "10.96.0.2"));
+  const auto failed = next.append(objects_, put("b", "10.96.0.2"), ++generation_);
   ASSERT_FALSE(failed);
   EXPECT_THAT(failed.error().message, HasSubstr("config.journal.2"));
-  EXPECT_FALSE(next.append(objects_, put("c", "10.96.0.3")));
+  EXPECT_FALSE(next.append(objects_, put("c", "10.96.0.3"), ++generation_));
   fs::remove(file("config.journal.2"));
   EXPECT_EQ(kept(), before);
   rewrite(next);
   EXPECT_EQ(kept(), now());
-  ASSERT_TRUE(next.append(objects_, put("d", "10.96.0.4")));
+  ASSERT_TRUE(next.append(objects_, put("d", "10.96.0.4"), ++generation_));
   EXPECT_EQ(kept(), now());
 }
 
 TEST_F(Journal, WhatWasKeptIsVoidWhenAnotherDocumentComes) {
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, first_));
-  ASSERT_TRUE(journal.append(objects_, put("old", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
+  ASSERT_TRUE(journal.append(objects_, put("old", "10.96.0.2"), ++generation_));
   objects_ = ObjectSet();
   take(config::list_with_gateway({config::service("new", "10.96.0.1")}));
   StateJournal next(folder_);
@@ -264,7 +272,83 @@ TEST_F(Journal, ADocumentOfAnEarlierVersionIsRead) {
   EXPECT_EQ(kept(), now());
   StateJournal journal(folder_);
   (void)journal.load();
-  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2")));
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
+  EXPECT_EQ(kept(), now());
+}
+
+uint64_t generation_after(const std::string& folder) {
+  StateJournal next(folder);
+  (void)next.load();
+  return next.last_generation();
+}
+
+TEST_F(Journal, API_TheGenerationGoesOnAfterARestart) {
+  StateJournal journal(folder_);
+  EXPECT_EQ(generation_after(folder_), 0U);
+  generation_ = 40;
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
+  EXPECT_EQ(generation_after(folder_), 41U);
+  rewrite(journal);
+  EXPECT_EQ(generation_after(folder_), 41U);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), 46));  // several in one
+  EXPECT_EQ(generation_after(folder_), 46U);
+  // Nor does a document that takes the place of what was kept bring them back.
+  StateJournal other(folder_);
+  other.ignore_kept();
+  EXPECT_EQ(other.last_generation(), 46U);
+  // A torn change was never acknowledged.
+  const std::string whole = read(file("config.journal.1"));
+  ASSERT_TRUE(journal.append(objects_, put("c", "10.96.0.3"), 47));
+  const std::string longer = read(file("config.journal.1"));
+  write(file("config.journal.1"), longer.substr(0, (whole.size() + longer.size()) / 2));
+  EXPECT_EQ(generation_after(folder_), 46U);
+}
+
+TEST_F(Journal, API_AGenerationThatIsLostIsNotGivenOutAgain) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_, 1));
+  for (uint64_t generation = 2; generation < 9; ++generation) {
+    ASSERT_TRUE(journal.append(objects_, put("b", fmt::format("10.96.0.{}", generation)), generation));
+  }
+  std::string text = read(file("config.journal.0"));
+  text[text.find("10.96.0.4")] = '7';
+  write(file("config.journal.0"), text);
+  EXPECT_GE(generation_after(folder_), 8U);
+}
+
+TEST_F(Journal, API_ChangesOfAnEarlierVersionCountAsOneGenerationEach) {
+  const std::string change = R"({"kind":"Delta","upsert":[)" + config::service("b", "10.96.0.2") + "]}";
+  const std::string document = list_with_generation();
+  write(file("config.json"), document);
+  write(file("config.journal.0"), record_of(change_word, change.size(), checksum(change)) + change + "\n");
+  EXPECT_EQ(generation_after(folder_), 8U);
+  (void)put("b", "10.96.0.2");
+  EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, API_ALaterFormatIsRefusedByNameAndLeftAlone) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_, 1));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), 2));
+  for (const char* name : {"config.json", "config.journal.1"}) {
+    const std::string text = read(file(name));
+    std::string later = text;
+    const std::string_view mine = name == std::string("config.json") ? "\"format\":1" : "format 1 ";
+    ASSERT_NE(later.find(mine), std::string::npos) << name;
+    later[later.find(mine) + mine.find('1')] = '2';
+    write(file(name), later);
+    const StateJournal::Kept all = found();
+    EXPECT_THAT(all.refused, HasSubstr(file(name)));
+    EXPECT_THAT(all.refused, HasSubstr("its format is 2, this version reads up to 1"));
+    EXPECT_EQ(all.document, "");
+    EXPECT_EQ(read(file(name)), later);
+    write(file(name), text);
+  }
+  EXPECT_EQ(found().refused, "");
   EXPECT_EQ(kept(), now());
 }
 

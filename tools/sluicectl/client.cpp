@@ -162,6 +162,7 @@ asio::awaitable<bool> ask(AnyStream& stream, const Server& server, const Call& c
   request.set(http::field::user_agent, "sluicectl");
   request.set(http::field::connection, "close");
   if (!server.url.empty() && !server.token.empty()) request.set(http::field::authorization, "Bearer " + server.token);
+  if (!call.if_match.empty()) request.set(http::field::if_match, call.if_match);
   if (!call.content_type.empty()) {
     request.set(http::field::content_type, call.content_type);
     request.body() = call.body;

@@ -24,6 +24,7 @@ struct Call {
   std::string target;             // "/v1/status?x=y", percent-encoded
   std::string content_type = {};  // empty: no body
   std::string body = {};
+  std::string if_match = {};  // RFC 9110 section 13.1.1; empty: whatever serves
 };
 
 struct Answer {

@@ -57,7 +57,10 @@ void show_change(const Answer& answer) {
   }
   const auto generation = number<uint64_t>(body, "generation");
   if (flag(body, "dryRun")) {
-    print(fmt::format("no faults, nothing was changed: generation {}\n", generation));
+    print(
+        fmt::format("no faults, {}: generation {}\n",
+                    flag(body, "wouldChange") ? "this would be a change; nothing was changed" : "nothing would change",
+                    generation));
   } else if (!flag(body, "changed")) {
     print(fmt::format("unchanged: generation {}\n", generation));
   } else {
@@ -65,10 +68,14 @@ void show_change(const Answer& answer) {
   }
 }
 
+std::string if_match(const ChangeOptions& options) {
+  return options.if_generation ? fmt::format("\"{}\"", *options.if_generation) : "";
+}
+
 ExitCode send_document(const Server& server, std::string_view method, std::string_view path, Parameters parameters,
-                       std::string text, bool lines) {
+                       std::string text, const ChangeOptions& options, bool lines) {
   const Call call{std::string(method), target(path, parameters), lines ? "application/x-ndjson" : "application/json",
-                  std::move(text)};
+                  std::move(text), if_match(options)};
   return with_answer(server, call, show_change);
 }
 
@@ -137,25 +144,26 @@ std::string_view path_of(Thing thing) {
 }
 
 std::string table_of(const GetOptions& options, const json::value& answer) {
+  const bool wide = options.output == "wide";
   switch (options.thing) {
     case Thing::Config:
-      return config_text(answer);
+      return config_text(answer, wide);
     case Thing::Status:
       return status_text(answer);
     case Thing::Interfaces:
-      return interfaces_text(answer);
+      return interfaces_text(answer, wide);
     case Thing::Workers:
-      return workers_text(answer);
+      return workers_text(answer, wide);
     case Thing::Counters:
       return counters_text(answer, options.all);
     case Thing::Neighbors:
       return neighbors_text(answer);
     case Thing::Routes:
-      return routes_text(answer);
+      return routes_text(answer, wide);
     case Thing::Services:
-      return services_text(answer, options.output == "wide");
+      return services_text(answer, wide);
     case Thing::Flows:
-      return flows_text(answer);
+      return flows_text(answer, wide);
     case Thing::Ingress:
       return ingress_text(answer);
     case Thing::LoadBalancers:
@@ -165,7 +173,7 @@ std::string table_of(const GetOptions& options, const json::value& answer) {
     case Thing::ContentPolicies:
       return content_policies_text(answer);
     case Thing::Bgp:
-      return bgp_text(answer, options.output == "wide");
+      return bgp_text(answer, wide);
     case Thing::Drains:
       return drains_text(answer);
     case Thing::Addresses:
@@ -213,20 +221,22 @@ ExitCode show_failure(const config::ParseFailure& failure) {
 ExitCode apply(const Server& server, const ChangeOptions& options) {
   auto text = read_document(options.file);
   if (!text) return usage_error(text.error().message);
-  return send_document(server, "PUT", "/v1/config", change_parameters(options), std::move(*text), is_lines(options));
+  return send_document(server, "PUT", "/v1/config", change_parameters(options), std::move(*text), options,
+                       is_lines(options));
 }
 
 ExitCode patch(const Server& server, const ChangeOptions& options) {
   auto text = read_document(options.file);
   if (!text) return usage_error(text.error().message);
-  return send_document(server, "PATCH", "/v1/config", change_parameters(options), as_delta(std::move(*text)), false);
+  return send_document(server, "PATCH", "/v1/config", change_parameters(options), as_delta(std::move(*text)), options,
+                       false);
 }
 
 ExitCode check(const Server& server, const ChangeOptions& options) {
   auto text = read_document(options.file);
   if (!text) return usage_error(text.error().message);
   const Parameters parameters{{"ignoreUnknown", options.ignore_unknown ? "true" : ""}};
-  return send_document(server, "POST", "/v1/config:validate", parameters, std::move(*text), is_lines(options));
+  return send_document(server, "POST", "/v1/config:validate", parameters, std::move(*text), options, is_lines(options));
 }
 
 ExitCode check_offline(const ChangeOptions& options) {
@@ -269,8 +279,10 @@ ExitCode get_object(const Server& server, std::string_view kind, std::string_vie
   });
 }
 
-ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run) {
-  const Call call{"DELETE", target(object_path(kind, name), {{"dryRun", dry_run ? "true" : ""}})};
+ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name,
+                       const ChangeOptions& options) {
+  const Call call{"DELETE", target(object_path(kind, name), {{"dryRun", options.dry_run ? "true" : ""}}), "", "",
+                  if_match(options)};
   return with_answer(server, call, show_change);
 }
 

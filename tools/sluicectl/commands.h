@@ -1,6 +1,8 @@
 // What sluicectl's subcommands do: make a call, print the answer. Each returns the program's exit code.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,7 +23,8 @@ struct ChangeOptions {
   std::string file;  // "-": standard input
   bool dry_run = false;
   bool ignore_unknown = false;
-  bool lines = false;  // newline-delimited JSON, also recognised by .ndjson and .jsonl
+  bool lines = false;                     // newline-delimited JSON, also recognised by .ndjson and .jsonl
+  std::optional<uint64_t> if_generation;  // refused if another generation serves
 };
 
 enum class Thing {
@@ -61,7 +64,8 @@ struct GetOptions {
 [[nodiscard]] ExitCode check_offline(const ChangeOptions& options);
 [[nodiscard]] ExitCode get(const Server& server, const GetOptions& options);
 [[nodiscard]] ExitCode get_object(const Server& server, std::string_view kind, std::string_view name, bool as_yaml);
-[[nodiscard]] ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name, bool dry_run);
+[[nodiscard]] ExitCode delete_object(const Server& server, std::string_view kind, std::string_view name,
+                                     const ChangeOptions& options);
 [[nodiscard]] ExitCode version(const Server& server);
 
 // traffic.cpp
@@ -87,7 +91,7 @@ struct GetOptions {
 
 // trace.cpp
 // `packet`: the body of POST /v1/explain.
-[[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, bool as_json);
+[[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, const std::string& output);
 // Prints what happens to the packets that match until there were enough of them.
 [[nodiscard]] ExitCode trace(const Server& server, const Parameters& parameters, bool as_json);
 // Writes them to a file, "-" for standard output.

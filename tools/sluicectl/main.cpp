@@ -50,11 +50,19 @@ struct Arguments {
   std::function<ExitCode()> run;
 };
 
+void add_if_generation(CLI::App& command, ChangeOptions& change) {
+  command
+      .add_option("--if-generation", change.if_generation, "refuse if another generation of the configuration serves")
+      ->type_name("NUMBER");
+}
+
 void add_change_options(CLI::App& command, Arguments& arguments, bool dry_run) {
   ChangeOptions& change = arguments.change;
   command.add_option("-f,--file", change.file, "JSON document, - for standard input")->required()->type_name("FILE");
   command.add_flag("--ignore-unknown", change.ignore_unknown, "pass over objects of kinds that sluiced does not know");
-  if (dry_run) command.add_flag("--dry-run", change.dry_run, "only say what would be wrong");
+  if (!dry_run) return;
+  command.add_flag("--dry-run", change.dry_run, "only say what would be wrong, and whether it would change anything");
+  add_if_generation(command, change);
 }
 
 void add_flow_filters(CLI::App& command, Arguments& arguments) {
@@ -124,12 +132,10 @@ void add_documents(CLI::App& app, Arguments& arguments) {
 }
 
 CLI::App* add_thing(CLI::App& command, Arguments& arguments, Thing thing, const char* name, const char* description,
-                    const char* formats = "table, yaml or json") {
+                    const char* formats = "table, wide (more columns where there are some), yaml or json") {
   CLI::App* sub = command.add_subcommand(name, description);
   sub->add_option("-o,--output", arguments.get.output, formats)
-      ->check(std::string_view(formats).find("wide") == std::string_view::npos
-                  ? CLI::IsMember({"table", "yaml", "json"})
-                  : CLI::IsMember({"table", "wide", "yaml", "json"}))
+      ->check(CLI::IsMember({"table", "wide", "yaml", "json"}))
       ->capture_default_str();
   sub->add_flag("-w,--watch", arguments.get.watch, "again every two seconds, until Ctrl-C");
   sub->callback([&arguments, thing] {
@@ -210,14 +216,13 @@ void add_delete(CLI::App& app, Arguments& arguments) {
   command->add_option("KIND", arguments.kind, "service, endpointslice, node, ...");
   command->add_option("NAME", arguments.name, "[NAMESPACE/]NAME; namespaced kinds are in \"default\" without");
   command->add_flag("--dry-run", arguments.change.dry_run, "only say what would be wrong");
+  add_if_generation(*command, arguments.change);
   command->callback([&, command] {
     if (!command->get_subcommands().empty()) return;
     if (arguments.kind.empty() || arguments.name.empty()) {
       throw CLI::ValidationError("delete", "wants KIND and NAME, like: sluicectl delete service default/web");
     }
-    arguments.run = [&] {
-      return delete_object(arguments.server, arguments.kind, arguments.name, arguments.change.dry_run);
-    };
+    arguments.run = [&] { return delete_object(arguments.server, arguments.kind, arguments.name, arguments.change); };
   });
 
   CLI::App* flows = command->add_subcommand("flows", "End the connections that match all filters");
@@ -252,8 +257,8 @@ void add_conntrack(CLI::App& app, Arguments& arguments) {
   command->add_option("-e,--event-mask", arguments.event, "with -E: only these")
       ->transform(CLI::CheckedTransformer(std::map<std::string, std::string>{{"NEW", "new"}, {"DESTROY", "closed"}},
                                           CLI::ignore_case));
-  command->add_option("-o,--output", arguments.get.output, "table, json or (but for -E) yaml")
-      ->check(CLI::IsMember({"table", "yaml", "json"}));
+  command->add_option("-o,--output", arguments.get.output, "table, json or (but for -E) wide or yaml")
+      ->check(CLI::IsMember({"table", "wide", "yaml", "json"}));
 }
 
 void add_drain(CLI::App& app, Arguments& arguments) {
@@ -279,11 +284,13 @@ void add_events(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "events", "What happened to the router: configuration, neighbours, tunnels, links, drops, tables");
   command->add_flag("-w,--watch", arguments.get.watch, "and what happens from now on, until Ctrl-C");
-  command->add_option("--types", arguments.types, "only these: config,drain,neighbor,tunnel,link,drops,table,state,bgp")
+  command
+      ->add_option("--types", arguments.types, "only these: config,drain,neighbor,tunnel,link,drops,table,state,l2,bgp")
       ->type_name("TYPE[,TYPE]");
   command->add_option("--drop-rate", arguments.drop_rate, "with -w: packets/s of one drop that are told (default: 100)")
       ->type_name("NUMBER");
-  command->add_option("-o,--output", arguments.get.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  command->add_option("-o,--output", arguments.get.output, "table, yaml or json")
+      ->check(CLI::IsMember({"table", "yaml", "json"}));
   command->callback([&] {
     arguments.run = [&] {
       Parameters parameters{{"types", arguments.types}, {"dropRate", arguments.drop_rate}};

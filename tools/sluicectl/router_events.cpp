@@ -9,6 +9,7 @@
 #include "tools/sluicectl/events.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
+#include "tools/sluicectl/yaml.h"
 
 namespace sluice::ctl {
 namespace {
@@ -42,6 +43,7 @@ ExitCode list_events(const Server& server, Parameters parameters, const std::str
   return with_answer(server, {"GET", target("/v1/events", parameters)}, [&](const Answer& answer) {
     const json::value body = parsed(answer.body);
     if (output == "json") return print(pretty(body));
+    if (output == "yaml") return print(yaml_text(body));
     const json::array& events = list(body, "events");
     if (events.empty()) return print("Nothing happened that is kept.\n");
     std::string out = header();
@@ -52,12 +54,15 @@ ExitCode list_events(const Server& server, Parameters parameters, const std::str
 
 ExitCode watch_events(const Server& server, Parameters parameters, const std::string& output) {
   const bool as_json = output == "json";
+  const bool as_yaml = output == "yaml";
   // What is kept first.
   parameters.emplace_back("after", "0");
-  if (!as_json) print(header());
+  if (!as_json && !as_yaml) print(header());
   EventReader reader([&](std::string_view name, std::string_view data) {
     if (as_json) return print(event_json(name, data));
     const json::value event = parsed(std::string(data));
+    // A document each.
+    if (as_yaml) return print("---\n" + yaml_text(json::object{{"event", name}, {"data", event}}));
     print(name == "lost" ? lost_line(number<uint64_t>(event, "lost")) : event_line(event));
   });
   const auto answer =

@@ -147,13 +147,39 @@ std::string pretty(const json::value& value) {
   return out;
 }
 
-std::string config_text(const json::value& answer) {
-  Table table({"KIND", "NAMESPACE", "NAME"});
+namespace {
+
+// The rows of a table that has more columns when it is wide.
+class WideTable {
+ public:
+  WideTable(bool wide, std::vector<std::string> header, std::vector<std::string> more)
+      : wide_(wide), table_(joined(std::move(header), std::move(more))) {}
+
+  void add(std::vector<std::string> row, std::vector<std::string> more) {
+    table_.add(joined(std::move(row), std::move(more)));
+  }
+  [[nodiscard]] const Table& table() const { return table_; }
+
+ private:
+  [[nodiscard]] std::vector<std::string> joined(std::vector<std::string> row, std::vector<std::string> more) const {
+    if (wide_) row.insert(row.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    return row;
+  }
+
+  bool wide_;
+  Table table_;
+};
+
+}  // namespace
+
+std::string config_text(const json::value& answer, bool wide) {
+  WideTable table(wide, {"KIND", "NAMESPACE", "NAME"}, {"API-VERSION", "CREATED", "RESOURCE-VERSION"});
   for (const json::value& item : list(answer, "items")) {
     const json::value& metadata = field(item, "metadata");
-    table.add({text(item, "kind"), text(metadata, "namespace"), text(metadata, "name")});
+    table.add({text(item, "kind"), text(metadata, "namespace"), text(metadata, "name")},
+              {text(item, "apiVersion"), text(metadata, "creationTimestamp"), text(metadata, "resourceVersion")});
   }
-  return table_or(table, "No objects are applied.");
+  return table_or(table.table(), "No objects are applied.");
 }
 
 std::string status_text(const json::value& answer) {
@@ -194,9 +220,11 @@ std::string status_text(const json::value& answer) {
   return out;
 }
 
-std::string interfaces_text(const json::value& status) {
-  Table table({"NAME", "DEVICE", "VLAN", "LINK", "MTU", "MAC", "ADDRESSES", "RX-PACKETS", "RX-BYTES", "TX-PACKETS",
-               "TX-BYTES", "MISSED", "ERRORS"});
+std::string interfaces_text(const json::value& status, bool wide) {
+  WideTable table(wide,
+                  {"NAME", "DEVICE", "VLAN", "LINK", "MTU", "MAC", "ADDRESSES", "RX-PACKETS", "RX-BYTES", "TX-PACKETS",
+                   "TX-BYTES", "MISSED", "ERRORS"},
+                  {"PORT", "RX-ERRORS", "TX-ERRORS"});
   for (const json::value& interface : list(status, "interfaces")) {
     const auto vlan = number<uint64_t>(interface, "vlan");
     const uint64_t errors = number<uint64_t>(interface, "rxErrors") + number<uint64_t>(interface, "txErrors");
@@ -207,22 +235,27 @@ std::string interfaces_text(const json::value& status) {
                count(interface, "mtu"), text(interface, "mac"), join(list(interface, "addresses"), ","),
                count(interface, "rxPackets"), bytes_text(number<uint64_t>(interface, "rxBytes")),
                count(interface, "txPackets"), bytes_text(number<uint64_t>(interface, "txBytes")),
-               count(interface, "rxMissed"), std::to_string(errors)});
+               count(interface, "rxMissed"), std::to_string(errors)},
+              {count(interface, "port"), count(interface, "rxErrors"), count(interface, "txErrors")});
   }
-  return table_or(table, "No interfaces are configured.");
+  return table_or(table.table(), "No interfaces are configured.");
 }
 
-std::string workers_text(const json::value& status) {
-  Table table({"WORKER", "CPU", "BUSY", "GENERATION", "PACKETS", "HANDED-OVER", "RECEIVED-OVER", "FLOWS-V4", "FLOWS-V6",
-               "OPENED", "CLOSED"});
+std::string workers_text(const json::value& status, bool wide) {
+  WideTable table(wide,
+                  {"WORKER", "CPU", "BUSY", "GENERATION", "PACKETS", "HANDED-OVER", "RECEIVED-OVER", "FLOWS-V4",
+                   "FLOWS-V6", "OPENED", "CLOSED"},
+                  {"SNAT-PORTS", "SNAT-DRAWS", "SNAT-EXHAUSTED", "SNAT-GAVE-UP", "SNAT-MAPPINGS"});
   for (const json::value& worker : list(status, "workers")) {
     table.add({count(worker, "index"), std::to_string(number<int64_t>(worker, "cpu")),
                percent(number<uint64_t>(worker, "busyCycles"), number<uint64_t>(worker, "totalCycles")),
                count(worker, "generation"), count(worker, "packets"), count(worker, "handedOver"),
                count(worker, "receivedOver"), count(worker, "flowsV4"), count(worker, "flowsV6"),
-               count(worker, "flowsOpened"), count(worker, "flowsClosed")});
+               count(worker, "flowsOpened"), count(worker, "flowsClosed")},
+              {count(worker, "snatAllocated"), count(worker, "snatDraws"), count(worker, "snatExhausted"),
+               count(worker, "snatGaveUp"), count(worker, "snatMappings")});
   }
-  return table_or(table, "No workers are running.");
+  return table_or(table.table(), "No workers are running.");
 }
 
 std::string counters_text(const json::value& answer, bool zeros) {
@@ -249,15 +282,20 @@ std::string neighbors_text(const json::value& answer) {
   return table_or(table, "No neighbors are known.");
 }
 
-std::string routes_text(const json::value& answer) {
-  Table table({"DESTINATION", "TYPE", "ORIGIN", "NEXT-HOP"});
+std::string routes_text(const json::value& answer, bool wide) {
+  WideTable table(wide, {"DESTINATION", "TYPE", "ORIGIN", "NEXT-HOP"}, {"TUNNEL-MTU", "MTU-FROM", "FAR-END"});
+  const auto tunnel = [](const json::value& hop) -> std::vector<std::string> {
+    if (text(hop, "tunnel").empty()) return {"", "", ""};
+    return {count(hop, "mtu"), text(hop, "mtuFrom"), flag(hop, "unreachable") ? "unreachable" : "reachable"};
+  };
   for (const json::value& route : list(answer, "routes")) {
     const json::array& hops = list(route, "hops");
-    table.add({text(route, "destination"), text(route, "type"), text(route, "origin"),
-               hops.empty() ? "" : hop_text(hops[0])});
-    for (size_t i = 1; i < hops.size(); ++i) table.add({" ", " ", " ", hop_text(hops[i])});
+    table.add(
+        {text(route, "destination"), text(route, "type"), text(route, "origin"), hops.empty() ? "" : hop_text(hops[0])},
+        tunnel(hops.empty() ? json::value() : hops[0]));
+    for (size_t i = 1; i < hops.size(); ++i) table.add({" ", " ", " ", hop_text(hops[i])}, tunnel(hops[i]));
   }
-  return table_or(table, "No route.");
+  return table_or(table.table(), "No route.");
 }
 
 std::string services_text(const json::value& answer, bool wide) {
@@ -301,14 +339,17 @@ struct FlowWays {
   std::string before, after;  // `after` is empty if nothing is translated
 };
 
+std::string end(const json::value& tuple, std::string_view address, std::string_view port) {
+  return endpoint_text(text(tuple, address), number<uint16_t>(tuple, port));
+}
+
+std::string way_of(const json::value& tuple) { return end(tuple, "src", "sport") + " → " + end(tuple, "dst", "dport"); }
+
 FlowWays ways_of(const json::value& flow) {
   const json::value& original = field(flow, "original");
   const json::value& reply = field(flow, "reply");
-  const auto end = [](const json::value& tuple, std::string_view address, std::string_view port) {
-    return endpoint_text(text(tuple, address), number<uint16_t>(tuple, port));
-  };
   FlowWays ways;
-  ways.before = end(original, "src", "sport") + " → " + end(original, "dst", "dport");
+  ways.before = way_of(original);
   // How the same packets leave the router: the tuple of their replies, turned round.
   ways.after = end(reply, "dst", "dport") + " → " + end(reply, "src", "sport");
   if (ways.before == ways.after) ways.after.clear();
@@ -333,15 +374,19 @@ std::string bytes_of(const json::value& flow) {
 
 }  // namespace
 
-std::string flows_text(const json::value& answer) {
-  Table table({"PROTO", "STATE", "ORIGINAL", "TRANSLATED", "SERVICE", "PACKETS", "BYTES", "EXPIRES", "WORKER"});
+std::string flows_text(const json::value& answer, bool wide) {
+  WideTable table(wide,
+                  {"PROTO", "STATE", "ORIGINAL", "TRANSLATED", "SERVICE", "PACKETS", "BYTES", "EXPIRES", "WORKER"},
+                  {"REPLY", "ASSURED", "REPLIED"});
   for (const json::value& flow : list(answer, "flows")) {
     const FlowWays ways = ways_of(flow);
-    table.add({text(flow, "protocol"), state_of(flow), ways.before, ways.after.empty() ? "(the same)" : ways.after,
-               text(flow, "service"), packets_of(flow), bytes_of(flow),
-               duration_text(number<double>(flow, "expiresSeconds")), count(flow, "worker")});
+    table.add(
+        {text(flow, "protocol"), state_of(flow), ways.before, ways.after.empty() ? "(the same)" : ways.after,
+         text(flow, "service"), packets_of(flow), bytes_of(flow), duration_text(number<double>(flow, "expiresSeconds")),
+         count(flow, "worker")},
+        {way_of(field(flow, "reply")), flag(flow, "assured") ? "yes" : "no", flag(flow, "replied") ? "yes" : "no"});
   }
-  std::string out = table_or(table, "No connections.");
+  std::string out = table_or(table.table(), "No connections.");
   if (flag(answer, "truncated")) out += "There are more: --limit shows them, filters choose among them.\n";
   return out;
 }

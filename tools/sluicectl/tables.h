@@ -33,17 +33,17 @@ class Table {
 // Indented by two spaces, with a line feed at the end.
 [[nodiscard]] std::string pretty(const boost::json::value& value);
 
-// Of the answers to GET /v1/…; a field that is not there counts as empty.
-[[nodiscard]] std::string config_text(const boost::json::value& answer);
+// Of the answers to GET /v1/…; a field that is not there counts as empty. `wide`: with more columns.
+[[nodiscard]] std::string config_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string status_text(const boost::json::value& answer);
-[[nodiscard]] std::string interfaces_text(const boost::json::value& status);
-[[nodiscard]] std::string workers_text(const boost::json::value& status);
+[[nodiscard]] std::string interfaces_text(const boost::json::value& status, bool wide);
+[[nodiscard]] std::string workers_text(const boost::json::value& status, bool wide);
 [[nodiscard]] std::string counters_text(const boost::json::value& answer, bool zeros);
 [[nodiscard]] std::string bgp_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string neighbors_text(const boost::json::value& answer);
-[[nodiscard]] std::string routes_text(const boost::json::value& answer);
+[[nodiscard]] std::string routes_text(const boost::json::value& answer, bool wide);
 [[nodiscard]] std::string services_text(const boost::json::value& answer, bool wide);
-[[nodiscard]] std::string flows_text(const boost::json::value& answer);
+[[nodiscard]] std::string flows_text(const boost::json::value& answer, bool wide);
 // A line of the table without its frame: "[NEW]    tcp  10.0.0.1:1 → …".
 [[nodiscard]] std::string flow_event_text(std::string_view event, const boost::json::value& data);
 [[nodiscard]] std::string ingress_text(const boost::json::value& answer);         // ingress_table.cpp

@@ -13,6 +13,7 @@
 #include "tools/sluicectl/events.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
+#include "tools/sluicectl/yaml.h"
 
 namespace sluice::ctl {
 namespace {
@@ -42,11 +43,13 @@ std::string packet_text(const json::value& packet) {
 
 }  // namespace
 
-ExitCode explain(const Server& server, const json::value& packet, bool as_json) {
+ExitCode explain(const Server& server, const json::value& packet, const std::string& output) {
   const Call call{"POST", "/v1/explain", "application/json", json::serialize(packet)};
   return with_answer(server, call, [&](const Answer& answer) {
     const json::value body = parsed(answer.body);
-    print(as_json ? pretty(body) : fmt::format("{}=> {}\n", steps_text(body, ""), verdict_text(body)));
+    if (output == "json") return print(pretty(body));
+    if (output == "yaml") return print(yaml_text(body));
+    print(fmt::format("{}=> {}\n", steps_text(body, ""), verdict_text(body)));
   });
 }
 

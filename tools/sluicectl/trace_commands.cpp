@@ -53,10 +53,10 @@ void add_explain(CLI::App& app, const Server& server, std::function<ExitCode()>&
   command->add_option("--host", words->host, "of an Ingress: what the client asks for first, or its TLS server name")
       ->type_name("NAME");
   command->add_option("--path", words->path, "of that request (default: /)")->type_name("PATH");
-  command->add_option("-o,--output", words->output, "table or json")->check(CLI::IsMember({"table", "json"}));
-  command->callback([&server, &run, words] {
-    run = [&server, words] { return explain(server, packet_of(*words), words->output == "json"); };
-  });
+  command->add_option("-o,--output", words->output, "table, yaml or json")
+      ->check(CLI::IsMember({"table", "yaml", "json"}));
+  command->callback(
+      [&server, &run, words] { run = [&server, words] { return explain(server, packet_of(*words), words->output); }; });
 }
 
 struct TraceWords {
