@@ -425,7 +425,8 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   }
   deployment_.finish();
   updated_ = std::chrono::system_clock::now();
-  if (rewires || affects_health(objects_.config(), change)) {
+  const bool checks_differ = rewires || affects_health(objects_.config(), change);
+  if (checks_differ) {
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }
   follow_bgp(&change);
@@ -433,7 +434,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   reply.code = ApplyReply::Code::Applied;
   reply.generation = generation_;
   for (std::string& warning : warnings) reply.warnings.push_back({.message = std::move(warning)});
-  if (rewires) {
+  if (rewires || (checks_differ && change.touches("Service"))) {
     for (config::Warning& problem : health_server_.problems()) reply.warnings.push_back(std::move(problem));
   }
   co_return reply;

@@ -154,6 +154,7 @@ Observation Controller::observe() const {
     const nat::SnatCounters& snat = plane_.worker(i).snat_counters();
     now.source_ports.allocated += snat.allocated;
     now.source_ports.draws += snat.draws;
+    now.odd_ecn += counters.events[static_cast<size_t>(dataplane::Event::EcnOddCombination)];
     now.source_ports.refused += snat.exhausted + snat.gave_up;
   }
   now.tables.push_back({"packet buffers", plane_.mbufs_in_use(), plane_.options().mbufs});

@@ -37,6 +37,7 @@ void keep(Map& known, const Present& present) {
 std::vector<RouterEvent> EventMonitor::look(const Observation& now) {
   events_.clear();
   state(now);
+  ecn(now);
   links(now);
   tables(now);
   source_ports(now);
@@ -195,6 +196,21 @@ void EventMonitor::state(const Observation& now) {
                           : "changes are applied, but not kept for the next start");
   event.before = json::object{{"kept", before}};
   event.after = json::object{{"kept", now.state_kept}};
+}
+
+// RFC 6040 section 4.2: combinations that no right tunnel makes are worth a message, but not each packet.
+void EventMonitor::ecn(const Observation& now) {
+  const uint64_t since = now.odd_ecn - std::min(odd_ecn_, now.odd_ecn);
+  if (since == 0) return;
+  if (odd_ecn_told_ && now.uptime_seconds - *odd_ecn_told_ < odd_ecn_interval) return;
+  odd_ecn_ = now.odd_ecn;
+  odd_ecn_told_ = now.uptime_seconds;
+  tell(EventType::Tunnel, true, "EcnOddCombination", "tunnels",
+       fmt::format(
+           "{} packets came out of tunnels with an inner and an outer ECN field that do not belong together: some "
+           "device on the way, or the other end, changes them",
+           since))
+      .after = json::object{{"packets", since}};
 }
 
 void EventMonitor::measure_drops(const Observation& now) {

@@ -51,6 +51,7 @@ struct Observation {
   std::vector<Table> tables;
   SourcePorts source_ports;
   std::vector<NamedCounter> drops;  // since the start
+  uint64_t odd_ecn = 0;             // packets out of tunnels with such ECN fields (ECN-2), since the start
   bool state_kept = true;           // changes are kept for the next start
 };
 
@@ -59,6 +60,7 @@ class EventMonitor {
   static constexpr unsigned pressure_percent = 80;
   static constexpr unsigned nearly_full_percent = 95;
   static constexpr unsigned relaxed_percent = 75;  // the pressure is over
+  static constexpr double odd_ecn_interval = 60;   // seconds between two events
 
   // Events without id, since the look before.
   [[nodiscard]] std::vector<RouterEvent> look(const Observation& now);
@@ -87,6 +89,7 @@ class EventMonitor {
   void tables(const Observation& now);
   void source_ports(const Observation& now);
   void state(const Observation& now);
+  void ecn(const Observation& now);
   void measure_drops(const Observation& now);
   RouterEvent& tell(EventType type, bool warning, std::string reason, std::string object, std::string message);
 
@@ -98,7 +101,9 @@ class EventMonitor {
   std::map<std::string, std::pair<Pressure, uint64_t>> tables_;
   Observation::SourcePorts source_ports_;
   Pressure source_port_pressure_ = Pressure::None;
-  unsigned quiet_looks_ = 0;  // since source ports were short
+  unsigned quiet_looks_ = 0;            // since source ports were short
+  uint64_t odd_ecn_ = 0;                // when they were told of last
+  std::optional<double> odd_ecn_told_;  // uptime
   std::map<std::string, uint64_t> drops_;
   std::vector<DropRate> rates_;
   bool state_kept_ = true;

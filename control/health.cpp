@@ -61,6 +61,26 @@ Endpoints ready_endpoints(const config::Config& config, const DrainList& drains)
   return out;
 }
 
+// SVC-80: load balancers check the node's address, which is the router's. Who named addresses of the machine knows
+// better.
+void warn_of_reach(const config::Gateway& gateway, HealthPlan& plan) {
+  const auto is_reached = [](const config::Interface& interface) { return !interface.host_interface.empty(); };
+  const bool reached = std::any_of(gateway.interfaces.begin(), gateway.interfaces.end(), is_reached);
+  if (plan.services.empty() || reached || !plan.addresses.empty()) return;
+  const auto& [port, health] = *plan.services.begin();
+  config::Warning warning;
+  warning.kind = "Service";
+  warning.name = health.service.text();
+  warning.path = "spec.healthCheckNodePort";
+  warning.message = fmt::format(
+      "{} is not answered at the router's interfaces, only at those that the kernel has: give the uplink by which load "
+      "balancers come a hostInterface, or say with proxy.healthAddresses at which addresses of the machine they check",
+      port);
+  if (plan.services.size() > 1)
+    warning.message += fmt::format("; the same holds for {} more", plan.services.size() - 1);
+  plan.warnings.push_back(std::move(warning));
+}
+
 }  // namespace
 
 bool affects_health(const config::Config& config, const config::Change& change) {
@@ -99,6 +119,7 @@ HealthPlan make_health_plan(const config::Config& config, const DrainList& drain
         std::count_if(found->second.begin(), found->second.end(), [](const auto& address) { return address.is_v4(); }));
     health.local_endpoints = std::max(v4, static_cast<uint32_t>(found->second.size()) - v4);
   }
+  warn_of_reach(config.gateway, plan);
   return plan;
 }
 

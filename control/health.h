@@ -34,6 +34,7 @@ struct HealthPlan {
   uint16_t healthz_port = 0;                   // 0: none
   std::vector<net::IpAddr> addresses;          // of the machine, to listen on; empty: all
   bool node_eligible = true;                   // the node is not being deleted
+  std::vector<config::Warning> warnings;       // about checks that nobody can reach
 };
 
 [[nodiscard]] HealthPlan make_health_plan(const config::Config& config, const DrainList& drains = {});

@@ -203,6 +203,10 @@ void HealthServer::update(HealthPlan plan) {
   state.open_missing();
 }
 
-std::vector<config::Warning> HealthServer::problems() const { return state_->problems; }
+std::vector<config::Warning> HealthServer::problems() const {
+  std::vector<config::Warning> out = state_->plan.warnings;
+  out.insert(out.end(), state_->problems.begin(), state_->problems.end());
+  return out;
+}
 
 }  // namespace sluice::control

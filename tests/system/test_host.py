@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 from netns import Lab, Namespace, execute, wait_until
+from objects import service_with_endpoints, with_items
+from probes import connect_error
 from router import Json, Options
 from two_hosts import LEFT, LEFT6, RIGHT, ROUTER_LEFT, ROUTER_LEFT6, ROUTER_RIGHT, TwoHosts
 
@@ -318,6 +320,33 @@ def test_HOST1_the_twin_outlives_the_router(lab: Lab) -> None:
     hosts.config["items"][0]["spec"]["interfaces"][0]["addresses"] = ["10.1.0.9/24"]
     hosts.router.apply(hosts.config)
     wait_until(lambda: f"{ROUTER_LEFT}/" not in hosts.addresses(UP), 5, lambda: hosts.addresses(UP))
+
+
+def test_SVC80_a_load_balancer_checks_at_an_uplink(lab: Lab) -> None:
+    """The address that it checks is the router's; who answers is the host's kernel, where the uplink leads to it."""
+    hosts = Hosts(lab)
+
+    def with_service(config: Json, node: str) -> Json:
+        return with_items(config, *service_with_endpoints("web", "10.96.0.10", 80, 8080, [(RIGHT, node)], "203.0.113.80",
+                                                          externalTrafficPolicy="Local", healthCheckNodePort=31111))
+
+    def check() -> str:
+        return hosts.left.run("curl", "-s", "-m", "5", "-w", "%{http_code} %{errormsg}", "-o", "/dev/null",
+                              f"http://{ROUTER_LEFT}:31111/", check=False).stdout
+
+    def warnings(found: list) -> list:
+        return [warning for warning in map(str, found) if "31111" in warning]
+
+    assert warnings(hosts.router.apply(with_service(hosts.config, "router")).get("warnings", [])) == []
+    assert check().startswith("200")
+    hosts.router.apply(with_service(hosts.config, "another"))
+    assert check().startswith("503")
+    assert warnings(hosts.router.status()["warnings"]) == []
+    for interface in hosts.config["items"][0]["spec"]["interfaces"]:
+        del interface["hostInterface"]
+    assert warnings(hosts.router.apply(with_service(hosts.config, "router"))["warnings"])
+    assert warnings(hosts.router.status()["warnings"])
+    assert connect_error(hosts.left, ROUTER_LEFT, 31111) == "refused", "by ICMP port unreachable"
 
 
 def test_HOST1_names_that_cannot_be_had(lab: Lab) -> None:

@@ -246,6 +246,26 @@ TEST_F(Monitor, TunnelsAreLostAndComeBack) {
   EXPECT_THAT(reasons(look()), ElementsAre("TunnelMtuRestored"));
 }
 
+TEST_F(Monitor, ECN2_OddCombinationsAreToldOfOnceAMinute) {
+  EXPECT_THAT(look(), IsEmpty());
+  now.odd_ecn = 3;
+  const auto first = look();
+  ASSERT_THAT(reasons(first), ElementsAre("EcnOddCombination"));
+  EXPECT_TRUE(first[0].warning);
+  EXPECT_EQ(first[0].after.at("packets").to_number<int>(), 3);
+  for (int second = 1; second < 60; ++second) {
+    ++now.odd_ecn;
+    EXPECT_THAT(look(), IsEmpty()) << second;
+  }
+  const auto next = look();
+  ASSERT_THAT(reasons(next), ElementsAre("EcnOddCombination"));
+  EXPECT_EQ(next[0].after.at("packets").to_number<int>(), 59) << "those since";
+  now.uptime_seconds += 120;
+  EXPECT_THAT(look(), IsEmpty()) << "nothing new";
+  ++now.odd_ecn;
+  EXPECT_THAT(reasons(look()), ElementsAre("EcnOddCombination"));
+}
+
 TEST_F(Monitor, LinksGoUpAndDown) {
   now.links = {{"net_tap0", true}, {"net_tap1", false}};
   EXPECT_THAT(reasons(look()), ElementsAre("LinkUp", "LinkDown"));

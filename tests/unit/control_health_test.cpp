@@ -170,6 +170,30 @@ TEST_F(Health, SVC4_SVC83_ServicesWithoutCheck) {
   EXPECT_EQ(ask(31111).status, 404U);
 }
 
+TEST_F(Health, SVC80_AWarningWhereNoUplinkLeadsToTheHost) {
+  config_.gateway.interfaces = {{.name = "up0"}, {.name = "up1"}};
+  const auto warnings = [&] { return make_health_plan(config_).warnings; };
+  ASSERT_EQ(warnings().size(), 1U);
+  EXPECT_EQ(warnings()[0].kind, "Service");
+  EXPECT_EQ(warnings()[0].name, "default/web");
+  EXPECT_EQ(warnings()[0].path, "spec.healthCheckNodePort");
+  EXPECT_THAT(warnings()[0].message, HasSubstr("31111 is not answered at the router's interfaces"));
+  config::Service other = web();
+  other.name = {"default", "other"};
+  other.health_check_node_port = 31112;
+  config_.services[other.name] = other;
+  ASSERT_EQ(warnings().size(), 1U) << "one for all";
+  EXPECT_THAT(warnings()[0].message, HasSubstr("the same holds for 1 more"));
+  config_.gateway.interfaces[1].host_interface = "dn0";
+  EXPECT_TRUE(warnings().empty());
+  config_.gateway.interfaces[1].host_interface.clear();
+  config_.gateway.proxy.health_addresses = {ip("127.0.0.1")};
+  EXPECT_TRUE(warnings().empty()) << "somebody has said where";
+  config_.gateway.proxy.health_addresses.clear();
+  config_.services.clear();
+  EXPECT_TRUE(warnings().empty());
+}
+
 TEST_F(Health, Methods) {
   endpoints({"here ready"});
   EXPECT_EQ(ask(31111, "/", healthy, "HEAD").status, 200U);
