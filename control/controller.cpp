@@ -171,18 +171,31 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   auto change = objects_.apply(std::move(**prepared), config::validate);
   prepared.reset();
   if (!change) co_return refusal(change.error(), generation_);
-  const std::optional<config::ParseFailure> obstacle = co_await cannot_serve(*change);
+  co_return co_await replace(std::move(*change), std::move(options), begin);
+}
+
+Awaitable<ApplyReply> Controller::begin_with(config::ObjectSet objects, ApplyOptions options) {
+  const auto begin = Clock::now();
+  const auto lock = co_await changes_.lock();
+  if (!options.from_state) journal_.ignore_kept();
+  objects_ = std::move(objects);
+  co_return co_await replace(ObjectSet::difference({}, objects_), std::move(options), begin);
+}
+
+// The change, which led to objects_, is that of a whole document.
+Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions options, Clock::time_point begin) {
+  const std::optional<config::ParseFailure> obstacle = co_await cannot_serve(change);
   if (obstacle) {
-    objects_.revert(std::move(*change));
+    objects_.revert(std::move(change));
     co_return refusal(*obstacle, generation_);
   }
   std::vector<config::Warning> warnings = objects_.warnings();
   if (options.dry_run) {
-    ApplyReply reply = tried(*change, std::move(warnings), begin);
-    objects_.revert(std::move(*change));
+    ApplyReply reply = tried(change, std::move(warnings), begin);
+    objects_.revert(std::move(change));
     co_return reply;
   }
-  if (generation_ != 0 && change->empty()) {
+  if (generation_ != 0 && change.empty()) {
     co_return applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   }
   const uint64_t before = generation_;
@@ -190,16 +203,16 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   // What was kept is the generation that it was; anything else is one that nobody has seen.
   const uint64_t last = journal_.last_generation();
   const uint64_t generations = generation_ != 0 ? 1 : options.from_state ? std::max<uint64_t>(last, 1) : last + 1;
-  ApplyReply reply = co_await give_and_deploy(*change, generations);
+  ApplyReply reply = co_await give_and_deploy(change, generations);
   reply.apply_milliseconds = milliseconds_since(begin);
-  report(*change, options, reply, before);
+  report(change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
     if (!options.from_state) {
-      if (auto problem = co_await remember(*change)) reply.warnings.push_back(std::move(*problem));
+      if (auto problem = co_await remember(change)) reply.warnings.push_back(std::move(*problem));
     }
   } else {
-    objects_.revert(std::move(*change));
+    objects_.revert(std::move(change));
     co_await take_addresses_back();
   }
   reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);

@@ -59,6 +59,9 @@ class Controller final : public Router {
              ControllerOptions options);
   ~Controller() override;
 
+  // The first configuration, which holds what validate() asks for. Before any other is put in place.
+  Awaitable<ApplyReply> begin_with(config::ObjectSet objects, ApplyOptions options);
+
   // Router
   Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override;
   Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override;
@@ -118,6 +121,7 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> apply_batch(const Batch& batch);
   // Puts objects_, already changed by `change`, into the data plane, as so many generations. On failure the reply says
   // why and nothing has changed.
+  [[nodiscard]] Awaitable<ApplyReply> replace(config::Change change, ApplyOptions options, Clock::time_point begin);
   [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Change& change, uint64_t generations);
   // The same, after load balancer addresses were given, which are announced then.
   [[nodiscard]] Awaitable<ApplyReply> give_and_deploy(const config::Change& change, uint64_t generations);

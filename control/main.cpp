@@ -87,9 +87,10 @@ net::Status<> give_away(const Arguments& arguments, const Identity& user) {
 }
 
 struct InitialConfig {
-  std::string text;  // empty: the router waits for the first PUT
+  std::optional<config::ObjectSet> objects;  // empty: the router waits for the first PUT
   std::string from;
   bool from_state = false;
+  bool sound = true;  // no faults, which have been said
   bool pci = false;
   uint32_t connections = config::Conntrack{}.max;
   std::string conflict;  // an address that the API cannot be served at
@@ -103,31 +104,38 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJou
       say(text.error().message);
       return std::nullopt;
     }
-    initial.text = std::move(*text);
+    initial.objects = checked(*text, arguments.config);
     initial.from = arguments.config;
+    initial.sound = initial.objects.has_value();
   } else {
-    StateJournal::Kept kept = journal.load();
+    HelperThreads helpers(arguments.helper_cpus);
+    StateJournal::Kept kept = journal.load(std::ref(helpers));
     if (!kept.refused.empty()) {
       say(kept.refused);
       return std::nullopt;
     }
     for (const std::string& message : kept.messages) say(message);
-    if (kept.document.empty() && !kept.messages.empty()) say("starting without a configuration");
-    initial.text = std::move(kept.document);
+    if (!kept.objects && !kept.messages.empty()) say("starting without a configuration");
+    initial.objects = std::move(kept.objects);
     initial.from = journal.path();
     initial.from_state = true;
+    if (initial.objects) {
+      const std::vector<config::Fault> faults = config::validate(*initial.objects);
+      say_findings(faults);
+      initial.sound = faults.empty();
+    }
   }
-  if (initial.text.empty()) return initial;
-  const auto objects = checked(initial.text, initial.from);
-  if (!objects) {
+  if (!initial.sound) {
     say(fmt::format("the configuration in {} has faults; mend them (sluiced --check FILE) and start again",
                     initial.from));
     return std::nullopt;
   }
-  initial.pci = names_pci(*objects);
-  initial.connections = objects->config().gateway.conntrack.max;
+  if (!initial.objects) return initial;
+  const config::Gateway& gateway = initial.objects->config().gateway;
+  initial.pci = names_pci(*initial.objects);
+  initial.connections = gateway.conntrack.max;
   for (const TcpAddress& where : arguments.api.tcp) {
-    if (initial.conflict.empty()) initial.conflict = data_port_conflict(where.address, objects->config().gateway);
+    if (initial.conflict.empty()) initial.conflict = data_port_conflict(where.address, gateway);
   }
   return initial;
 }
@@ -150,8 +158,7 @@ Awaitable<void> apply_initial(Controller& controller, InitialConfig initial, con
                               boost::asio::io_context& io, int& code) {
   ApplyOptions options;
   options.from_state = initial.from_state;
-  options.ndjson = config::format_of(initial.from) == config::Format::NdJson;
-  const ApplyReply reply = co_await controller.replace_config(std::move(initial.text), options);
+  const ApplyReply reply = co_await controller.begin_with(std::move(*initial.objects), options);
   for (const config::Warning& warning : reply.warnings) say("warning: " + warning.text());
   if (reply.code == ApplyReply::Code::Applied) {
     say(fmt::format("serving generation {} from {}", reply.generation, initial.from));
@@ -275,7 +282,7 @@ int serve(Arguments& arguments) {
   say(fmt::format("{} {} worker(s) on CPU {}, control on CPU {}, {}", SLUICE_VERSION, arguments.workers,
                   fmt::join(arguments.worker_cpus, ","), arguments.control_cpu,
                   (*eal)->uses_hugepages() ? "hugepages" : "no hugepages"));
-  if (initial->text.empty()) {
+  if (!initial->objects) {
     if (auto dropped = go_on_as(who->user, arguments.state_folder, server); !dropped) {
       say(dropped.error().message);
       return exit_cannot_start;

@@ -70,12 +70,11 @@ uint64_t format_of_journal(const std::string& path) {
   return read_record(rest, record) == Read::Whole && record.word == format_word ? record.length : 0;
 }
 
-std::optional<ObjectSet> objects_of(std::string_view document) {
-  auto parsed = config::parse_document(document, {.ignore_unknown_kinds = true});
-  if (!parsed) return std::nullopt;
-  auto objects = ObjectSet::from_document(std::move(*parsed));
-  if (!objects) return std::nullopt;
-  return std::move(*objects);
+std::optional<ObjectSet> objects_of(std::string_view document, const config::Spread& spread) {
+  ObjectSet objects;
+  auto prepared = objects.prepare(document, {.ignore_unknown_kinds = true, .spread = spread});
+  if (!prepared || !objects.apply(std::move(*prepared))) return std::nullopt;
+  return objects;
 }
 
 // What the journal says that its document has to be. Empty: nothing, the document was finished just before the end.
@@ -92,16 +91,6 @@ std::optional<uint32_t> document_sum(const std::string& path) {
 }
 
 // With secrets, unlike ObjectSet::to_text.
-std::string whole_text(const ObjectSet& objects) {
-  std::string out = R"({"apiVersion":"v1","kind":"List","items":[)";
-  bool first = true;
-  objects.each_after({}, [&](const config::ObjectKey&, const std::string& text) {
-    if (!std::exchange(first, false)) out += ',';
-    out += text;
-    return true;
-  });
-  return out + "]}";
-}
 
 }  // namespace
 
@@ -234,7 +223,7 @@ void StateJournal::replay(uint64_t number, ObjectSet& objects, Kept& kept) {
   remove_journals_outside(0, last);  // what lies behind a gap
 }
 
-StateJournal::Kept StateJournal::load() {
+StateJournal::Kept StateJournal::load(const config::Spread& spread) {
   Kept kept;
   std::error_code ignored;
   if (!enabled()) return kept;
@@ -249,7 +238,7 @@ StateJournal::Kept StateJournal::load() {
       last_generation_ = std::max(last_generation_, number_of_document(*text, "generation").value_or(0));
     }
     const auto sum = document_sum(journal(number));
-    auto objects = text && (!sum || *sum == checksum(*text)) ? objects_of(*text) : std::nullopt;
+    auto objects = text && (!sum || *sum == checksum(*text)) ? objects_of(*text, spread) : std::nullopt;
     if (!objects) {
       kept.messages.push_back(fmt::format("{} is damaged and set aside as {}.damaged", file, file));
       fs::rename(file, file + ".damaged", ignored);
@@ -260,14 +249,14 @@ StateJournal::Kept StateJournal::load() {
     named_ = number;
     appended_ = 0;
     replay(number, *objects, kept);
-    kept.document = appended_ == 0 ? *text : whole_text(*objects);
+    kept.objects = std::move(objects);
     return kept;
   }
   // The first document may never have been written: then the first journal begins with it.
   if (fs::exists(journal(0)) && kept.messages.empty()) {
     ObjectSet objects;
     replay(0, objects, kept);
-    if (objects.size() != 0) kept.document = whole_text(objects);
+    if (objects.size() != 0) kept.objects = std::move(objects);
     return kept;
   }
   ignore_kept();  // journals without a document lead nowhere

@@ -28,11 +28,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "config/object_set.h"
+#include "config/spread.h"
 #include "dataplane/net/result.h"
 
 namespace sluice::control {
@@ -52,12 +54,12 @@ class StateJournal {
   [[nodiscard]] std::string path() const { return folder_ + "/config.json"; }
 
   struct Kept {
-    std::string document;               // empty: nothing is kept
+    std::optional<config::ObjectSet> objects;  // empty: nothing is kept
     std::string refused;                // a newer version wrote it: what that is and what to do; nothing is touched
     std::vector<std::string> messages;  // what was damaged, and what was done about it
   };
   // What is kept, journals included. What comes after it is appended to a journal of its own.
-  [[nodiscard]] Kept load();
+  [[nodiscard]] Kept load(const config::Spread& spread = config::one_after_the_other);
 
   // Instead of load(): what is kept has nothing to do with what comes.
   void ignore_kept();

@@ -65,7 +65,7 @@ class Journal : public testing::Test {
   std::string kept() {
     const StateJournal::Kept all = found();
     EXPECT_THAT(all.messages, IsEmpty());
-    return all.document.empty() ? "" : config::valid_set(all.document).to_text({});
+    return all.objects ? all.objects->to_text({}) : "";
   }
   // A document as versions wrote it that knew no format.
   [[nodiscard]] std::string list_with_generation() const {
@@ -163,7 +163,7 @@ TEST_F(Journal, DeathAtAnyByteLeavesWhatWasAcknowledged) {
   for (size_t size = acknowledged; size < whole.size(); ++size) {
     write(path, whole.substr(0, size));
     const StateJournal::Kept all = found();
-    EXPECT_EQ(config::valid_set(all.document).to_text({}), before) << size;
+    EXPECT_EQ(all.objects->to_text({}), before) << size;
     EXPECT_EQ(all.messages.size(), size == acknowledged ? 0U : 1U) << size;
   }
   write(path, whole);
@@ -185,7 +185,7 @@ TEST_F(Journal, DeathWhileTheDocumentIsWrittenLosesNothing) {
   // Between the two renames.
   fs::rename(file("config.json"), file("config.json.previous"));
   const StateJournal::Kept all = found();
-  EXPECT_EQ(config::valid_set(all.document).to_text({}), now());
+  EXPECT_EQ(all.objects->to_text({}), now());
 }
 
 TEST_F(Journal, ADamagedDocumentIsSetAsideAndThePreviousOneLeadsToTheSame) {
@@ -204,7 +204,7 @@ TEST_F(Journal, ADamagedDocumentIsSetAsideAndThePreviousOneLeadsToTheSame) {
   const StateJournal::Kept all = found();
   ASSERT_FALSE(all.messages.empty());
   EXPECT_THAT(all.messages.front(), HasSubstr("damaged"));
-  EXPECT_EQ(config::valid_set(all.document).to_text({}), now());
+  EXPECT_EQ(all.objects->to_text({}), now());
   EXPECT_TRUE(fs::exists(file("config.json.damaged")));
 }
 
@@ -222,7 +222,7 @@ TEST_F(Journal, ADamagedJournalEndsWhereTheDamageBegins) {
   const StateJournal::Kept all = next.load();
   ASSERT_EQ(all.messages.size(), 1u);
   EXPECT_THAT(all.messages.front(), HasSubstr("lost"));
-  EXPECT_EQ(config::valid_set(all.document).to_text({}), before);
+  EXPECT_EQ(all.objects->to_text({}), before);
   // What follows a gap is not appended to it.
   EXPECT_TRUE(next.is_broken());
   EXPECT_FALSE(next.append(objects_, put("d", "10.96.0.4"), ++generation_));
@@ -344,7 +344,7 @@ TEST_F(Journal, API_ALaterFormatIsRefusedByNameAndLeftAlone) {
     const StateJournal::Kept all = found();
     EXPECT_THAT(all.refused, HasSubstr(file(name)));
     EXPECT_THAT(all.refused, HasSubstr("its format is 2, this version reads up to 1"));
-    EXPECT_EQ(all.document, "");
+    EXPECT_FALSE(all.objects);
     EXPECT_EQ(read(file(name)), later);
     write(file(name), text);
   }
