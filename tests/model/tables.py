@@ -50,7 +50,7 @@ class Tables(Services):
         self.host_addresses = set(self.node_addresses()) if self.exclude_hosts else set()
         self.tunnels = {}
         self.routes = {}
-        self.elsewhere = []
+        self.pod_nets = []  # each with: it is of a node that does not count as this one
         self._add_routes()
         self._finish_tunnels()
         self._find_sources()
@@ -183,12 +183,11 @@ class Tables(Services):
     def _add_block(self, net, name):
         if name not in self.nodes and name != self.node_name:
             return
+        self.pod_nets.append((net, not self.is_own(name) and name not in self.local_nodes))
         if self.is_own(name):
             if not net.is_host:
                 self._add(net, BLACKHOLE)
             return
-        if name not in self.local_nodes:
-            self.elsewhere.append(net)
         address = self.underlay(name, net.family)
         if address is None:
             return
@@ -254,7 +253,11 @@ class Tables(Services):
         return any(address in net for net in self.cluster_nets)
 
     def pod_elsewhere(self, address):
-        return any(address in net for net in self.elsewhere)
+        """SVC-63: the longest network decides."""
+        if any(address in interface.pods for interface in self.interfaces):
+            return False
+        nets = [(net.length, elsewhere) for net, elsewhere in self.pod_nets if address in net]
+        return max(nets, key=lambda pair: pair[0])[1] if nets else False
 
     def nat_outgoing(self, source, destination):
         """MASQ-8."""
