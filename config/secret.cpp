@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -81,20 +82,25 @@ void mark_hidden(json::object& object, std::string_view fields) {
   annotations.get_object()[redacted_annotation] = json::string(fields);
 }
 
-// Removes it. Empty: there was none.
-std::string take_annotation(json::object& object) {
+// Removes it.
+std::optional<std::string> take_annotation(json::object& object) {
   json::value* metadata = object.if_contains("metadata");
-  if (metadata == nullptr || !metadata->is_object()) return "";
+  if (metadata == nullptr || !metadata->is_object()) return std::nullopt;
   json::object& fields = metadata->get_object();
   json::value* found = fields.if_contains("annotations");
-  if (found == nullptr || !found->is_object()) return "";
+  if (found == nullptr || !found->is_object()) return std::nullopt;
   json::object& annotations = found->get_object();
   const json::value* mark = annotations.if_contains(redacted_annotation);
-  if (mark == nullptr || !mark->is_string()) return "";
+  if (mark == nullptr || !mark->is_string()) return std::nullopt;
   std::string text(mark->get_string());
   annotations.erase(redacted_annotation);
   if (annotations.empty()) fields.erase("annotations");
   return text;
+}
+
+bool has(const json::object& object, std::string_view field) {
+  const json::value* value = object.if_contains(field);
+  return value != nullptr && !value->is_null();
 }
 
 // Where the hidden fields of an object are.
@@ -133,15 +139,15 @@ void restore_hidden(RawObject& raw, const std::string* stored, Findings& finding
   const bool peer = raw.kind->use == KindUse::MetallbPeer;
   if (!peer && raw.kind->use != KindUse::Secret) return;
   json::object& object = raw.value.get_object();
-  const std::string hidden = take_annotation(object);
-  if (hidden.empty()) return;
+  const std::optional<std::string> hidden = take_annotation(object);
+  if (!hidden) return;
   raw.text = {};
   const json::value before = stored == nullptr ? json::value() : read_canonical(*stored);
   const auto fault = [&](std::string message) {
     Report(findings, {raw.key.kind, raw.key.ns, raw.key.name, raw.location})
         .fault(Path::of("metadata", "annotations", redacted_annotation), std::move(message));
   };
-  for (std::string_view rest = hidden; !rest.empty();) {
+  for (std::string_view rest = *hidden; !rest.empty();) {
     const size_t comma = rest.find(',');
     const std::string_view field = rest.substr(0, comma);
     rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
@@ -151,7 +157,7 @@ void restore_hidden(RawObject& raw, const std::string* stored, Findings& finding
       continue;
     }
     json::object* to = part(object, peer);
-    if (to == nullptr || to->contains(field)) continue;
+    if (to == nullptr || has(*to, field)) continue;
     const json::object* from = before.is_object() ? part(before.get_object(), peer) : nullptr;
     const json::value* value = from == nullptr ? nullptr : from->if_contains(field);
     if (value == nullptr) {
@@ -163,6 +169,8 @@ void restore_hidden(RawObject& raw, const std::string* stored, Findings& finding
       (*to)[field] = *value;
     }
   }
+  // The same in another order is no change.
+  if (before.is_object() && before.get_object() == object) raw.text = *stored;
 }
 
 Secret read_secret(const ObjectKey&, Reader& object) {

@@ -68,6 +68,34 @@ TEST(ConfigRedacted, API_SentBackOneByOneNothingChanges) {
   }
 }
 
+TEST(ConfigRedacted, API_TheOrderOfFieldsIsNoChange) {
+  // As kubectl prints it.
+  ObjectSet set = valid_set(list_with_gateway(
+      {R"({"apiVersion": "v1", "data": {"a": "aHVzaC0x"}, "kind": "Secret", "metadata": {"name": "bgp"}, "type": "Opaque"})",
+       std::string(peer)}));
+  const std::string stored = *secret_text(set);
+  auto prepared = set.prepare(set.to_text({}));
+  ASSERT_TRUE(prepared);
+  const auto change = set.apply(std::move(*prepared), validate);
+  ASSERT_TRUE(change);
+  EXPECT_TRUE(change->empty());
+  EXPECT_EQ(*secret_text(set), stored);
+}
+
+TEST(ConfigRedacted, API_NullIsAsAbsent) {
+  ObjectSet set = both();
+  auto delta = parse_delta(R"({"kind": "Delta", "upsert": [{"apiVersion": "v1", "kind": "Secret", "metadata":
+    {"name": "bgp", "annotations": {"sluice.dev/redacted": "data"}}, "data": null}]})");
+  ASSERT_TRUE(delta);
+  ASSERT_TRUE(set.apply(std::move(*delta), validate));
+  EXPECT_EQ(set.config().secrets.at({"default", "bgp"}).data.at("upstream"), "hush-1");
+  auto empty =
+      parse_delta(R"({"kind": "Delta", "upsert": [{"apiVersion":"v1","kind":"Secret","metadata":{"name":"bgp",)"
+                  R"("annotations":{"sluice.dev/redacted":""}}}]})");
+  ASSERT_TRUE(set.apply(std::move(*empty), validate));
+  EXPECT_EQ(*secret_text(set), R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"bgp"}})");
+}
+
 TEST(ConfigRedacted, API_WhatTheObjectSaysItselfCounts) {
   ObjectSet set = both();
   auto delta = parse_delta(R"({"kind": "Delta", "upsert": [
