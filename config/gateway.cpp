@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "config/convert.h"
+#include "config/timeouts.h"
 
 namespace sluice::config {
 namespace {
@@ -31,9 +32,14 @@ constexpr std::array ecn_modes{Choice<EcnMode>{"Normal", EcnMode::Normal},
 constexpr std::array error_sources{Choice<IcmpErrorSource>{"vip", IcmpErrorSource::Vip},
                                    Choice<IcmpErrorSource>{"original", IcmpErrorSource::Original}};
 
+constexpr std::array unknown_pods{Choice<UnknownPods>{"Drop", UnknownPods::Drop},
+                                  Choice<UnknownPods>{"Reject", UnknownPods::Reject}};
+constexpr std::array timeout_profiles{Choice<bool>{"linux", false}, Choice<bool>{"rfc", true}};  // CT-1
+
 // Choices of which this version has one; the name is all that is checked.
 constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
+constexpr std::array fragment_modes{Choice<bool>{"Shallow", true}};
 
 // "30000-32767"
 std::optional<PortRange> parse_port_range(std::string_view text) {
@@ -63,6 +69,7 @@ void read_cluster(Reader& spec, Cluster& cluster) {
   object.networks("clusterCIDRs", cluster.cluster_cidrs, HostBits::Refuse);
   object.networks("serviceCIDRs", cluster.service_cidrs, HostBits::Refuse);
   read_port_range(object, "nodePortRange", cluster.node_port_range);
+  object.choice("unknownPods", cluster.unknown_pods, unknown_pods);
   Reader detect_local = object.object("detectLocal");
   read_single_choice(detect_local, "mode", detect_local_modes);
 }
@@ -156,21 +163,21 @@ void read_conntrack(Reader& spec, Conntrack& conntrack) {
   object.number("max", conntrack.max, 0, std::numeric_limits<uint32_t>::max());
   object.flag("tcpBeLiberal", conntrack.tcp_be_liberal);
   object.flag("tcpLoose", conntrack.tcp_loose);
-  Reader timeouts = object.object("timeouts");
+  bool rfc = false;
+  object.choice("profile", rfc, timeout_profiles);
   ConntrackTimeouts& out = conntrack.timeouts;
-  timeouts.duration("tcpSynSent", out.tcp_syn_sent);
-  timeouts.duration("tcpSynRecv", out.tcp_syn_recv);
-  timeouts.duration("tcpEstablished", out.tcp_established);
-  timeouts.duration("tcpFinWait", out.tcp_fin_wait);
-  timeouts.duration("tcpCloseWait", out.tcp_close_wait);
-  timeouts.duration("tcpLastAck", out.tcp_last_ack);
-  timeouts.duration("tcpTimeWait", out.tcp_time_wait);
-  timeouts.duration("tcpClose", out.tcp_close);
-  timeouts.duration("tcpUnacknowledged", out.tcp_unacknowledged);
-  timeouts.duration("udp", out.udp);
-  timeouts.duration("udpStream", out.udp_stream);
-  timeouts.duration("icmp", out.icmp);
-  timeouts.duration("generic", out.generic);
+  if (rfc) out = ConntrackTimeouts::rfc();
+  Reader timeouts = object.object("timeouts");
+  for (const NamedTimeout& timeout : named_timeouts) timeouts.duration(timeout.name, out.*timeout.field);
+  if (timeouts.has("tcpSynSent") && !timeouts.has("tcpSynSent2")) out.tcp_syn_sent2 = out.tcp_syn_sent;
+}
+
+void read_fragments(Reader& spec, Fragments& fragments) {
+  Reader object = spec.object("fragments");
+  read_single_choice(object, "mode", fragment_modes);
+  object.duration("timeout", fragments.timeout);
+  object.number("maxPerDatagram", fragments.max_per_datagram, 2, 45);
+  object.number("maxMemoryMiB", fragments.max_memory_mib, 1, 65536);
 }
 
 void read_icmp(Reader& spec, Icmp& icmp) {
@@ -246,12 +253,13 @@ Gateway read_gateway(const ObjectKey& key, Reader& object) {
   read_snat(spec, gateway.snat);
   read_overlay(spec, gateway.overlay);
   read_conntrack(spec, gateway.conntrack);
+  read_fragments(spec, gateway.fragments);
   read_icmp(spec, gateway.icmp);
   read_host(spec, gateway.host);
   read_content(spec, gateway.content);
   read_bgp(spec, gateway.bgp);
   read_ingress_settings(spec, gateway.ingress);
-  for (const std::string_view section : {"fragments", "dns", "policy"}) spec.unused(section);
+  for (const std::string_view section : {"dns", "policy"}) spec.unused(section);
   return gateway;
 }
 

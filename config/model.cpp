@@ -16,4 +16,16 @@ bool Gateway::is_local(const std::string& node) const {
   return std::find(local_node_names.begin(), local_node_names.end(), node) != local_node_names.end();
 }
 
+ConntrackTimeouts ConntrackTimeouts::rfc() {
+  constexpr Seconds transitory{240};
+  ConntrackTimeouts out;
+  for (Seconds* timeout : {&out.tcp_syn_sent, &out.tcp_syn_sent2, &out.tcp_syn_recv, &out.tcp_fin_wait,
+                           &out.tcp_close_wait, &out.tcp_last_ack, &out.tcp_time_wait, &out.tcp_close}) {
+    *timeout = std::max(*timeout, transitory);
+  }
+  out.udp = out.udp_stream = Seconds(300);
+  out.icmp = Seconds(60);
+  return out;
+}
+
 }  // namespace sluice::config

@@ -315,6 +315,7 @@ enum class OuterDf : uint8_t { Inherit, Set, Clear };
 enum class DscpMode : uint8_t { Copy, Fixed };
 enum class EcnMode : uint8_t { Normal, Compatibility };
 enum class IcmpErrorSource : uint8_t { Vip, Original };
+enum class UnknownPods : uint8_t { Drop, Reject };
 enum class NatExclusions : uint8_t { IpPoolsOnly, IpPoolsAndHostIps };
 
 struct PortRange {
@@ -328,6 +329,7 @@ struct Cluster {
   std::vector<Prefix> cluster_cidrs;  // pod addresses: "local" for masquerade (MASQ-1)
   std::vector<Prefix> service_cidrs;
   PortRange node_port_range{30000, 32767};
+  UnknownPods unknown_pods = UnknownPods::Drop;  // ENC-4: addresses of pools that no pod has
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
@@ -395,6 +397,13 @@ struct ConntrackTimeouts {
   Seconds udp_stream{120};
   Seconds icmp{30};
   Seconds generic{600};
+  Seconds tcp_syn_sent2{120};  // SYNs from both sides; tcpSynSent where only that is given
+  Seconds tcp_unreplied{300};  // a connection that was picked up in the middle, until the other side is seen (CT-7)
+  Seconds gre{30};
+  Seconds gre_stream{180};
+
+  // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
+  [[nodiscard]] static ConntrackTimeouts rfc();
   friend bool operator==(const ConntrackTimeouts&, const ConntrackTimeouts&) = default;
 };
 
@@ -404,6 +413,14 @@ struct Conntrack {
   bool tcp_loose = true;
   ConntrackTimeouts timeouts;
   friend bool operator==(const Conntrack&, const Conntrack&) = default;
+};
+
+// FRAG-2: what is held until the first fragment of its datagram comes.
+struct Fragments {
+  Seconds timeout{5};
+  uint32_t max_per_datagram = 45;
+  uint32_t max_memory_mib = 64;  // of packet buffers, over all workers
+  friend bool operator==(const Fragments&, const Fragments&) = default;
 };
 
 struct Icmp {
@@ -455,6 +472,7 @@ struct Gateway {
   Snat snat;
   Overlay overlay;
   Conntrack conntrack;
+  Fragments fragments;
   Icmp icmp;
   Host host;
   Bgp bgp;

@@ -6,6 +6,7 @@
 
 #include "config/prefix_table.h"
 #include "config/rules.h"
+#include "config/timeouts.h"
 
 namespace sluice::config {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 constexpr std::array<uint32_t, 11> maglev_sizes{0, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071};
 constexpr uint32_t min_connections = 1024;
 constexpr Seconds max_timeout = std::chrono::hours(24 * 30);
+constexpr Seconds max_fragment_timeout{60};
 
 bool overlap(const PortRange& a, const PortRange& b) { return a.first <= b.last && b.first <= a.last; }
 std::string to_string(const PortRange& range) { return fmt::format("{}-{}", range.first, range.last); }
@@ -30,6 +32,7 @@ class SettingRules {
     check_nat_outgoing();
     check_overlay();
     check_conntrack();
+    check_fragments();
     check_health();
     check_host();
     const uint32_t size = gateway_.proxy.maglev_table_size;
@@ -170,25 +173,17 @@ class SettingRules {
     if (conntrack.max < min_connections) {
       fault(fmt::format("expected at least {}, found {}", min_connections, conntrack.max), "conntrack", "max");
     }
-    const ConntrackTimeouts& timeouts = conntrack.timeouts;
-    check_timeout("tcpSynSent", timeouts.tcp_syn_sent);
-    check_timeout("tcpSynRecv", timeouts.tcp_syn_recv);
-    check_timeout("tcpEstablished", timeouts.tcp_established);
-    check_timeout("tcpFinWait", timeouts.tcp_fin_wait);
-    check_timeout("tcpCloseWait", timeouts.tcp_close_wait);
-    check_timeout("tcpLastAck", timeouts.tcp_last_ack);
-    check_timeout("tcpTimeWait", timeouts.tcp_time_wait);
-    check_timeout("tcpClose", timeouts.tcp_close);
-    check_timeout("tcpUnacknowledged", timeouts.tcp_unacknowledged);
-    check_timeout("udp", timeouts.udp);
-    check_timeout("udpStream", timeouts.udp_stream);
-    check_timeout("icmp", timeouts.icmp);
-    check_timeout("generic", timeouts.generic);
+    for (const NamedTimeout& timeout : named_timeouts) {
+      const Seconds value = conntrack.timeouts.*timeout.field;
+      if (value >= Seconds(1) && value <= max_timeout) continue;
+      fault(fmt::format("expected 1s to 720h, found {}s", value.count()), "conntrack", "timeouts", timeout.name);
+    }
   }
 
-  void check_timeout(std::string_view name, Seconds timeout) {
-    if (timeout < Seconds(1) || timeout > max_timeout) {
-      fault(fmt::format("expected 1s to 720h, found {}s", timeout.count()), "conntrack", "timeouts", name);
+  void check_fragments() {
+    const Seconds timeout = gateway_.fragments.timeout;
+    if (timeout < Seconds(1) || timeout > max_fragment_timeout) {
+      fault(fmt::format("expected 1s to 60s, found {}s", timeout.count()), "fragments", "timeout");
     }
   }
 

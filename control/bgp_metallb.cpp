@@ -120,7 +120,8 @@ void Advertiser::read(const ObjectName& name, const BgpAdvertisement& advertisem
   known_.emplace(name, std::move(known));
 }
 
-// The largest networks that make up first to last.
+}  // namespace
+
 void add_networks(const IpAddr& first, const IpAddr& last, std::set<Prefix>& out) {
   for (uint8_t length = 1; length <= first.bit_length(); ++length) {
     const auto range = config::parse_address_range(net::to_string(Prefix{first, length}.masked()));
@@ -140,8 +141,6 @@ void add_networks(const IpAddr& first, const IpAddr& last, std::set<Prefix>& out
     return add_networks(next, last, out);
   }
 }
-
-}  // namespace
 
 BgpSession metallb_session(const config::MetallbPeer& peer, BgpSession session) {
   session.kind = peer.node_selectors.empty() ? BgpSession::Kind::GlobalPeer : BgpSession::Kind::NodePeer;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,5 +21,8 @@ void add_advertised(const config::Config& config, const BgpServices& services, B
 
 // The networks of pools of which this router announces aggregated prefixes, with what the prefixes have beyond pools.
 [[nodiscard]] std::vector<net::Prefix> aggregated_networks(const config::Config& config);
+
+// Adds the largest networks that make up the addresses first to last, of one family.
+void add_networks(const net::IpAddr& first, const net::IpAddr& last, std::set<net::Prefix>& out);
 
 }  // namespace sluice::control

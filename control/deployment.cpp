@@ -4,6 +4,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <rte_mbuf.h>
 
 namespace sluice::control {
 namespace {
@@ -20,7 +21,7 @@ uint32_t milliseconds(config::Seconds seconds) {
 nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   nat::Timeouts timeouts;
   timeouts.set(nat::TcpState::SynSent, milliseconds(configured.tcp_syn_sent));
-  timeouts.set(nat::TcpState::SynSent2, milliseconds(configured.tcp_syn_sent));
+  timeouts.set(nat::TcpState::SynSent2, milliseconds(configured.tcp_syn_sent2));
   timeouts.set(nat::TcpState::SynRecv, milliseconds(configured.tcp_syn_recv));
   timeouts.set(nat::TcpState::Established, milliseconds(configured.tcp_established));
   timeouts.set(nat::TcpState::FinWait, milliseconds(configured.tcp_fin_wait));
@@ -28,12 +29,23 @@ nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   timeouts.set(nat::TcpState::LastAck, milliseconds(configured.tcp_last_ack));
   timeouts.set(nat::TcpState::TimeWait, milliseconds(configured.tcp_time_wait));
   timeouts.set(nat::TcpState::Close, milliseconds(configured.tcp_close));
+  timeouts.tcp_unreplied = milliseconds(configured.tcp_unreplied);
   timeouts.tcp_unacknowledged = milliseconds(configured.tcp_unacknowledged);
   timeouts.udp = milliseconds(configured.udp);
   timeouts.udp_stream = milliseconds(configured.udp_stream);
   timeouts.icmp = milliseconds(configured.icmp);
+  timeouts.gre = milliseconds(configured.gre);
+  timeouts.gre_stream = milliseconds(configured.gre_stream);
   timeouts.generic = milliseconds(configured.generic);
   return timeouts;
+}
+
+// The memory is that of all workers, each with a table for each family.
+dataplane::FragmentLimits fragment_limits_of(const config::Fragments& configured, unsigned workers) {
+  const uint64_t buffers = (uint64_t{configured.max_memory_mib} << 20) / (RTE_MBUF_DEFAULT_BUF_SIZE + sizeof(rte_mbuf));
+  return {.lifetime = milliseconds(configured.timeout),
+          .pieces = configured.max_per_datagram,
+          .held_buffers = static_cast<uint32_t>(std::min<uint64_t>(buffers / 2 / workers, UINT32_MAX))};
 }
 
 template <class F>
@@ -470,7 +482,7 @@ bool Deployment::keeps_plan(const config::Config& config, const config::Change::
   if (key.kind == "BGPPeer" || key.kind == "BGPFilter" || key.kind == "ContentPolicy") return true;
   if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
   // What follows from these is in the services that they give addresses to, and announced apart.
-  if (key.kind == "IPAddressPool" || key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
+  if (key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
   if (key.kind != "EndpointSlice") return false;
   if (plan_.direct_services.empty()) return true;
   // The plan has a way to each endpoint of these.
@@ -582,6 +594,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
                      .local_scope_cluster = proxy.external_policy_local_scope == config::LocalScope::Cluster,
                      .reset_removed = proxy.on_backend_removed == config::BackendRemoval::Reset};
   snapshot->timeouts = timeouts_of(gateway.conntrack.timeouts);
+  snapshot->fragments = fragment_limits_of(gateway.fragments, plane_.worker_count());
   snapshot->tcp_loose = gateway.conntrack.tcp_loose;
   snapshot->tcp_be_liberal = gateway.conntrack.tcp_be_liberal;
   snapshot->pinned_neighbors = next_pinned_;

@@ -7,6 +7,7 @@
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
 #include "control/pod_networks.h"
+#include "control/service_networks.h"
 #include "encap/vxlan.h"
 
 namespace sluice::control {
@@ -82,6 +83,7 @@ class Planner {
   void add_direct_return(const config::Service& service, const config::EndpointSlice& slice,
                          const config::Endpoint& endpoint);
   void prevent_loop(const Prefix& services, const char* origin);
+  void add_unknown_pods(const Prefix& network, const char* origin);
   void add_pools();
   void resolve_tunnels();
   void collect_neighbors();
@@ -91,6 +93,8 @@ class Planner {
   [[nodiscard]] const config::Interface* interface_named(const std::string& name) const;
   // The interface whose subnet holds `address`.
   [[nodiscard]] const config::Interface* connected_to(const IpAddr& address) const;
+  // Whether a connected subnet holds all of `network`: its addresses are asked for there.
+  [[nodiscard]] bool in_connected(const Prefix& network) const;
   [[nodiscard]] std::optional<PlannedHop> via(const IpAddr& address, const std::string& interface) const;
   [[nodiscard]] std::vector<PlannedHop> hops_to(const IpAddr& address) const;
   [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind, const IpAddr& remote);
@@ -131,6 +135,13 @@ const config::Interface* Planner::connected_to(const IpAddr& address) const {
   const auto found = std::find_if(gateway_.interfaces.begin(), gateway_.interfaces.end(),
                                   [&](const config::Interface& interface) { return same_subnet(interface, address); });
   return found == gateway_.interfaces.end() ? nullptr : &*found;
+}
+
+bool Planner::in_connected(const Prefix& network) const {
+  return std::any_of(gateway_.interfaces.begin(), gateway_.interfaces.end(), [&](const config::Interface& interface) {
+    return std::any_of(interface.addresses.begin(), interface.addresses.end(),
+                       [&](const Prefix& own) { return !own.is_host() && own.masked().contains(network); });
+  });
 }
 
 void Planner::add_interfaces() {
@@ -372,7 +383,7 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
   const bool counts_as_own = is_own(node) || std::find(local.begin(), local.end(), node.name) != local.end();
   pod_networks_.add(block, !counts_as_own);
   if (is_own(node)) {
-    if (!block.is_host()) add_fixed(block, dataplane::hop::blackhole, HopKind::Drop, "block");
+    if (!block.is_host()) add_unknown_pods(block, "block");
     return;
   }
   TunnelMode vxlan = TunnelMode::Never;
@@ -456,6 +467,9 @@ void Planner::add_services() {
   }
   for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
   for (const Prefix& cidr : announced_service_networks(config_)) prevent_loop(cidr, "BGP");
+  for (const auto& [cidr, kind] : service_networks(config_)) {
+    if (!in_connected(cidr)) prevent_loop(cidr, kind);
+  }
 }
 
 void Planner::add_direct_returns() {
@@ -518,13 +532,21 @@ void Planner::prevent_loop(const Prefix& services, const char* origin) {
   }
 }
 
-// ENC-4: an address of a pool that is in no block leads nowhere.
+// ENC-4: an address of a pool that is in no block leads nowhere, nor does one of an own block that no pod has.
+void Planner::add_unknown_pods(const Prefix& network, const char* origin) {
+  if (gateway_.cluster.unknown_pods == config::UnknownPods::Reject) {
+    add_fixed(network, dataplane::hop::unreachable, HopKind::Reject, origin);
+  } else {
+    add_fixed(network, dataplane::hop::blackhole, HopKind::Drop, origin);
+  }
+}
+
 void Planner::add_pools() {
   for (const auto& [name, pool] : config_.pools) {
     if (pool.load_balancer_only) {
       prevent_loop(pool.cidr, "pool");
     } else {
-      add_fixed(pool.cidr, dataplane::hop::blackhole, HopKind::Drop, "pool");
+      add_unknown_pods(pool.cidr, "pool");
     }
   }
 }

@@ -1,13 +1,16 @@
 #include "dataplane/fragment.h"
 
+#include <algorithm>
+
 namespace sluice::dataplane {
 
 template <class F>
 FragmentVerdict FragmentTable<F>::settle(net::FlowPacket<F>& packet, const DatagramKey<F>& key, uint64_t hash,
-                                         nat::Millis now) {
-  Entry& entry = entry_of(key, hash, now);
+                                         nat::Millis now, const FragmentLimits& limits) {
+  Entry& entry = entry_of(key, hash, now, limits.lifetime);
   entry.seen = now;
-  if (const FragmentVerdict verdict = add_piece(entry, packet); verdict != FragmentVerdict::Forward) return verdict;
+  if (const FragmentVerdict verdict = add_piece(entry, packet, limits.pieces); verdict != FragmentVerdict::Forward)
+    return verdict;
   const bool complete = entry.total != 0 && entry.present == entry.total;
   if (packet.fragment == net::FragmentKind::First) {
     entry.first_seen = true;
@@ -26,8 +29,8 @@ FragmentVerdict FragmentTable<F>::settle(net::FlowPacket<F>& packet, const Datag
 }
 
 template <class F>
-typename FragmentTable<F>::Entry& FragmentTable<F>::entry_of(const DatagramKey<F>& key, uint64_t hash,
-                                                             nat::Millis now) {
+typename FragmentTable<F>::Entry& FragmentTable<F>::entry_of(const DatagramKey<F>& key, uint64_t hash, nat::Millis now,
+                                                             uint32_t lifetime) {
   Set& set = entries_[hash % sets];
   Entry* oldest = &set[0];
   for (Entry& entry : set) {
@@ -48,7 +51,7 @@ typename FragmentTable<F>::Entry& FragmentTable<F>::entry_of(const DatagramKey<F
 }
 
 template <class F>
-FragmentVerdict FragmentTable<F>::add_piece(Entry& entry, const net::FlowPacket<F>& packet) {
+FragmentVerdict FragmentTable<F>::add_piece(Entry& entry, const net::FlowPacket<F>& packet, uint32_t most) {
   if (entry.overlapped) return FragmentVerdict::Overlap;
   const uint16_t begin = packet.fragment_offset;
   const auto length = static_cast<uint16_t>(packet.l3 + packet.l3_length - packet.l4);
@@ -60,7 +63,7 @@ FragmentVerdict FragmentTable<F>::add_piece(Entry& entry, const net::FlowPacket<
       return FragmentVerdict::Overlap;
     }
   }
-  if (entry.count == most_pieces) return FragmentVerdict::TooMany;
+  if (entry.count >= std::min<size_t>(most, most_pieces)) return FragmentVerdict::TooMany;
   entry.pieces[entry.count++] = {begin, length};
   entry.present += length;
   if (!packet.more_fragments) entry.total = uint32_t{begin} + length;

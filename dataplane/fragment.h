@@ -4,14 +4,17 @@
 // (FRAG-3, RFC 5722, RFC 1858): its receiver never gets it whole.
 //
 // Bounded in every way: 2 048 datagrams in sets of four, the one seen longest ago goes; 45 fragments of a datagram;
-// 256 held packets together, the oldest goes. Fragments of one datagram come close together, so a datagram is forgotten
-// after five seconds, or when all of it was seen: a fast sender uses an identification again soon (RFC 4963).
+// 256 held packets together, the oldest goes; FragmentLimits makes both of these less. Fragments of one datagram come
+// close together, so a datagram is forgotten after five seconds if nothing else is said, or when all of it was seen: a
+// fast sender uses an identification again soon (RFC 4963).
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/fragment_limits.h"
+#include "dataplane/net/burst.h"
 #include "dataplane/net/packet.h"
 #include "nat/flow.h"
 
@@ -44,20 +47,25 @@ class FragmentTable {
   static constexpr size_t ways = 4;
   static constexpr size_t most_pieces = 45;  // a datagram of 64 KiB in frames of 1500
   static constexpr size_t most_held = 256;
-  static constexpr nat::Millis lifetime = 5000;
+  // What one burst can release: all that is held, and what it brings and releases itself.
+  static constexpr size_t most_released = most_held + net::burst_size;
 
   FragmentTable() : entries_(std::make_unique<Set[]>(sets)), held_(std::make_unique<Held[]>(most_held)) {}
 
   // What becomes of a fragment; `hash` is one of `key`. Reads protocol and ports of a first fragment,
   // writes those of others.
   [[nodiscard]] FragmentVerdict settle(net::FlowPacket<F>& packet, const DatagramKey<F>& key, uint64_t hash,
-                                       nat::Millis now);
+                                       nat::Millis now, const FragmentLimits& limits);
 
-  // Keeps a packet that waits for the first fragment of `key`. `give_up(FlowPacket&)` gets the one that has to go.
+  // Keeps a packet that waits for the first fragment of `key`. `give_up(FlowPacket&)` gets those that have to go.
   template <class Fn>
-  void hold(const net::FlowPacket<F>& packet, const DatagramKey<F>& key, nat::Millis now, Fn&& give_up) {
+  void hold(const net::FlowPacket<F>& packet, const DatagramKey<F>& key, nat::Millis now, const FragmentLimits& limits,
+            Fn&& give_up) {
+    const uint32_t buffers = packet.mbuf->nb_segs;
     if (tail_ - head_ == most_held) drop_oldest(give_up);
+    while (holds_any() && uint64_t{buffers_} + buffers > limits.held_buffers) drop_oldest(give_up);
     held_[tail_++ % most_held] = {packet, key, now, true};
+    buffers_ += buffers;
   }
   // Calls take(FlowPacket&) for everything that waited for `key`, in the order it came.
   template <class Fn>
@@ -66,15 +74,16 @@ class FragmentTable {
       Held& held = held_[at % most_held];
       if (!held.waits || !(held.key == key)) continue;
       held.waits = false;
+      buffers_ -= held.packet.mbuf->nb_segs;
       take(held.packet);
     }
   }
   // Gives up what has waited too long.
   template <class Fn>
-  void expire(nat::Millis now, Fn&& give_up) {
+  void expire(nat::Millis now, const FragmentLimits& limits, Fn&& give_up) {
     while (head_ != tail_) {
       const Held& oldest = held_[head_ % most_held];
-      if (oldest.waits && nat::millis_between(oldest.since, now) < static_cast<int32_t>(lifetime)) return;
+      if (oldest.waits && nat::millis_between(oldest.since, now) < static_cast<int32_t>(limits.lifetime)) return;
       drop_oldest(give_up);
     }
   }
@@ -107,20 +116,23 @@ class FragmentTable {
     bool waits = false;
   };
 
-  [[nodiscard]] Entry& entry_of(const DatagramKey<F>& key, uint64_t hash, nat::Millis now);
+  [[nodiscard]] Entry& entry_of(const DatagramKey<F>& key, uint64_t hash, nat::Millis now, uint32_t lifetime);
   // Forward if the bytes are new.
-  [[nodiscard]] static FragmentVerdict add_piece(Entry& entry, const net::FlowPacket<F>& packet);
+  [[nodiscard]] static FragmentVerdict add_piece(Entry& entry, const net::FlowPacket<F>& packet, uint32_t most);
   template <class Fn>
   void drop_oldest(Fn&& give_up) {
     Held& oldest = held_[head_++ % most_held];
-    if (oldest.waits) give_up(oldest.packet);
+    if (!oldest.waits) return;
     oldest.waits = false;
+    buffers_ -= oldest.packet.mbuf->nb_segs;
+    give_up(oldest.packet);
   }
 
   std::unique_ptr<Set[]> entries_;
   std::unique_ptr<Held[]> held_;  // a ring in the order of coming; `waits` is false where one was taken
   uint32_t head_ = 0;
   uint32_t tail_ = 0;
+  uint32_t buffers_ = 0;  // of all that waits
 };
 
 extern template class FragmentTable<net::V4>;

@@ -514,8 +514,8 @@ bool Pipeline::has_room_for_ends(unsigned connections) const {
 
 void Pipeline::expire(unsigned budget) {
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
-  fragments_v4_.expire(context_.now, no_first);
-  fragments_v6_.expire(context_.now, no_first);
+  fragments_v4_.expire(context_.now, context_.snapshot->fragments, no_first);
+  fragments_v6_.expire(context_.now, context_.snapshot->fragments, no_first);
   reassembly_->expire(context_.now);
   reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
   if (!has_room_for_ends(2 * budget)) return;

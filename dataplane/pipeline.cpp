@@ -507,11 +507,12 @@ bool Pipeline::settle_fragment(FlowPacket<F>& packet) {
   uint64_t hash = 0;
   if (is_elsewhere(packet, datagram, hash)) return false;
   FragmentTable<F>& table = fragments<F>();
-  switch (table.settle(packet, datagram, hash, context_.now)) {
+  const FragmentLimits& limits = context_.snapshot->fragments;
+  switch (table.settle(packet, datagram, hash, context_.now, limits)) {
     case FragmentVerdict::Forward:
       break;
     case FragmentVerdict::Hold:
-      table.hold(packet, datagram, context_.now,
+      table.hold(packet, datagram, context_.now, limits,
                  [this](const FlowPacket<F>& oldest) { context_.drop(oldest.mbuf, DropReason::FragmentWithoutFirst); });
       return false;
     case FragmentVerdict::Duplicate:

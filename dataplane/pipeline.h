@@ -367,8 +367,8 @@ class Pipeline {
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;
   // Fragments whose first one is in the present burst.
-  net::Burst<net::FlowPacket<net::V4>, FragmentTable<net::V4>::most_held> released_v4_;
-  net::Burst<net::FlowPacket<net::V6>, FragmentTable<net::V6>::most_held> released_v6_;
+  net::Burst<net::FlowPacket<net::V4>, FragmentTable<net::V4>::most_released> released_v4_;
+  net::Burst<net::FlowPacket<net::V6>, FragmentTable<net::V6>::most_released> released_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
   // Of the present burst:

@@ -11,6 +11,7 @@
 
 #include "dataplane/announcements.h"
 #include "dataplane/content_pods.h"
+#include "dataplane/fragment_limits.h"
 #include "dataplane/interface.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/punt_class.h"
@@ -146,6 +147,7 @@ struct Snapshot {
   FamilyTables<net::V6> v6;
   nat::ProxySettings proxy;
   nat::Timeouts timeouts;
+  FragmentLimits fragments;
   bool tcp_loose = true;
   bool tcp_be_liberal = false;
   uint32_t pinned_neighbors = 0;  // NeighborTable indices below this may be live

@@ -28,17 +28,6 @@ struct Timeouts {
 
   [[nodiscard]] constexpr uint32_t of(TcpState state) const { return tcp[static_cast<size_t>(state)]; }
   constexpr void set(TcpState state, uint32_t milliseconds) { tcp[static_cast<size_t>(state)] = milliseconds; }
-
-  // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
-  [[nodiscard]] static constexpr Timeouts rfc() {
-    Timeouts timeouts;
-    for (size_t state = 0; state < tcp_state_count; ++state) {
-      timeouts.tcp[state] = std::max(timeouts.tcp[state], uint32_t{240'000});
-    }
-    timeouts.udp = timeouts.udp_stream = 300'000;
-    timeouts.icmp = 60'000;
-    return timeouts;
-  }
 };
 
 inline constexpr uint8_t gre_protocol = 47;  // RFC 2784

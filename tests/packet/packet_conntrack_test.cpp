@@ -299,6 +299,66 @@ TEST_P(Connections, CT2_NewTimeoutsHoldForOldFlows) {
   EXPECT_EQ(rig().flows(), 0u);
 }
 
+TEST_P(Connections, CT1_TheProfileOfTheRfcs) {
+  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"profile":"rfc"})");
+  (void)rig().send("b", udp(a_client, "10.96.0.10:53"));
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "S"));
+  (void)rig().advance(230000);
+  EXPECT_EQ(rig().flows(), 2u);
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 1u) << "RFC 5382 REQ-5: 4 min for what is not open";
+  (void)rig().advance(45000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 0u) << "RFC 4787 REQ-5: 5 min";
+}
+
+TEST_P(Connections, CT2_OfConnectionsOfWhichOneSideIsSeen) {
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "A"));
+  (void)rig().advance(290000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 0u);
+  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"timeouts":{"tcpUnreplied":"20s"}})");
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "A"));
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(10000);
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
+TEST_P(Connections, CT2_SynsOfBothSides) {
+  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"timeouts":{"tcpSynSent2":"20s"}})");
+  (void)rig().send("b", tcp(a_client, "10.96.0.10:80", "S").with_seq(100, 0));
+  (void)rig().send("b", tcp("10.246.1.20:8080", a_client, "S").with_seq(500, 0));
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(10000);
+  EXPECT_EQ(rig().flows(), 0u) << "one SYN alone has 120 s";
+}
+
+TEST_P(Connections, CT2_Gre) {
+  const std::string timeouts = R"("conntrack":{"timeouts":{"gre":"20s","greStream":"50s"}})";
+  rig().load(list({gateway(timeouts), cluster(R"("natOutgoing":true)")}));
+  const auto gre = [](const char* from, const char* to) {
+    Ip packet = udp(from, to);
+    packet.protocol = 47;
+    return packet;
+  };
+  ASSERT_NE(rig().send("b", gre("10.246.1.5", "198.51.100.9")), "");
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(10000);
+  EXPECT_EQ(rig().flows(), 0u);
+  ASSERT_NE(rig().send("b", gre("10.246.1.5", "198.51.100.9")), "");
+  (void)rig().advance(3000);
+  ASSERT_NE(rig().send("a", gre("198.51.100.9", "192.0.2.1")), "");
+  (void)rig().advance(40000);
+  EXPECT_EQ(rig().flows(), 1u);
+  (void)rig().advance(15000);
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
 TEST_P(Connections, CT9_AFullTableEvictsTheUnassured) {
   start({.connections = 128});
   load({"10.246.1.20 node3"});

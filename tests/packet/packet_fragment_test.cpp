@@ -35,6 +35,9 @@ class Fragments : public RigTest {
     RigTest::SetUp();
     rig().load(list({gateway(), cluster(), service(dns4), service(dns6)}));
   }
+  void load(const std::string& limits) {
+    rig().load(list({gateway(R"("fragments":{)" + limits + "}"), cluster(), service(dns4), service(dns6)}));
+  }
   static std::vector<Bytes> datagram(const Sent& sent, uint16_t port, uint32_t id, const std::vector<size_t>& cuts) {
     const Ip packet = udp(std::string(sent.client) + ":" + std::to_string(port), std::string(sent.vip) + ":53");
     return fragments(packet.with_payload(1400).with_id(static_cast<uint16_t>(id)).bytes(), cuts, id);
@@ -233,6 +236,76 @@ TEST_P(Fragments, FRAG2_AtMostFortyFiveOfADatagram) {
     for (const Bytes& part : parts) out += rig().send("b", part).empty() ? 0 : 1;
     EXPECT_EQ(out, 45u);
     EXPECT_EQ(rig().drops(), "fragment_too_many " + std::to_string(parts.size() - 45));
+  }
+}
+
+// ---- limits of the configuration -----------------------------------------------------------------------
+
+TEST_P(Fragments, FRAG2_TheTimeout) {
+  load(R"("timeout":"20s")");
+  for (const Sent& sent : families) {
+    const auto parts = datagram(sent, 1000, 7, {400, 800});
+    EXPECT_EQ(rig().send("b", parts[1]), "");
+    EXPECT_EQ(rig().advance(19000), "");
+    EXPECT_NE(rig().send("b", parts[0]).find(text(sent, 1000, 400, 400)), std::string::npos);
+    EXPECT_EQ(rig().advance(19000), "");
+    EXPECT_EQ(rig().send("b", parts[2]), text(sent, 1000, 800, 608, true)) << "the datagram is still known";
+    EXPECT_EQ(rig().send("b", datagram(sent, 1000, 8, {400})[1]), "");
+    EXPECT_EQ(rig().drops(), "");
+    EXPECT_EQ(rig().advance(21000), "");
+    EXPECT_EQ(rig().drops(), "fragment_without_first 1");
+  }
+}
+
+TEST_P(Fragments, FRAG2_SoManyOfADatagram) {
+  load(R"("maxPerDatagram":3)");
+  for (const Sent& sent : families) {
+    const auto parts = datagram(sent, 1000, 7, {400, 800, 1200});
+    for (size_t i = 0; i < 3; ++i) EXPECT_NE(rig().send("b", parts[i]), "");
+    EXPECT_EQ(rig().send("b", parts[3]), "");
+    EXPECT_EQ(rig().drops(), "fragment_too_many 1");
+  }
+}
+
+// 1 MiB are 455 buffers of 2304 bytes: 227 of each family with one worker, 113 with each of two.
+TEST_P(Fragments, FRAG7_TheMemoryOfHeldOnes) {
+  load(R"("maxMemoryMiB":1)");
+  for (const Sent& sent : families) {
+    for (uint32_t id = 1; id <= 700; ++id) {
+      ASSERT_EQ(rig().send("b", datagram(sent, 1000, id, {400})[1]), "");
+    }
+    EXPECT_EQ(rig().plane().mbufs_in_use(), GetParam() == 1 ? 227u : 226u);
+    const auto last = datagram(sent, 1000, 700, {400});
+    EXPECT_NE(rig().send("b", last[0]).find(text(sent, 1000, 400, 1008, true)), std::string::npos)
+        << "the newest is still there";
+    (void)rig().advance(6000);
+    EXPECT_EQ(rig().plane().mbufs_in_use(), 0u);
+    (void)rig().drops();
+  }
+}
+
+// One burst brings the firsts of all that is held, then others before their firsts and those.
+TEST_P(Fragments, FRAG2_MoreInOneBurstThanIsEverHeld) {
+  std::vector<size_t> cuts;
+  for (size_t at = 8; at <= 8 * 43; at += 8) cuts.push_back(at);
+  for (const Sent& sent : families) {
+    std::vector<Bytes> firsts;
+    size_t held = 0;
+    for (uint32_t id = 1; id <= 6; ++id) {
+      const auto parts = datagram(sent, 1000, id, cuts);
+      firsts.push_back(parts[0]);
+      for (size_t i = 1; i < parts.size() && held < 256; ++i, ++held) EXPECT_EQ(rig().send("b", parts[i]), "");
+    }
+    for (uint32_t id = 10; id < 39; ++id) {
+      const auto parts = datagram(sent, 1000, id, {400});
+      firsts.push_back(parts[1]);
+      firsts.push_back(parts[0]);
+    }
+    (void)rig().send_burst("b", firsts);
+    EXPECT_EQ(rig().out().size(), held + firsts.size());
+    EXPECT_EQ(rig().drops(), "");
+    EXPECT_EQ(rig().plane().mbufs_in_use(), 0u);
+    (void)rig().advance(6000);
   }
 }
 

@@ -167,7 +167,7 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
     "tunnels": [{"name": "t", "type": "vxlan", "remote": "192.0.2.9", "local": "192.0.2.1", "vni": 9,
                  "remoteMAC": "02:00:00:00:00:09", "mtu": 1400}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "30000-32767",
-                "detectLocal": {"mode": "ClusterCIDR"}},
+                "unknownPods": "Drop", "detectLocal": {"mode": "ClusterCIDR"}},
     "proxy": {"nodePortAddresses": ["primary"], "masqueradeAll": False, "allowExternalClusterIP": False,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Drop",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 251, "sourceRangesForInCluster": True,
@@ -179,9 +179,10 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
                 "mtu": "auto", "outerDF": "Inherit", "dscp": "Copy", "ecn": "Normal",
                 "externalNodesCIDRs": ["198.51.100.0/24"], "vtepMac": "02:00:00:00:00:02", "tcpMssClamp": False,
                 "vxlanZeroChecksumV6": False, "reassembleOuter": True},
-    "conntrack": {"max": 65536, "tcpBeLiberal": False, "tcpLoose": True, "timeouts": {name: "60s" for name in (
-        "tcpSynSent", "tcpSynRecv", "tcpEstablished", "tcpFinWait", "tcpCloseWait", "tcpLastAck", "tcpTimeWait",
-        "tcpClose", "tcpUnacknowledged", "udp", "udpStream", "icmp", "generic")}},
+    "conntrack": {"max": 65536, "tcpBeLiberal": False, "tcpLoose": True, "profile": "rfc", "timeouts": {name: "60s" for name in (
+        "tcpSynSent", "tcpSynSent2", "tcpSynRecv", "tcpEstablished", "tcpFinWait", "tcpCloseWait", "tcpLastAck", "tcpTimeWait",
+        "tcpClose", "tcpUnreplied", "tcpUnacknowledged", "udp", "udpStream", "icmp", "gre", "greStream", "generic")}},
+    "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 64},
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
     "content": {"collector": "198.51.100.77"},
     "host": {"rateLimits": {"neighbor": 1, "icmp": 2, "routing": 3, "management": 4, "multicast": 5, "other": 6},
@@ -202,7 +203,7 @@ def properties(schema: Json, path: tuple = ()) -> Iterator[tuple[tuple, Json, bo
 
 
 FIELDS = [(path, schema, required) for path, schema, required in properties(SCHEMA["properties"]["spec"], ("spec",))
-          if path[1] not in ("fragments", "dns", "ingress", "policy")]
+          if path[1] not in ("dns", "ingress", "policy")]
 
 
 def places(value: Json, path: tuple) -> Iterator[tuple[Json, Any]]:
@@ -296,8 +297,8 @@ def test_schema_refuses_what_the_router_refuses(tmp_path: Path) -> None:
 
 def test_schema_has_the_fields_that_the_router_reads() -> None:
     known = {path[-1] for path, _, _ in FIELDS if path[-1] is not True}
-    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, )"(\w+)"')
-    read = {name for file in ("gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp")
+    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, |NamedTimeout\{)"(\w+)"')
+    read = {name for file in ("gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp", "timeouts.h")
             for name in call.findall((PROJECT / "config" / file).read_text())} - {"spec"}
     assert len(read) > 80
     assert read == known

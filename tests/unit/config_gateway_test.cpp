@@ -69,6 +69,7 @@ TEST(ConfigGateway, EveryField) {
       {"name": "t2", "type": "ipip", "remote": "192.168.0.12", "local": "192.168.0.2"},
       {"name": "t3", "type": "ipip", "remote": "fd00:1::12", "local": "fd00:1::2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
+                "unknownPods": "Reject",
                 "detectLocal": {"mode": "ClusterCIDR"}},
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Reject",
@@ -85,7 +86,8 @@ TEST(ConfigGateway, EveryField) {
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
       "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "tcpUnacknowledged": "13s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
-      "generic": "12s"}},
+      "generic": "12s", "tcpSynSent2": "14s", "tcpUnreplied": "15s", "gre": "16s", "greStream": "17s"}},
+    "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 4},
     "icmp": {"errorRatePerSecond": 5, "errorSource": "original"}})");
   Gateway expected;
   expected.name = "g";
@@ -126,7 +128,7 @@ TEST(ConfigGateway, EveryField) {
   expected.tunnels = {{"t1", TunnelType::Vxlan, ip("192.168.0.11").v4(), {}, 5, mac("02:00:00:00:00:0b"), 1400},
                       {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}},
                       {"t3", TunnelType::Ipip, ip("fd00:1::12"), ip("fd00:1::2"), {}, {}, {}}};
-  expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}};
+  expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}, UnknownPods::Reject};
   expected.proxy = {false,
                     {prefix("192.168.0.0/24")},
                     true,
@@ -157,7 +159,9 @@ TEST(ConfigGateway, EveryField) {
                       true,
                       true,
                       false};
-  expected.conntrack = {4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s}};
+  expected.conntrack = {
+      4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s, 14s, 15s, 16s, 17s}};
+  expected.fragments = {30s, 16, 4};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
 }
@@ -187,6 +191,33 @@ TEST(ConfigGateway, Svc52NodePortsAreNeverOnLoopback) {
                                          std::string(network) + R"("]}}})"));
     EXPECT_EQ(faults, (Lines{"/spec/proxy/nodePortAddresses/1: node ports are never served on loopback addresses"}));
   }
+}
+
+TEST(ConfigGateway, CT1_TheProfileIsWhatIsNotSaid) {
+  const auto timeouts_of = [](const std::string& conntrack) {
+    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}], "conntrack": )" + conntrack + "}")
+        .conntrack.timeouts;
+  };
+  EXPECT_EQ(timeouts_of(R"({"profile": "linux"})"), ConntrackTimeouts{});
+  // RFC 4787 REQ-5, RFC 5508 REQ-2; RFC 5382 REQ-5: 2 h 4 min for what is open, 4 min for what begins or ends.
+  ConntrackTimeouts rfc{240s, 240s, 86400s, 240s, 3600s, 240s, 240s, 240s, 300s,
+                        300s, 300s, 60s,    600s, 240s,  300s, 30s,  180s};
+  EXPECT_EQ(timeouts_of(R"({"profile": "rfc"})"), rfc);
+  rfc.udp = 5s;
+  rfc.tcp_established = 7200s;
+  EXPECT_EQ(timeouts_of(R"({"timeouts": {"udp": "5s", "tcpEstablished": "2h"}, "profile": "rfc"})"), rfc);
+}
+
+TEST(ConfigGateway, CT2_SynsOfBothSidesAreAsOneIfNothingElseIsSaid) {
+  const auto timeouts_of = [](const std::string& timeouts) {
+    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}],
+                          "conntrack": {"profile": "rfc", "timeouts": )" +
+                      timeouts + "}}")
+        .conntrack.timeouts;
+  };
+  EXPECT_EQ(timeouts_of(R"({"tcpSynSent": "7s"})").tcp_syn_sent2, 7s);
+  EXPECT_EQ(timeouts_of(R"({"tcpSynSent": "7s", "tcpSynSent2": "8s"})").tcp_syn_sent2, 8s);
+  EXPECT_EQ(timeouts_of(R"({"tcpSynSent2": "8s"})").tcp_syn_sent, 240s);
 }
 
 TEST(ConfigGateway, WrongValues) {

@@ -293,6 +293,22 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
        {"/spec/conntrack/max: expected at least 1024, found 1023",
         "/spec/conntrack/timeouts/tcpEstablished: expected 1s to 720h, found 2595600s",
         "/spec/conntrack/timeouts/udp: expected 1s to 720h, found 0s"}},
+      {R"("conntrack": {"profile": "RFC", "timeouts": {"tcpSynSent": "0s", "tcpUnreplied": "721h", "gre": "0s"}})",
+       {"/spec/conntrack/profile: \"RFC\" is not one of linux, rfc"}},
+      {R"("conntrack": {"profile": "rfc", "timeouts": {"tcpSynSent": "0s", "tcpUnreplied": "721h", "gre": "0s",
+                        "greStream": "0s"}})",
+       {"/spec/conntrack/timeouts/tcpSynSent: expected 1s to 720h, found 0s",
+        "/spec/conntrack/timeouts/tcpSynSent2: expected 1s to 720h, found 0s",
+        "/spec/conntrack/timeouts/tcpUnreplied: expected 1s to 720h, found 2595600s",
+        "/spec/conntrack/timeouts/gre: expected 1s to 720h, found 0s",
+        "/spec/conntrack/timeouts/greStream: expected 1s to 720h, found 0s"}},
+      {R"("fragments": {"mode": "Full", "maxPerDatagram": 46, "maxMemoryMiB": 0})",
+       {"/spec/fragments/mode: \"Full\" is not one of Shallow",
+        "/spec/fragments/maxPerDatagram: expected 2 to 45, found 46",
+        "/spec/fragments/maxMemoryMiB: expected 1 to 65536, found 0"}},
+      {R"("fragments": {"timeout": "61s"})", {"/spec/fragments/timeout: expected 1s to 60s, found 61s"}},
+      {R"("fragments": {"timeout": "0s"})", {"/spec/fragments/timeout: expected 1s to 60s, found 0s"}},
+      {R"("cluster": {"unknownPods": "Ignore"})", {"/spec/cluster/unknownPods: \"Ignore\" is not one of Drop, Reject"}},
   });
 }
 

@@ -466,8 +466,6 @@ TEST(TcpTimeouts, EveryState) {
   };
   for (const auto& [name, state] : states) {
     EXPECT_EQ(timeout_of(tcp_connection(state, connection_flag::replied), Timeouts{}), seconds.at(name) * 1000) << name;
-    const uint32_t transitory = seconds.at(name) < 240 ? 240 : seconds.at(name);
-    EXPECT_EQ(timeout_of(tcp_connection(state, connection_flag::replied), Timeouts::rfc()), transitory * 1000) << name;
   }
 }
 
@@ -505,9 +503,6 @@ TEST(OtherTimeouts, ByProtocolAndStanding) {
   EXPECT_EQ(timeout(gre_protocol, replied, linux), 30'000U);
   EXPECT_EQ(timeout(gre_protocol, replied | assured, linux), 180'000U);
   EXPECT_EQ(timeout(99, replied, linux), 600'000U);
-  EXPECT_EQ(timeout(net::protocol::udp, 0, Timeouts::rfc()), 300'000U);
-  EXPECT_EQ(timeout(net::protocol::udp, replied | assured, Timeouts::rfc()), 300'000U);
-  EXPECT_EQ(timeout(net::protocol::icmp, 0, Timeouts::rfc()), 60'000U);
 
   Timeouts configured;
   configured.set(TcpState::Established, 7'440'000);
