@@ -1,6 +1,6 @@
 // Records of the files that changes are appended to: a line "WORD LENGTH CHECKSUM" (CRC-32, hexadecimal) and, of a
-// change, LENGTH bytes and a line feed. A "document" says what the document that names this journal has to be; a "format"
-// is the first of its file, and its LENGTH says in which form the others are.
+// change, LENGTH bytes and a line feed. A "document" says what the document that names this journal has to be; a
+// "format" is the first of its file, and its LENGTH says in which form the others are.
 #pragma once
 
 #include <cstdint>
