@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -111,6 +112,23 @@ Object* part(Object& object, bool peer) {
   return spec == nullptr ? nullptr : spec->if_object();
 }
 
+// Of both fields of a Secret.
+std::set<std::string> keys_of(const json::object& secret) {
+  std::set<std::string> out;
+  for (const std::string_view field : {"data", "stringData"}) {
+    const json::value* values = secret.if_contains(field);
+    if (values == nullptr || !values->is_object()) continue;
+    for (const auto& entry : values->get_object()) out.emplace(entry.key());
+  }
+  return out;
+}
+
+// What was stored of these keys does not come back: they have a value that counts.
+void leave_to(const std::set<std::string>& keys, json::value& stored) {
+  if (!stored.is_object()) return;
+  for (const std::string& key : keys) stored.get_object().erase(key);
+}
+
 }  // namespace
 
 bool strip_secret(json::object& secret) {
@@ -147,6 +165,7 @@ void restore_hidden(RawObject& raw, const std::string* stored, Findings& finding
     Report(findings, {raw.key.kind, raw.key.ns, raw.key.name, raw.location})
         .fault(Path::of("metadata", "annotations", redacted_annotation), std::move(message));
   };
+  const std::set<std::string> said = peer ? std::set<std::string>{} : keys_of(object);
   for (std::string_view rest = *hidden; !rest.empty();) {
     const size_t comma = rest.find(',');
     const std::string_view field = rest.substr(0, comma);
@@ -166,7 +185,8 @@ void restore_hidden(RawObject& raw, const std::string* stored, Findings& finding
                       "the annotation, or remove the annotation alone to go without",
                       field, raw.key.kind, raw.key.object_name()));
     } else {
-      (*to)[field] = *value;
+      json::value& restored = (*to)[field] = *value;
+      if (!peer) leave_to(said, restored);
     }
   }
   // The same in another order is no change.

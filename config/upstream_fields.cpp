@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <set>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "config/reader.h"
 
@@ -136,32 +138,42 @@ Part known_fields(KindUse use) {
   }
 }
 
-void check(const json::value& value, const Part& part, const Place* place, Report& report);
+// Of many endpoints with one odd field, the first is told.
+struct Told {
+  Report& report;
+  std::set<std::pair<std::string_view, std::string_view>> fields;  // and of what
 
-void check_object(const json::object& object, const Part& part, const Place* place, Report& report) {
+  void warn(const Part& part, std::string_view key, const Path& path) {
+    if (fields.emplace(part.field, key).second) report.warn(path, unknown_field_text(key, part.names));
+  }
+};
+
+void check(const json::value& value, const Part& part, const Place* place, Told& told);
+
+void check_object(const json::object& object, const Part& part, const Place* place, Told& told) {
   for (const auto& field : object) {
     const std::string_view key = field.key();
     if (std::find(part.names.begin(), part.names.end(), key) == part.names.end()) {
-      report.warn(Place{place, key}.path(), unknown_field_text(key, part.names));
+      told.warn(part, key, Place{place, key}.path());
       continue;
     }
     for (const Part& inner : part.parts) {
       if (inner.field != key) continue;
       const Place inner_place{place, key};
-      check(field.value(), inner, &inner_place, report);
+      check(field.value(), inner, &inner_place, told);
     }
   }
 }
 
 // What is neither object nor list is its reader's to refuse.
-void check(const json::value& value, const Part& part, const Place* place, Report& report) {
-  if (const auto* object = value.if_object()) return check_object(*object, part, place, report);
+void check(const json::value& value, const Part& part, const Place* place, Told& told) {
+  if (const auto* object = value.if_object()) return check_object(*object, part, place, told);
   const auto* items = value.if_array();
   if (items == nullptr) return;
   size_t index = 0;
   for (const json::value& item : *items) {
     const Place item_place{place, {}, index++, true};
-    if (const auto* object = item.if_object()) check_object(*object, part, &item_place, report);
+    if (const auto* object = item.if_object()) check_object(*object, part, &item_place, told);
   }
 }
 
@@ -173,7 +185,8 @@ void warn_of_unknown_fields(const RawObject& raw, Findings& findings) {
   if (whole.names.empty() || object == nullptr) return;
   static constexpr Place root{};
   Report report(findings, {raw.key.kind, raw.key.ns, raw.key.name, raw.location});
-  check_object(*object, whole, &root, report);
+  Told told{report, {}};
+  check_object(*object, whole, &root, told);
 }
 
 }  // namespace sluice::config

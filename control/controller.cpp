@@ -124,7 +124,7 @@ ApplyReply Controller::applied(ApplyReply::Code code, std::vector<config::Warnin
 ApplyReply Controller::tried(const config::Change& change, std::vector<config::Warning> warnings,
                              Clock::time_point begin) const {
   const config::Config& config = objects_.config();
-  if (generation_ == 0 || !deployment_.only_services(config, change)) {
+  if (generation_ == 0 || (!deployment_.only_services(config, change) && !deployment_.service_moves(config, change))) {
     for (std::string& warning : make_plan(config, allocated(), host_.addresses()).warnings) {
       warnings.push_back({.message = std::move(warning)});
     }
@@ -317,8 +317,10 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     steps.push_back({pending.get(), std::move(*change)});
   }
   if (steps.empty()) co_return;
-  const uint64_t before = generation_;
-  const ApplyReply deployed = co_await give_and_deploy(whole, steps.size());
+  // The first one of all is one that nobody has seen (replace()).
+  const uint64_t unseen = generation_ == 0 ? journal_.last_generation() : 0;
+  const uint64_t before = generation_ + unseen;
+  const ApplyReply deployed = co_await give_and_deploy(whole, unseen + steps.size());
   const bool done = deployed.code == ApplyReply::Code::Applied;
   for (size_t i = 0; i < steps.size(); ++i) {
     ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
@@ -438,7 +440,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   }
   deployment_.finish();
   updated_ = std::chrono::system_clock::now();
-  const bool checks_differ = rewires || affects_health(objects_.config(), change);
+  const bool checks_differ = rewires || affects_health(objects_.config(), change, health_server_.plan());
   if (checks_differ) {
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }

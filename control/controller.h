@@ -119,9 +119,9 @@ class Controller final : public Router {
   [[nodiscard]] static std::optional<ApplyReply> refuse_stale(std::optional<uint64_t> base, uint64_t serving);
   // Answers all of them.
   [[nodiscard]] Awaitable<void> apply_batch(const Batch& batch);
+  [[nodiscard]] Awaitable<ApplyReply> replace(config::Change change, ApplyOptions options, Clock::time_point begin);
   // Puts objects_, already changed by `change`, into the data plane, as so many generations. On failure the reply says
   // why and nothing has changed.
-  [[nodiscard]] Awaitable<ApplyReply> replace(config::Change change, ApplyOptions options, Clock::time_point begin);
   [[nodiscard]] Awaitable<ApplyReply> deploy(const config::Change& change, uint64_t generations);
   // The same, after load balancer addresses were given, which are announced then.
   [[nodiscard]] Awaitable<ApplyReply> give_and_deploy(const config::Change& change, uint64_t generations);

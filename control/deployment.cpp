@@ -527,7 +527,12 @@ net::Status<> Deployment::move_services(const ServiceRoutes::Moves& moves) {
 void Deployment::take_route(const Prefix& prefix) {
   plan_.routes.erase(prefix);
   const auto host = host_routes_.find(prefix);
-  if (host != host_routes_.end() && install_host_route(*host)) return;
+  if (host != host_routes_.end()) {
+    const auto installed = install_host_route(*host);
+    if (installed) return;
+    host_routes_left_out_.insert(prefix);
+    left_out_because_ = installed.error().message;
+  }
   plane_.fib().remove(prefix);
   installed_.erase(prefix);
 }
@@ -538,6 +543,7 @@ uint64_t Deployment::publish_services(const config::Config& config, ServiceCompi
   tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
+  snapshot->pinned_neighbors = next_pinned_;
   fill_services(*snapshot);
   last_ = snapshot.get();
   return plane_.publisher().publish(std::move(snapshot));

@@ -83,7 +83,11 @@ void warn_of_reach(const config::Gateway& gateway, HealthPlan& plan) {
 
 }  // namespace
 
-bool affects_health(const config::Config& config, const config::Change& change) {
+bool affects_health(const config::Config& config, const config::Change& change, const HealthPlan& served) {
+  const auto had_port = [&](const config::ObjectName& name) {
+    return std::any_of(served.services.begin(), served.services.end(),
+                       [&](const auto& service) { return service.second.service == name; });
+  };
   const auto has_port = [&](const std::string& ns, const std::string& name) {
     const auto service = config.services.find({ns, name});
     return service != config.services.end() && service->second.health_check_node_port != 0;
@@ -91,8 +95,7 @@ bool affects_health(const config::Config& config, const config::Change& change) 
   return std::any_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
     if (!touched.effective || touched.key.kind == "Pod") return false;
     if (touched.key.kind == "Service") {
-      return has_port(touched.key.ns, touched.key.name) ||
-             touched.before.find("healthCheckNodePort") != std::string::npos;
+      return has_port(touched.key.ns, touched.key.name) || had_port({touched.key.ns, touched.key.name});
     }
     if (touched.key.kind != "EndpointSlice")
       return touched.key.kind == "Node" || touched.key.kind == config::gateway_kind;

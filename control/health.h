@@ -39,8 +39,8 @@ struct HealthPlan {
 
 [[nodiscard]] HealthPlan make_health_plan(const config::Config& config, const DrainList& drains = {});
 
-// Whether make_health_plan() can say something else after such a change.
-[[nodiscard]] bool affects_health(const config::Config& config, const config::Change& change);
+// Whether make_health_plan() can say something else than `served` after such a change.
+[[nodiscard]] bool affects_health(const config::Config& config, const config::Change& change, const HealthPlan& served);
 
 // How the router is. Unhealthy: it has no configuration yet, or the workers did not take over the last one in time.
 struct RouterHealth {

@@ -183,6 +183,8 @@ HealthServer::HealthServer(asio::io_context& io, std::function<RouterHealth()> r
 
 HealthServer::~HealthServer() { state_->stop(); }
 
+const HealthPlan& HealthServer::plan() const { return state_->plan; }
+
 void HealthServer::update(HealthPlan plan) {
   State& state = *state_;
   state.plan = std::move(plan);

@@ -26,6 +26,7 @@ class HealthServer {
 
   // From now on this is told. Closes listeners that are not named any more, then opens new ones.
   void update(HealthPlan plan);
+  [[nodiscard]] const HealthPlan& plan() const;
   // Where it cannot listen, and why.
   [[nodiscard]] std::vector<config::Warning> problems() const;
 

@@ -50,8 +50,9 @@ class Planner {
     add_blocks();
     add_services();
     add_direct_returns();
+    resolve_tunnels();  // whatever network of services an underlay address lies in
+    prevent_loops();
     add_pools();
-    resolve_tunnels();
     collect_neighbors();
     make_terminator();
     return std::move(plan_);
@@ -82,6 +83,7 @@ class Planner {
   void add_direct_returns();
   void add_direct_return(const config::Service& service, const config::EndpointSlice& slice,
                          const config::Endpoint& endpoint);
+  void prevent_loops();
   void prevent_loop(const Prefix& services, const char* origin);
   void add_unknown_pods(const Prefix& network, const char* origin);
   void add_pools();
@@ -465,6 +467,10 @@ void Planner::add_services() {
   if (gateway_.ingress.enabled) {
     for (const IpAddr& address : gateway_.ingress.addresses) add_address(address);
   }
+}
+
+// Of networks that services have addresses in, as a whole.
+void Planner::prevent_loops() {
   for (const Prefix& cidr : gateway_.cluster.service_cidrs) prevent_loop(cidr, "service CIDR");
   for (const Prefix& cidr : announced_service_networks(config_)) prevent_loop(cidr, "BGP");
   for (const auto& [cidr, kind] : service_networks(config_)) {

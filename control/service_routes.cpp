@@ -21,19 +21,18 @@ std::vector<IpAddr> addresses_of(const config::Service& service) {
   return out;
 }
 
-// A service's route to it takes the way from the tunnels that end there.
-bool may_end_a_tunnel(const config::Config& config, const IpAddr& address) {
-  const auto& tunnels = config.gateway.tunnels;
-  return std::any_of(config.nodes.begin(), config.nodes.end(),
-                     [&](const auto& node) { return node.second.underlay(address.family()) == address; }) ||
-         std::any_of(tunnels.begin(), tunnels.end(), [&](const auto& tunnel) { return tunnel.remote == address; });
-}
-
 }  // namespace
 
 void ServiceRoutes::reset(const config::Config& config) {
   addresses_.clear();
   uses_.clear();
+  tunnel_ends_.clear();
+  for (const auto& [name, node] : config.nodes) {
+    for (const net::Family family : {net::Family::V4, net::Family::V6}) {
+      if (const auto address = node.underlay(family)) tunnel_ends_.insert(*address);
+    }
+  }
+  for (const config::Tunnel& tunnel : config.gateway.tunnels) tunnel_ends_.insert(tunnel.remote);
   for (const auto& [name, service] : config.services) {
     std::vector<IpAddr> addresses = addresses_of(service);
     if (addresses.empty()) continue;
@@ -67,7 +66,8 @@ std::optional<ServiceRoutes::Moves> ServiceRoutes::moves(const config::Config& c
     if ((before == 0) == (before + difference == 0)) continue;
     const Prefix prefix = Prefix::host(address);
     const auto route = plan.routes.find(prefix);
-    const bool contested = plan.contested.contains(prefix) || may_end_a_tunnel(config, address) ||
+    // A service's route to a tunnel's end takes the way from the tunnel.
+    const bool contested = plan.contested.contains(prefix) || tunnel_ends_.contains(address) ||
                            std::find(ingress.begin(), ingress.end(), address) != ingress.end();
     if (contested || (route == plan.routes.end()) != (before == 0)) return std::nullopt;
     (before == 0 ? out.gained : out.lost).push_back(prefix);

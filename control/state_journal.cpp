@@ -90,8 +90,6 @@ std::optional<uint32_t> document_sum(const std::string& path) {
   return sum;
 }
 
-// With secrets, unlike ObjectSet::to_text.
-
 }  // namespace
 
 StateJournal::~StateJournal() {

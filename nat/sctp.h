@@ -2,8 +2,9 @@
 //
 // RFC 9260 section 3.2: a packet is a common header and chunks, those that control the association in front of DATA. Of
 // each packet only one thing counts: the first chunk that changes the association, or that it changes nothing. The
-// router keeps no verification tags, so an ABORT that is nobody's can shorten the time of an association; what either
-// end sends next shows that it goes on, and its time is the long one again.
+// router keeps no verification tags: an ABORT that is nobody's shortens the time of an association until either end
+// sends something else, a SHUTDOWN that is nobody's for good, and an INIT behind either of them begins another
+// association.
 #pragma once
 
 #include <array>

@@ -229,7 +229,14 @@ void add_delete(CLI::App& app, Arguments& arguments) {
   flows->alias("conntrack");
   add_flow_filters(*flows, arguments);
   flows->add_flag("--all", arguments.all_flows, "every connection");
-  flows->callback([&] { arguments.run = [&] { return delete_flows(arguments.server, flow_parameters(arguments)); }; });
+  flows->callback([&, command] {
+    for (const char* option : {"--dry-run", "--if-generation"}) {
+      if (command->count(option) != 0) {
+        throw CLI::ValidationError("delete flows", std::string(option) + " is for objects, not for connections");
+      }
+    }
+    arguments.run = [&] { return delete_flows(arguments.server, flow_parameters(arguments)); };
+  });
 }
 
 // The same calls in the words of conntrack(8), for fingers that know them.
