@@ -221,6 +221,12 @@ def test_SVC80_SVC81_SVC83_health_check_node_port(cluster: Cluster) -> None:
     assert len(curl(cluster.client, f"http://{lab.LOAD_BALANCER}/[1-10]")) == 10
     status, told = health(cluster, 10256, "/healthz")
     assert (status, told["nodeEligible"]) == (200, True)
+    # A change of the service alone.
+    del web["healthCheckNodePort"]
+    web["externalTrafficPolicy"] = "Cluster"
+    delta = {"kind": "Delta", "upsert": [lab.find_object(document, "Service", "web")]}
+    assert cluster.gateway.request("PATCH", "/v1/config", json.dumps(delta)).status == 200
+    assert connect_error(cluster.gw, "127.0.0.1", 31111) == "refused"
     cluster.gateway.apply(cluster.gateway_document)
     assert connect_error(cluster.gw, "127.0.0.1", 31111) == "refused"
     assert connect_error(cluster.gw, "127.0.0.1", 10256) == "refused"

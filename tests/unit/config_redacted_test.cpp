@@ -111,6 +111,20 @@ TEST(ConfigRedacted, API_WhatTheObjectSaysItselfCounts) {
   EXPECT_EQ(set.config().metallb_peers.at({"metallb-system", "tor"}).password, "") << "without the annotation it goes";
 }
 
+TEST(ConfigRedacted, API_AKeyCountsInWhicheverFieldItIsSaid) {
+  ObjectSet set = valid_set(list_with_gateway(
+      {R"({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp"}, "stringData": {"tor": "old", "up": "kept"}})",
+       std::string(peer)}));
+  auto delta = parse_delta(R"({"kind": "Delta", "upsert": [
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bgp",
+     "annotations": {"sluice.dev/redacted": "stringData"}}, "data": {"tor": "bmV3"}}]})");
+  ASSERT_TRUE(delta);
+  ASSERT_TRUE(set.apply(std::move(*delta), validate));
+  const Secret& now = set.config().secrets.at({"default", "bgp"});
+  EXPECT_EQ(now.data.at("tor"), "new");
+  EXPECT_EQ(now.data.at("up"), "kept");
+}
+
 TEST(ConfigRedacted, API_WhatIsNotStoredIsAFaultAtItsPlace) {
   const std::string shown = both().to_text({});
   ObjectSet empty = valid_set(list_with_gateway({}));

@@ -56,6 +56,13 @@ TEST(ConfigUnknownFields, API_AMistypedFieldOfASliceIsNamed) {
                   "/items/1/endpoints/1/conditions/redy: unknown field, ignored; did you mean \"ready\"?"));
 }
 
+TEST(ConfigUnknownFields, API_OneFieldIsNamedOnceHoweverManyEndpointsHaveIt) {
+  EXPECT_THAT(warnings_of(R"({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s",
+    "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.244.0.1"], "nodename": "n"}, {"addresses": ["10.244.0.2"], "nodename": "n"}]})"),
+              ElementsAre("/items/1/endpoints/0/nodename: unknown field, ignored; did you mean \"nodeName\"?"));
+}
+
 TEST(ConfigUnknownFields, API_MistypedFieldsOfOtherKindsAreNamed) {
   const auto one = [](const char* api, const char* kind, const char* name, const char* spec) {
     return warnings_of(fmt::format(R"({{"apiVersion": "{}", "kind": "{}", "metadata": {{"name": "{}"}}, "spec": {}}})",

@@ -170,6 +170,21 @@ TEST_F(Health, SVC4_SVC83_ServicesWithoutCheck) {
   EXPECT_EQ(ask(31111).status, 404U);
 }
 
+TEST_F(Health, SVC83_AServiceMattersThatHasOrHadACheck) {
+  const HealthPlan served = make_health_plan(config_);
+  ASSERT_FALSE(served.services.empty());
+  config::Change change;
+  change.touched = {{.key = {"Service", "default", "web"}}};
+  EXPECT_TRUE(affects_health(config_, change, {})) << "it has one";
+  web().health_check_node_port = 0;
+  EXPECT_TRUE(affects_health(config_, change, served)) << "it had one";
+  EXPECT_FALSE(affects_health(config_, change, {}));
+  config_.services.clear();
+  EXPECT_TRUE(affects_health(config_, change, served)) << "it is gone";
+  change.touched[0].key.kind = "Ingress";
+  EXPECT_FALSE(affects_health(config_, change, served));
+}
+
 TEST_F(Health, SVC80_AWarningWhereNoUplinkLeadsToTheHost) {
   config_.gateway.interfaces = {{.name = "up0"}, {.name = "up1"}};
   const auto warnings = [&] { return make_health_plan(config_).warnings; };

@@ -185,6 +185,20 @@ TEST(Plan, SVC3_SVC70_ServiceCidrDoesNotFollowTheDefaultRoute) {
   EXPECT_EQ(way(make_plan(config), "10.96.7.7"), "Gateway up 192.0.2.254");
 }
 
+// Networks of services may be wide, and the underlay may be one of them.
+TEST(Plan, SVC70_ATunnelKeepsItsWayThroughANetworkOfServices) {
+  config::Config config = base();
+  add_node(config, "far", "203.0.113.9");
+  add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
+  add_block(config, "far", "10.244.1.0/26");
+  const std::string before = way(make_plan(config), "10.244.1.5");
+  ASSERT_THAT(before, testing::HasSubstr("203.0.113.9"));
+  config.bgp_configurations["default"].service_external_ips = {prefix("203.0.113.0/24")};
+  const Plan plan = make_plan(config);
+  EXPECT_EQ(way(plan, "203.0.113.50"), "Drop");
+  EXPECT_EQ(way(plan, "10.244.1.5"), before);
+}
+
 TEST(Plan, SVC4_ServicesOfOthersHaveNoRoute) {
   config::Config config = base();
   add_service(config, "10.96.0.1");
