@@ -192,7 +192,7 @@ TEST(Plan, SVC70_ATunnelKeepsItsWayThroughANetworkOfServices) {
   add_pool(config, "10.244.0.0/16", TunnelMode::Always, TunnelMode::Never);
   add_block(config, "far", "10.244.1.0/26");
   const std::string before = way(make_plan(config), "10.244.1.5");
-  ASSERT_THAT(before, testing::HasSubstr("203.0.113.9"));
+  ASSERT_THAT(before, testing::HasSubstr("Tunnel vxlan@far"));
   config.bgp_configurations["default"].service_external_ips = {prefix("203.0.113.0/24")};
   const Plan plan = make_plan(config);
   EXPECT_EQ(way(plan, "203.0.113.50"), "Drop");
