@@ -1,8 +1,6 @@
 #include "control/service_routes.h"
 
 #include <algorithm>
-#include <iterator>
-#include <set>
 
 namespace sluice::control {
 namespace {

@@ -135,8 +135,7 @@ std::string StateJournal::newer() const {
   const auto words = [](const std::string& file, uint64_t format) {
     return fmt::format(
         "{} was written by a newer version of sluiced: its format is {}, this version reads up to {}; start that "
-        "version "
-        "again, or move the folder away, or start with --config FILE, which takes its place",
+        "version again, or move the folder away, or start with --config FILE, which takes its place",
         file, format, state_format);
   };
   for (const std::string& file : {path(), path() + ".previous"}) {

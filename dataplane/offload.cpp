@@ -6,6 +6,7 @@
 #include <rte_hash_crc.h>
 
 #include "dataplane/buffers.h"
+#include "dataplane/crc32c.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 
@@ -14,15 +15,6 @@ namespace {
 
 using net::DropReason;
 using net::tcp_header_length;
-
-// As rte_hash_crc(), which reads whole words where they are not aligned.
-uint32_t crc32c(const uint8_t* data, uint32_t length, uint32_t crc) {
-  for (; length >= sizeof(uint64_t); length -= sizeof(uint64_t), data += sizeof(uint64_t)) {
-    crc = rte_hash_crc_8byte(net::load<uint64_t>(data), crc);
-  }
-  for (; length != 0; --length) crc = rte_hash_crc_1byte(*data++, crc);
-  return crc;
-}
 
 constexpr uint16_t l3 = net::ethernet_header_length;
 constexpr uint16_t tcp_sum = 16;  // offset of the checksum (RFC 9293 section 3.1)

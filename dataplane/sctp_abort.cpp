@@ -1,10 +1,8 @@
 #include "dataplane/sctp_abort.h"
 
-#include <array>
 #include <cstring>
 
-#include <rte_hash_crc.h>
-
+#include "dataplane/crc32c.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/own_send.h"
 #include "nat/sctp.h"
@@ -18,9 +16,7 @@ constexpr uint8_t flag_t = 1;                                                   
 
 // RFC 9260 section 6.8 and appendix A: over everything with the field zero, low byte first.
 void finish_checksum(uint8_t* sctp) {
-  alignas(uint64_t) std::array<uint8_t, abort_length> whole;  // rte_hash_crc() reads words
-  std::memcpy(whole.data(), sctp, whole.size());
-  const uint32_t crc = ~rte_hash_crc(whole.data(), abort_length, ~0U);
+  const uint32_t crc = ~crc32c(sctp, abort_length, ~0U);
   std::memcpy(sctp + 8, &crc, sizeof crc);
 }
 
