@@ -414,7 +414,8 @@ class Cluster:
             for part in range(1 if direct else self.random.choice([1, 1, 1, 2])):
                 chosen = self.random.sample(hosts, min(len(hosts), self.random.choice([0, 1, 2, 2, 3, 3, 5, 7])))
                 if direct:  # a node shows which endpoint was chosen, if it has one; and it stays
-                    chosen = sorted({owner: (owner, a) for owner, a in chosen if owner in DIRECT_NODES}.values())
+                    chosen = [(owner, self.random.choice(pods[owner])) for owner in DIRECT_NODES
+                              if owner in pods and self.random.random() < 0.6]  # fmt: skip
                 out.append(self.slice(name, service, family, part, chosen, labels))
         return out
 

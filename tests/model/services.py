@@ -64,7 +64,7 @@ class Services:
         self.serving = {
             (address, service.proto, port)
             for service in self.service_ports.values()
-            for address, port in service.serving
+            for address, port in service.serving | service.cut  # whose connections are looked at
         }
 
     def _node_port_addresses(self):

@@ -251,6 +251,14 @@ def checksum_of_sctp_is_the_clients(frame):
     return with_packet(frame, change)
 
 
+@error
+def direct_return_to_another_node(frame):
+    if frame[12:14] != b"\x08\x00" or frame[23] != 4 or frame[30:33] != b"\xc0\xa8\0" or frame[33] not in (11, 13):
+        return None
+    outer = wire.read_ip(frame[14:])
+    return frame[:14] + outer.but(dst=wire.addr("192.168.0.12")).bytes()
+
+
 class ErringRouter(Router):
     """Errs once, at the first frame of the kind after a while."""
 
