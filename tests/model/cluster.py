@@ -10,7 +10,10 @@ Every neighbour is static: address resolution is no part of the model.
 """
 
 import copy
+import json
 
+import direct_return
+from by_hand import DRAINS, drains_object
 from tables import vtep_mac
 from wire import addr
 
@@ -28,6 +31,11 @@ PODS6 = {"node3": [f"fd00:10:246::{i:x}" for i in range(1, 8)], "gw": ["fd00:10:
 UNDERLAY = {"node1": "192.168.0.11", "node2": "192.168.0.12", "node3": "192.168.0.13", "node4": "198.18.0.14"}
 BEHIND_STATIC = ["10.10.0.1", "10.10.3.7", "10.20.0.1", "10.20.9.9"]
 OWN = ["192.0.2.1", "192.168.0.1"]
+IN_HOST_NETWORK = {"node1": ["192.168.0.11"], "node3": ["192.168.0.13"], "gw": ["192.168.0.1"]}
+IN_HOST_NETWORK6 = {"node3": ["2001:db8:a::13"]}
+
+DIRECT_NODES = ("gw", "node1", "node3")  # of services with direct server return
+HOST_PORTS = [9000, 9001, 30010]
 
 TIMEOUTS = {  # all of them lie between two time steps, see run.py
     "tcpSynSent": "25s", "tcpSynRecv": "15s", "tcpEstablished": "65s", "tcpFinWait": "25s", "tcpCloseWait": "35s",
@@ -103,6 +111,10 @@ def block(owner, cidr):
             "spec": {"node": owner, "cidr": cidr, "state": "confirmed"}}  # fmt: skip
 
 
+def pod_name(address):
+    return "p" + address.replace(".", "-").replace(":", "-").strip("-")
+
+
 def key_of(o):
     return o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]
 
@@ -129,6 +141,10 @@ class Cluster:
             for o in self.new_service(f"svc{i}"):
                 self.objects[key_of(o)] = o
 
+        for number in range(len(HOST_PORTS)):
+            for o in self.host_port(number):
+                self.objects[key_of(o)] = o
+
     # --- changes ------------------------------------------------------------------------------------------
 
     def change(self):
@@ -136,7 +152,7 @@ class Cluster:
         kinds = [
             (30, self.change_endpoints), (14, self.change_service), (6, self.replace_service), (5, self.delete_service),
             (8, self.add_service), (16, self.change_gateway), (8, self.change_pool), (4, self.toggle_block),
-            (3, self.toggle_node), (6, self.change_routes),
+            (3, self.toggle_node), (6, self.change_routes), (20, self.change_drains), (6, self.change_host_port),
         ]  # fmt: skip
         change = self.random.choices([each for _, each in kinds], [weight for weight, _ in kinds])[0]
         upsert, delete = change()
@@ -185,7 +201,7 @@ class Cluster:
             return [], []
         o = copy.deepcopy(self.objects[self.random.choice(self.services())])
         spec = o["spec"]
-        what = self.random.randrange(5)
+        what = self.random.randrange(6)
         if what == 0:
             spec["externalTrafficPolicy"] = self.random.choice(["Cluster", "Local"])
         elif what == 1:
@@ -194,6 +210,8 @@ class Cluster:
             self.set_affinity(spec)
         elif what == 3:
             self.set_ranges(spec)
+        elif what == 4:
+            self.set_weights(o)
         else:
             number = int(o["metadata"]["name"][3:])
             spec["externalIPs"] = [] if spec.get("externalIPs") else self.external_ips(number, spec)
@@ -267,6 +285,52 @@ class Cluster:
         o = self.random.choice([node("node4", ["198.18.0.14"]), node("node2", ["192.168.0.12"])])
         return ([], [key_of(o)]) if key_of(o) in self.objects else ([o], [])
 
+    def change_drains(self):
+        drains = {e["endpoint"]: e["hard"] for e in self.objects.get(DRAINS, {"drains": []})["drains"]}
+        if self.random.random() < 0.1:
+            drains.clear()
+        for _ in range(2):
+            if len(drains) > 3 or (drains and self.random.random() < 0.5):
+                del drains[self.random.choice(sorted(drains))]
+        for _ in range(self.random.choice([1, 1, 2, 3])):
+            drains[self.any_endpoint()] = self.random.random() < 0.5
+        return [drains_object(drains.items())], []
+
+    def any_endpoint(self):
+        """By one of its names."""
+        hosts = PODS if self.random.random() < 0.7 else PODS6
+        address = self.random.choice([a for addresses in hosts.values() for a in addresses])
+        slices = [o for key, o in sorted(self.objects.items()) if key[0] == "EndpointSlice" and o["endpoints"]]
+        port = 9000
+        if slices and self.random.random() < 0.9:
+            chosen = self.random.choice(slices)
+            address = self.random.choice(chosen["endpoints"])["addresses"][0]
+            port = self.random.choice(chosen["ports"])["port"]
+        with_port = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        pod = pod_name(address) if ":" in address else "default/" + pod_name(address)  # either, but one for each pod
+        return self.random.choice([address, with_port, pod])
+
+    def change_host_port(self):
+        """Of one of three pods; each has a port of its own at the machine, one of them that of a node port."""
+        pods = sorted(key for key in self.objects if key[0] == "Pod")
+        if pods and self.random.random() < 0.2:
+            return [], [self.random.choice(pods)]
+        return self.host_port(self.random.randrange(len(HOST_PORTS))), []
+
+    def host_port(self, number):
+        owner, v4 = [("gw", "10.246.0.5"), ("node3", "10.246.1.3"), ("node1", "10.244.34.2")][number]
+        ips = [v4] + {"gw": PODS6["gw"], "node3": PODS6["node3"][2:3]}.get(owner, [])
+        entry = {"containerPort": self.random.choice([8080, 9090]), "hostPort": HOST_PORTS[number],
+                 "protocol": self.random.choice(["TCP", "UDP", "SCTP"])}  # fmt: skip
+        if self.random.random() < 0.3:
+            entry["hostIP"] = self.random.choice(["0.0.0.0", *OWN])
+        spec = {"nodeName": owner, "containers": [{"name": "c", "ports": [entry, {"containerPort": 1}]}]}
+        if self.random.random() < 0.1:
+            spec["hostNetwork"] = True
+        status = {"phase": self.random.choice(["Running"] * 6 + ["Failed"]), "podIPs": [{"ip": ip} for ip in ips]}
+        return [{"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "default", "name": pod_name(v4)},
+                 "spec": spec, "status": status}]  # fmt: skip
+
     # --- services -----------------------------------------------------------------------------------------
 
     def set_affinity(self, spec):
@@ -276,7 +340,17 @@ class Cluster:
             return
         # An eighth of each ends between two time steps as well: what another worker may forget too early.
         spec["sessionAffinity"] = "ClientIP"
-        spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": self.random.choice([15, 25, 35])}}
+        spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": self.random.choice([15, 25, 40])}}
+
+    def set_weights(self, o):
+        notes = o["metadata"].setdefault("annotations", {})
+        notes.pop("sluice.dev/weights", None)
+        if self.random.random() < 0.5:
+            return
+        addresses = [a for pods in (PODS, PODS6) for each in pods.values() for a in each]
+        chosen = self.random.sample(addresses, self.random.randrange(12))
+        names = [a if self.random.random() < 0.5 else pod_name(a) for a in chosen] + ["track=canary"]
+        notes["sluice.dev/weights"] = json.dumps({name: self.random.choice([0, 0, 5, 100]) for name in names})
 
     def set_ranges(self, spec):
         sets = [[], [], ["203.0.113.0/26"], [" 198.51.100.0/24", "10.244.0.0/14"], ["2001:db8:ff::/125"],
@@ -295,7 +369,8 @@ class Cluster:
         kind = random.choice(["ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer"])
         families = random.choice([[4], [4], [4], [6], [4, 6], [6, 4]])
         ips = [f"10.96.0.{number + 1}" if family == 4 else f"fd00:10:96::{number + 1:x}" for family in families]
-        all_ports = [("http", "TCP", 80), ("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("syslog", "UDP", 514)]
+        all_ports = [("http", "TCP", 80), ("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("syslog", "UDP", 514),
+                     ("sigtran", "SCTP", 2905)]  # fmt: skip
         ports = []
         for i, (port_name, protocol, port) in enumerate(all_ports):
             if random.random() < 0.5 or (i == 1 and not ports):
@@ -317,6 +392,10 @@ class Cluster:
         o = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
         if random.random() < 0.03:
             o["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = "other"
+        if random.random() < 0.5:
+            self.set_weights(o)
+        if (kind == "LoadBalancer" or spec.get("externalIPs")) and random.random() < 0.4:
+            metadata.setdefault("annotations", {})["sluice.dev/forwarding"] = "dsr"
         if kind == "LoadBalancer":
             ingress = []
             for family in families:
@@ -328,14 +407,19 @@ class Cluster:
     def slices(self, name, service):
         out = []
         for family in service["spec"]["ipFamilies"]:
-            pods = PODS if family == "IPv4" else PODS6
-            hosts = [(owner, address) for owner, addresses in pods.items() for address in addresses]
-            for part in range(self.random.choice([1, 1, 1, 2])):
+            pods, nodes = (PODS, IN_HOST_NETWORK) if family == "IPv4" else (PODS6, IN_HOST_NETWORK6)
+            hosts = [(owner, a) for each in (pods, nodes) for owner, addresses in each.items() for a in addresses]
+            labels = {"track": "canary"} if self.random.random() < 0.2 else {}
+            direct = direct_return.wants(service)
+            for part in range(1 if direct else self.random.choice([1, 1, 1, 2])):
                 chosen = self.random.sample(hosts, min(len(hosts), self.random.choice([0, 1, 2, 2, 3, 3, 5, 7])))
-                out.append(self.slice(name, service, family, part, chosen))
+                if direct:  # a node shows which endpoint was chosen, if it has one; and it stays
+                    chosen = [(owner, self.random.choice(pods[owner])) for owner in DIRECT_NODES
+                              if owner in pods and self.random.random() < 0.6]  # fmt: skip
+                out.append(self.slice(name, service, family, part, chosen, labels))
         return out
 
-    def slice(self, name, service, family, part, chosen):
+    def slice(self, name, service, family, part, chosen, labels):
         random = self.random
         hints = random.random() < 0.15
         shift = 100 * random.randrange(2)  # of a rollout that changes target ports
@@ -347,7 +431,8 @@ class Cluster:
                 "terminating": {"ready": False, "serving": True, "terminating": True},
                 "gone": {"ready": False, "serving": False, "terminating": True},
             }[state]  # fmt: skip
-            e = {"addresses": [address], "nodeName": owner, "conditions": conditions}
+            e = {"addresses": [address], "nodeName": owner, "conditions": conditions,
+                 "targetRef": {"kind": "Pod", "namespace": "default", "name": pod_name(address)}}  # fmt: skip
             if hints:
                 e["hints"] = random.choice([{"forZones": [{"name": "a"}]}, {"forZones": [{"name": "b"}]},
                                             {"forNodes": [{"name": "gw"}], "forZones": [{"name": "a"}]}])  # fmt: skip
@@ -358,7 +443,7 @@ class Cluster:
         ]  # fmt: skip
         return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
                 "metadata": {"namespace": "default", "name": f"{name}-{family.lower()}-{part}",
-                             "labels": {"kubernetes.io/service-name": name}},
+                             "labels": {"kubernetes.io/service-name": name, **labels}},
                 "ports": ports, "endpoints": endpoints}  # fmt: skip
 
 

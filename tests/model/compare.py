@@ -10,8 +10,13 @@ import play
 import strays
 import traffic
 import world as places
+from associations import SctpConversation
 
-TIME_STEP = 10_000  # all timeouts (cluster.py) end in the middle between two
+TIME_STEP = 10_500  # all timeouts (cluster.py, sctp.py) end between two, at least half a second from either
+KINDS = {
+    traffic.TcpConversation: 36, traffic.UdpConversation: 27, SctpConversation: 10, traffic.EchoConversation: 5,
+    strays.ErrorMessage: 15, strays.Stray: 7,
+}  # fmt: skip
 CONVERSATIONS = 60
 REMEMBERED = 3000  # steps that a report can go back
 
@@ -78,7 +83,7 @@ def compare(router, seed, workers, packets, changes, shrink=True, tell=print):
     names = 0
     while game.counts["packets"] < packets:
         while len(world.live) < CONVERSATIONS:
-            conversation = traffic.new_conversation(world)
+            conversation = chance.choices(list(KINDS), list(KINDS.values()))[0](world)
             names += 1
             conversation.name = names
             world.live.append(conversation)

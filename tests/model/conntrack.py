@@ -2,8 +2,9 @@
 
 import itertools
 
+import sctp
 from window import INVALID, OUTSIDE, Windows
-from wire import ACK, FIN, RST, SYN, TCP, UDP, URG
+from wire import ACK, FIN, RST, SCTP, SYN, TCP, UDP, URG
 
 ORIGINAL, REPLY = 0, 1
 STATES = "none SYN_SENT SYN_RECV EST FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE SYN_SENT2".split()
@@ -81,6 +82,12 @@ class Flow:
         self.windows = Windows()
         self.liberal = self.doubtful = False
 
+    one_way = False  # its answers do not come by
+
+    @property
+    def endpoint(self):
+        return self.reply[1:3]
+
     def rewrite(self, direction):
         """What a packet of this direction carries afterwards: source, port, destination, port."""
         _, src, sport, dst, dport = self.reply if direction == ORIGINAL else self.original
@@ -95,6 +102,8 @@ class Flow:
             elif self.state == "EST" and not self.replied:
                 by_state = min(by_state, UNREPLIED)
             return min(by_state, UNACKNOWLEDGED) if self.state == "EST" and self.windows.unacknowledged() else by_state
+        if proto == SCTP:
+            return sctp.TIMES[self.state]
         if proto == UDP:
             return timeouts["udpStream" if self.assured else "udp"]
         return timeouts["icmp" if proto in (1, 58) else "generic"]
@@ -119,7 +128,10 @@ class Flow:
         return None
 
     def track(self, direction, segment, now, liberal):
-        """pass, invalid, new-flow or close (after this packet)."""
+        """pass, invalid, new-flow or close (after this packet). `segment`: of SCTP the kinds of its chunks; None: of
+        neither, or a later fragment."""
+        if segment is not None and self.original[0] == SCTP:
+            return sctp.track(self, direction, segment)
         if segment is None:
             if direction == REPLY:
                 self.replied = True

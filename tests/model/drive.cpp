@@ -6,6 +6,7 @@
 //   request                                                    answer
 //   'R' u16 workers, u64 seed: a new router                    names of the drop reasons, one per line
 //   'C' document, 'D' delta: JSON text                         nothing, or why it was refused
+//   'E' every drained endpoint: a drain list's JSON text       nothing, or why it was refused
 //   'T' u32 milliseconds: time passes                          what came out
 //   'P' u16 count, then bursts: one after the other            what came out, for each burst
 //
@@ -26,6 +27,7 @@
 #include "config/object_set.h"
 #include "config/validate.h"
 #include "control/deployment.h"
+#include "control/drains.h"
 #include "control/service_compiler.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
@@ -112,6 +114,13 @@ class Router {
     return wrong;
   }
 
+  std::string drain(std::string_view text) {
+    auto drains = control::DrainList::from_text(text);
+    if (!drains) return drains.error().message;
+    drains_ = std::move(*drains);
+    return deploy(objects_.config());
+  }
+
   void receive(size_t port, std::string_view frame) {
     const std::span bytes(reinterpret_cast<const uint8_t*>(frame.data()), frame.size());
     if (!ports_.receive(port, bytes, plane_->pool(), plane_->worker_count())) {
@@ -154,7 +163,7 @@ class Router {
       }
       return false;
     };
-    return packet_test::deploy(config, *deployment_, services_, wait_for);
+    return packet_test::deploy(config, *deployment_, services_, wait_for, {}, drains_);
   }
 
   bool turn() {
@@ -195,6 +204,7 @@ class Router {
   control::ServiceCompiler services_;
   std::unique_ptr<control::Deployment> deployment_;
   config::ObjectSet objects_;
+  control::DrainList drains_;
   std::array<uint64_t, net::drop_reason_count> seen_drops_{};
 };
 
@@ -242,6 +252,8 @@ std::string serve(RingPorts& ports, std::unique_ptr<Router>& router, std::string
       return router->replace(fields.take_rest());
     case 'D':
       return router->change(fields.take_rest());
+    case 'E':
+      return router->drain(fields.take_rest());
     case 'T':
       return router->advance(fields.take<uint32_t>());
     case 'P': {

@@ -6,10 +6,16 @@ import struct
 from expected import Error, Forward
 from ingress import ports_of
 from tables import Hop
-from wire import ICMP, ICMP6, TCP, UDP, is_icmp_error, text
+from wire import ICMP, ICMP6, SCTP, TCP, UDP, is_icmp_error, text
 
 ERRORS_OF_ONE_DESTINATION = 20  # at once; more of them may be sent or not (ICMP-7)
 MAPPING_HOLD = 120_000  # without a connection
+
+
+def mark_of(packet):
+    """What tells it from others and translation leaves as it is."""
+    l4 = packet.l4
+    return {TCP: l4[4:12], SCTP: l4[4:8] + l4[12:20]}.get(packet.proto, l4[8:16])
 
 
 class Mapping:
@@ -27,39 +33,47 @@ class Egress:
     def candidates(self, a):
         """Frames that may be what became of this packet: of the same protocol, with the same contents."""
         p = a.packet
-        at = 4 if p.proto == TCP else 8
-        mark = p.l4[at : at + 8]
+        mark = mark_of(p)
         for frame in self.seen:
             q = frame.packet
             if q is None or frame.used or q.proto != p.proto or q.offset != p.offset or q.ident != p.ident:
                 continue
-            if q.l4[at : at + 8] == mark:
+            if mark_of(q) == mark:
                 yield frame
 
-    def choose_endpoint(self, a, usable):
+    def shown_endpoint(self, a, usable, nodes):
+        """Where the packet went; None: nowhere."""
         for frame in self.candidates(a):
             q = frame.packet
-            for endpoint in sorted(usable):  # a later fragment shows no port
+            for endpoint in sorted(usable.difference(nodes)):  # a later fragment shows no port
                 if q.dst == endpoint[0] and (a.later or ports_of(q)[1] == endpoint[1]):
                     return endpoint
+        return self.seen_at_node(a, {at: node for at, node in nodes.items() if at in usable})
+
+    def choose_endpoint(self, a, usable, nodes=()):
+        """`nodes`: of those that do not show in the packet."""
+        shown = self.shown_endpoint(a, usable, nodes)
+        if shown is not None:
+            return shown
         # It sent nothing there: right only if the chosen one cannot be reached, or not by this packet.
         told = self.error_about(a)
-        fates = {endpoint: self.fate(a, endpoint[0]) for endpoint in sorted(usable)}
+        direct = {endpoint: [self.tables.direct_tunnel(nodes[endpoint])] for endpoint in usable.intersection(nodes)}
+        fates = {endpoint: self.fate(a, endpoint[0], direct.get(endpoint)) for endpoint in sorted(usable)}
         for endpoint, (reason, error) in fates.items():
             if reason is not None and (error == told if told else self.dropped.get(reason)):
                 return endpoint
         return min(fates, key=lambda endpoint: (fates[endpoint][0] is None, endpoint))
 
-    def fate(self, a, destination):
+    def fate(self, a, destination, hops=None):
         """Why a packet cannot go there, and type, code and MTU of the error that says so; None: it can."""
         p, route = a.packet, self.tables.route(destination)
-        if route.kind != "hops":
+        if hops is None and route.kind != "hops":
             if route.kind != "reject":
-                return route.reason or "service_loop", None
+                return route.reason or "service_loop", None  # SVC-70
             return route.reason, (3 if p.v4 else 1, route.codes[0 if p.v4 else 1], 0)
         if p.ttl <= 1:
             return "ttl_exceeded", (11 if p.v4 else 3, 0, 0)
-        mtu = route.hops[0].mtu
+        mtu = (hops or route.hops)[0].mtu
         if p.size > mtu and (p.df or not p.v4):
             return "mtu_exceeded", (3, 4, mtu) if p.v4 else (2, 0, mtu)
         return None, None
@@ -82,7 +96,7 @@ class Egress:
             last = min(last, 1023)
         elif a.sport >= 1024 and last >= 1024:
             first = max(first, 1024)
-        if a.proto not in (TCP, UDP, ICMP, ICMP6):
+        if a.proto not in (TCP, UDP, SCTP, ICMP, ICMP6):
             return 0
         if a.later:
             return a.sport

@@ -3,7 +3,8 @@ the frame, or the fragments, among those that came out and nobody claimed yet.""
 
 import struct
 
-from wire import ICMP, ICMP6, RST, TCP, UDP, VXLAN_PORT, checksums_right, text
+import sctp
+from wire import ICMP, ICMP6, RST, SCTP, TCP, UDP, VXLAN_PORT, checksums_right, text
 
 QUOTE = {4: 576 - 28, 16: 1280 - 48}
 TYPES = {("ttl", 4): (11, 0), ("big", 4): (3, 4), ("ttl", 16): (3, 0), ("big", 16): (2, 0)}
@@ -220,3 +221,30 @@ class Reset:
             return fault
         return "did not come out"
 
+
+class Abort:
+    """Of an association whose endpoint is gone, to its client (SVC-92)."""
+
+    optional = False
+
+    def __init__(self, hops, src, dst, sport, dport, tag, reflected):
+        self.hops, self.src, self.dst = hops, src, dst
+        flags = sctp.REFLECTED if reflected else 0
+        self.message = sctp.message(sport, dport, tag, sctp.chunk(sctp.ABORT, flags=flags))
+
+    def __str__(self):
+        way = f"port {'abc'[self.hops[0].interface.port]}"
+        return f"{way}: {text(self.src)} > {text(self.dst)} {sctp.describe(self.message)} {self.message.hex()}"
+
+    def claim(self, frames, ports_seen):
+        for frame in frames:
+            p = frame.packet
+            if frame.used or p is None or (p.src, p.dst, p.proto) != (self.src, self.dst, SCTP):
+                continue
+            if p.l4 != self.message:
+                continue
+            fault = ways_fault(frame, self.hops, p, ports_seen)
+            if fault is None:
+                frame.used = True
+            return fault
+        return "did not come out"

@@ -2,8 +2,9 @@
 
 import struct
 
+import sctp
 from window import Segment
-from wire import (ICMP, ICMP6, IP6IN4, IPIP, TCP, UDP, VXLAN_PORT, Malformed, adjusted, checksums_right, is_echo,
+from wire import (ICMP, ICMP6, IP6IN4, IPIP, SCTP, TCP, UDP, VXLAN_PORT, Malformed, adjusted, checksums_right, is_echo,
                   is_icmp_error, ones_sum, read_ip, text)  # fmt: skip
 
 MARTIANS = {"ip_martian_source", "ip_martian_destination", "ip_multicast", "ip_broadcast"}
@@ -35,6 +36,11 @@ class Arrived:
         return self.packet.offset != 0
 
     @property
+    def chunks(self):
+        """Of SCTP: their kinds."""
+        return sctp.kinds_of(self.packet.l4) if self.proto == SCTP and not self.later else None
+
+    @property
     def segment(self):
         if self.proto != TCP or self.later:
             return None
@@ -48,7 +54,7 @@ def ports_of(packet):
     """Of an echo its identifier stands where the port of who asks would; other ICMP has its type and code."""
     if packet.offset != 0 or len(packet.l4) < 8:
         return 0, 0
-    if packet.proto in (TCP, UDP):
+    if packet.proto in (TCP, UDP, SCTP):
         return struct.unpack_from(">HH", packet.l4)
     if is_echo(packet):
         return struct.unpack_from(">H", packet.l4, 4)[0], 0
@@ -145,7 +151,7 @@ class Ingress:
         if packet.mf and len(packet.l4) % 8 != 0:
             return self.drop("fragment_malformed")
         if packet.offset == 0:
-            least = {TCP: 20, UDP: 8, ICMP if packet.v4 else ICMP6: 8}.get(packet.proto, 0)
+            least = {TCP: 20, UDP: 8, SCTP: 12, ICMP if packet.v4 else ICMP6: 8}.get(packet.proto, 0)
             if len(packet.l4) < least:
                 return self.drop("l4_truncated")
             if packet.proto == TCP and not 20 <= (packet.l4[12] >> 4) * 4 <= len(packet.l4):

@@ -111,17 +111,17 @@ class Play:
                 continue  # its own address resolution is no part of the model
             kind = "not expected" + (": ICMP error" if is_icmp_error(p) else "")
             raise Disagreement(kind, self.report(log, seen, drops))
-        left = Counter(drops)
-        for names in sorted(self.model.drops, key=len):
-            name = next((name for name in sorted(names) if left[name] > 0), None)
-            if name is not None:
-                left[name] -= 1
-                self.counts["drop " + name] += 1
-            elif "none" not in names:
+        if any(self.model.chosen[key] <= times for key, times in self.model.borrowed.items()):
+            raise Disagreement("affinity", self.report(log, seen, drops))
+        dropped = list(Counter(drops).elements())
+        taken = [None] * len(dropped)
+        for names in sorted(self.model.drops, key=lambda names: "none" in names):
+            if not take(names, dropped, taken, set()) and "none" not in names:
                 raise Disagreement(f"drop {' or '.join(sorted(names))}", self.report(log, seen, drops))
-        for name, packets in left.items():
-            if packets:
+        for name, names in zip(dropped, taken):
+            if names is None:
                 raise Disagreement(f"drop {name}", self.report(log, seen, drops))
+            self.counts["drop " + name] += 1
 
     def report(self, log, seen, drops):
         lines = []
@@ -143,6 +143,17 @@ class Play:
             return f"port {'abc'[port]}: {read_ip(frame[14:])} {wrapped(frame)}"
         except (Malformed, IndexError):
             return f"port {'abc'[port]}: {frame.hex()}"
+
+
+def take(names, dropped, taken, tried):
+    """Takes one of what was dropped for one of these reasons; whoever has it takes another (an augmenting path)."""
+    for at, name in enumerate(dropped):
+        if name in names and at not in tried:
+            tried.add(at)
+            if taken[at] is None or take(taken[at], dropped, taken, tried):
+                taken[at] = names
+                return True
+    return False
 
 
 def wrapped(frame):

@@ -6,16 +6,19 @@ the right ones (egress.py), and holds the router to it for the life of the flow.
 """
 
 import struct
+from collections import Counter
 
+import sctp
 from conntrack import Flow, tcp_event
+from direct_return import DirectReturn
 from egress import Egress
-from expected import Answer, Reset
+from expected import Abort, Answer, Reset
 from ingress import Ingress, ports_of
-from wire import (ACK, ICMP, ICMP6, RST, TCP, UDP, Malformed, checksums_right, icmp, is_echo, is_icmp_error,
+from wire import (ACK, ICMP, ICMP6, RST, SCTP, TCP, UDP, Malformed, checksums_right, icmp, is_echo, is_icmp_error,
                   l4_checksum, ones_sum, read_ip, text, translated)  # fmt: skip
 
 
-class Model(Ingress, Egress):
+class Model(Ingress, Egress, DirectReturn):
     def __init__(self, tables, workers):
         self.workers = workers
         self.now = 1000
@@ -65,6 +68,8 @@ class Model(Ingress, Egress):
         self.out = []
         self.story = []
         self.gone = set()  # keys of replies whose flow has ended in this burst
+        self.chosen = Counter()  # endpoints of clients with affinity in this burst...
+        self.borrowed = Counter()  # ...and those of them that another packet has to have chosen
         self.unsure = set()  # original keys of flows whose endpoint nobody saw
 
     def drop(self, *reasons):
@@ -103,35 +108,48 @@ class Model(Ingress, Egress):
         if flow.frontend is None:
             return False
         frontend = self.tables.frontends.get(flow.frontend)
-        return frontend is None or (flow.reply[1], flow.reply[2]) not in frontend.service.serving
+        return frontend is None or flow.endpoint not in frontend.service.serving or self.is_cut(flow)
+
+    def is_cut(self, flow):
+        """Its endpoint was drained by hand, hard."""
+        frontend = self.tables.frontends.get(flow.frontend)
+        return frontend is not None and flow.endpoint in frontend.service.cut
 
     def has_ended(self, flow):
         """SVC-94, and SVC-95: of UDP, whether the services of now let it go on."""
         proto, _, _, dst, dport = flow.original
+        if flow.one_way and self.ends_here(flow):
+            return True
         return self.lost_endpoint(flow) or (flow.frontend is None and (dst, proto, dport) in self.tables.frontends)
 
     def of_flow(self, a, flow, direction):
-        segment = a.segment
-        event = tcp_event(segment.flags) if segment else None
+        segment, chunks = a.segment, a.chunks
+        begins = (segment and tcp_event(segment.flags) == "SYN") or (chunks and chunks[0] == sctp.INIT)
         lost = self.lost_endpoint(flow)
         which = "reply of" if direction else "of"
         self.say(f"{which} a flow to {text(flow.reply[1])}:{flow.reply[2]}, state {flow.state}")
-        if event == "SYN" and direction == 0 and lost:
+        if (begins and direction == 0 and lost) or (flow.one_way and a.tunnel is not None):
             self.close(flow)
             return self.without_flow(a)
-        action = flow.track(direction, segment, self.now, self.tables.liberal) if a.proto != TCP or segment else "pass"
+        seen = segment if a.proto == TCP else chunks
+        action = flow.track(direction, seen, self.now, self.tables.liberal) if a.proto != TCP or segment else "pass"
         if action == "invalid":
             return self.drop("conntrack_invalid")
         if action == "new-flow":
             self.close(flow)
             return self.without_flow(a)
-        if a.proto == UDP and self.has_ended(flow):
+        if (a.proto == UDP and self.has_ended(flow)) or (flow.one_way and self.ends_here(flow)):
             self.say("which a change of services has ended")
             self.close(flow)
             return self.without_flow(a)
-        if lost and segment and self.tables.proxy["onBackendRemoved"] == "Reset" and not segment.flags & RST:
-            return self.reset(a, flow, direction, segment)
+        if lost and (self.tables.proxy["onBackendRemoved"] == "Reset" or self.is_cut(flow)):
+            if segment and not segment.flags & RST:
+                return self.reset(a, flow, direction, segment)
+            if chunks and not {sctp.ABORT, sctp.SHUTDOWN_COMPLETE} & set(chunks):
+                return self.abort(a, flow, direction)
         flow.last = self.now
+        if flow.one_way:
+            return self.of_direct_flow(a, flow, direction)
         new = flow.rewrite(direction)
         packet = translated(a.packet, new[0], new[2], new[1], new[3]) if new != self.addresses(a) else a.packet
         route = self.tables.route(packet.dst)
@@ -163,6 +181,16 @@ class Model(Ingress, Egress):
             self.out.append(Reset(self.ways(route, client), vip, client, vip_port, port, *answer))
         return None
 
+    def abort(self, a, flow, direction):
+        """RFC 9260 section 8.5.1: the client's own tag, reflected, or the one that its endpoint uses."""
+        _, client, port, vip, vip_port = flow.original
+        (tag,) = struct.unpack_from(">I", a.packet.l4, 4)
+        self.close(flow)
+        self.drop("endpoint_gone")
+        route = self.tables.route(client)
+        if route.kind == "hops":
+            self.out.append(Abort(self.ways(route, client), vip, client, vip_port, port, tag, direction == 0))
+
     def without_flow(self, a):
         t = self.tables
         if a.key in self.gone and self.workers > 1 and self.unaccounted("flow_gone"):
@@ -170,7 +198,7 @@ class Model(Ingress, Egress):
         route = t.route(a.packet.dst)
         if route.kind in ("local", "service"):
             frontend = t.frontends.get((a.packet.dst, a.proto, a.dport))
-            if frontend is not None and a.proto in (TCP, UDP):
+            if frontend is not None and a.proto in (TCP, UDP, SCTP):
                 return self.open_to_service(a, frontend)
             return self.to_service_address(a) if route.kind == "service" else self.to_own_address(a)
         if route.kind != "hops":
@@ -221,6 +249,8 @@ class Model(Ingress, Egress):
             masquerade, usable = False, service.cluster if anywhere else service.local  # SVC-61, SVC-65
         else:
             masquerade, usable = kind == "node", service.cluster  # SVC-62
+        if self.is_direct(a, frontend):
+            masquerade, usable = False, service.local if a.tunnel is not None else usable  # relayed to here
         if not usable:
             return self.drop("no_local_endpoint")
         return usable, masquerade
@@ -234,27 +264,49 @@ class Model(Ingress, Egress):
         usable, masquerade = answer
         t, service, client = self.tables, frontend.service, a.packet.src
         memory = (client, service.name, self.affinity_since.get(service.name))
+        nodes = {}
+        if self.is_direct(a, frontend) and a.tunnel is None:
+            nodes = {at: node for at, node in service.nodes.items() if at in usable}
         if service.affinity is not None:
             kept, since, burst = self.affinity.get(memory, (None, 0, 0))
             # Workers tell each other of it when their burst is through.
             if kept in usable and self.now - since < service.affinity and (self.workers == 1 or burst != self.burst):
                 self.say(f"keeps the endpoint {text(kept[0])}:{kept[1]} (SVC-41)")
-                usable = {kept}
-        endpoint = self.choose_endpoint(a, usable)
+                usable = self.kept_or_newer(a, memory, kept, usable, nodes)
+        endpoint = self.choose_endpoint(a, usable, nodes)
         self.say(f"endpoint {text(endpoint[0])}:{endpoint[1]} of {len(usable)}")
+        key = a.packet.dst, a.proto, a.dport
+        if endpoint in nodes:
+            self.remember(a, service, memory, endpoint, usable, self.open_direct(a, endpoint, nodes[endpoint], key))
+            return None
         route = t.route(endpoint[0])
-        if route.kind in ("local", "service"):
-            return self.drop("service_loop")
+        if route.kind in ("local", "service", "drop"):
+            fates = [self.fate(a, at[0]) for at in usable if at not in nodes]
+            return self.drop(*(reason for reason, error in fates if reason is not None and error is None))
         if route.kind != "hops":
             return self.refuse(a, route)
         masquerade = masquerade or endpoint[0] == client or t.nat_outgoing(client, endpoint[0])  # MASQ-3, MASQ-9
         hop = self.choose_hop(a, route, endpoint[0])
-        sure = self.open(a, hop, *endpoint, masquerade, (a.packet.dst, a.proto, a.dport))
-        if service.affinity is not None:
-            before, _, burst = self.affinity.get(memory, (None, 0, 0))
-            sure = (sure or len(usable) == 1) and (self.workers == 1 or burst != self.burst or before == endpoint)
-            self.affinity[memory] = (endpoint if sure else None, self.now, self.burst)  # SVC-43
+        self.remember(a, service, memory, endpoint, usable, self.open(a, hop, *endpoint, masquerade, key))
         return None
+
+    def kept_or_newer(self, a, memory, kept, usable, nodes):
+        """What another worker made of another packet of this burst may be remembered already."""
+        shown = self.shown_endpoint(a, usable, nodes) if self.workers > 1 else None
+        if shown in (None, kept):
+            return {kept}
+        self.say(f"or one that is newer: {text(shown[0])}:{shown[1]}")
+        self.borrowed[memory, shown] += 1
+        return {shown}
+
+    def remember(self, a, service, memory, endpoint, usable, sure):
+        """SVC-43. `sure`: everybody saw the endpoint."""
+        if service.affinity is None:
+            return
+        before, _, burst = self.affinity.get(memory, (None, 0, 0))
+        self.chosen[memory, endpoint] += 1
+        sure = (sure or len(usable) == 1) and (self.workers == 1 or burst != self.burst or before == endpoint)
+        self.affinity[memory] = (endpoint if sure else None, self.now, self.burst)
 
     def open(self, a, hop, destination, port, masquerade, frontend):
         """A new flow. False: its packet was not forwarded and opened none, or nobody knows what was chosen."""
@@ -262,7 +314,8 @@ class Model(Ingress, Egress):
         reply = (a.proto, destination, port, source, sport)
         if masquerade:
             source = self.masquerade_address(hop, len(source))
-            if self.tables.endpoint_independent and frontend is None and (a.proto in (TCP, UDP) or is_echo(a.packet)):
+            has_port = a.proto in (TCP, UDP, SCTP) or is_echo(a.packet)
+            if self.tables.endpoint_independent and frontend is None and has_port:
                 sport, mapping = self.choose_mapped_port(a, source, destination, port)
             else:
                 sport = self.choose_port(a, source, destination, port, self.tables.snat)
@@ -281,7 +334,7 @@ class Model(Ingress, Egress):
             sport = None  # wrong, whatever it is
             reply = (a.proto, destination, port, source, sport)
         flow = Flow(a.key, reply, frontend, self.now)
-        flow.track(0, a.segment, self.now, self.tables.liberal)
+        flow.track(0, a.chunks if a.proto == SCTP else a.segment, self.now, self.tables.liberal)
         packet = a.packet
         if (source, sport, destination, port) != self.addresses(a):
             packet = translated(packet, source, destination, sport if sport is not None else 0, port)
@@ -318,7 +371,7 @@ class Model(Ingress, Egress):
             return self.drop("fragment_for_us")
         if is_echo(a.packet):
             return self.answer_echo(a)
-        if a.proto in (TCP, UDP):
+        if a.proto in (TCP, UDP, SCTP):
             self.port_unreachable(a)
         elif a.packet.v4 and a.proto != ICMP:
             self.send_error(a, "unreachable", code=2, source=a.packet.dst)
@@ -361,6 +414,8 @@ class Model(Ingress, Egress):
             self.say("an ICMP error in transit")
             return self.forward(a, p, self.choose_hop(a, route, p.dst))
         flow, direction = found
+        if flow.one_way:
+            return self.of_direct_flow(a, flow, direction)
         self.say("an ICMP error about a packet of a flow")
         if not checksums_right(p):
             return self.drop("icmp_bad_checksum")
@@ -370,8 +425,9 @@ class Model(Ingress, Egress):
         shown_peer = (flow.reply if direction else flow.original)[1]
         hides = self.tables.error_source_vip and peer != shown_peer
         source = peer if hides or p.src == shown_peer else p.src  # ICMP-2
-        inner = translated(quoted, sender, peer, sender_port, peer_port)
         head = p.l4[8 : 8 + quoted.header]
+        total = struct.unpack_from(">H", head, 2)[0] - 20 if quoted.v4 else struct.unpack_from(">H", head, 4)[0]
+        inner = translated(quoted, sender, peer, sender_port, peer_port, total)
         if quoted.v4:
             head = head[:10] + b"\0\0" + sender + peer
             head = head[:10] + struct.pack(">H", 65535 - (ones_sum(head) or 65535)) + head[12:]

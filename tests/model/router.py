@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 
+from by_hand import DRAINS
 from wire import Seen
 
 
@@ -18,7 +19,7 @@ class Router:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def ask(self, request):
         try:
@@ -36,12 +37,23 @@ class Router:
         self.reasons = self.ask(struct.pack("<cHQ", b"R", workers, seed)).decode().split()
 
     def load(self, objects):
-        document = {"apiVersion": "v1", "kind": "List", "items": list(objects.values())}
-        self.refused(self.ask(b"C" + json.dumps(document).encode()))
+        items = [o for key, o in objects.items() if key != DRAINS]
+        self.refused(self.ask(b"C" + json.dumps({"apiVersion": "v1", "kind": "List", "items": items}).encode()))
+        if DRAINS in objects:
+            self.drain(objects[DRAINS])
 
     def change(self, upsert, delete):
+        for o in upsert:
+            if o["kind"] == "Drains":
+                self.drain(o)
+        upsert = [o for o in upsert if o["kind"] != "Drains"]
+        if not upsert and not delete:
+            return
         names = [{"kind": kind, "name": name, **({"namespace": ns} if ns else {})} for kind, ns, name in delete]
         self.refused(self.ask(b"D" + json.dumps({"kind": "Delta", "upsert": upsert, "delete": names}).encode()))
+
+    def drain(self, o):
+        self.refused(self.ask(b"E" + json.dumps({"drains": o["drains"]}).encode()))
 
     @staticmethod
     def refused(answer):

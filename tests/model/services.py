@@ -1,16 +1,22 @@
 """Services: which addresses they are reached at and which endpoints their clients may have (specification, 3)."""
 
+import direct_return
+from by_hand import Weights
+from host_ports import host_ports
 from routing import Net
-from wire import TCP, UDP, addr
+from wire import SCTP, TCP, UDP, addr
 
-PROTOCOLS = {"TCP": TCP, "UDP": UDP}
+PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
 ZONE = "topology.kubernetes.io/zone"
 
 
 class Endpoint:
-    def __init__(self, address, port, node, ready, serving, terminating, hints, local):
+    """drain: None, graceful or hard."""
+
+    def __init__(self, address, port, node, ready, serving, terminating, hints, local, weight=100, drain=None):
         self.address, self.port, self.node, self.local = address, port, node, local
         self.ready, self.serving, self.terminating, self.hints = ready, serving, terminating, hints
+        self.weight, self.drain = weight, drain
 
     @property
     def at(self):
@@ -31,6 +37,7 @@ class Services:
 
     def _add_services(self):
         self.frontends = {}
+        self.direct_nodes = set()
         self.service_ports = {}
         node_ports = self._node_port_addresses()
         own_zone = self.nodes.get(self.node_name, {"metadata": {}})["metadata"].get("labels", {}).get(ZONE)
@@ -53,10 +60,11 @@ class Services:
                         for address in node_ports:
                             if len(address) == family:
                                 self.frontends.setdefault((address, proto, port["nodePort"]), Frontend("node", service))
+        self._add_host_ports()
         self.serving = {
             (address, service.proto, port)
             for service in self.service_ports.values()
-            for address, port in service.serving
+            for address, port in service.serving | service.cut  # whose connections are looked at
         }
 
     def _node_port_addresses(self):
@@ -79,14 +87,37 @@ class Services:
             service.affinity = config.get("timeoutSeconds", 10800) * 1000
         nets = [Net(text) for text in spec.get("loadBalancerSourceRanges", [])]
         service.ranges = [net for net in nets if net.family == family]
-        endpoints = self._endpoints(ns, name, port, family)
-        service.serving = {e.at for e in endpoints if e.serving or e.ready}
-        service.has_endpoint = any(e.ready or (e.serving and e.terminating) for e in endpoints)
-        service.local = usable([e for e in endpoints if e.local])
-        service.cluster = usable(by_hints(endpoints, self.local_nodes, own_zone))
+        endpoints = self._endpoints(ns, name, port, family, Weights(o))
+        self._lists(service, endpoints, own_zone)
+        service.direct, service.nodes = direct_return.wants(o), {}
+        if service.direct and any(frontend_addresses(o)[1:]):
+            self._add_direct_return(service, endpoints)
         return service
 
-    def _endpoints(self, ns, name, port, family):
+    def _lists(self, service, endpoints, own_zone):
+        """3.2, without those that are to get nothing new."""
+        service.serving = {e.at for e in endpoints if e.serving or e.ready}
+        service.cut = {e.at for e in endpoints if e.drain == "hard"}
+        offered = [e for e in endpoints if e.weight and not e.drain]
+        service.has_endpoint = any(e.ready or (e.serving and e.terminating) for e in offered)
+        service.local = usable([e for e in offered if e.local])
+        service.cluster = usable(by_hints(offered, self.local_nodes, own_zone))
+
+    def _add_host_ports(self):
+        for protocol, here, port, pod, address, pod_port in host_ports(self.objects, self.local_nodes, self.own):
+            service = ServicePort()
+            service.name = (*pod, f"{protocol}:{port}", len(address))
+            service.proto = PROTOCOLS[protocol]
+            service.external_local, service.internal_local, service.affinity, service.ranges = True, False, None, []
+            service.direct = False
+            drain = self.drains.of(*pod, address, pod_port)
+            endpoint = Endpoint(address, pod_port, None, True, True, False, {}, True, drain=drain)
+            self._lists(service, [endpoint], None)
+            self.service_ports[service.name] = service
+            for own in here:
+                self.frontends.setdefault((own, service.proto, port), Frontend("node", service))
+
+    def _endpoints(self, ns, name, port, family, weights):
         out = []
         for (kind, slice_ns, _), o in self.objects.items():
             if kind != "EndpointSlice" or slice_ns != ns:
@@ -103,8 +134,11 @@ class Services:
                     ready = conditions.get("ready", True)
                     serving = conditions.get("serving", ready)
                     local = e.get("nodeName") in self.local_nodes
-                    out.append(Endpoint(addr(e["addresses"][0]), slice_port["port"], e.get("nodeName"), ready, serving,
-                                        conditions.get("terminating", False), e.get("hints", {}), local))  # fmt: skip
+                    address, pod = addr(e["addresses"][0]), e.get("targetRef", {}).get("name")
+                    out.append(Endpoint(address, slice_port["port"], e.get("nodeName"), ready, serving,
+                                        conditions.get("terminating", False), e.get("hints", {}), local,
+                                        weights.of(address, pod, o["metadata"]["labels"]),
+                                        self.drains.of(ns, pod, address, slice_port["port"])))  # fmt: skip
         return out
 
 

@@ -19,6 +19,8 @@ class ErrorMessage:
         if not world.delivered:
             return []
         packet = random.choice(world.delivered)
+        if world.game.tables.route(packet.dst).kind == "service" and packet.offset == 0:
+            packet = answer_to(packet)  # direct server return: nobody's packets but answers come to errors
         v4 = packet.v4
         sender = packet.dst
         if random.random() < 0.5:
@@ -42,6 +44,12 @@ class ErrorMessage:
 
     def learn(self, deliveries):
         pass
+
+
+def answer_to(packet):
+    """With ports or an identifier that say so, and contents that say nothing."""
+    l4 = packet.l4[2:4] + packet.l4[:2] + packet.l4[4:]
+    return packet.but(src=packet.dst, dst=packet.src, l4=l4, ttl=60)
 
 
 class Stray:

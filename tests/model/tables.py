@@ -3,14 +3,17 @@ docs/config.md states, one loop after the other, with nothing remembered from th
 
 import hashlib
 
+from by_hand import Drains
+from direct_return import DirectTunnels
 from routing import BLACKHOLE, NO_ROUTE, PROHIBIT, UNREACHABLE, Hop, Interface, Net, Route, Tunnel, host_net, number
 from services import Services, service_addresses
 from wire import addr
 
 
-class Tables(Services):
+class Tables(Services, DirectTunnels):
     def __init__(self, objects):
         self.objects = objects
+        self.drains = Drains(objects)
         self.spec = next(o for (kind, _, _), o in objects.items() if kind == "GatewayConfiguration")["spec"]
         proxy = self.spec.get("proxy", {})
         self.proxy = {

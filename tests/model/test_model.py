@@ -7,7 +7,9 @@ import struct
 import pytest
 
 import compare
+import sctp
 import wire
+from by_hand import drains_object
 from cluster import Cluster, key_of
 from ingress import Arrived
 from reference import Model
@@ -91,6 +93,76 @@ def test_SVC60_SVC64_TruthTable(external, internal, client, frontend, serving, m
     assert replaced == masquerade
 
 
+# --- SCTP, weights, drains, direct return ---------------------------------------------------------------------
+
+
+def test_SVC97_SctpIsThatOfScapy():
+    from scapy.layers.sctp import SCTP, SCTPChunkData
+
+    def built(sport, dport):
+        return bytes(SCTP(sport=sport, dport=dport, tag=7) / SCTPChunkData(data=b"hello, there"))
+
+    assert sctp.crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
+    message = built(40000, 2905)
+    assert sctp.checksum_right(message)
+    assert sctp.kinds_of(message) == [sctp.DATA]
+    assert sctp.with_ports(message, 1, 36412, len(message)) == built(1, 36412)
+    beginning = sctp.with_ports(message[:16], 1, 36412, len(message))  # as ICMP errors quote it
+    assert beginning == built(1, 36412)[:16]
+    wrong = message[:8] + b"\0\0\0\0" + message[12:]
+    assert not sctp.checksum_right(sctp.with_ports(wrong, 1, 36412, len(wrong)))
+
+
+def by_hand(weights=None, drains=(), condition="ready"):
+    """The first service's port with an endpoint here and one elsewhere."""
+    everything = model_with("Cluster", "Cluster").tables.objects
+    for o in everything.values():
+        if o["kind"] == "Service" and weights is not None:
+            o["metadata"]["annotations"] = {"sluice.dev/weights": weights}
+        for e in o.get("endpoints", []):
+            e["conditions"] = {"ready": True} if condition == "ready" else {"ready": False, "terminating": True}
+            e["targetRef"] = {"kind": "Pod", "name": "here" if e["addresses"] == [LOCAL] else "elsewhere"}
+    o = drains_object(drains)
+    tables = Tables({**everything, key_of(o): o})
+    service = tables.service_ports["default", "svc0", "http", 4]
+    names = {(wire.addr(LOCAL), 8080): "L", (wire.addr(REMOTE), 8080): "R"}
+    return ["".join(sorted(names[at] for at in some)) for some in (service.cluster, service.local, service.serving)]
+
+
+def test_SVC22_WeightsByAddressPodAndLabel():
+    assert by_hand() == ["LR", "L", "LR"]
+    assert by_hand('{"10.246.0.5": 0}') == ["R", "", "LR"]
+    assert by_hand('{"here": 0, "10.246.0.5": 1}') == ["LR", "L", "LR"]
+    assert by_hand('{"elsewhere": 0}') == ["L", "L", "LR"]
+    assert by_hand('{"kubernetes.io/service-name=svc0": 0, "here": 3}') == ["L", "L", "LR"]
+
+
+def test_SVC91_DrainsByEveryName():
+    assert by_hand(drains=[("10.246.0.5", False)]) == ["R", "", "LR"]
+    assert by_hand(drains=[("10.246.0.5:8080", True), ("10.246.1.3:8081", True)]) == ["R", "", "LR"]
+    assert by_hand(drains=[("default/elsewhere", False)]) == ["L", "L", "LR"]
+    assert by_hand(drains=[("elsewhere", False), ("here", False)]) == ["", "", "LR"]
+    assert by_hand(drains=[("prod/here", False)]) == ["LR", "L", "LR"]
+
+
+def test_SVC9_OnlyClientsFromOutsideGetDirectReturn():
+    objects = model_with("Cluster", "Cluster").tables.objects
+    for o in objects.values():
+        if o["kind"] == "Service":
+            o["metadata"]["annotations"] = {"sluice.dev/forwarding": "dsr"}
+    model = Model(Tables(objects), 1)
+    direct = set()
+    for client, source in CLIENTS.items():
+        for name, (address, port) in ADDRESSES.items():
+            packet = wire.tcp(wire.addr(source), wire.addr(address), 5000, port, wire.SYN, 1, 0)
+            a = Arrived(packet, model.tables.interfaces[0], None)
+            if model.is_direct(a, model.tables.frontends[wire.addr(address), wire.TCP, port]):
+                direct.add((client, name))
+    assert direct == {("outside", "LB IP")}
+    nodes = model.tables.service_ports["default", "svc0", "http", 4].nodes
+    assert nodes == {(wire.addr(REMOTE), 8080): "node3"}
+
+
 # --- a router that errs -------------------------------------------------------------------------------------
 
 ERRORS = {}  # by name: what to do to a frame that came out; None: nothing this time
@@ -166,6 +238,25 @@ def source_port_of_reply_wrong(frame):
 def vni_wrong(frame):
     vxlan = frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[36:38] == b"\x12\xb5"
     return frame[:48] + b"\x01" + frame[49:] if vxlan else None
+
+
+@error
+def checksum_of_sctp_is_the_clients(frame):
+    def change(p):
+        if p.proto != wire.SCTP or int.from_bytes(p.l4[2:4], "big") not in (10905, 11005):  # of endpoints
+            return None
+        as_sent = sctp.with_checksum(p.l4[:2] + (2905).to_bytes(2, "big") + p.l4[4:])
+        return p.but(l4=p.l4[:8] + as_sent[8:12] + p.l4[12:])
+
+    return with_packet(frame, change)
+
+
+@error
+def direct_return_to_another_node(frame):
+    if frame[12:14] != b"\x08\x00" or frame[23] != 4 or frame[30:33] != b"\xc0\xa8\0" or frame[33] not in (11, 13):
+        return None
+    outer = wire.read_ip(frame[14:])
+    return frame[:14] + outer.but(dst=wire.addr("192.168.0.12")).bytes()
 
 
 class ErringRouter(Router):

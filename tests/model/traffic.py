@@ -1,4 +1,4 @@
-"""Random traffic: conversations between hosts that answer what reaches them, and strays that nobody should send.
+"""Random traffic: conversations between hosts that answer what reaches them, over TCP and UDP and of pings.
 
 A conversation gives a few packets of one direction at a time and learns what was delivered, as its ends would: a server
 answers the source that it saw. Where a host is decides how its packets reach the router: by which port, and whether in
@@ -8,7 +8,6 @@ a tunnel of its node's.
 import struct
 
 import wire
-from strays import ErrorMessage, Stray
 from wire import ACK, FIN, PSH, RST, SYN, TCP, UDP
 from world import CLIENTS, ROUTER
 
@@ -35,6 +34,13 @@ class Conversation:
         if others:
             other = self.world.random.choice(others)
             self.client, self.port, self.vip, self.vport = other.client, other.port, *other.view[2:]
+
+    @property
+    def one_way(self):
+        """Whether the server answers under the address that the client used: not by the router (direct return)."""
+        if self.view is None or self.view[2:] != (self.vip, self.vport):
+            return False
+        return self.world.game.tables.route(self.vip).kind == "service"
 
     def seen_by_server(self, delivered):
         for packet in delivered:
@@ -87,7 +93,7 @@ class TcpConversation(Conversation):
         if phase == "acknowledge":
             self.side, packets = 0, [self.segment(0, ACK)]
         if phase == "open":
-            self.side = random.randrange(2)
+            self.side = 0 if self.one_way else random.randrange(2)
             packets = self.talk(self.side)
         self.sent = packets
         return [self.world.frame(p) for p in packets]
@@ -145,6 +151,8 @@ class TcpConversation(Conversation):
             return
         if self.side == 0 and self.phase in ("begin", "midstream"):
             self.phase = "answer" if self.phase == "begin" else "open"
+            if self.one_way and self.phase == "answer":
+                self.phase = "acknowledge"
         elif self.phase == "answer":
             self.phase = "acknowledge"
         elif self.phase == "acknowledge":
@@ -167,7 +175,7 @@ class UdpConversation(Conversation):
         world, random = self.world, self.world.random
         self.length -= 1
         self.done = self.length <= 0
-        self.side = 1 if self.view is not None and random.random() < 0.45 else 0
+        self.side = 1 if self.view is not None and not self.one_way and random.random() < 0.45 else 0
         asked = self.client, self.port, self.vip, self.vport
         src, sport, dst, dport = asked if self.side == 0 else reversed_view(self.view)
         passes = world.may_open(UDP, src, sport, dst, dport)
@@ -247,8 +255,3 @@ class EchoConversation(Conversation):
             for packet in delivered:
                 if self.side == 0 and wire.is_echo(packet) and not packet.is_fragment:
                     self.view = packet.src, struct.unpack_from(">H", packet.l4, 4)[0], packet.dst
-
-
-def new_conversation(world):
-    kinds = [TcpConversation, UdpConversation, EchoConversation, ErrorMessage, Stray]
-    return world.random.choices(kinds, [40, 30, 6, 16, 8])[0](world)

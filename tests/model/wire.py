@@ -10,7 +10,9 @@ import functools
 import ipaddress
 import struct
 
-ICMP, TCP, UDP, ICMP6, FRAGMENT, IPIP, IP6IN4 = 1, 6, 17, 58, 44, 4, 41
+import sctp as association
+
+ICMP, TCP, UDP, ICMP6, FRAGMENT, IPIP, IP6IN4, SCTP = 1, 6, 17, 58, 44, 4, 41, 132
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 VXLAN_PORT = 4789
 
@@ -113,6 +115,8 @@ def describe_l4(packet):
             return f"tcp {ports}"
         flags = "".join(name for bit, name in zip((2, 1, 4, 8, 16, 32), "SFRPAU") if l4[13] & bit)
         return f"tcp {flags or '-'} {ports} seq %d ack %d" % struct.unpack_from(">II", l4, 4)
+    if packet.proto == SCTP and len(l4) >= 8:
+        return association.describe(l4)
     if packet.proto in (ICMP, ICMP6) and len(l4) >= 8:
         out = f"icmp {l4[0]}/{l4[1]} rest {l4[4:8].hex()}"
         if is_icmp_error(packet):
@@ -174,6 +178,10 @@ def udp(src, dst, sport, dport, payload, zero_checksum=False, **header):
     return Packet(src, dst, UDP, l4, **header)
 
 
+def sctp(src, dst, sport, dport, tag, *chunks, **header):
+    return Packet(src, dst, SCTP, association.message(sport, dport, tag, *chunks), **header)
+
+
 def icmp(src, dst, kind, code, rest, payload, **header):
     proto = ICMP if len(src) == 4 else ICMP6
     l4 = struct.pack(">BBH", kind, code, 0) + rest + payload
@@ -194,12 +202,14 @@ def fragments(packet, cuts):
     ]
 
 
-def translated(packet, src, dst, sport, dport):
+def translated(packet, src, dst, sport, dport, length=None):
     """What NAT makes of a packet or of the beginning of one that an ICMP error quotes. Ports are None where the packet
-    shows none; of an echo the one that is set is its identifier."""
+    shows none; of an echo the one that is set is its identifier. `length`: behind the IP header, of a quoted one."""
     l4 = packet.l4
     before, after = ones_sum(packet.src + packet.dst), ones_sum(src + dst)
-    if packet.offset == 0:
+    if packet.proto == SCTP and packet.offset == 0:
+        l4 = association.with_ports(l4, sport, dport, length or len(l4))
+    elif packet.offset == 0:
         if packet.proto in (TCP, UDP):
             new = struct.pack(">HH", sport, dport)
             field = CHECKSUM_AT[packet.proto]
@@ -256,6 +266,8 @@ def read_ip(data, quoted=False):
 
 def checksums_right(packet):
     """Whether the L4 checksum of a whole packet is right."""
+    if packet.proto == SCTP and not packet.is_fragment:
+        return association.checksum_right(packet.l4)
     at = CHECKSUM_AT.get(packet.proto)
     if packet.is_fragment or at is None or len(packet.l4) < at + 2:
         return True

@@ -4,15 +4,17 @@ import struct
 import zlib
 
 import wire
-from cluster import BEHIND_STATIC, HOME, OUTSIDE, OUTSIDE6, OWN, OWN_VTEP, PODS, PODS6, UNDERLAY
-from services import frontend_addresses, is_proxied
-from wire import TCP, addr, mac
+from cluster import BEHIND_STATIC, HOME, HOST_PORTS, OUTSIDE, OUTSIDE6, OWN, OWN_VTEP, PODS, PODS6, UNDERLAY
+from services import PROTOCOLS, frontend_addresses, is_proxied
+from wire import addr, mac
 
 ROUTER_MACS = [mac(0x0A), mac(0x0B), mac(0x0C)]
 PEER = mac(0xEE)
 ROUTER = addr("192.168.0.1")
 PODS_ALL = [addr(a) for pods in (PODS, PODS6) for addresses in pods.values() for a in addresses]
-CLIENTS = [addr(a) for a in OUTSIDE + OUTSIDE6] + [a for a in PODS_ALL for _ in (0, 1)] + [addr("192.168.0.13")]
+RELAYED = addr("198.51.100.90")  # a client whose packets come by another gateway (direct server return)
+CLIENTS = [addr(a) for a in OUTSIDE + OUTSIDE6] + [a for a in PODS_ALL for _ in (0, 1)]
+CLIENTS += [addr("192.168.0.13"), RELAYED, RELAYED, RELAYED]
 OUTSIDERS = [addr(a) for a in OUTSIDE + OUTSIDE6]
 ODD = [  # addresses of the router, of nobody, and of routes that lead nowhere
     "10.96.0.77", "10.96.0.3", "10.246.0.9", "10.247.1.1", "10.244.0.0", "192.168.0.1", "192.0.2.1", "10.245.0.0",
@@ -80,6 +82,8 @@ class World:
         if host in STATIC:
             outer, inner_dst = ("192.168.0.21", OWN_VTEP) if STATIC[host] < 2 else ("192.168.0.22", None)
             return self.tunnelled(packet, outer, "vxlan" if inner_dst else "ipip")
+        if host == RELAYED:
+            return self.tunnelled(packet, UNDERLAY["node1"], "ipip")
         owner = HOME.get(host)
         if owner is None:
             port = 1 if host[:3] == ROUTER[:3] else 0
@@ -114,7 +118,7 @@ class World:
         services = [o for key, o in sorted(self.cluster.objects.items()) if key[0] == "Service"]
         random.shuffle(services)
         for o in services:
-            ports = [p for p in o["spec"]["ports"] if (p["protocol"] == "TCP") == (proto == TCP)]
+            ports = [p for p in o["spec"]["ports"] if PROTOCOLS[p["protocol"]] == proto]
             if not ports or not is_proxied(o):
                 continue
             port = random.choice(ports)
@@ -134,7 +138,7 @@ class World:
         self.random.shuffle(slices)
         for o in slices:
             if (o["addressType"] == "IPv4") == (family == 4) and o["endpoints"]:
-                ports = [p for p in o["ports"] if (p["protocol"] == "TCP") == (proto == TCP)]
+                ports = [p for p in o["ports"] if PROTOCOLS[p["protocol"]] == proto]
                 if ports:
                     e = self.random.choice(o["endpoints"])
                     return addr(e["addresses"][0]), self.random.choice(ports)["port"]
@@ -143,7 +147,8 @@ class World:
     def destination(self, client, proto):
         """Address and port, of the client's family."""
         random, family = self.random, len(client)
-        what = random.choices(["service", "endpoint", "host", "outside", "static", "odd"], [70, 8, 7, 8, 3, 4])[0]
+        kinds = {"service": 68, "endpoint": 8, "host": 7, "outside": 8, "static": 3, "odd": 4, "pod": 4}
+        what = random.choices(list(kinds), list(kinds.values()))[0]
         place = None
         if what == "service":
             place = self.service_address(client, proto)
@@ -151,6 +156,12 @@ class World:
             place = self.endpoint(proto, family)
         elif what == "static" and family == 4:
             place = random.choice(list(STATIC)), 7
+        elif what == "pod":
+            own = random.choice(OWN) if family == 4 else "2001:db8:2::1"
+            pods = [o["spec"]["containers"][0]["ports"][0] for key, o in sorted(self.cluster.objects.items())
+                    if key[0] == "Pod"]  # fmt: skip
+            ports = [port["hostPort"] for port in pods if PROTOCOLS[port["protocol"]] == proto]
+            place = addr(own), random.choice(ports or HOST_PORTS)
         elif what == "odd":
             odd = ODD if family == 4 else ODD6
             place = addr(random.choice(odd)), random.choice([80, 53, 9999, 30001])
