@@ -247,6 +247,8 @@ class Pipeline {
                                              const nat::Backend<F>* kept) const;
   // Opens a flow of a choice to forward.
   template <class F>
+  [[nodiscard]] bool is_of_host(const net::FlowPacket<F>& packet, const nat::Backend<F>& backend) const;
+  template <class F>
   void open_chosen(net::FlowPacket<F>& packet, const nat::ServicePort<F>& service, const nat::ServiceChoice<F>& choice);
   template <class F>
   void open_outgoing(net::FlowPacket<F>& packet, const Egress& egress);
