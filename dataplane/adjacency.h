@@ -63,11 +63,14 @@ class AdjacencyCache {
   static constexpr uint64_t by_neighbor = 1U << 16;
   static constexpr uint64_t by_hop = uint64_t{1} << 63;
 
-  [[nodiscard]] const Adjacency* find(uint64_t key, size_t place) {
-    Adjacency& slot = slots_[place % slots];
-    if (slot.key == key && slot.checked == context_.tsc) [[likely]]
-      return &slot;
-    return renew(slot, key);
+  [[nodiscard, gnu::always_inline]] const Adjacency* find(uint64_t key, size_t place) {
+    // Packets of a burst often go the same way.
+    if (last_->key == key && last_->checked == context_.tsc) [[likely]]
+      return last_;
+    last_ = &slots_[place % slots];
+    if (last_->key == key && last_->checked == context_.tsc) [[likely]]
+      return last_;
+    return renew(*last_, key);
   }
   [[gnu::noinline]] const Adjacency* renew(Adjacency& slot, uint64_t key);
   // False if there is no such way; the slot stays what it was.
@@ -76,6 +79,7 @@ class AdjacencyCache {
   Context& context_;
   PortBuffer* buffers_;
   std::array<Adjacency, slots> slots_{};
+  Adjacency* last_ = slots_.data();  // that was asked for
 };
 
 }  // namespace sluice::dataplane

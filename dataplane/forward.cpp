@@ -342,6 +342,7 @@ void Pipeline::refuse_failed(FlowPacket<F>& packet) {
 // Whether forward() would drop the packet as it is: such a one opens no flow. True: it has.
 template <class F>
 bool Pipeline::ends_before_it_opens(FlowPacket<F>& packet, const Egress& egress) {
+  if (egress.kind == HopKind::Local) return false;
   const uint8_t* const l3 = packet.l3_header();
   if (net::IpHeader<F>::ttl(l3) <= 1 || (is_too_big(packet, egress) && dont_fragment<F>(l3))) {
     forward<F>(packet, egress, nullptr);

@@ -125,29 +125,41 @@ nat::ServiceChoice<F> Pipeline::choose(const FlowPacket<F>& packet, const nat::F
   return choice;
 }
 
+// Whether an endpoint is a socket of the host behind the router (a pod in the host's network): one of its addresses,
+// and nothing that would come back as a service's. The host's own kernel takes no packet from an address of its own.
+template <class F>
+bool Pipeline::is_of_host(const FlowPacket<F>& packet, const nat::Backend<F>& backend) const {
+  return context_.punt != nullptr && !packet.from_host() &&
+         context_.punt->twin_for<F>(packet.ingress, backend.addr) != net::no_interface &&
+         context_.snapshot->family<F>().services->find(backend.addr, backend.port, packet.protocol) == nullptr;
+}
+
 template <class F>
 void Pipeline::open_chosen(FlowPacket<F>& packet, const nat::ServicePort<F>& service,
                            const nat::ServiceChoice<F>& choice) {
   Egress egress = output_.route<F>(choice.backend->addr, packet.hash);
-  if (!egress.forwards()) {
+  const bool at_host = egress.kind == HopKind::Local && is_of_host(packet, *choice.backend);
+  if (!egress.forwards() && !at_host) {
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
   if (service.affinity_seconds != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
-  const bool outgoing = tables.any_nat_outgoing && !choice.masquerade &&
+  const bool outgoing = tables.any_nat_outgoing && !choice.masquerade && !at_host &&
                         nat::nat_outgoing<F>(packet.key.src, choice.backend->addr, tables.pool_view());
   const bool opens =
       packet.protocol != net::protocol::tcp || packet.fragment == FragmentKind::Later ||
       nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose || find_hint(packet) != nullptr);
   if (!opens) {
-    if (choice.masquerade || outgoing) return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
+    if (choice.masquerade || outgoing || at_host) return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
     return forward_stateless(packet, egress, choice.backend->addr, choice.backend->port);
   }
-  const Masquerade masquerade = choice.masquerade ? Masquerade::Service
-                                : outgoing        ? Masquerade::Outgoing
-                                                  : Masquerade::No;
+  // What the host answers comes through here, whoever asked.
+  const Masquerade masquerade = at_host             ? Masquerade::No
+                                : choice.masquerade ? Masquerade::Service
+                                : outgoing          ? Masquerade::Outgoing
+                                                    : Masquerade::No;
   open(packet, egress, choice.backend->addr, choice.backend->port, masquerade, &service);
 }
 
@@ -285,7 +297,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
       return context_.drop(packet.mbuf, DropReason::ContentOverload);
     }
     // Without a translation of the source the packet needs no entry to be forwarded.
-    if (late_->opening() || masquerade || source_port != packet.key.src_port)
+    if (late_->opening() || masquerade || source_port != packet.key.src_port || egress.kind == HopKind::Local)
       return context_.drop(packet.mbuf, DropReason::ConntrackFull);
     if (!to_service) return forward<F>(packet, egress, nullptr);
     return forward_stateless(packet, egress, destination, destination_port);

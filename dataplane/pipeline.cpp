@@ -91,12 +91,14 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (unsigned i = 0; i < count; ++i) {
     if (i + prefetch_ahead < count) rte_prefetch0(rte_pktmbuf_mtod(frames[i + prefetch_ahead], void*));
-    if (!enter_plain(frames[i], arrival)) [[unlikely]]
+    if (!enter_plain(frames[i], arrival)) [[unlikely]] {
+      ++arrival.others;
       classify(frames[i], port);
+    }
   }
-  if (arrival.packets != 0) {
+  if (arrival.others != count) {
     InterfaceCounters& counters = context_.counters.interfaces[arrival.interface];
-    counters.rx_packets += arrival.packets;
+    counters.rx_packets += count - arrival.others;
     counters.rx_bytes += arrival.bytes;
   }
   run_all();
@@ -117,10 +119,8 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
   } else if (ether_type == net::be16::from_host(net::ether_type_ipv6).wire()) {
     entered = enter_plain<V6>(mbuf, arrival);
   }
-  if (!entered) return false;
-  ++arrival.packets;
-  arrival.bytes += length;
-  return true;
+  if (entered) arrival.bytes += length;
+  return entered;
 }
 
 template <class F>
@@ -129,7 +129,7 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, const Arrival& arrival) {
   frame.mbuf = mbuf;
   frame.l3 = net::ethernet_header_length;
   frame.ingress = arrival.interface;
-  FlowPacket<F>& packet = burst<F>().next();
+  FlowPacket<F>& packet = burst<F>().place();
   const bool known_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
   bool plain = false;
   if constexpr (F::is_v4) {
@@ -149,10 +149,8 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, const Arrival& arrival) {
   if (plain && arrival.from_pod) {
     plain = refusal_of_pod(packet, context_.interface(arrival.interface)) == DropReason::None;
   }
-  if (!plain) [[unlikely]] {
-    burst<F>().pop();
+  if (!plain) [[unlikely]]
     return false;
-  }
   settle_plain(packet);
   return true;
 }
@@ -169,7 +167,7 @@ DropReason Pipeline::refusal_of_pod(const FlowPacket<F>& packet, const Interface
                                                                                       : DropReason::None;
 }
 
-// The short cut of leaving a tunnel, of an untagged frame. `packet` is the last of its burst and becomes what was
+// The short cut of leaving a tunnel, of an untagged frame. `packet` is the next place of its burst and becomes what was
 // inside.
 inline bool Pipeline::leave_plain_tunnel(rte_mbuf* mbuf, uint16_t interface, bool checksum_known_good,
                                          FlowPacket<V4>& packet) {
@@ -199,7 +197,6 @@ inline bool Pipeline::leave_plain_tunnel(rte_mbuf* mbuf, uint16_t interface, boo
     settle_plain(packet);
     return true;
   }
-  burst_v4_.pop();
   if (inner.family == net::Family::V4) {
     enter_inner<V4>(carried());
   } else {
@@ -223,22 +220,20 @@ inline bool Pipeline::may_be_vxlan(const FlowPacket<F>& packet) const {
          context_.snapshot->terminates_tunnels && is_tunnel_endpoint<F>(packet.key.dst);
 }
 
-// The end of pass 1 for a plain packet, the last of its burst.
+// The end of pass 1 for a plain packet in the next place of its burst, which it takes if it is this worker's.
 template <class F>
 inline void Pipeline::settle_plain(FlowPacket<F>& packet) {
   if (without_flows_) {
     packet.hash = 0;
-    return;
+    return burst<F>().take();
   }
   packet.hash = context_.tables.hasher(packet.key);
   if (context_.tables.workers > 1) {
     const uint16_t owner = net::owner_of(packet.hash, context_.tables.workers);
-    if (owner != context_.worker) {
-      hand_over(packet, owner, HandoffKind::Flow);
-      return burst<F>().pop();
-    }
+    if (owner != context_.worker) return hand_over(packet, owner, HandoffKind::Flow);
   }
   connections_.of<F>().prefetch(packet.hash);
+  burst<F>().take();
 }
 
 void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
@@ -380,11 +375,10 @@ bool Pipeline::leave_tunnel(FlowPacket<F>& packet) {
 // What a tunnel carried; `outer` has its buffer and where it came from.
 template <class F>
 void Pipeline::enter_inner(const net::Packet& outer) {
-  FlowPacket<F>& packet = burst<F>().next();
+  FlowPacket<F>& packet = burst<F>().place();
   if (net::parse_plain(outer, false, packet)) [[likely]] {
     if (!may_be_vxlan(packet)) return settle_plain(packet);
   }
-  burst<F>().pop();
   FlowPacket<F> inner;
   static_cast<net::Packet&>(inner) = outer;
   inner.plain = false;
@@ -627,7 +621,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
   frame.tunnel_source = note.tunnel_source;
   frame.decapsulations = note.decapsulations;
   frame.handed_over = true;
-  FlowPacket<F>& packet = burst<F>().next();
+  FlowPacket<F>& packet = burst<F>().place();
   // It was checked where it came in.
   if (note.plain) [[likely]] {
     net::reread_plain(frame, packet);
@@ -635,7 +629,6 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     packet = {};
     static_cast<net::Packet&>(packet) = frame;
     if (const DropReason reason = net::parse_ip(packet, true); reason != DropReason::None) {
-      burst<F>().pop();
       return context_.drop(mbuf, reason);
     }
     if (note.ports_known) {
@@ -645,14 +638,11 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     }
     if (note.kind == HandoffKind::Fragment) {
       FlowPacket<F> fragment = packet;
-      burst<F>().pop();
       if (!ends_here(fragment)) enter(fragment);
       return;
     }
     if (note.kind == HandoffKind::TunnelError) {
-      FlowPacket<F> error = packet;
-      burst<F>().pop();
-      return tunnel_errors_->on_error(error);
+      return tunnel_errors_->on_error(packet);
     }
   }
   // Without a flow, one that was sent here by a stub is not ours.
@@ -661,6 +651,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
   }
   packet.hash = HandoffRings::hash(mbuf);
   connections_.of<F>().prefetch(packet.hash);
+  burst<F>().take();
 }
 
 // ---- pass 2: find flows ------------------------------------------------------------------------------
@@ -689,18 +680,20 @@ void Pipeline::run(FlowBurst<F>& burst) {
   } else {
     table.find_bulk(burst.data(), burst.size(), ids);
   }
+  const uint32_t generation = context_.snapshot->generation;
   const uint64_t removed = table.counters().removed;
+  bool found_stale = false;
   uint64_t hits = 0;
   for (size_t i = 0; i < burst.size(); ++i) {
     FlowPacket<F>& packet = burst[i];
-    // An earlier packet of the burst ended a connection: its record may serve another one by now.
-    if (table.counters().removed != removed) [[unlikely]] {
+    if (found_stale) [[unlikely]]
       ids[i] = table.find(packet.key, packet.hash);
-    }
     const bool hit = table.is_connection(ids[i]);
-    if (hit && forward_plain_flow(packet, ids[i])) [[likely]] {
+    if (hit && forward_plain_flow(table, packet, ids[i], generation)) [[likely]] {
       ++hits;
-    } else if (packet.icmp_error) [[unlikely]] {
+      continue;
+    }
+    if (packet.icmp_error) [[unlikely]] {
       forward_icmp_error(packet);
     } else if (hit) {
       ++hits;
@@ -710,35 +703,45 @@ void Pipeline::run(FlowBurst<F>& burst) {
     } else {
       hand_over(packet, table.flow(ids[i]).route, HandoffKind::OwnerByStub);
     }
+    // A packet of the burst ended a connection: its record may serve another one by now.
+    found_stale = table.counters().removed != removed;
   }
   context_.counters.add(Event::FlowHits, hits);
   if (!misses.empty()) forward_misses(burst, misses);
 }
 
 template <class F>
+inline void Pipeline::look_up_routes(const FlowBurst<F>& burst, const net::Burst<uint8_t>& misses, NextHopId* hops) {
+  typename F::Addr* const to = destinations<F>();
+  for (size_t i = 0; i < misses.size(); ++i) to[i] = burst[misses[i]].key.dst;
+  context_.tables.fib->lookup(to, hops, static_cast<unsigned>(misses.size()));
+}
+
+template <class F>
 void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses) {
   context_.counters.add(Event::FlowMisses, misses.size());
-  typename F::Addr destinations[net::burst_size];
   NextHopId hops[net::burst_size];
-  for (size_t i = 0; i < misses.size(); ++i) destinations[i] = burst[misses[i]].key.dst;
-  context_.tables.fib->lookup(destinations, hops, static_cast<unsigned>(misses.size()));
+  look_up_routes(burst, misses, hops);
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool may_have_hints = connections_.hints<F>().in_use(context_.now);
-  const bool transit_only = tables.endpoints->empty() && tables.content->empty();
   const bool clamps_mss = context_.snapshot->clamps_mss;
+  uint64_t transit = 0;
+  const bool transit_only = may_be_transit && !clamps_mss && tables.endpoints->empty() && tables.content->empty();
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
-    const bool to_clamp = clamps_mss && is_syn(packet);
     // Another packet of this burst may have opened its flow; what an endpoint says may be known by a hint.
     const auto needs_no_flow = [&] {
-      return table.counters().inserted == inserted && !wants_tracking(packet) &&
+      return may_be_transit && !(clamps_mss && is_syn(packet)) && table.counters().inserted == inserted &&
+             !wants_tracking(packet) &&
              !(may_have_hints && tables.endpoints->contains(packet.key.src, packet.key.src_port, packet.protocol));
     };
-    if (may_be_transit && !to_clamp && (transit_only || needs_no_flow()) && forward_plain(packet, hops[i])) [[likely]]
+    if ((transit_only || needs_no_flow()) && forward_plain(packet, hops[i])) [[likely]] {
+      ++transit;
       continue;
+    }
     ensure_hash(packet);
     if (table.counters().inserted != inserted) [[unlikely]] {
       const nat::FlowId id = table.find(packet.key, packet.hash);
@@ -749,30 +752,31 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
     }
     forward_miss(packet, hops[i]);
   }
+  context_.counters.add(Event::Transit, transit);
 }
 
 // ---- passes 4 and 5, short ---------------------------------------------------------------------------
 
 // A packet that changes nothing about its flow, whose route and neighbour are the ones of last time.
 template <class F>
-[[gnu::always_inline]] inline bool Pipeline::forward_plain_flow(FlowPacket<F>& packet, nat::FlowId id) {
+[[gnu::always_inline]] inline bool Pipeline::forward_plain_flow(nat::Conntrack<F>& table, FlowPacket<F>& packet,
+                                                                nat::FlowId id, uint32_t generation) {
   if (!packet.plain) return false;
-  nat::Conntrack<F>& table = connections_.of<F>();
   nat::Flow<F>& flow = table.flow(id);
   uint8_t* const l3 = packet.l3_header();
-  if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != context_.snapshot->generation) return false;
+  if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != generation) return false;
   const Adjacency* const way = output_.flow_adjacency(flow.way());
-  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
   // Copies, because a store to the flow or the frame could change the originals for all the compiler knows.
-  uint8_t* const l4 = packet.l4_header();
-  const uint8_t protocol = packet.protocol;
   const uint32_t length = packet.l3_length;
+  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || length > way->mtu) return false;
+  constexpr uint32_t header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
+  uint8_t* const l4 = l3 + header;
+  const uint8_t protocol = packet.protocol;
   constexpr uint8_t special = nat::flow_flag::direct_return | nat::flow_flag::spliced;
   if ((flow.flags & special) != 0) [[unlikely]] {
     if ((flow.flags & nat::flow_flag::spliced) != 0) return forward_plain_spliced(packet, id, *way);
     if (!nat::is_quiet(flow, l4[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
   } else if (protocol == net::protocol::tcp) {
-    constexpr uint32_t header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
     if (!nat::is_plain_ack(l4[13]) ||
         !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), l4, length - header))
       return false;
@@ -798,7 +802,6 @@ inline bool Pipeline::forward_plain(FlowPacket<F>& packet, NextHopId id) {
   }
   uint8_t* const l3 = packet.l3_header();
   if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || packet.l3_length > way->mtu) return false;
-  context_.counters.add(Event::Transit);
   nat::decrement_ttl<F>(l3);
   output_.send_plain<F>(packet, l3, *way);
   return true;

@@ -100,6 +100,15 @@ class Pipeline {
   }
 
   template <class F>
+  [[nodiscard]] typename F::Addr* destinations() {
+    if constexpr (F::is_v4) {
+      return destinations_v4_.data();
+    } else {
+      return destinations_v6_.data();
+    }
+  }
+
+  template <class F>
   [[nodiscard]] FragmentTable<F>& fragments() {
     if constexpr (F::is_v4) {
       return fragments_v4_;
@@ -121,8 +130,8 @@ class Pipeline {
     uint64_t mac = 0;                        // own address, in the low 48 bits as it lies in a frame
     uint16_t interface = net::no_interface;  // of untagged frames
     bool from_pod = false;                   // SPOOF-1 and SPOOF-2 hold here
-    uint64_t packets = 0;                    // that took the short cut
-    uint64_t bytes = 0;
+    uint32_t others = 0;                     // frames that did not take the short cut
+    uint64_t bytes = 0;                      // of those that did
   };
 
   // Pass 1
@@ -196,12 +205,15 @@ class Pipeline {
   template <class F>
   void forward_tracked(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
+  void look_up_routes(const FlowBurst<F>& burst, const net::Burst<uint8_t>& misses, NextHopId* hops);
+  template <class F>
   void forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses);
   template <class F>
   [[nodiscard]] bool forward_plain_spliced(net::FlowPacket<F>& packet, nat::FlowId id, const Adjacency& way);
-  // Short cuts: false if the packet is not for them, which then is as it was.
+  // Short cuts: false if the packet is not for them, which then is as it was. `generation`: of the snapshot.
   template <class F>
-  [[nodiscard]] bool forward_plain_flow(net::FlowPacket<F>& packet, nat::FlowId id);
+  [[nodiscard]] bool forward_plain_flow(nat::Conntrack<F>& table, net::FlowPacket<F>& packet, nat::FlowId id,
+                                        uint32_t generation);
   template <class F>
   [[nodiscard]] bool forward_plain(net::FlowPacket<F>& packet, NextHopId id);
   [[nodiscard]] const Adjacency* group_member(NextHopId id, uint64_t hash);
@@ -234,6 +246,8 @@ class Pipeline {
   [[nodiscard]] nat::ServiceChoice<F> choose(const net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend,
                                              const nat::Backend<F>* kept) const;
   // Opens a flow of a choice to forward.
+  template <class F>
+  [[nodiscard]] bool is_of_host(const net::FlowPacket<F>& packet, const nat::Backend<F>& backend) const;
   template <class F>
   void open_chosen(net::FlowPacket<F>& packet, const nat::ServicePort<F>& service, const nat::ServiceChoice<F>& choice);
   template <class F>
@@ -371,6 +385,9 @@ class Pipeline {
   net::Burst<net::FlowPacket<net::V6>, FragmentTable<net::V6>::most_released> released_v6_;
   FlowBurst<net::V4> burst_v4_;
   FlowBurst<net::V6> burst_v6_;
+  // To look routes up by; here, because making them costs more than filling them.
+  std::array<net::Ipv4Addr, net::burst_size> destinations_v4_;
+  std::array<net::Ipv6Addr, net::burst_size> destinations_v6_;
   // Of the present burst:
   bool without_flows_ = false;  // nothing was in the connection tables at its beginning
   bool only_plain_ = false;     // all of it came by the short cut

@@ -41,13 +41,16 @@ template <class F>
 template <class F>
 void apply_other(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4, uint8_t protocol);
 
-// TTL-1, hop limit: one less. RFC 1624 for a decrement of the first byte of the word at offset 8.
+// Of the first byte of the word at offset 8 of an IPv4 header.
+inline constexpr auto one_hop_less =
+    net::ChecksumDelta{}.replace(net::be16::from_host(0x0100), net::be16::from_host(0));
+
+// TTL-1, hop limit: one less.
 template <class F>
 inline void decrement_ttl(uint8_t* l3) {
   if constexpr (F::is_v4) {
     --l3[8];
-    const uint32_t sum = net::load<uint16_t>(l3 + 10) + uint32_t{net::be16::from_host(0x0100).wire()};
-    net::store(l3 + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
+    net::store(l3 + 10, one_hop_less.apply(net::load<uint16_t>(l3 + 10)));
   } else {
     --l3[7];
   }
@@ -60,20 +63,29 @@ template <class F>
   std::memcpy(l3 + (F::is_v4 ? 12 : 8), &rewrite, 2 * sizeof(typename F::Addr));
 }
 
-// Layer 4 only. The lengths in the IP header are believed (SCTP needs them).
-template <class F>
-[[gnu::always_inline]] inline void apply_l4(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4,
-                                            uint8_t protocol) {
+// Layer 4 of TCP or UDP.
+template <uint8_t protocol, class F>
+[[gnu::always_inline]] inline void apply_ports(const Rewrite<F>& rewrite, uint8_t* l4) {
   static_assert(offsetof(Rewrite<F>, dst_port) == offsetof(Rewrite<F>, src_port) + 2);
-  const bool udp = protocol == net::protocol::udp;
-  if (!udp && protocol != net::protocol::tcp) {
-    apply_other(rewrite, l3, l4, protocol);
-    return;
-  }
+  static_assert(protocol == net::protocol::tcp || protocol == net::protocol::udp);
+  constexpr bool udp = protocol == net::protocol::udp;
   std::memcpy(l4, reinterpret_cast<const uint8_t*>(&rewrite) + offsetof(Rewrite<F>, src_port), 4);
   uint8_t* const field = l4 + (udp ? 6 : 16);
   const auto checksum = net::load<uint16_t>(field);
   net::store(field, udp ? net::apply_udp(rewrite.l4, checksum) : rewrite.l4.apply(checksum));
+}
+
+// Layer 4 only. The lengths in the IP header are believed (SCTP needs them).
+template <class F>
+[[gnu::always_inline]] inline void apply_l4(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4,
+                                            uint8_t protocol) {
+  if (protocol == net::protocol::udp) {
+    apply_ports<net::protocol::udp>(rewrite, l4);
+  } else if (protocol == net::protocol::tcp) {
+    apply_ports<net::protocol::tcp>(rewrite, l4);
+  } else {
+    apply_other(rewrite, l3, l4, protocol);
+  }
 }
 
 // Rewrites a packet whose IP header is at `l3` and whose L4 header, complete, is at `l4`: nullptr for later
@@ -87,12 +99,12 @@ inline void apply(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t p
 
 // The same and decrement_ttl() at once, for a packet that is no later fragment.
 template <class F>
-inline void apply_and_decrement_ttl(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
+[[gnu::always_inline]] inline void apply_and_decrement_ttl(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4,
+                                                           uint8_t protocol) {
   apply_addresses(rewrite, l3);
   if constexpr (F::is_v4) {
-    constexpr auto hop = net::ChecksumDelta{}.replace(net::be16::from_host(0x0100), net::be16::from_host(0));
     --l3[8];
-    net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10), hop));
+    net::store(l3 + 10, one_hop_less.apply(rewrite.l3.apply(net::load<uint16_t>(l3 + 10))));
   } else {
     decrement_ttl<F>(l3);
   }

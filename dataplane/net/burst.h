@@ -14,9 +14,9 @@ class Burst {
  public:
   // Precondition: !full().
   T& push(const T& item) { return items_[count_++] = item; }
-  // An uninitialised next place. Precondition: !full().
-  T& next() { return items_[count_++]; }
-  void pop() { --count_; }
+  // The place of the next, uninitialised, which take() makes one of them. Precondition: !full().
+  T& place() { return items_[count_]; }
+  void take() { ++count_; }
   void clear() { count_ = 0; }
   void truncate(size_t count) { count_ = static_cast<uint32_t>(count); }
 

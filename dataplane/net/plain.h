@@ -63,20 +63,20 @@ template <class F>
   static_assert(offsetof(Key, dst_port) == addresses + 2 && sizeof(Key) == addresses + 8);
   auto* const key = reinterpret_cast<uint8_t*>(&packet.key);
   std::memcpy(key, l4 - addresses, addresses);
-  store(key + addresses, load<uint32_t>(l4));
-  store(key + addresses + 4, be32::from_host(uint32_t{proto} << 24).wire());
+  store(key + addresses, uint64_t{load<uint32_t>(l4)} | uint64_t{proto} << 32);
   packet.mbuf = frame.mbuf;
   packet.original = nullptr;
   // What lies side by side goes there as words.
   static_assert(offsetof(Packet, l4) == offsetof(Packet, l3) + 2 &&
+                offsetof(Packet, l3_length) == offsetof(Packet, l3) + 4 &&
                 offsetof(Packet, ingress) == offsetof(Packet, l3) + 6);
   static_assert(offsetof(Packet, tunnel_source) == offsetof(Packet, l3) + 8);
   static_assert(offsetof(Packet, decapsulations) == offsetof(Packet, tunnel_source) + 2);
   static_assert(offsetof(Packet, has_ports) == offsetof(Packet, tunnel_source) + 4);
   static_assert(offsetof(Packet, fragment) == offsetof(Packet, tunnel_source) + 7);
   auto* const fields = reinterpret_cast<uint8_t*>(&packet) + offsetof(Packet, l3);
-  store(fields,
-        uint64_t{frame.l3} | uint64_t{frame.l3 + header} << 16 | uint64_t{total} << 32 | uint64_t{frame.ingress} << 48);
+  store(fields, uint64_t{frame.l3} | uint64_t{frame.l3 + header} << 16 | uint64_t{total} << 32);
+  packet.ingress = frame.ingress;
   constexpr uint64_t has_ports_and_is_plain = uint64_t{1} << 32 | uint64_t{1} << 48;
   store(fields + 8, uint64_t{frame.tunnel_source} | uint64_t{frame.decapsulations} << 16 |
                         uint64_t{frame.handed_over} << 24 | has_ports_and_is_plain);

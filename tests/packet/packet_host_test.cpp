@@ -277,6 +277,44 @@ TEST_P(Host, HOST1_TheHostUsesServices) {
   EXPECT_EQ(rig().drops(), "");
 }
 
+TEST_P(Host, HOST1_AServiceMayEndAtTheHost) {
+  const ServiceSpec on_host{.name = "kubernetes",
+                            .cluster_ips = {"10.96.0.10"},
+                            .ports = {"TCP 443 6443 30443", "UDP 53 5353 30053"},
+                            .endpoints = {"192.0.2.1 gw"}};
+  load("", service(on_host));
+  VxlanOptions options;
+  options.inner_destination = encap::vtep_mac("gw");
+  EXPECT_EQ(rig().send("b", vxlan("192.168.0.11", "192.168.0.1",
+                                  tcp("10.244.34.5:40000", "10.96.0.10:443", "S").bytes(), options)),
+            "");
+  EXPECT_EQ(punted(), "b/0b tcp S 10.244.34.5:40000>192.0.2.1:6443 ttl 64");
+  EXPECT_EQ(from_host("a", tcp("192.0.2.1:6443", "10.244.34.5:40000", "SA")),
+            "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | tcp SA 10.96.0.10:443>10.244.34.5:40000 ttl 63");
+  EXPECT_EQ(to_host("a", tcp("198.51.100.9:1000", "192.0.2.1:30443", "S")),
+            "a/0a tcp S 198.51.100.9:1000>192.0.2.1:6443 ttl 64")
+      << "as Linux does it, which masquerades nothing that ends at the host";
+  EXPECT_EQ(from_host("a", tcp("192.0.2.1:6443", "198.51.100.9:1000", "SA")),
+            "a/fe tcp SA 192.0.2.1:30443>198.51.100.9:1000 ttl 63");
+  EXPECT_EQ(to_host("a", udp("198.51.100.9:1000", "192.0.2.1:30053").with_ttl(1)),
+            "a/0a udp 198.51.100.9:1000>192.0.2.1:5353 ttl 1")
+      << "which is not forwarded";
+  EXPECT_EQ(rig().flows(), 3u);
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_EQ(from_host("a", tcp("192.0.2.1:40000", "10.96.0.10:443", "S")), "");
+  EXPECT_EQ(punted(), "") << "the host's kernel would not take it";
+  EXPECT_EQ(rig().drops(), "service_loop 1");
+}
+
+TEST_P(Host, HOST1_AnEndpointThatIsAServiceItselfIsALoop) {
+  const ServiceSpec round{
+      .name = "round", .cluster_ips = {"10.96.0.10"}, .ports = {"TCP 443 30443 30443"}, .endpoints = {"192.0.2.1 gw"}};
+  load("", service(round));
+  EXPECT_EQ(to_host("a", tcp("198.51.100.9:1000", "192.0.2.1:30443", "S")), "");
+  EXPECT_EQ(rig().drops(), "service_loop 1");
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
 TEST_P(Host, HOST1_StrictReversePathDoesNotStopTheHost) {
   Gateway gateway;
   gateway.interfaces = with_twin(interface_a, "tap-a").insert(1, R"("rpf":"strict",)") + "," + interface_b;

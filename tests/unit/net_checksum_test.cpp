@@ -134,19 +134,19 @@ TEST(ChecksumDelta, ThereAndBackIsTheSameChecksum) {
   }
 }
 
-// CSUM-2.
 // Every checksum, with deltas on both sides of every carry.
-TEST(ChecksumDelta, TwoAtOnceAreOneAfterTheOther) {
-  const ChecksumDelta hop = ChecksumDelta{}.replace16(wire(0x0100), 0);
+TEST(ChecksumDelta, CSUM1_AppliedAsEquation3SaysIt) {
   for (const uint16_t to : {0x0000, 0x0001, 0x0002, 0x7fff, 0x8000, 0xfffd, 0xfffe, 0xffff}) {
-    const ChecksumDelta other = ChecksumDelta{}.replace16(0x0001, to);
+    const ChecksumDelta delta = ChecksumDelta{}.replace16(0x0001, to);
     for (uint32_t checksum = 0; checksum <= 0xffff; ++checksum) {
-      const auto field = static_cast<uint16_t>(checksum);
-      ASSERT_EQ(other.apply(field, hop), hop.apply(other.apply(field))) << checksum << " to " << to;
+      const uint32_t sum = (~checksum & 0xffff) + delta.wire();
+      const auto expected = static_cast<uint16_t>(~((sum & 0xffff) + (sum >> 16)));
+      ASSERT_EQ(delta.apply(static_cast<uint16_t>(checksum)), expected) << checksum << " to " << to;
     }
   }
 }
 
+// CSUM-2.
 TEST(UdpChecksum, CT36_CSUM2_ZeroMeansNoneAndStaysZero) {
   EXPECT_EQ(apply_udp(ChecksumDelta{}.replace16(wire(0x5555), wire(0x3285)), 0), 0);
 }
