@@ -7,9 +7,9 @@
 // indices.
 //
 // Both directions carry virtio headers, so that pods keep their offloads (offload.h). Frames are copied out of the
-// ring, which needs no system call. They are sent by one sendmmsg(2) for each pod and burst: a ring for sending would
-// save no copy, and the kernel gives its slots back when a veth's other end takes a frame, not when its bytes have been
-// read.
+// ring, which needs no system call, but for those that go to another pod as they lie there (super_frame.h). The others
+// are sent by one sendmmsg(2) for each pod and burst: a ring for sending would save no copy, and the kernel gives its
+// slots back when a veth's other end takes a frame, not when its bytes have been read.
 #pragma once
 
 #include <cstdint>
