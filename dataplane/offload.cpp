@@ -17,10 +17,9 @@ using net::DropReason;
 using net::tcp_header_length;
 
 constexpr uint16_t l3 = net::ethernet_header_length;
-constexpr uint16_t tcp_sum = 16;  // offset of the checksum (RFC 9293 section 3.1)
+constexpr uint16_t tcp_sum = tcp_checksum_offset;
 constexpr uint16_t udp_sum = 6;   // RFC 768
 constexpr uint16_t sctp_sum = 8;  // RFC 9260 section 3.1: a CRC32c
-constexpr uint32_t most_segments = 256;
 
 bool is_v4(const uint8_t* frame) { return net::load_be16(frame + 12) == net::ether_type_ipv4; }
 bool is_v6(const uint8_t* frame) { return net::load_be16(frame + 12) == net::ether_type_ipv6; }
@@ -50,6 +49,11 @@ uint64_t pseudo_sum(const uint8_t* frame, bool v4, uint8_t protocol, uint32_t le
 }
 
 }  // namespace
+
+void begin_tcp_checksum(uint8_t* frame, uint16_t l4, uint32_t l4_length) {
+  const uint64_t sum = pseudo_sum(frame, is_v4(frame), net::protocol::tcp, l4_length);
+  net::store(frame + l4 + tcp_sum, net::checksum_fold(sum));
+}
 
 // ---- from a pod ----------------------------------------------------------------------------------------
 
@@ -310,8 +314,7 @@ void Merger::close() {
   }
   uint8_t* const tcp = headers + first_.l4;
   if (pushes_) tcp[13] |= net::tcp_flag::psh;
-  // Begun, not finished: the sum of the pseudo header.
-  net::store(tcp + tcp_sum, net::checksum_fold(pseudo_sum(headers, first_.v4, net::protocol::tcp, l4_length)));
+  begin_tcp_checksum(headers, first_.l4, l4_length);
   vectors_[message.first + 1U] = {headers, first_.headers};
   message.about = {};
   message.about.flags = VnetHeader::needs_checksum;

@@ -42,10 +42,17 @@ struct VnetHeader {
 };
 static_assert(sizeof(VnetHeader) == 10);
 
+inline constexpr uint32_t most_segments = 256;       // packets that one frame may stand for
+inline constexpr uint16_t tcp_checksum_offset = 16;  // from the TCP header (RFC 9293 section 3.1)
+
+// Writes what VnetHeader::needs_checksum promises of an IPv4 or IPv6 frame without a VLAN tag: the sum of the pseudo
+// header. `l4`: offset of the TCP header; `l4_length`: bytes from there on.
+void begin_tcp_checksum(uint8_t* frame, uint16_t l4, uint32_t l4_length);
+
 class Segmenter {
  public:
   // A whole Ethernet frame of `length` bytes, readable until done(). None, or why it is refused: what stands for more
-  // than 256 packets is, and what is to be cut inside a tunnel.
+  // than most_segments packets is, and what is to be cut inside a tunnel.
   [[nodiscard]] net::DropReason begin(const uint8_t* frame, uint32_t length, const VnetHeader& about);
   [[nodiscard]] bool done() const { return offset_ >= payload_; }
   // The next packet, chained if it is larger than a buffer. nullptr: no buffer, and the rest is given up.

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "dataplane/context.h"
+#include "dataplane/super_frame.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -24,9 +25,11 @@ using net::DropReason;
 constexpr uint32_t block_size = 1 << 20;
 constexpr uint32_t slots_per_block = block_size / PodSocket::slot_size;
 constexpr uint32_t blocks = PodSocket::slots / slots_per_block;
+static_assert(size_t{block_size} * blocks == PodSocket::ring_size);
 static_assert(PodSocket::slots % slots_per_block == 0 && PodSocket::slot_size % TPACKET_ALIGNMENT == 0);
 constexpr int send_buffer = 32 << 20;  // bytes on their way to pods
 constexpr uint32_t whole_frame = 0x40000;
+constexpr unsigned most_unasked = 16;
 constexpr size_t most_linear = 4;  // interfaces that are compared one after the other
 
 net::Error failure(const char* what) {
@@ -86,7 +89,7 @@ net::Result<std::unique_ptr<PodSocket>> PodSocket::open() {
   ring.tp_frame_size = slot_size;
   ring.tp_frame_nr = slots;
   if (set_option(descriptor, PACKET_RX_RING, ring) != 0) return failure("no memory for its ring");
-  void* const memory = mmap(nullptr, size_t{block_size} * blocks, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  void* const memory = mmap(nullptr, ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (memory == MAP_FAILED) return failure("its ring cannot be mapped");
   self->ring_ = static_cast<uint8_t*>(memory);
   if (auto done = self->listen({}); !done) return done.error();
@@ -99,8 +102,15 @@ net::Result<std::unique_ptr<PodSocket>> PodSocket::open() {
   return self;
 }
 
+std::unique_ptr<PodSocket> PodSocket::over(int descriptor, void* ring) {
+  std::unique_ptr<PodSocket> self(new PodSocket);
+  self->descriptor_ = descriptor;
+  self->ring_ = static_cast<uint8_t*>(ring);
+  return self;
+}
+
 PodSocket::~PodSocket() {
-  if (ring_ != nullptr) munmap(ring_, size_t{block_size} * blocks);
+  if (ring_ != nullptr) munmap(ring_, ring_size);
   if (descriptor_ >= 0) close(descriptor_);
 }
 
@@ -164,34 +174,63 @@ void PodSocket::give_back() {
   reading_ = false;
 }
 
+PodSocket::Received PodSocket::look() const {
+  Received out;
+  uint8_t* const start = slot(next_);
+  const auto* const header = reinterpret_cast<const tpacket2_hdr*>(start);
+  const uint32_t status = __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE);
+  if ((status & TP_STATUS_USER) == 0) return out;
+  const auto* const address = reinterpret_cast<const sockaddr_ll*>(start + TPACKET_ALIGN(sizeof(tpacket2_hdr)));
+  out.frame = start + header->tp_mac;
+  out.length = header->tp_len;
+  out.interface = static_cast<uint32_t>(address->sll_ifindex);
+  if ((status & TP_STATUS_VLAN_VALID) != 0 && (header->tp_vlan_tci & 0xfff) != 0) {
+    out.refusal = DropReason::UnknownVlan;
+  } else if (header->tp_snaplen != header->tp_len) {
+    out.refusal = DropReason::OffloadMalformed;
+  } else {
+    std::memcpy(&out.about, out.frame - sizeof out.about, sizeof out.about);
+  }
+  return out;
+}
+
+bool PodSocket::next_super_frame(SuperFrame& frame) {
+  if (reading_) return false;
+  const Received next = look();
+  if (next.frame == nullptr || next.refusal != DropReason::None ||
+      !read_super_frame(next.frame, next.length, next.about, frame)) {
+    return false;
+  }
+  frame.interface = next.interface;
+  return true;
+}
+
+void PodSocket::finish_super_frame() {
+  unasked_ = 0;
+  give_back();
+}
+
 uint16_t PodSocket::receive(Context& context, rte_mbuf** packets, uint32_t& interface) {
   uint16_t count = 0;
   for (unsigned looked = 0; count < net::burst_size && looked < net::burst_size;) {
     if (!reading_) {
-      const uint8_t* const start = slot(next_);
-      const auto* const header = reinterpret_cast<const tpacket2_hdr*>(start);
-      const uint32_t status = __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE);
-      if ((status & TP_STATUS_USER) == 0) break;
-      const auto* const address = reinterpret_cast<const sockaddr_ll*>(start + TPACKET_ALIGN(sizeof(tpacket2_hdr)));
-      const auto from = static_cast<uint32_t>(address->sll_ifindex);
-      if (count != 0 && from != interface) break;
-      interface = from;
+      const Received next = look();
+      if (next.frame == nullptr || (count != 0 && next.interface != interface)) break;
+      const bool super = next.about.gso_type == VnetHeader::gso_tcp_v4 || next.about.gso_type == VnetHeader::gso_tcp_v6;
+      // It may go on whole, when what came before it is on its way.
+      if (super && count != 0 && unasked_ == 0) break;
+      if (super) unasked_ = count == 0 ? most_unasked : unasked_ - 1;
+      interface = next.interface;
       ++looked;
-      DropReason reason = DropReason::OffloadMalformed;
-      if ((status & TP_STATUS_VLAN_VALID) != 0 && (header->tp_vlan_tci & 0xfff) != 0) {
-        reason = DropReason::UnknownVlan;
-      } else if (header->tp_snaplen == header->tp_len) {
-        VnetHeader about;
-        std::memcpy(&about, start + header->tp_mac - sizeof about, sizeof about);
-        reason = segmenter_.begin(start + header->tp_mac, header->tp_len, about);
-      }
+      DropReason reason = next.refusal;
+      if (reason == DropReason::None) reason = segmenter_.begin(next.frame, next.length, next.about);
       if (reason != DropReason::None) {
         context.counters.drop(reason);
         give_back();
         continue;
       }
       reading_ = true;
-      reading_from_ = from;
+      reading_from_ = next.interface;
     }
     interface = reading_from_;
     rte_mbuf* const packet = segmenter_.next(context.tables.pool);
@@ -207,16 +246,31 @@ uint16_t PodSocket::receive(Context& context, rte_mbuf** packets, uint32_t& inte
 
 // ---- send ----------------------------------------------------------------------------------------------
 
+namespace {
+
+sockaddr_ll address_of(uint32_t interface) {
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_ifindex = static_cast<int>(interface);
+  address.sll_halen = 6;
+  return address;
+}
+
+// Why a frame was not sent.
+DropReason refusal_of(int error) {
+  const bool gone = error == ENXIO || error == ENETDOWN || error == ENODEV;
+  return gone ? DropReason::InterfaceGone : DropReason::TransmitFull;
+}
+
+}  // namespace
+
 void PodSocket::send(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface) {
   merger_.clear();
   for (uint16_t i = 0; i < count; ++i) {
     if (!merger_.add(frames[i])) context.counters.drop(DropReason::TransmitFull);
   }
   merger_.finish();
-  sockaddr_ll address{};
-  address.sll_family = AF_PACKET;
-  address.sll_ifindex = static_cast<int>(interface);
-  address.sll_halen = 6;
+  sockaddr_ll address = address_of(interface);
   const uint16_t messages = merger_.size();
   mmsghdr headers[net::burst_size];
   for (uint16_t i = 0; i < messages; ++i) {
@@ -233,14 +287,28 @@ void PodSocket::send(Context& context, rte_mbuf** frames, uint16_t count, uint32
       continue;
     }
     // This one is refused; the next may do. Not so if the interface is gone or down.
-    const bool hopeless = errno == ENXIO || errno == ENETDOWN || errno == ENODEV;
-    const DropReason reason = hopeless ? DropReason::InterfaceGone : DropReason::TransmitFull;
+    const DropReason reason = refusal_of(errno);
     do {
       context.counters.drop(reason, merger_[sent].frames);
       ++sent;
-    } while (hopeless && sent < messages);
+    } while (reason == DropReason::InterfaceGone && sent < messages);
   }
   for (uint16_t i = 0; i < count; ++i) context.discard(frames[i]);
+}
+
+void PodSocket::send_super_frame(Context& context, const SuperFrame& frame, uint32_t interface) {
+  const VnetHeader about = frame.about();
+  uint8_t* const begin = frame.frame - sizeof about;
+  std::memcpy(begin, &about, sizeof about);
+  sockaddr_ll address = address_of(interface);
+  iovec whole{begin, sizeof about + frame.length};
+  msghdr header{};
+  header.msg_name = &address;
+  header.msg_namelen = sizeof address;
+  header.msg_iov = &whole;
+  header.msg_iovlen = 1;
+  if (sendmsg(descriptor_, &header, MSG_DONTWAIT) >= 0) return;
+  context.counters.drop(refusal_of(errno), frame.packets);
 }
 
 }  // namespace sluice::dataplane

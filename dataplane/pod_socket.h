@@ -7,9 +7,9 @@
 // indices.
 //
 // Both directions carry virtio headers, so that pods keep their offloads (offload.h). Frames are copied out of the
-// ring, which needs no system call. They are sent by one sendmmsg(2) for each pod and burst: a ring for sending would
-// save no copy, and the kernel gives its slots back when a veth's other end takes a frame, not when its bytes have been
-// read.
+// ring, which needs no system call, but for those that go to another pod as they lie there (super_frame.h). The others
+// are sent by one sendmmsg(2) for each pod and burst: a ring for sending would save no copy, and the kernel gives its
+// slots back when a veth's other end takes a frame, not when its bytes have been read.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@
 namespace sluice::dataplane {
 
 struct Context;
+struct SuperFrame;
 
 // A network interface of the kernel.
 struct KernelLink {
@@ -38,9 +39,13 @@ class PodSocket {
  public:
   static constexpr uint32_t slot_size = 65536 + 128;  // a whole super-frame and its description, bytes
   static constexpr uint32_t slots = 480;
+  static constexpr size_t ring_size = 32 << 20;
 
   // Needs CAP_NET_RAW. Receives nothing yet.
   static net::Result<std::unique_ptr<PodSocket>> open();
+  // Of a descriptor that takes messages and of memory for `ring_size` bytes that somebody fills as the kernel would
+  // (tests). Takes both.
+  static std::unique_ptr<PodSocket> over(int descriptor, void* ring);
   ~PodSocket();
   PodSocket(const PodSocket&) = delete;
   PodSocket& operator=(const PodSocket&) = delete;
@@ -50,24 +55,42 @@ class PodSocket {
   // Control thread: frames that found the ring full, since the start.
   [[nodiscard]] uint64_t missed();
 
+  // Worker: the frame that comes next if it is a super-frame. It stays where it is, and comes out of receive() in
+  // pieces unless finish_super_frame() says that it went on.
+  [[nodiscard]] bool next_super_frame(SuperFrame& frame);
+  void finish_super_frame();
   // Worker: up to net::burst_size packets, all of the pod at `interface`. What cannot be read is counted and dropped.
   [[nodiscard]] uint16_t receive(Context& context, rte_mbuf** packets, uint32_t& interface);
   // Worker: sends at most net::burst_size frames, which it takes. Those that the kernel refuses are dropped.
   void send(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface);
+  // Worker: sends the frame as it lies there; the VnetHeader before it is written anew.
+  void send_super_frame(Context& context, const SuperFrame& frame, uint32_t interface);
 
   // Looks an interface up, sets it up, and keeps the kernel's own stack off it (no ARP, no IPv6). Empty if there is
   // none.
   [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name);
 
  private:
+  // A frame of the ring, until it is given back.
+  struct Received {
+    uint8_t* frame = nullptr;  // nullptr: there is none
+    uint32_t length = 0;
+    uint32_t interface = 0;
+    net::DropReason refusal = net::DropReason::None;  // `about` means nothing if it is not None
+    VnetHeader about;
+  };
+
   PodSocket() = default;
   [[nodiscard]] uint8_t* slot(uint32_t index) const;
+  [[nodiscard]] Received look() const;
   void give_back();
 
   int descriptor_ = -1;
   uint8_t* ring_ = nullptr;
   uint32_t next_ = 0;     // slot
   bool reading_ = false;  // slot `next_`
+  // As the last one could not go on whole, so many super-frames are cut where they come, in the midst of a burst.
+  unsigned unasked_ = 0;
   uint32_t reading_from_ = 0;
   Segmenter segmenter_;
   Merger merger_;

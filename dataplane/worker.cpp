@@ -93,7 +93,8 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
       resolver_(index == 0 ? std::make_unique<Resolver>(context_, output_, icmp_) : nullptr),
       tunnel_errors_(index == 0 ? std::make_unique<TunnelErrors>(context_) : nullptr),
       pipeline_(context_, output_, icmp_, resolver_.get(), tunnel_errors_.get(), connections_),
-      tracer_(context_, output_, pipeline_, connections_) {
+      tracer_(context_, output_, pipeline_, connections_),
+      super_frames_(context_, output_, connections_) {
   context_.punt = &punt_;
   output_.set_resolver(resolver_.get());
   cycles_per_millisecond_ = rte_get_tsc_hz() / 1000;
@@ -174,6 +175,10 @@ bool Worker::poll_pods(PodSocket& pods, unsigned bursts) {
   bool busy = false;
   rte_mbuf* frames[net::burst_size];
   for (unsigned burst = 0; burst < bursts; ++burst) {
+    if (traced_ == nullptr && forward_super_frame(pods)) {
+      busy = true;
+      continue;
+    }
     uint32_t interface = 0;
     const uint16_t count = pods.receive(context_, frames, interface);
     if (count == 0) break;
@@ -186,6 +191,17 @@ bool Worker::poll_pods(PodSocket& pods, unsigned bursts) {
     }
   }
   return busy;
+}
+
+bool Worker::forward_super_frame(PodSocket& pods) {
+  SuperFrame frame;
+  if (!pods.next_super_frame(frame)) return false;
+  const uint16_t port = context_.snapshot->pod_port(frame.interface);
+  if (port == no_port) return false;
+  if (context_.tables.workers > 1) read_messages();
+  if (!super_frames_.forward(frame, port)) return false;
+  pods.finish_super_frame();
+  return true;
 }
 
 void Worker::process(rte_mbuf** frames, uint16_t count, uint16_t port) {

@@ -14,6 +14,7 @@
 #include "dataplane/pipeline.h"
 #include "dataplane/publisher.h"
 #include "dataplane/punt.h"
+#include "dataplane/super_frame.h"
 #include "dataplane/tracer.h"
 
 struct rte_ring;
@@ -61,6 +62,8 @@ class Worker {
   void read_clock();
   [[nodiscard]] bool poll_ports();
   [[nodiscard]] bool poll_pods(PodSocket& pods, unsigned bursts);
+  // Whether the pods' next frame went on as it is.
+  [[nodiscard]] bool forward_super_frame(PodSocket& pods);
   void process(rte_mbuf** frames, uint16_t count, uint16_t port);
   [[nodiscard]] bool poll_workers();
   [[nodiscard]] bool poll_host();
@@ -93,6 +96,7 @@ class Worker {
   std::unique_ptr<Reassembly> reassembly_;
   Pipeline pipeline_;
   Tracer tracer_;
+  SuperFrames super_frames_;
   const TraceOrders* traced_ = nullptr;   // of this loop; nullptr: nobody traces
   std::array<StubMessage, 16> messages_;  // those being read
   FlowEventRing flow_events_;
