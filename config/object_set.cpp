@@ -80,6 +80,11 @@ bool moved(const Typed& before, const Typed& after) {
   if (const auto* slice = std::get_if<EndpointSlice>(&before)) {
     return slice->service != std::get<EndpointSlice>(after).service;
   }
+  const auto network = [](const Node& node) {
+    return std::tie(node.internal_ips, node.external_ips, node.bgp_ipv4, node.bgp_ipv6, node.vxlan_tunnel_ipv4,
+                    node.ipip_tunnel_ipv4, node.vxlan_mac, node.pod_cidrs, node.vxlan_tunnel_ipv6, node.vxlan_mac_v6);
+  };
+  if (const auto* node = std::get_if<Node>(&before)) return network(*node) != network(std::get<Node>(after));
   return true;
 }
 

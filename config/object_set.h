@@ -43,7 +43,7 @@ struct Change {
     Action action = Action::Added;
     bool effective = true;  // false: only the JSON differs, the Config does not (a new resourceVersion)
     std::string before;     // canonical text; empty if added
-    // false: a Service with the addresses it had and no direct server return, an EndpointSlice with the service it had
+    // false: a Service with its addresses and no direct return, a slice with its service, a Node with its network
     bool moved = true;
     std::string service = {};  // of an EndpointSlice: the one it belonged to before
   };

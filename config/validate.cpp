@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "config/rules.h"
+#include "config/change_rules.h"
 
 namespace sluice::config {
 namespace {
@@ -10,16 +10,18 @@ namespace {
 std::vector<Fault> check(const Config& config, const Scope& scope) {
   Findings findings;
   // Endpoint slices stand alone; everything else hangs together with the gateway or with other services.
-  const bool network = scope.touched(gateway_kind) || scope.touched("ServiceCIDR") || scope.touched("Node") ||
-                       scope.touched("IPPool") || scope.touched("BlockAffinity");
+  const bool network = scope.touched(gateway_kind) || scope.touched("ServiceCIDR") || scope.touched("IPPool");
   if (network) {
     check_interfaces(config, findings);
     check_routes(config, findings);
     check_settings(config, findings);
     check_pools(config, findings);
+  } else if (scope.touched("BlockAffinity")) {
+    check_touched_blocks(config, *scope.change, findings);
   }
-  if (network || scope.touched("Service")) check_services(config, scope, network, findings);
-  if (network || scope.touched("Service")) check_ingress(config, scope, network, findings);
+  const bool every = network || concern_services(config, scope);
+  if (every || scope.touched("Service")) check_services(config, scope, every, findings);
+  if (every || scope.touched("Service")) check_ingress(config, scope, every, findings);
   if (scope.touched("EndpointSlice")) check_slices(config, scope, findings);
   if (scope.touched("IPAddressPool")) check_address_pools(config, findings);
   if (scope.touched("IPAddressPool") || scope.touched("BGPAdvertisement")) check_bgp_advertisements(config, findings);

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "config/rules.h"
+#include "config/change_rules.h"
 
 namespace sluice::config {
 namespace {
@@ -78,7 +78,29 @@ void check_blocks(const Config& config, const std::vector<const IpPool*>& sorted
   }
 }
 
+// The same faults in one look at each other block.
+bool are_sound(const Config& config, const std::vector<ObjectName>& touched, const std::vector<const IpPool*>& sorted) {
+  std::unordered_map<Prefix, const BlockAffinity*> wanted;
+  for (const ObjectName& name : touched) {
+    const auto found = config.blocks.find(name.name);
+    if (found == config.blocks.end() || !found->second.confirmed) continue;
+    const BlockAffinity& block = found->second;
+    if (!in_a_pool(block.cidr, sorted) || !wanted.emplace(block.cidr, &block).second) return false;
+  }
+  if (wanted.empty()) return true;
+  return std::none_of(config.blocks.begin(), config.blocks.end(), [&](const auto& entry) {
+    if (!entry.second.confirmed) return false;
+    const auto same = wanted.find(entry.second.cidr);
+    return same != wanted.end() && same->second != &entry.second;
+  });
+}
+
 }  // namespace
+
+void check_touched_blocks(const Config& config, const Change& change, Findings& findings) {
+  const std::vector<const IpPool*> sorted = sorted_by_cidr(config);
+  if (!are_sound(config, names_of(change, "BlockAffinity"), sorted)) check_blocks(config, sorted, findings);
+}
 
 void check_pools(const Config& config, Findings& findings) {
   for (const auto& [name, pool] : config.pools) check_pool(pool, findings);

@@ -1,11 +1,14 @@
 // Rules about workload endpoints: each by itself, and among them and the interfaces names, devices and addresses.
 // What is wrong between two of them is said about the one that came with the change.
 #include <algorithm>
+#include <set>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
-#include "config/rules.h"
+#include "config/change_rules.h"
 
 namespace sluice::config {
 namespace {
@@ -98,20 +101,46 @@ class WorkloadRules {
   std::unordered_map<IpAddr, std::string> addresses_;
 };
 
+// What endpoints have that no other may have.
+class Reach {
+ public:
+  void add(const WorkloadEndpoint& workload) {
+    addresses_.insert(workload.addresses.begin(), workload.addresses.end());
+    ports_.insert(workload.port_name());
+    if (!workload.device.empty()) devices_.emplace(device_name(workload.device));
+  }
+  [[nodiscard]] bool touches(const WorkloadEndpoint& workload) const {
+    return std::any_of(workload.addresses.begin(), workload.addresses.end(),
+                       [&](const IpAddr& address) { return addresses_.contains(address); }) ||
+           ports_.contains(workload.port_name()) || devices_.contains(std::string(device_name(workload.device)));
+  }
+
+ private:
+  std::unordered_set<IpAddr> addresses_;
+  std::unordered_set<std::string> ports_;
+  std::unordered_set<std::string> devices_;
+};
+
 }  // namespace
 
 void check_workloads(const Config& config, const Scope& scope, Findings& findings) {
   if (config.workloads.empty()) return;
   WorkloadRules rules(config, findings);
-  const auto is_new = [&](const WorkloadEndpoint& workload) {
-    return scope.change != nullptr &&
-           scope.change->touches(ObjectKey{std::string(kind), workload.name.ns, workload.name.name});
-  };
-  for (const auto& [name, workload] : config.workloads) {
-    if (!is_new(workload)) rules.check(workload);
+  // Interfaces have names and addresses as well.
+  const bool every = scope.touched(gateway_kind);
+  std::set<ObjectName> touched;
+  if (scope.change != nullptr) {
+    for (ObjectName& name : names_of(*scope.change, kind)) touched.insert(std::move(name));
+  }
+  Reach reach;
+  for (const ObjectName& name : touched) {
+    if (const auto found = config.workloads.find(name); found != config.workloads.end()) reach.add(found->second);
   }
   for (const auto& [name, workload] : config.workloads) {
-    if (is_new(workload)) rules.check(workload);
+    if (!touched.contains(name) && (every || reach.touches(workload))) rules.check(workload);
+  }
+  for (const ObjectName& name : touched) {
+    if (const auto found = config.workloads.find(name); found != config.workloads.end()) rules.check(found->second);
   }
 }
 

@@ -125,9 +125,10 @@ ApplyReply Controller::tried(const config::Change& change, std::vector<config::W
                              Clock::time_point begin) const {
   const config::Config& config = objects_.config();
   if (generation_ == 0 || (!deployment_.only_services(config, change) && !deployment_.service_moves(config, change))) {
-    for (std::string& warning : make_plan(config, allocated(), host_.addresses()).warnings) {
-      warnings.push_back({.message = std::move(warning)});
-    }
+    const auto delta = delta_of(change);
+    std::vector<std::string> of_plan = delta ? warnings_after(*delta, deployment_.plan().warnings)
+                                             : make_plan(config, allocated(), host_.addresses()).warnings;
+    for (std::string& warning : of_plan) warnings.push_back({.message = std::move(warning)});
   }
   ApplyReply reply = applied(ApplyReply::Code::Unchanged, std::move(warnings), begin);
   reply.would_change = generation_ == 0 || !change.empty();
@@ -344,16 +345,51 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   }
 }
 
+std::vector<std::string> Controller::routing_warnings(std::vector<std::string> of_plan) const {
+  const uint32_t wanted = objects_.config().gateway.conntrack.max;
+  if (wanted != plane_.options().connections) {
+    of_plan.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
+                                  plane_.options().connections, wanted));
+  }
+  return of_plan;
+}
+
+std::optional<PlanDelta> Controller::delta_of(const config::Change& change) const {
+  if (generation_ == 0 || !(host_.addresses() == host_addresses_)) return std::nullopt;
+  const Allocated addresses = allocated();
+  if (!(addresses == routed_)) return std::nullopt;
+  return deployment_.plan_delta(objects_.config(), change, addresses, host_addresses_);
+}
+
+Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, const config::Change& change) {
+  if (auto opened = deployment_.open_ports(delta); !opened) co_return opened.error();
+  if (Deployment::announces(delta)) {
+    if (!co_await wait_for(deployment_.announce(delta))) {
+      co_await deployment_retreat();
+      co_return net::Error{"a worker does not answer"};
+    }
+  }
+  if (auto installed = deployment_.install_routes(delta); !installed) {
+    const net::Error error = installed.error();
+    co_await deployment_retreat();
+    co_return error;
+  }
+  const config::Config& config = objects_.config();
+  routing_token_ = deployment_.publish(config, delta, services_, drains_, change);
+  const auto names_mac = [](const PlannedNeighbor& neighbor) { return neighbor.mac.has_value(); };
+  if (std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
+      std::any_of(delta.lost_neighbors.begin(), delta.lost_neighbors.end(), names_mac)) {
+    host_.commit(config.gateway, deployment_);
+  }
+  co_return *routing_token_;
+}
+
 Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change, std::vector<std::string>& warnings) {
   const config::Config& config = objects_.config();
   Allocated addresses = allocated();
   HostAddresses host_addresses = host_.addresses();
   Plan plan = make_plan(config, addresses, host_addresses);
-  warnings = plan.warnings;
-  if (config.gateway.conntrack.max != plane_.options().connections) {
-    warnings.push_back(fmt::format("conntrack.max is {} since the start; {} takes effect at the next one",
-                                   plane_.options().connections, config.gateway.conntrack.max));
-  }
+  warnings = routing_warnings(plan.warnings);
   if (auto opened = deployment_.open_ports(plan); !opened) co_return opened.error();
   if (auto opened = host_.open(plan, deployment_); !opened) {
     deployment_.abandon_ports();
@@ -405,7 +441,8 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   std::optional<uint64_t> token;
   const bool only_services = generation_ != 0 && deployment_.only_services(objects_.config(), change);
   const auto moves = only_services ? std::nullopt : deployment_.service_moves(objects_.config(), change);
-  const bool rewires = !only_services && !moves;
+  const auto delta = only_services || moves ? std::nullopt : delta_of(change);
+  const bool rewires = !only_services && !moves && !delta;
   if (moves) {
     if (auto moved = deployment_.move_services(*moves); !moved) {
       reply.message = moved.error().message;
@@ -414,15 +451,21 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
       co_return reply;
     }
   }
-  if (rewires) {
-    const auto wired = co_await rewire(&change, warnings);
-    if (!wired) {
+  if (rewires || delta) {
+    std::optional<net::Result<uint64_t>> wired;
+    if (delta) {
+      wired = co_await rewire(*delta, change);
+      warnings = routing_warnings(deployment_.plan().warnings);
+    } else {
+      wired = co_await rewire(&change, warnings);
+    }
+    if (!*wired) {
       if (!awaited_token_) changing_since_.reset();
-      reply.message = wired.error().message;
+      reply.message = wired->error().message;
       wanted_generation_ = generation_;
       co_return reply;
     }
-    token = *wired;
+    token = **wired;
     warnings_ = warnings;
   } else if (change.effective()) {
     token = deployment_.publish_services(objects_.config(), services_, drains_, &change);

@@ -129,6 +129,11 @@ class Controller final : public Router {
   // `change`: what the configuration has become different by; nullptr: nobody knows.
   [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change* change,
                                                         std::vector<std::string>& warnings);
+  // Instead, if delta_of() has it: the same, of what the plan changes in alone. The token of the last step.
+  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const PlanDelta& delta, const config::Change& change);
+  [[nodiscard]] std::optional<PlanDelta> delta_of(const config::Change& change) const;
+  // What people are told of a plan with these warnings.
+  [[nodiscard]] std::vector<std::string> routing_warnings(std::vector<std::string> of_plan) const;
   [[nodiscard]] Awaitable<void> deployment_retreat();
   [[nodiscard]] Awaitable<bool> wait_for(uint64_t token);
   [[nodiscard]] Awaitable<void> pause(std::chrono::microseconds time);

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <rte_mbuf.h>
 
+#include "control/snapshot_parts.h"
+
 namespace sluice::control {
 namespace {
 
@@ -59,14 +61,7 @@ void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& confi
     tables.pools.push_back({{F::addr_of(pool.cidr.addr), pool.cidr.length}, pool.nat_outgoing});
     tables.any_nat_outgoing = tables.any_nat_outgoing || pool.nat_outgoing;
   }
-  if (config.gateway.snat.nat_outgoing_exclusions == config::NatExclusions::IpPoolsAndHostIps) {
-    for (const auto& [name, node] : config.nodes) {
-      for (const net::IpAddr& address : node.internal_ips) {
-        if (address.family() == F::family) tables.excluded_nodes.push_back(F::addr_of(address));
-      }
-    }
-    std::sort(tables.excluded_nodes.begin(), tables.excluded_nodes.end());
-  }
+  fill_excluded_nodes(tables, config);
   for (const net::IpAddr& own : own_addresses) {
     if (own.family() == F::family) tables.own_addresses.push_back(F::addr_of(own));
   }
@@ -84,52 +79,24 @@ void fill_direct_returns(dataplane::FamilyTables<F>& tables, const Plan& plan,
             [](const auto& a, const auto& b) { return a.endpoint < b.endpoint; });
 }
 
-template <class F>
-void fill_pods_elsewhere(dataplane::FamilyTables<F>& tables, const Plan& plan) {
-  std::vector<nat::Cidr<F>> networks;
-  for (const Prefix& network : plan.pods_elsewhere) {
-    if (network.family() == F::family) networks.push_back({F::addr_of(network.addr), network.length});
-  }
-  std::sort(networks.begin(), networks.end(), [](const auto& a, const auto& b) { return a.network < b.network; });
-  tables.pods_elsewhere = std::make_shared<const std::vector<nat::Cidr<F>>>(std::move(networks));
-}
-
-// Interfaces of the kernel that are pods' ports.
-std::set<std::string> links_of(const Plan& plan) {
-  std::set<std::string> names;
-  for (const PlannedInterface& interface : plan.interfaces) {
-    if (interface.in_kernel) names.insert(interface.name);
-  }
-  return names;
-}
-
-std::vector<net::IpAddr> own_addresses_of(const Plan& plan) {
-  std::vector<net::IpAddr> own;
-  // Uplinks first: NodePorts stand on the first address (SVC-51).
-  for (const dataplane::Role role : {dataplane::Role::Uplink, dataplane::Role::Workload}) {
-    for (const PlannedInterface& interface : plan.interfaces) {
-      if (interface.role != role) continue;
-      for (const Prefix& address : interface.addresses) own.push_back(address.addr);
-    }
-  }
-  return own;
-}
-
 }  // namespace
 
 Deployment::~Deployment() = default;
 
+net::Status<> Deployment::check_names(const std::vector<PlannedInterface>& interfaces) const {
+  size_t names = interface_index_.size();
+  for (const PlannedInterface& interface : interfaces) names += interface_index_.contains(interface.name) ? 0 : 1;
+  if (names <= dataplane::max_interfaces) return net::Done{};
+  return net::Error{
+      fmt::format("interfaces: more than {} different names since the start; use names again or start anew",
+                  dataplane::max_interfaces)};
+}
+
 net::Status<> Deployment::open_ports(const Plan& plan) {
   opened_.clear();
   changed_.clear();
-  size_t names = interface_index_.size();
-  for (const PlannedInterface& interface : plan.interfaces) names += interface_index_.contains(interface.name) ? 0 : 1;
-  if (names > dataplane::max_interfaces) {
-    return net::Error{
-        fmt::format("interfaces: more than {} different names since the start; use names again or start anew",
-                    dataplane::max_interfaces)};
-  }
-  if (auto opened = pods_.open(links_of(plan)); !opened) return opened.error();
+  if (auto room = check_names(plan.interfaces); !room) return room;
+  if (auto opened = pods_.open(links_of(plan.interfaces)); !opened) return opened.error();
   for (const PlannedInterface& interface : plan.interfaces) {
     if (interface.in_kernel) continue;
     dataplane::PortSpec spec;
@@ -243,38 +210,35 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   return interface;
 }
 
-// Interfaces and tunnels of `plan` at their indices; what stands there already stays.
-void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) {
-  for (const PlannedInterface& planned : plan.interfaces) {
+// Interfaces at their indices; what stands at others stays.
+void Deployment::fill_interfaces(dataplane::Snapshot& snapshot, const std::vector<PlannedInterface>& interfaces) {
+  for (const PlannedInterface& planned : interfaces) {
     const uint16_t index = interface_index(planned.name, planned.in_kernel);
     if (snapshot.interfaces.size() <= index) snapshot.interfaces.resize(index + 1U);
     snapshot.interfaces[index] = make_interface(planned);
-  }
-  for (const auto& [name, planned] : plan.tunnels) {
-    const uint16_t index = tunnel_index(name);
-    if (snapshot.tunnels.size() <= index) snapshot.tunnels.resize(index + 1U);
-    dataplane::Tunnel& tunnel = snapshot.tunnels[index];
-    tunnel = {.present = true,
-              .over_v6 = planned.spec.remote.is_v6(),
-              .spec = planned.spec,
-              .masquerade_v4 = planned.masquerade_v4,
-              .masquerade_v6 = planned.masquerade_v6};
-    if (tunnel.over_v6) {
-      tunnel.header_v6 = encap::HeaderTemplateV6::build(planned.spec);
-    } else {
-      tunnel.header = encap::HeaderTemplate::build(planned.spec);
-    }
   }
   snapshot.twins.clear();
   for (uint16_t index = 0; index < snapshot.interfaces.size(); ++index) {
     if (snapshot.interfaces[index].present && snapshot.interfaces[index].twin) snapshot.twins.push_back(index);
   }
-  snapshot.tunnel_ends.clear();
-  for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
-    if (snapshot.tunnels[index].present) snapshot.tunnel_ends.push_back({snapshot.tunnels[index].spec.remote, index});
-  }
-  std::sort(snapshot.tunnel_ends.begin(), snapshot.tunnel_ends.end(),
-            [](const dataplane::TunnelEnd& a, const dataplane::TunnelEnd& b) { return a.remote < b.remote; });
+}
+
+// Interfaces and tunnels of `plan` at their indices; what stands there already stays.
+void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) {
+  fill_interfaces(snapshot, plan.interfaces);
+  for (const auto& [name, planned] : plan.tunnels) (void)tunnel_index(name);
+  snapshot.tunnels.edit([&](std::vector<dataplane::Tunnel>& tunnels) {
+    if (tunnels.size() < tunnel_index_.size()) tunnels.resize(tunnel_index_.size());
+    for (const auto& [name, planned] : plan.tunnels) tunnels[tunnel_index(name)] = make_tunnel(planned);
+  });
+  snapshot.tunnel_ends.edit([&](std::vector<dataplane::TunnelEnd>& ends) {
+    ends.clear();
+    for (uint16_t index = 0; index < snapshot.tunnels.size(); ++index) {
+      if (snapshot.tunnels[index].present) ends.push_back({snapshot.tunnels[index].spec.remote, index});
+    }
+    std::sort(ends.begin(), ends.end(),
+              [](const dataplane::TunnelEnd& a, const dataplane::TunnelEnd& b) { return a.remote < b.remote; });
+  });
   fill_ports(snapshot);
 }
 
@@ -323,7 +287,9 @@ uint64_t Deployment::retreat() {
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   for (dataplane::Interface& interface : snapshot->interfaces) interface.present = false;
-  for (dataplane::Tunnel& tunnel : snapshot->tunnels) tunnel.present = false;
+  snapshot->tunnels.edit([](std::vector<dataplane::Tunnel>& tunnels) {
+    for (dataplane::Tunnel& tunnel : tunnels) tunnel.present = false;
+  });
   std::map<std::string, std::unique_ptr<dataplane::Port>> abandoned;
   for (const std::string& device : opened_) abandoned.insert(ports_.extract(device));
   fill_topology(*snapshot, plan_);
@@ -386,32 +352,47 @@ net::Status<> Deployment::pin(const PlannedNeighbor& neighbor) {
   return net::Done{};
 }
 
+net::Status<> Deployment::install_route(const Prefix& prefix, const PlannedRoute& route, Undo& undo) {
+  const auto id = hop_id(route);
+  if (!id) return id.error();
+  const auto found = installed_.find(prefix);
+  if (found != installed_.end() && found->second == *id) return net::Done{};
+  if (auto added = plane_.fib().add(prefix, *id); !added) return added;
+  undo.emplace_back(prefix, found == installed_.end() ? dataplane::hop::retry : found->second);
+  installed_[prefix] = *id;
+  return net::Done{};
+}
+
+void Deployment::put_back(const Undo& undo) {
+  for (const auto& [prefix, id] : undo) {
+    if (id == dataplane::hop::retry) {
+      plane_.fib().remove(prefix);
+      installed_.erase(prefix);
+    } else {
+      (void)plane_.fib().add(prefix, id);
+      installed_[prefix] = id;
+    }
+  }
+}
+
+void Deployment::remove_route(const Prefix& prefix) {
+  const auto host = host_routes_.find(prefix);
+  if (host != host_routes_.end() && install_host_route(*host)) return;  // it comes to light
+  plane_.fib().remove(prefix);
+  installed_.erase(prefix);
+}
+
 net::Status<> Deployment::install_routes(const Plan& plan) {
   for (const PlannedNeighbor& neighbor : plan.neighbors) {
     if (auto pinned = pin(neighbor); !pinned) return pinned;
   }
-  // Adding comes before deleting (fib.h). What was changed is put back if something fails.
-  std::vector<std::pair<Prefix, NextHopId>> undo;
-  const auto fail = [&](const net::Error& error) -> net::Status<> {
-    for (const auto& [prefix, id] : undo) {
-      if (id == dataplane::hop::retry) {
-        plane_.fib().remove(prefix);
-        installed_.erase(prefix);
-      } else {
-        (void)plane_.fib().add(prefix, id);
-        installed_[prefix] = id;
-      }
-    }
-    return error;
-  };
+  // Adding comes before deleting (fib.h).
+  Undo undo;
   for (const auto& [prefix, route] : plan.routes) {
-    auto id = hop_id(route);
-    if (!id) return fail(id.error());
-    const auto found = installed_.find(prefix);
-    if (found != installed_.end() && found->second == *id) continue;
-    if (auto added = plane_.fib().add(prefix, *id); !added) return fail(added.error());
-    undo.emplace_back(prefix, found == installed_.end() ? dataplane::hop::retry : found->second);
-    installed_[prefix] = *id;
+    if (auto installed = install_route(prefix, route, undo); !installed) {
+      put_back(undo);
+      return installed;
+    }
   }
   for (auto at = installed_.begin(); at != installed_.end();) {
     const auto host = host_routes_.find(at->first);
@@ -429,25 +410,25 @@ net::Status<> Deployment::install_routes(const Plan& plan) {
   return net::Done{};
 }
 
+void Deployment::count_uses(const Plan& plan) {
+  single_uses_.clear();
+  group_uses_.clear();
+  for (const auto& [prefix, route] : plan.routes) use(route.hops);
+}
+
 // Next hops and neighbours that nothing names any more; finish() gives them back.
 void Deployment::retire_unused(const Plan& plan) {
-  std::set<PlannedHop> singles;
-  std::set<std::vector<PlannedHop>> groups;
+  std::set<PlannedHop> host_hops;
   std::set<PlannedNeighbor> host_neighbors;
-  const auto keep = [&](const std::vector<PlannedHop>& hops) {
-    singles.insert(hops.begin(), hops.end());
-    if (hops.size() > 1) groups.insert(hops);
-  };
-  for (const auto& [prefix, route] : plan.routes) keep(route.hops);
   for (const auto& [hops, uses] : host_ways_) {
-    keep(hops);
+    host_hops.insert(hops.begin(), hops.end());
     for (const PlannedHop& hop : hops) {
       if (hop.neighbor) host_neighbors.insert(*hop.neighbor);
     }
   }
-  const auto retire = [this](auto& table, const auto& kept) {
+  const auto retire = [this](auto& table, const auto& used, const auto& used_by_host) {
     for (auto at = table.begin(); at != table.end();) {
-      if (kept.contains(at->first)) {
+      if (used.contains(at->first) || used_by_host.contains(at->first)) {
         ++at;
       } else {
         retired_hops_.push_back(at->second);
@@ -455,8 +436,8 @@ void Deployment::retire_unused(const Plan& plan) {
       }
     }
   };
-  retire(groups_, groups);
-  retire(single_hops_, singles);
+  retire(groups_, group_uses_, host_ways_);
+  retire(single_hops_, single_uses_, host_hops);
   for (auto at = pinned_.begin(); at != pinned_.end();) {
     if (plan.neighbors.contains(at->first) || host_neighbors.contains(at->first)) {
       ++at;
@@ -483,6 +464,7 @@ bool Deployment::keeps_plan(const config::Config& config, const config::Change::
   if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
   // What follows from these is in the services that they give addresses to, and announced apart.
   if (key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
+  if (key.kind == "Node") return !touched.moved && key.name != config.gateway.node_name;
   if (key.kind != "EndpointSlice") return false;
   if (plan_.direct_services.empty()) return true;
   // The plan has a way to each endpoint of these.
@@ -539,7 +521,7 @@ void Deployment::take_route(const Prefix& prefix) {
 
 uint64_t Deployment::publish_services(const config::Config& config, ServiceCompiler& services, const DrainList& drains,
                                       const config::Change* change) {
-  const std::vector<net::IpAddr> own = own_addresses_of(plan_);
+  const std::vector<net::IpAddr> own = own_addresses_of(plan_.interfaces);
   tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
@@ -555,11 +537,10 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   auto snapshot = std::make_unique<dataplane::Snapshot>();
   snapshot->generation = ++generation_;
   snapshot->interfaces.resize(interfaces_);
-  snapshot->tunnels.resize(tunnel_index_.size());
   // Ports nobody names any more are polled no longer, and closed when every worker knows.
   std::set<std::string> wanted;
   for (const PlannedInterface& interface : plan.interfaces) wanted.insert(interface.device);
-  pods_.keep(links_of(plan));
+  pods_.keep(links_of(plan.interfaces));
   for (auto at = ports_.begin(); at != ports_.end();) {
     if (wanted.contains(at->first)) {
       ++at;
@@ -582,7 +563,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->reassembles_outer = gateway.overlay.reassemble_outer;
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
   snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
-  const std::vector<net::IpAddr> own = own_addresses_of(plan);
+  const std::vector<net::IpAddr> own = own_addresses_of(plan.interfaces);
   tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
   fill_services(*snapshot);
   snapshot->announcements = announcements_;
@@ -590,8 +571,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   fill_family(snapshot->v6, config, own);
   fill_direct_returns(snapshot->v4, plan, tunnel_index_);
   fill_direct_returns(snapshot->v6, plan, tunnel_index_);
-  fill_pods_elsewhere(snapshot->v4, plan);
-  fill_pods_elsewhere(snapshot->v6, plan);
+  fill_pods_elsewhere(snapshot->v4, plan.pods_elsewhere);
+  fill_pods_elsewhere(snapshot->v6, plan.pods_elsewhere);
   const config::Proxy& proxy = gateway.proxy;
   snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
@@ -622,6 +603,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->router_v4 = plan.router_v4;
   snapshot->router_v6 = plan.router_v6;
 
+  count_uses(plan);
   retire_unused(plan);
   plan_ = std::move(plan);
   service_routes_.reset(config);
@@ -644,7 +626,8 @@ std::optional<uint64_t> Deployment::look_for_pods() {
   if (last_ == nullptr || !pods_.look()) return std::nullopt;
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
-  fill_topology(*snapshot, plan_);
+  fill_interfaces(*snapshot, plan_.interfaces);
+  fill_ports(*snapshot);
   last_ = snapshot.get();
   return plane_.publisher().publish(std::move(snapshot));
 }

@@ -19,6 +19,7 @@
 
 #include "config/model.h"
 #include "control/plan.h"
+#include "control/plan_delta.h"
 #include "control/pod_ports.h"
 #include "control/service_compiler.h"
 #include "control/service_routes.h"
@@ -75,6 +76,16 @@ class Deployment {
   // What becomes of routes to services if that is all that differs in the plan. Empty: it is not, or may not be.
   [[nodiscard]] std::optional<ServiceRoutes::Moves> service_moves(const config::Config& config,
                                                                   const config::Change& change) const;
+  // What becomes of plan() if only nodes, their blocks and pods of this node change: then steps 1 to 4 are those of
+  // the delta, 2 only if announces(). Empty: the plan has to be made anew. `allocated` and `host` are those of plan().
+  [[nodiscard]] std::optional<PlanDelta> plan_delta(const config::Config& config, const config::Change& change,
+                                                    const Allocated& allocated, const HostAddresses& host) const;
+  [[nodiscard]] net::Status<> open_ports(const PlanDelta& delta);
+  [[nodiscard]] static bool announces(const PlanDelta& delta) { return !delta.tunnels.empty() || delta.interfaces; }
+  [[nodiscard]] uint64_t announce(const PlanDelta& delta);
+  [[nodiscard]] net::Status<> install_routes(const PlanDelta& delta);
+  [[nodiscard]] uint64_t publish(const config::Config& config, const PlanDelta& delta, ServiceCompiler& services,
+                                 const DrainList& drains, const config::Change& change);
   // Load balancer addresses to answer for, from now on. A snapshot that has them: its token; empty: they are the same.
   [[nodiscard]] std::optional<uint64_t> publish_announcements(std::vector<dataplane::Announcement> announcements);
   // Looks for the interfaces of pods. If some came, went or changed, a snapshot that knows: its token. finish() after
@@ -101,6 +112,13 @@ class Deployment {
  private:
   // An object other than a Service with other addresses.
   [[nodiscard]] bool keeps_plan(const config::Config& config, const config::Change::Touched& touched) const;
+  // Routes that were installed and what they were before; dataplane::hop::retry: there was none.
+  using Undo = std::vector<std::pair<net::Prefix, dataplane::NextHopId>>;
+  [[nodiscard]] net::Status<> install_route(const net::Prefix& prefix, const PlannedRoute& route, Undo& undo);
+  void put_back(const Undo& undo);
+  // One of plan() that will be in it no more.
+  void remove_route(const net::Prefix& prefix);
+  [[nodiscard]] net::Status<> check_names(const std::vector<PlannedInterface>& interfaces) const;
   void restore_ports();
   void retire_pod_indices(const Plan& plan);
   [[nodiscard]] uint16_t interface_index(const std::string& name, bool of_pod = false);
@@ -109,11 +127,22 @@ class Deployment {
   [[nodiscard]] net::Status<> install_host_route(const std::pair<const net::Prefix, HostRoute>& entry);
   void take_route(const net::Prefix& prefix);
   void retire_unused(const Plan& plan);
+  void retire(const PlanDelta& delta);
+  // Routes that go by these hops: one more, one less.
+  void use(const std::vector<PlannedHop>& hops);
+  void drop(const std::vector<PlannedHop>& hops);
+  void count_uses(const Plan& plan);
+  // Whether routes of the host do.
+  [[nodiscard]] bool host_names(const PlannedHop& hop) const;
+  [[nodiscard]] bool host_names(const PlannedNeighbor& neighbor) const;
   [[nodiscard]] net::Result<dataplane::NextHopId> hop_id(const PlannedRoute& route);
   [[nodiscard]] net::Result<dataplane::NextHopId> single_hop_id(const PlannedHop& planned);
   [[nodiscard]] dataplane::Interface make_interface(const PlannedInterface& planned) const;
   void fill_services(dataplane::Snapshot& snapshot) const;
+  void fill_interfaces(dataplane::Snapshot& snapshot, const std::vector<PlannedInterface>& interfaces);
   void fill_topology(dataplane::Snapshot& snapshot, const Plan& plan);
+  void change_tunnels(dataplane::Snapshot& snapshot, const std::map<std::string, PlannedTunnel>& set,
+                      const std::vector<std::string>& lost);
   void fill_ports(dataplane::Snapshot& snapshot);
 
   dataplane::Dataplane& plane_;
@@ -142,6 +171,8 @@ class Deployment {
   uint32_t next_pinned_ = 0;
   std::map<PlannedHop, dataplane::NextHopId> single_hops_;
   std::map<std::vector<PlannedHop>, dataplane::NextHopId> groups_;
+  std::map<PlannedHop, uint32_t> single_uses_;  // hops of routes of plan_ that go so
+  std::map<std::vector<PlannedHop>, uint32_t> group_uses_;
   std::map<net::Prefix, dataplane::NextHopId> installed_;  // what the FIB holds
   std::map<net::Prefix, HostRoute> host_routes_;           // hidden ones too
   std::map<std::vector<PlannedHop>, size_t> host_ways_;    // how many of them go so

@@ -97,8 +97,8 @@ bool affects_health(const config::Config& config, const config::Change& change, 
     if (touched.key.kind == "Service") {
       return has_port(touched.key.ns, touched.key.name) || had_port({touched.key.ns, touched.key.name});
     }
-    if (touched.key.kind != "EndpointSlice")
-      return touched.key.kind == "Node" || touched.key.kind == config::gateway_kind;
+    if (touched.key.kind == "Node") return touched.key.name == config.gateway.node_name;
+    if (touched.key.kind != "EndpointSlice") return touched.key.kind == config::gateway_kind;
     const auto slice = config.slices.find({touched.key.ns, touched.key.name});
     return has_port(touched.key.ns, touched.service) ||
            (slice != config.slices.end() && has_port(touched.key.ns, slice->second.service));

@@ -123,11 +123,28 @@ void LoadBalancer::reserve_network(const Config& config) {
   if (config.gateway.ingress.enabled) {
     all.insert(all.end(), config.gateway.ingress.addresses.begin(), config.gateway.ingress.addresses.end());
   }
-  for (const auto& [name, node] : config.nodes) {
-    all.insert(all.end(), node.internal_ips.begin(), node.internal_ips.end());
-    all.insert(all.end(), node.external_ips.begin(), node.external_ips.end());
-  }
   reserve({}, std::move(all));
+}
+
+void LoadBalancer::reserve_node(const Config& config, const std::string& name) {
+  std::vector<IpAddr> all;
+  if (const auto found = config.nodes.find(name); found != config.nodes.end()) {
+    all = found->second.internal_ips;
+    all.insert(all.end(), found->second.external_ips.begin(), found->second.external_ips.end());
+  }
+  reserve({reserved_for_node, name}, std::move(all));
+}
+
+void LoadBalancer::reserve_nodes(const Config& config, const Change* change) {
+  undo_nodes_.clear();
+  if (change == nullptr) {
+    for (const auto& [name, node] : config.nodes) undo_nodes_.insert(name);
+  } else {
+    for (const Change::Touched& touched : change->touched) {
+      if (touched.effective && touched.key.kind == "Node") undo_nodes_.insert(touched.key.name);
+    }
+  }
+  for (const std::string& name : undo_nodes_) reserve_node(config, name);
 }
 
 // What a service had at the last run waits for it, unless another one shares it.
@@ -327,7 +344,8 @@ std::vector<ObjectName> LoadBalancer::update(const Config& config, const Change*
   freed_shares_.clear();
   const bool pools =
       change == nullptr || change->touches("IPAddressPool") || (selects_namespaces_ && change->touches("Namespace"));
-  if (change == nullptr || change->touches("GatewayConfiguration") || change->touches("Node")) reserve_network(config);
+  if (change == nullptr || change->touches("GatewayConfiguration")) reserve_network(config);
+  reserve_nodes(config, change);
   if (pools) {
     settle_everything(config);
   } else {
@@ -348,6 +366,7 @@ void LoadBalancer::undo(const Config& config) {
   for (const auto& [name, before] : changes) release(name);
   rebuild_pools(config);
   reserve_network(config);
+  for (const std::string& node : undo_nodes_) reserve_node(config, node);
   for (const auto& [name, before] : changes) {
     const auto service = config.services.find(name);
     reserve(name, service == config.services.end() ? std::vector<IpAddr>{}

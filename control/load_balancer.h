@@ -100,6 +100,9 @@ class LoadBalancer {
   void rebuild_pools(const config::Config& config);
   void reserve_services(const config::Config& config);
   void reserve_network(const config::Config& config);
+  // Of the nodes that `change` touches; nullptr: of all.
+  void reserve_nodes(const config::Config& config, const config::Change* change);
+  void reserve_node(const config::Config& config, const std::string& name);
   void reserve_absent(const config::Config& config);
   // What a service has of its own that nobody else may be given.
   void reserve(const Name& name, std::vector<net::IpAddr> addresses);
@@ -142,9 +145,11 @@ class LoadBalancer {
   std::map<net::IpAddr, std::pair<net::IpAddr, std::string>> ranges_;  // first → last, pool
   std::unordered_map<net::IpAddr, Use> in_use_;
   std::unordered_map<net::IpAddr, size_t> reserved_;  // by how many
+  // By service; by {} for the router itself, and by {reserved_for_node, name}.
   std::map<Name, std::vector<net::IpAddr>> reserved_by_;
-  std::map<std::string, std::set<net::IpAddr>> shared_;  // by key
-  std::map<Name, Holding> services_;                     // those that are ours
+  static constexpr const char* reserved_for_node = "/Node";  // no namespace is called so
+  std::map<std::string, std::set<net::IpAddr>> shared_;      // by key
+  std::map<Name, Holding> services_;                         // those that are ours
   std::set<Name> waiting_;
   GivenAddresses kept_;
   std::vector<Name> gone_;  // of kept_
@@ -155,6 +160,7 @@ class LoadBalancer {
   std::set<std::string> freed_shares_;           // keys of addresses that others go on using
   std::map<Name, std::optional<Holding>> undo_;  // what the last update changed
   GivenAddresses undo_kept_;
+  std::set<std::string> undo_nodes_;
   bool managing_ = false;  // there is a pool
   bool selects_namespaces_ = false;
 };

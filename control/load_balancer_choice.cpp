@@ -29,9 +29,14 @@ bool LoadBalancer::is_reserved(const IpAddr& address, const Holding& as) const {
   const auto own = std::count(as.external.begin(), as.external.end(), address);
   if (found->second <= static_cast<size_t>(own)) return false;
   if (std::find(as.held.begin(), as.held.end(), address) == as.held.end()) return true;
-  const auto network = reserved_by_.find({});
-  return network != reserved_by_.end() &&
-         std::find(network->second.begin(), network->second.end(), address) != network->second.end();
+  const auto has = [&](const auto& entry) {
+    return std::find(entry.second.begin(), entry.second.end(), address) != entry.second.end();
+  };
+  if (const auto router = reserved_by_.find({}); router != reserved_by_.end() && has(*router)) return true;
+  const auto nodes = reserved_by_.lower_bound({reserved_for_node, ""});
+  const auto behind =
+      std::find_if(nodes, reserved_by_.end(), [](const auto& entry) { return entry.first.ns != reserved_for_node; });
+  return std::any_of(nodes, behind, has);
 }
 
 std::string LoadBalancer::objection(const IpAddr& address, const Holding& as) const {

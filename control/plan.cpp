@@ -6,7 +6,7 @@
 
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
-#include "control/pod_networks.h"
+#include "control/planner.h"
 #include "control/service_networks.h"
 #include "encap/vxlan.h"
 
@@ -32,100 +32,60 @@ bool same_subnet(const config::Interface& interface, const IpAddr& address) {
                      [&](const Prefix& own) { return !own.is_host() && own.contains(address); });
 }
 
-// Builds a Plan in the order of precedence that plan.h names.
-class Planner {
- public:
-  Planner(const Config& config, const config::Gateway& gateway, const Allocated& allocated)
-      : config_(config), gateway_(gateway), allocated_(allocated), own_tunnels_(allocated.tunnels) {}
+}  // namespace
 
-  Plan make() {
-    add_interfaces();
-    find_own_node();
-    add_static_tunnels();
-    add_static_routes();
-    add_static_neighbors();
-    add_pods();
-    add_default_gateways();
-    add_connected();
-    add_blocks();
-    add_services();
-    add_direct_returns();
-    resolve_tunnels();  // whatever network of services an underlay address lies in
-    prevent_loops();
-    add_pools();
-    collect_neighbors();
-    make_terminator();
-    return std::move(plan_);
-  }
+Plan Planner::make() {
+  add_interfaces();
+  find_own_node();
+  add_tunnel_addresses();
+  add_static_tunnels();
+  add_static_routes();
+  add_static_neighbors();
+  add_pods();
+  add_default_gateways();
+  add_connected();
+  add_blocks();
+  add_services();
+  add_direct_returns();
+  resolve_tunnels();  // whatever network of services an underlay address lies in
+  prevent_loops();
+  add_pools();
+  collect_neighbors();
+  add_neighbor_routes();
+  make_terminator();
+  return std::move(plan_);
+}
 
- private:
-  void add(const Prefix& prefix, std::vector<PlannedHop> hops, std::string origin) {
-    const auto [at, added] = plan_.routes.try_emplace(prefix, PlannedRoute{std::move(hops), origin});
-    const bool of_service = at->second.origin == service_origin || origin == service_origin;
-    if (!added && of_service && at->second.origin != origin) plan_.contested.insert(prefix);
+std::optional<Plan> Planner::make_part(const Plan& whole, const Nodes& nodes,
+                                       const std::set<config::ObjectName>& pods) {
+  whole_ = &whole;
+  find_own_node();
+  for (const config::ObjectName& name : pods) {
+    const auto workload = config_.workloads.find(name);
+    if (workload == config_.workloads.end() || !gateway_.is_local(workload->second.node)) continue;
+    add_interface(workload->second);
+    add_pod(workload->second);
   }
-  void add_fixed(const Prefix& prefix, dataplane::NextHopId id, HopKind kind, std::string origin) {
-    add(prefix, {fixed_hop(id, kind)}, std::move(origin));
+  for (const auto& [name, blocks] : nodes) {
+    plan_.nodes[name].blocks = blocks;
+    for (const std::string& block : blocks) add_block(config_.blocks.at(block));
+    const auto node = config_.nodes.find(name);
+    if (node != config_.nodes.end()) add_node(node->second);
   }
+  resolve_tunnels();
+  collect_neighbors();
+  if (!certain_ || !plan_.contested.empty()) return std::nullopt;
+  return std::move(plan_);
+}
 
-  void add_interfaces();
-  void find_own_node();
-  void add_static_tunnels();
-  void add_static_routes();
-  void add_static_neighbors();
-  void add_pods();
-  void add_default_gateways();
-  void add_connected();
-  void add_blocks();
-  void add_block(const config::BlockAffinity& block);
-  void add_block(const Prefix& block, const config::Node& node);
-  void add_services();
-  void add_direct_returns();
-  void add_direct_return(const config::Service& service, const config::EndpointSlice& slice,
-                         const config::Endpoint& endpoint);
-  void prevent_loops();
-  void prevent_loop(const Prefix& services, const char* origin);
-  void add_unknown_pods(const Prefix& network, const char* origin);
-  void add_pools();
-  void resolve_tunnels();
-  void collect_neighbors();
-  [[nodiscard]] std::vector<uint32_t> tunnel_vnis() const;
-  void make_terminator();
+void Planner::look_at(const PlannedRoute& route) {
+  if (whole_ != nullptr && route.origin != "interface" && route.origin != "static") certain_ = false;
+}
 
-  [[nodiscard]] const config::Interface* interface_named(const std::string& name) const;
-  // The interface whose subnet holds `address`.
-  [[nodiscard]] const config::Interface* connected_to(const IpAddr& address) const;
-  // Whether a connected subnet holds all of `network`: its addresses are asked for there.
-  [[nodiscard]] bool in_connected(const Prefix& network) const;
-  [[nodiscard]] std::optional<PlannedHop> via(const IpAddr& address, const std::string& interface) const;
-  [[nodiscard]] std::vector<PlannedHop> hops_to(const IpAddr& address) const;
-  [[nodiscard]] std::string tunnel_to(const config::Node& node, encap::Kind kind, const IpAddr& remote);
-  [[nodiscard]] encap::TunnelSpec overlay_spec(encap::Kind kind, const IpAddr& remote) const;
-  [[nodiscard]] MacAddr own_vtep_mac(net::Family outer) const;
-  [[nodiscard]] std::optional<IpAddr> tunnel_end(const config::Node& node, net::Family inner) const;
-  // The router itself. localNodeNames is about endpoints of services (SVC-65); whoever else it names is reached as
-  // ever.
-  [[nodiscard]] bool is_own(const config::Node& node) const {
-    const auto owned = [&](const std::optional<IpAddr>& underlay) { return underlay && owns(*underlay); };
-    return node.name == gateway_.node_name || owned(node.underlay(net::Family::V4)) ||
-           owned(node.underlay(net::Family::V6));
-  }
-  [[nodiscard]] bool owns(const IpAddr& address) const {
-    const auto route = plan_.routes.find(Prefix::host(address));
-    return route != plan_.routes.end() && route->second.hops.front().kind == HopKind::Local;
-  }
-  [[nodiscard]] const config::IpPool* pool_of(const Prefix& block) const;
-
-  const Config& config_;
-  const config::Gateway& gateway_;
-  const Allocated& allocated_;
-  TunnelAddresses own_tunnels_;
-  const config::Node* own_ = nullptr;
-  Plan plan_;
-  PodNetworks pod_networks_;
-  std::map<std::string, std::optional<uint16_t>> tunnel_mtu_;  // configured, by tunnel
-  std::set<PlannedNeighbor> outer_neighbors_;                  // of tunnels that no route names
-};
+void Planner::warn(const std::string& node, std::string text) {
+  plan_.nodes[node].warnings.push_back(text);
+  plan_.warnings.push_back(std::move(text));
+}
 
 const config::Interface* Planner::interface_named(const std::string& name) const {
   const auto found = std::find_if(gateway_.interfaces.begin(), gateway_.interfaces.end(),
@@ -172,19 +132,23 @@ void Planner::add_interfaces() {
     }
   }
   for (const auto& [name, workload] : config_.workloads) {
-    if (!gateway_.is_local(workload.node)) continue;
-    PlannedInterface planned;
-    planned.name = workload.port_name();
-    planned.device = workload.device;
-    planned.in_kernel = workload.device.empty();
-    planned.mac = pod_gateway_mac;
-    planned.role = dataplane::Role::Workload;
-    planned.pod_addresses = workload.addresses;
-    planned.allowed_sources = workload.allowed_sources;
-    plan_.interfaces.push_back(std::move(planned));
+    if (gateway_.is_local(workload.node)) add_interface(workload);
   }
   // SPOOF-3: link-local addresses are never forwarded.
   add_fixed({Ipv4Addr::from_host(0xa9fe0000), 16}, dataplane::hop::blackhole, HopKind::Drop, "link-local");
+}
+
+void Planner::add_interface(const config::WorkloadEndpoint& workload) {
+  PlannedInterface planned;
+  planned.name = workload.port_name();
+  planned.device = workload.device;
+  planned.in_kernel = workload.device.empty();
+  planned.mac = pod_gateway_mac;
+  planned.role = dataplane::Role::Workload;
+  planned.pod_addresses = workload.addresses;
+  planned.allowed_sources = workload.allowed_sources;
+  plan_.pods[workload.name] = {workload.addresses, planned.in_kernel};
+  plan_.interfaces.push_back(std::move(planned));
 }
 
 void Planner::find_own_node() {
@@ -194,6 +158,9 @@ void Planner::find_own_node() {
     if (own_->ipip_tunnel_ipv4) own_tunnels_.ipip_v4 = own_->ipip_tunnel_ipv4;
     if (own_->vxlan_tunnel_ipv6) own_tunnels_.vxlan_v6 = own_->vxlan_tunnel_ipv6;
   }
+}
+
+void Planner::add_tunnel_addresses() {
   // Masqueraded flows and what the router itself sends into tunnels come back to these (MASQ-5, MASQ-10).
   for (const auto& address : {own_tunnels_.vxlan_v4, own_tunnels_.ipip_v4}) {
     if (address) add_fixed(Prefix::host(*address), dataplane::hop::local, HopKind::Local, "tunnel address");
@@ -210,12 +177,13 @@ std::optional<PlannedHop> Planner::via(const IpAddr& address, const std::string&
 }
 
 // The way to an underlay address: on-link, or as its route says.
-std::vector<PlannedHop> Planner::hops_to(const IpAddr& address) const {
+std::vector<PlannedHop> Planner::hops_to(const IpAddr& address) {
   if (const config::Interface* interface = connected_to(address); interface != nullptr) {
     return {*via(address, interface->name)};
   }
-  const auto* route = find_route(plan_.routes, address);
+  const auto* route = find_route(routes(), address);
   if (route == nullptr) return {};
+  look_at(route->second);
   std::vector<PlannedHop> hops;
   for (const PlannedHop& hop : route->second.hops) {
     if (hop.kind == HopKind::Gateway) hops.push_back(hop);
@@ -225,7 +193,7 @@ std::vector<PlannedHop> Planner::hops_to(const IpAddr& address) const {
 }
 
 // VXL-4
-MacAddr vtep_mac_of(const std::string& node_name, net::Family outer) {
+static MacAddr vtep_mac_of(const std::string& node_name, net::Family outer) {
   return encap::vtep_mac(outer == net::Family::V4 ? node_name : node_name + "-v6");
 }
 
@@ -301,25 +269,28 @@ void Planner::add_static_neighbors() {
     if (neighbor.address.is_link_local() && neighbor.address.is_v6()) continue;
     add(Prefix::host(neighbor.address),
         {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{neighbor.interface, neighbor.address, neighbor.mac}}},
-        "neighbor");
+        neighbor_origin);
   }
 }
 
 void Planner::add_pods() {
   for (const config::Interface& interface : gateway_.interfaces) {
     for (const Prefix& pod : interface.pod_addresses) {
-      pod_networks_.add(pod, false);
+      plan_.pod_networks.add(pod, false);
       add(pod, {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{interface.name, pod.addr, interface.pod_mac}}},
           "pod");
     }
   }
   for (const auto& [name, workload] : config_.workloads) {
-    if (!gateway_.is_local(workload.node)) continue;
-    for (const IpAddr& pod : workload.addresses) {
-      pod_networks_.add(Prefix::host(pod), false);
-      add(Prefix::host(pod),
-          {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
-    }
+    if (gateway_.is_local(workload.node)) add_pod(workload);
+  }
+}
+
+void Planner::add_pod(const config::WorkloadEndpoint& workload) {
+  for (const IpAddr& pod : workload.addresses) {
+    plan_.pod_networks.add(Prefix::host(pod), false);
+    add(Prefix::host(pod),
+        {{.kind = HopKind::Gateway, .neighbor = PlannedNeighbor{workload.port_name(), pod, workload.mac}}}, "pod");
   }
 }
 
@@ -376,6 +347,7 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
   if (address) planned.masquerade_v4 = *address;
   if (own_tunnels_.vxlan_v6 && kind == encap::Kind::Vxlan) planned.masquerade_v6 = *own_tunnels_.vxlan_v6;
   plan_.tunnels.emplace(name, std::move(planned));
+  plan_.nodes[node.name].tunnels.push_back(name);
   return name;
 }
 
@@ -383,7 +355,8 @@ std::string Planner::tunnel_to(const config::Node& node, encap::Kind kind, const
 void Planner::add_block(const Prefix& block, const config::Node& node) {
   const std::vector<std::string>& local = gateway_.local_node_names;
   const bool counts_as_own = is_own(node) || std::find(local.begin(), local.end(), node.name) != local.end();
-  pod_networks_.add(block, !counts_as_own);
+  plan_.pod_networks.add(block, !counts_as_own);
+  plan_.nodes[node.name].networks.push_back(block);
   if (is_own(node)) {
     if (!block.is_host()) add_unknown_pods(block, "block");
     return;
@@ -406,14 +379,14 @@ void Planner::add_block(const Prefix& block, const config::Node& node) {
     return;
   }
   if (!underlay) {
-    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the node has no {} address",
-                                         net::to_string(block), node.name, block.addr.is_v4() ? "IPv4" : "IPv6"));
+    warn(node.name, fmt::format("block {} of node {} has no route: the node has no {} address", net::to_string(block),
+                                node.name, block.addr.is_v4() ? "IPv4" : "IPv6"));
     return;
   }
   std::vector<PlannedHop> hops = hops_to(*underlay);
   if (hops.empty()) {
-    plan_.warnings.push_back(fmt::format("block {} of node {} has no route: {} is not reachable", net::to_string(block),
-                                         node.name, net::to_string(*underlay)));
+    warn(node.name, fmt::format("block {} of node {} has no route: {} is not reachable", net::to_string(block),
+                                node.name, net::to_string(*underlay)));
     return;
   }
   add(block, std::move(hops), "node " + node.name);
@@ -426,16 +399,15 @@ void Planner::add_block(const config::BlockAffinity& block) {
   } else if (block.node == gateway_.node_name) {
     add_block(block.cidr, config::Node{.name = block.node});
   } else {
-    plan_.warnings.push_back(
-        fmt::format("block {} has no route: there is no Node {}", net::to_string(block.cidr), block.node));
+    warn(block.node, fmt::format("block {} has no route: there is no Node {}", net::to_string(block.cidr), block.node));
   }
 }
 
 void Planner::add_blocks() {
-  std::set<std::string> with_blocks;
   for (const auto& [name, block] : config_.blocks) {
+    plan_.blocks.emplace_hint(plan_.blocks.end(), name, PlannedBlock{block.node, block.cidr, block.confirmed});
     if (!block.confirmed) continue;  // IPAM-4
-    with_blocks.insert(block.node);
+    plan_.nodes[block.node].blocks.insert(name);
     add_block(block);
   }
   for (const config::BlockAffinity& block : allocated_.blocks) {
@@ -447,11 +419,24 @@ void Planner::add_blocks() {
                                            net::to_string(block.cidr), block.node, *owner));
     }
   }
-  for (const auto& [name, node] : config_.nodes) {
-    if (with_blocks.contains(name)) continue;
-    for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
+  for (const auto& [name, node] : config_.nodes) add_node(node);
+  for (const auto& [name, node] : plan_.nodes) {
+    for (const IpAddr& end : node.ends) ++plan_.ends[end];
   }
-  plan_.pods_elsewhere = pod_networks_.elsewhere();
+  for (const config::Tunnel& tunnel : gateway_.tunnels) ++plan_.ends[tunnel.remote];
+  plan_.pods_elsewhere = plan_.pod_networks.elsewhere();
+}
+
+// What it has beside its BlockAffinities.
+void Planner::add_node(const config::Node& node) {
+  PlannedNode& planned = plan_.nodes[node.name];
+  planned.own = is_own(node);
+  planned.pod_cidrs = node.pod_cidrs;
+  for (const net::Family family : {net::Family::V4, net::Family::V6}) {
+    if (const auto address = node.underlay(family)) planned.ends.push_back(*address);
+  }
+  if (!planned.blocks.empty()) return;
+  for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
 }
 
 void Planner::add_services() {
@@ -568,7 +553,11 @@ void Planner::resolve_tunnels() {
   for (auto& [name, tunnel] : plan_.tunnels) {
     const std::vector<PlannedHop> hops = hops_to(tunnel.spec.remote);
     if (hops.empty()) {
-      plan_.warnings.push_back(fmt::format("tunnel {} ({}) has no way to its remote end", name, tunnel.label));
+      std::string text = fmt::format("tunnel {} ({}) has no way to its remote end", name, tunnel.label);
+      const size_t at = name.find('@');  // of a tunnel to a node
+      const auto node = at == std::string::npos ? plan_.nodes.end() : plan_.nodes.find(name.substr(at + 1));
+      if (node != plan_.nodes.end()) node->second.warnings.push_back(text);
+      plan_.warnings.push_back(std::move(text));
       continue;
     }
     outer.emplace(name, hops.front());
@@ -577,14 +566,17 @@ void Planner::resolve_tunnels() {
       const net::Family family = tunnel.spec.remote.family();
       if (own_ != nullptr && own_->underlay(family)) {
         const IpAddr own = *own_->underlay(family);
-        if (plan_.routes.contains(Prefix::host(own))) tunnel.spec.local = own;
+        if (const auto route = routes().find(Prefix::host(own)); route != routes().end()) {
+          look_at(route->second);
+          tunnel.spec.local = own;
+        }
       }
       for (const Prefix& address : interface->addresses) {
         const bool usable = address.addr.family() == family && !(address.addr.is_v6() && address.addr.is_link_local());
         if (tunnel.spec.local.is_unspecified() && usable) tunnel.spec.local = address.addr;
       }
       if (tunnel.spec.local.is_unspecified()) {
-        tunnel.spec.local = family == net::Family::V4 ? IpAddr(plan_.router_v4) : IpAddr(plan_.router_v6);
+        tunnel.spec.local = family == net::Family::V4 ? IpAddr(whole().router_v4) : IpAddr(whole().router_v6);
       }
     }
     if (tunnel.masquerade_v4.is_unspecified() && tunnel.spec.local.is_v4()) {
@@ -615,8 +607,7 @@ void Planner::resolve_tunnels() {
   });
 }
 
-// A neighbour is known by one MAC: where one hop knows it statically, all do. A host route to every neighbour of a
-// connected subnet makes direct traffic to it use the same entry.
+// A neighbour is known by one MAC: where one hop knows it statically, all do.
 void Planner::collect_neighbors() {
   std::map<std::pair<std::string, IpAddr>, MacAddr> known;
   for (const config::StaticNeighbor& neighbor : gateway_.neighbors) {
@@ -626,6 +617,7 @@ void Planner::collect_neighbors() {
     const auto found = known.find({neighbor.interface, neighbor.address});
     if (found != known.end() && !neighbor.mac) neighbor.mac = found->second;
     plan_.neighbors.insert(neighbor);
+    ++plan_.neighbor_uses[neighbor];
   };
   for (auto& [prefix, route] : plan_.routes) {
     for (PlannedHop& hop : route.hops) {
@@ -633,10 +625,18 @@ void Planner::collect_neighbors() {
     }
   }
   for (PlannedNeighbor neighbor : outer_neighbors_) collect(neighbor);
+}
+
+std::optional<PlannedRoute> Planner::route_to(const PlannedNeighbor& neighbor) const {
+  if (neighbor.address.is_v6() && neighbor.address.is_link_local()) return std::nullopt;
+  if (connected_to(neighbor.address) == nullptr) return std::nullopt;
+  return PlannedRoute{{{.kind = HopKind::Gateway, .neighbor = neighbor}}, neighbor_origin};
+}
+
+// A host route to every neighbour of a connected subnet makes direct traffic to it use the same entry.
+void Planner::add_neighbor_routes() {
   for (const PlannedNeighbor& neighbor : plan_.neighbors) {
-    if (neighbor.address.is_v6() && neighbor.address.is_link_local()) continue;
-    if (connected_to(neighbor.address) == nullptr) continue;
-    add(Prefix::host(neighbor.address), {{.kind = HopKind::Gateway, .neighbor = neighbor}}, "neighbor");
+    if (auto route = route_to(neighbor)) add(Prefix::host(neighbor.address), std::move(route->hops), route->origin);
   }
 }
 
@@ -701,7 +701,7 @@ void Planner::make_terminator() {
 }
 
 // The rules of validate(): an address at one interface, a subnet at one interface.
-void add_host_addresses(config::Gateway& gateway, const HostAddresses& host) {
+config::Gateway with_host_addresses(config::Gateway gateway, const HostAddresses& host) {
   for (config::Interface& interface : gateway.interfaces) {
     const auto found = host.find(interface.name);
     if (found == host.end() || interface.host_interface.empty()) continue;
@@ -716,16 +716,14 @@ void add_host_addresses(config::Gateway& gateway, const HostAddresses& host) {
       if (!taken) interface.addresses.push_back(address);
     }
   }
+  return gateway;
 }
-
-}  // namespace
 
 PlannedRoute service_route() { return {{fixed_hop(dataplane::hop::service, HopKind::Service)}, service_origin}; }
 
 Plan make_plan(const Config& config, const Allocated& allocated, const HostAddresses& host) {
   if (host.empty()) return Planner(config, config.gateway, allocated).make();
-  config::Gateway gateway = config.gateway;
-  add_host_addresses(gateway, host);
+  const config::Gateway gateway = with_host_addresses(config.gateway, host);
   return Planner(config, gateway, allocated).make();
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "config/model.h"
+#include "control/pod_networks.h"
 #include "dataplane/interface.h"
 #include "dataplane/next_hop.h"
 #include "encap/decap.h"
@@ -52,6 +53,7 @@ struct PlannedRoute {
 };
 
 inline constexpr const char* service_origin = "service";
+inline constexpr const char* neighbor_origin = "neighbor";
 // Of every address of a service.
 [[nodiscard]] PlannedRoute service_route();
 
@@ -104,11 +106,41 @@ struct Allocated {
   friend bool operator==(const Allocated&, const Allocated&) = default;
 };
 
+// What a plan has of a node, a Node or one that blocks name, to find it when the node changes (plan_delta.h).
+struct PlannedNode {
+  bool own = false;                    // the router itself
+  std::set<std::string> blocks;        // confirmed BlockAffinities
+  std::vector<net::Prefix> networks;   // of its pods, whether or not a route leads there
+  std::vector<std::string> tunnels;    // to it, those without a way as well
+  std::vector<net::IpAddr> ends;       // its underlay addresses
+  std::vector<std::string> warnings;   // in Plan::warnings
+  std::vector<net::Prefix> pod_cidrs;  // that its Node has, used or not
+
+  friend bool operator==(const PlannedNode&, const PlannedNode&) = default;
+};
+
+// What it was told of a BlockAffinity.
+struct PlannedBlock {
+  std::string node;
+  net::Prefix cidr;
+  bool confirmed = false;
+
+  friend bool operator==(const PlannedBlock&, const PlannedBlock&) = default;
+};
+
+// What it has of a WorkloadEndpoint of this node.
+struct PlannedPod {
+  std::vector<net::IpAddr> addresses;
+  bool in_kernel = false;  // its interface
+
+  friend bool operator==(const PlannedPod&, const PlannedPod&) = default;
+};
+
 struct Plan {
   std::vector<PlannedInterface> interfaces;
   std::map<std::string, PlannedTunnel> tunnels;
   std::map<net::Prefix, PlannedRoute> routes;
-  std::set<net::Prefix> contested;      // hosts that a service's route is not the only one for
+  std::set<net::Prefix> contested;      // that more want a route for than one, or than services alone
   std::set<PlannedNeighbor> neighbors;  // every one that a hop names
   std::vector<net::Ipv4Addr> tunnel_endpoints;
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
@@ -119,6 +151,14 @@ struct Plan {
   net::Ipv4Addr router_v4;  // source of what the router sends where the interface has no address
   net::Ipv6Addr router_v6;
   std::vector<std::string> warnings;  // routes that lead nowhere yet, and why
+
+  // Where it has this from.
+  std::map<std::string, PlannedNode> nodes;
+  std::map<std::string, PlannedBlock> blocks;         // by the BlockAffinity's name
+  std::map<config::ObjectName, PlannedPod> pods;      // in the order of their interfaces, the last ones
+  PodNetworks pod_networks;                           // what pods_elsewhere is made of
+  std::map<net::IpAddr, uint32_t> ends;               // underlay addresses and far ends of tunnels: how many have it
+  std::map<PlannedNeighbor, uint32_t> neighbor_uses;  // how many hops name it, but for its own host route
 };
 
 // Addresses that people gave the twins of interfaces in the host, by the interface's name.

@@ -8,11 +8,11 @@ namespace {
 
 using net::Prefix;
 
-struct Network {
+struct Piece {
   Prefix prefix;
   bool elsewhere = false;
 };
-using Networks = std::vector<Network>;
+using Pieces = std::vector<Piece>;
 
 net::IpAddr with_bit(const net::IpAddr& address, uint8_t bit) {
   if (address.is_v4()) return net::Ipv4Addr::from_host(address.v4().host() | uint32_t{1} << (31 - bit));
@@ -22,10 +22,11 @@ net::IpAddr with_bit(const net::IpAddr& address, uint8_t bit) {
 }
 
 // Those that say something else than the network around them; the world around all is not elsewhere.
-Networks that_differ(const std::map<Prefix, bool>& all) {
-  Networks kept;
-  std::vector<Network> around;
-  for (const auto& [prefix, elsewhere] : all) {
+Pieces that_differ(const std::map<Prefix, PodNetworks::Network>& all) {
+  Pieces kept;
+  std::vector<Piece> around;
+  for (const auto& [prefix, network] : all) {
+    const bool elsewhere = network.elsewhere;
     while (!around.empty() && !around.back().prefix.contains(prefix)) around.pop_back();
     if (elsewhere == (!around.empty() && around.back().elsewhere)) continue;
     around.push_back({prefix, elsewhere});
@@ -35,7 +36,7 @@ Networks that_differ(const std::map<Prefix, bool>& all) {
 }
 
 // What is elsewhere of `network`, which lies in one that is or is not; [first, last) are those within it, sorted.
-void cut(Network network, Networks::const_iterator first, Networks::const_iterator last, std::vector<Prefix>& out) {
+void cut(Piece network, Pieces::const_iterator first, Pieces::const_iterator last, std::vector<Prefix>& out) {
   if (first != last && first->prefix == network.prefix) {
     network.elsewhere = first->elsewhere;
     ++first;
@@ -48,7 +49,7 @@ void cut(Network network, Networks::const_iterator first, Networks::const_iterat
   const Prefix lower{network.prefix.addr, length};
   const Prefix upper{with_bit(network.prefix.addr, network.prefix.length), length};
   const auto middle =
-      std::partition_point(first, last, [&](const Network& inner) { return inner.prefix.addr < upper.addr; });
+      std::partition_point(first, last, [&](const Piece& inner) { return inner.prefix.addr < upper.addr; });
   cut({lower, network.elsewhere}, first, middle, out);
   cut({upper, network.elsewhere}, middle, last, out);
 }
@@ -56,16 +57,30 @@ void cut(Network network, Networks::const_iterator first, Networks::const_iterat
 }  // namespace
 
 std::vector<Prefix> PodNetworks::elsewhere() const {
-  const Networks networks = that_differ(networks_);
+  const Pieces networks = that_differ(networks_);
   std::vector<Prefix> out;
   for (auto first = networks.begin(); first != networks.end();) {
     const Prefix& outermost = first->prefix;
     const auto last =
-        std::find_if(first, networks.end(), [&](const Network& other) { return !outermost.contains(other.prefix); });
+        std::find_if(first, networks.end(), [&](const Piece& other) { return !outermost.contains(other.prefix); });
     cut(*first, first, last, out);
     first = last;
   }
   return out;
+}
+
+std::optional<bool> PodNetworks::shows(const Prefix& network, bool elsewhere) const {
+  const Prefix wanted = network.masked();
+  const auto inner = networks_.upper_bound(wanted);
+  const bool has_inner = inner != networks_.end() && wanted.contains(inner->first);
+  const Network* around = nullptr;
+  for (uint8_t length = wanted.length; length-- > 0 && around == nullptr;) {
+    const auto found = networks_.find(Prefix{wanted.addr, length}.masked());
+    if (found != networks_.end()) around = &found->second;
+  }
+  if (elsewhere == (around != nullptr && around->elsewhere)) return false;
+  if (around != nullptr || has_inner) return std::nullopt;
+  return true;
 }
 
 }  // namespace sluice::control

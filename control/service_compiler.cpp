@@ -461,7 +461,8 @@ void ServiceCompiler::refresh_pods(const Config& config) {
   if (content_ == nullptr) return;
   std::vector<dataplane::ContentPods<net::V4>::Pod> v4;
   std::vector<dataplane::ContentPods<net::V6>::Pod> v6;
-  for (const auto& [name, workload] : config.workloads) {
+  static const std::map<config::ObjectName, config::WorkloadEndpoint> none;
+  for (const auto& [name, workload] : config.content_policies.empty() ? none : config.workloads) {
     if (!config.gateway.is_local(workload.node)) continue;
     const auto rules = content_->of_pod(config, workload);
     if (rules.empty()) continue;

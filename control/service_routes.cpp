@@ -24,13 +24,6 @@ std::vector<IpAddr> addresses_of(const config::Service& service) {
 void ServiceRoutes::reset(const config::Config& config) {
   addresses_.clear();
   uses_.clear();
-  tunnel_ends_.clear();
-  for (const auto& [name, node] : config.nodes) {
-    for (const net::Family family : {net::Family::V4, net::Family::V6}) {
-      if (const auto address = node.underlay(family)) tunnel_ends_.insert(*address);
-    }
-  }
-  for (const config::Tunnel& tunnel : config.gateway.tunnels) tunnel_ends_.insert(tunnel.remote);
   for (const auto& [name, service] : config.services) {
     std::vector<IpAddr> addresses = addresses_of(service);
     if (addresses.empty()) continue;
@@ -65,7 +58,7 @@ std::optional<ServiceRoutes::Moves> ServiceRoutes::moves(const config::Config& c
     const Prefix prefix = Prefix::host(address);
     const auto route = plan.routes.find(prefix);
     // A service's route to a tunnel's end takes the way from the tunnel.
-    const bool contested = plan.contested.contains(prefix) || tunnel_ends_.contains(address) ||
+    const bool contested = plan.contested.contains(prefix) || plan.ends.contains(address) ||
                            std::find(ingress.begin(), ingress.end(), address) != ingress.end();
     if (contested || (route == plan.routes.end()) != (before == 0)) return std::nullopt;
     (before == 0 ? out.gained : out.lost).push_back(prefix);

@@ -6,7 +6,6 @@
 #include <map>
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "config/model.h"
@@ -37,7 +36,6 @@ class ServiceRoutes {
  private:
   std::map<config::ObjectName, std::vector<net::IpAddr>> addresses_;  // sorted
   std::unordered_map<net::IpAddr, uint32_t> uses_;                    // services that have it
-  std::unordered_set<net::IpAddr> tunnel_ends_;                       // where tunnels may end
 };
 
 }  // namespace sluice::control

@@ -15,6 +15,7 @@
 #include "dataplane/interface.h"
 #include "dataplane/net/addr.h"
 #include "dataplane/punt_class.h"
+#include "dataplane/shared_vector.h"
 #include "encap/decap.h"
 #include "encap/header_template.h"
 #include "encap/header_template_v6.h"
@@ -134,10 +135,10 @@ struct Snapshot {
   std::vector<WorkerPorts> workers;
   std::vector<PodPort> pod_ports;  // sorted by kernel_index
   std::shared_ptr<const Announcements> announcements = std::make_shared<const Announcements>();
-  std::vector<Tunnel> tunnels;
-  std::vector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
-  bool clamps_mss = false;             // MTU-4, anywhere
-  bool clamps_mss_tunnels = false;     // of connections that go or come through a tunnel
+  SharedVector<Tunnel> tunnels;
+  SharedVector<TunnelEnd> tunnel_ends;  // of those present, sorted by `remote`
+  bool clamps_mss = false;              // MTU-4, anywhere
+  bool clamps_mss_tunnels = false;      // of connections that go or come through a tunnel
   bool terminates_tunnels = false;
   bool reassembles_outer = true;  // FRAG-6
   encap::Terminator terminator;

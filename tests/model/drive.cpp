@@ -109,7 +109,9 @@ class Router {
     if (!delta) return sentence(delta.error());
     auto change = objects_.apply(std::move(*delta), config::validate);
     if (!change) return sentence(change.error());
-    std::string wrong = deploy(objects_.config());
+    std::string wrong = packet_test::deploy_delta(
+        objects_.config(), *change, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, drains_);
+    if (wrong == packet_test::no_delta) wrong = deploy(objects_.config());
     if (!wrong.empty()) objects_.revert(std::move(*change));
     return wrong;
   }
@@ -155,15 +157,17 @@ class Router {
     return out;
   }
 
+  bool wait_for(uint64_t token) {
+    for (int i = 0; i < 100; ++i) {
+      (void)turn();
+      if (plane_->publisher().passed(token)) return true;
+    }
+    return false;
+  }
+
   std::string deploy(const config::Config& config) {
-    const auto wait_for = [this](uint64_t token) {
-      for (int i = 0; i < 100; ++i) {
-        (void)turn();
-        if (plane_->publisher().passed(token)) return true;
-      }
-      return false;
-    };
-    return packet_test::deploy(config, *deployment_, services_, wait_for, {}, drains_);
+    return packet_test::deploy(
+        config, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, {}, drains_);
   }
 
   bool turn() {

@@ -52,4 +52,33 @@ std::string deploy(const config::Config& config, control::Deployment& deployment
   return {};
 }
 
+std::string deploy_delta(const std::string& before, const std::string& document, control::Deployment& deployment,
+                         control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for) {
+  auto old_document = config::parse_document(before);
+  auto new_document = config::parse_document(document);
+  if (!old_document || !new_document) return text((old_document ? new_document : old_document).error());
+  const auto old_objects = config::ObjectSet::from_document(std::move(*old_document));
+  const auto objects = config::ObjectSet::from_document(std::move(*new_document), config::validate);
+  if (!old_objects || !objects) return text((old_objects ? objects : old_objects).error());
+  const config::Change change = config::ObjectSet::difference(*old_objects, *objects);
+  return deploy_delta(objects->config(), change, deployment, services, wait_for);
+}
+
+std::string deploy_delta(const config::Config& config, const config::Change& change, control::Deployment& deployment,
+                         control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
+                         const control::DrainList& drains) {
+  const auto delta = deployment.plan_delta(config, change, {}, {});
+  if (!delta) return no_delta;
+  if (auto opened = deployment.open_ports(*delta); !opened) return opened.error().message;
+  if (control::Deployment::announces(*delta) && !wait_for(deployment.announce(*delta))) return "no grace period";
+  if (auto installed = deployment.install_routes(*delta); !installed) {
+    if (!wait_for(deployment.retreat())) return "no grace period after retreat";
+    deployment.abandon_ports();
+    return installed.error().message;
+  }
+  if (!wait_for(deployment.publish(config, *delta, services, drains, change))) return "no grace period";
+  deployment.finish();
+  return {};
+}
+
 }  // namespace sluice::packet_test

@@ -24,4 +24,16 @@ namespace sluice::packet_test {
                                  const std::function<void()>& between = nullptr, const control::DrainList& drains = {},
                                  control::ContentLibrary* content = nullptr);
 
+inline constexpr const char* no_delta = "no delta";
+// From the configuration that `before` is, which is deployed, to another that differs in nodes, blocks and pods alone:
+// by a delta of the plan. no_delta if there is none.
+[[nodiscard]] std::string deploy_delta(const std::string& before, const std::string& document,
+                                       control::Deployment& deployment, control::ServiceCompiler& services,
+                                       const std::function<bool(uint64_t)>& wait_for);
+// `config`: after `change`.
+[[nodiscard]] std::string deploy_delta(const config::Config& config, const config::Change& change,
+                                       control::Deployment& deployment, control::ServiceCompiler& services,
+                                       const std::function<bool(uint64_t)>& wait_for,
+                                       const control::DrainList& drains = {});
+
 }  // namespace sluice::packet_test

@@ -257,9 +257,18 @@ bool Rig::wait_for(uint64_t token) {
 }
 
 std::string Rig::try_load(const std::string& document) {
-  return deploy(
+  std::string wrong = deploy(
       document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, between_, drains_,
       &content_);
+  if (wrong.empty()) document_ = document;
+  return wrong;
+}
+
+std::string Rig::try_change(const std::string& document) {
+  std::string wrong =
+      deploy_delta(document_, document, *deployment_, services_, [this](uint64_t token) { return wait_for(token); });
+  if (wrong.empty()) document_ = document;
+  return wrong;
 }
 
 std::string Rig::change_host_routes(const std::vector<control::HostRouteChange>& changes) {

@@ -44,6 +44,8 @@ class Rig {
   void load(const std::string& document);
   // An error of parsing, validation or deployment; empty if it was applied.
   [[nodiscard]] std::string try_load(const std::string& document);
+  // The same by deploy_delta(), from the document that was loaded last; what went wrong.
+  [[nodiscard]] std::string try_change(const std::string& document);
   // Routes of the host's kernel. What could not be installed, as one sentence; empty if all were.
   std::string change_host_routes(const std::vector<control::HostRouteChange>& changes);
   // Load balancer addresses that the workers answer for from now on.
@@ -98,6 +100,7 @@ class Rig {
   control::DrainList drains_;
   std::unique_ptr<control::Deployment> deployment_;
   std::function<void()> between_;
+  std::string document_;  // that serves
   uint64_t receive_flags_ = 0;
   std::vector<View> out_;
   std::string announcements_;

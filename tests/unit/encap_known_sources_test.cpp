@@ -91,6 +91,45 @@ TEST(KnownSources, ProbesAroundTheEnd) {
   }
 }
 
+// One after the other, in tables that fill and empty.
+TEST(KnownSources, SCALE5_NodesComeAndGo) {
+  std::mt19937_64 random(3);
+  std::map<uint32_t, uint16_t> truth;
+  KnownSources sources({{v4("192.0.2.1"), 0}}, prefixes({"172.18.0.0/16"}), 1);
+  const KnownSources before = sources;
+  for (int i = 0; i < 3000; ++i) {
+    const uint32_t address = 0x0a000000 + static_cast<uint32_t>(random() % 64);
+    const Ipv4Addr one = Ipv4Addr::from_host(address);
+    const bool known = truth.erase(address) != 0;
+    sources = *sources.with(known ? std::vector<net::IpAddr>{} : std::vector<net::IpAddr>{one},
+                            known ? std::vector<net::IpAddr>{one} : std::vector<net::IpAddr>{});
+    if (!known) truth[address] = sources.find(one);
+    std::map<uint16_t, uint32_t> by_index;
+    for (uint32_t each = 0x0a000000; each < 0x0a000000 + 64; ++each) {
+      const auto found = truth.find(each);
+      const uint16_t index = sources.find(Ipv4Addr::from_host(each));
+      ASSERT_EQ(index, found == truth.end() ? no_tunnel_source : found->second);
+      if (index != no_tunnel_source) ASSERT_TRUE(by_index.emplace(index, each).second);
+    }
+    ASSERT_FALSE(by_index.contains(0) || by_index.contains(1));
+  }
+  EXPECT_EQ(sources.find(v4("192.0.2.1")), 0);
+  EXPECT_EQ(sources.find(v4("172.18.9.9")), 1);
+  EXPECT_EQ(before.find(Ipv4Addr::from_host(truth.begin()->first)), no_tunnel_source) << "a copy stays what it was";
+  const auto both = sources.with({net::IpAddr(test::v6("2001:db8::1"))}, {v4("192.0.2.1")});
+  EXPECT_EQ(both->find(v4("192.0.2.1")), no_tunnel_source);
+  EXPECT_NE(both->find(test::v6("2001:db8::1")), no_tunnel_source);
+}
+
+TEST(KnownSources, SCALE5_IndicesComeToAnEnd) {
+  KnownSources sources({{v4("192.0.2.1"), net::host_source - 3}}, {}, no_tunnel_source);
+  EXPECT_TRUE(sources.has_room(2));
+  EXPECT_FALSE(sources.has_room(3));
+  sources = *sources.with({v4("10.0.0.1"), v4("10.0.0.2")}, {});
+  EXPECT_EQ(sources.find(v4("10.0.0.2")), net::host_source - 1);
+  EXPECT_FALSE(sources.with({v4("10.0.0.3")}, {}));
+}
+
 // VXL-9: an IPv6 underlay; the families do not meet.
 TEST(KnownSources, VXL6_IPIP3_VXL9_IPv6) {
   std::vector<KnownSources::Node> nodes;
