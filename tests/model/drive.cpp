@@ -110,7 +110,8 @@ class Router {
     auto change = objects_.apply(std::move(*delta), config::validate);
     if (!change) return sentence(change.error());
     std::string wrong = packet_test::deploy_delta(
-        objects_.config(), *change, *deployment_, services_, [this](uint64_t token) { return wait_for(token); }, drains_);
+        objects_.config(), *change, *deployment_, services_, [this](uint64_t token) { return wait_for(token); },
+        drains_);
     if (wrong == packet_test::no_delta) wrong = deploy(objects_.config());
     if (!wrong.empty()) objects_.revert(std::move(*change));
     return wrong;
