@@ -379,7 +379,7 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
   const auto names_mac = [](const PlannedNeighbor& neighbor) { return neighbor.mac.has_value(); };
   if (std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
       std::any_of(delta.lost_neighbors.begin(), delta.lost_neighbors.end(), names_mac)) {
-    host_.commit(config.gateway, deployment_);
+    host_.follow_neighbors(deployment_);
   }
   co_return *routing_token_;
 }

@@ -278,8 +278,13 @@ uint64_t Deployment::announce(const Plan& plan) {
       last_ == nullptr ? std::make_unique<dataplane::Snapshot>() : std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   fill_topology(*snapshot, plan);
+  return hand_out(std::move(snapshot));
+}
+
+uint64_t Deployment::hand_out(std::unique_ptr<const dataplane::Snapshot> snapshot) {
   last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  last_token_ = plane_.publisher().publish(std::move(snapshot));
+  return last_token_;
 }
 
 uint64_t Deployment::retreat() {
@@ -294,8 +299,10 @@ uint64_t Deployment::retreat() {
   for (const std::string& device : opened_) abandoned.insert(ports_.extract(device));
   fill_topology(*snapshot, plan_);
   ports_.merge(abandoned);
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  // What had been made for the change.
+  retire_unused(plan_);
+  retire_pod_indices(plan_);
+  return hand_out(std::move(snapshot));
 }
 
 net::Result<NextHopId> Deployment::single_hop_id(const PlannedHop& planned) {
@@ -375,9 +382,14 @@ void Deployment::put_back(const Undo& undo) {
   }
 }
 
+// What the host has for it comes to light.
 void Deployment::remove_route(const Prefix& prefix) {
-  const auto host = host_routes_.find(prefix);
-  if (host != host_routes_.end() && install_host_route(*host)) return;  // it comes to light
+  if (const auto host = host_routes_.find(prefix); host != host_routes_.end()) {
+    const auto installed = install_host_route(*host);
+    if (installed) return;
+    host_routes_left_out_.insert(prefix);
+    left_out_because_ = installed.error().message;
+  }
   plane_.fib().remove(prefix);
   installed_.erase(prefix);
 }
@@ -505,18 +517,9 @@ net::Status<> Deployment::move_services(const ServiceRoutes::Moves& moves) {
   return net::Done{};
 }
 
-// Of the plan; what the host has for it comes to light.
 void Deployment::take_route(const Prefix& prefix) {
   plan_.routes.erase(prefix);
-  const auto host = host_routes_.find(prefix);
-  if (host != host_routes_.end()) {
-    const auto installed = install_host_route(*host);
-    if (installed) return;
-    host_routes_left_out_.insert(prefix);
-    left_out_because_ = installed.error().message;
-  }
-  plane_.fib().remove(prefix);
-  installed_.erase(prefix);
+  remove_route(prefix);
 }
 
 uint64_t Deployment::publish_services(const config::Config& config, ServiceCompiler& services, const DrainList& drains,
@@ -527,8 +530,7 @@ uint64_t Deployment::publish_services(const config::Config& config, ServiceCompi
   snapshot->generation = ++generation_;
   snapshot->pinned_neighbors = next_pinned_;
   fill_services(*snapshot);
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services,
@@ -607,8 +609,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   retire_unused(plan);
   plan_ = std::move(plan);
   service_routes_.reset(config);
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 std::optional<uint64_t> Deployment::publish_announcements(std::vector<dataplane::Announcement> announcements) {
@@ -618,8 +619,7 @@ std::optional<uint64_t> Deployment::publish_announcements(std::vector<dataplane:
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   snapshot->announcements = announcements_;
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 std::optional<uint64_t> Deployment::look_for_pods() {
@@ -628,8 +628,7 @@ std::optional<uint64_t> Deployment::look_for_pods() {
   snapshot->generation = ++generation_;
   fill_interfaces(*snapshot, plan_.interfaces);
   fill_ports(*snapshot);
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 // What pods had that are gone.
@@ -649,6 +648,7 @@ void Deployment::retire_pod_indices(const Plan& plan) {
 
 void Deployment::finish() {
   plane_.publisher().reclaim();
+  if (last_ != nullptr && !plane_.publisher().passed(last_token_)) return;
   pods_.finish();
   free_indices_.insert(free_indices_.end(), retired_indices_.begin(), retired_indices_.end());
   retired_indices_.clear();

@@ -91,7 +91,7 @@ class Deployment {
   // Looks for the interfaces of pods. If some came, went or changed, a snapshot that knows: its token. finish() after
   // it.
   [[nodiscard]] std::optional<uint64_t> look_for_pods();
-  // 5. After the grace period.
+  // 5. After the grace period. What a late worker may still use is kept until the next time.
   void finish();
 
   [[nodiscard]] uint32_t generation() const { return generation_; }
@@ -120,6 +120,7 @@ class Deployment {
   void remove_route(const net::Prefix& prefix);
   [[nodiscard]] net::Status<> check_names(const std::vector<PlannedInterface>& interfaces) const;
   void restore_ports();
+  [[nodiscard]] uint64_t hand_out(std::unique_ptr<const dataplane::Snapshot> snapshot);
   void retire_pod_indices(const Plan& plan);
   [[nodiscard]] uint16_t interface_index(const std::string& name, bool of_pod = false);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
@@ -150,6 +151,7 @@ class Deployment {
   Plan plan_;
   ServiceRoutes service_routes_;  // of plan_
   const dataplane::Snapshot* last_ = nullptr;
+  uint64_t last_token_ = 0;  // of last_
   ServiceCompiler::Tables tables_;
   std::shared_ptr<const dataplane::Announcements> announcements_ = std::make_shared<const dataplane::Announcements>();
 

@@ -36,8 +36,7 @@ uint64_t Deployment::announce(const PlanDelta& delta) {
     fill_ports(*snapshot);
   }
   change_tunnels(*snapshot, delta.tunnels, {});
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 net::Status<> Deployment::install_routes(const PlanDelta& delta) {
@@ -80,8 +79,7 @@ uint64_t Deployment::publish(const config::Config& config, const PlanDelta& delt
   change_pods_elsewhere(snapshot->v4, delta.pods_elsewhere, delta.pods_not_elsewhere);
   change_pods_elsewhere(snapshot->v6, delta.pods_elsewhere, delta.pods_not_elsewhere);
   snapshot->pinned_neighbors = next_pinned_;
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 void Deployment::change_tunnels(dataplane::Snapshot& snapshot, const std::map<std::string, PlannedTunnel>& set,

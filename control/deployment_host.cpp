@@ -76,8 +76,7 @@ uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& chan
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   snapshot->pinned_neighbors = next_pinned_;
-  last_ = snapshot.get();
-  return plane_.publisher().publish(std::move(snapshot));
+  return hand_out(std::move(snapshot));
 }
 
 }  // namespace sluice::control

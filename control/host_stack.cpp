@@ -106,6 +106,12 @@ void HostStack::commit(const config::Gateway& gateway, const Deployment& deploym
   if (routes_.changed()) on_change_();
 }
 
+void HostStack::follow_neighbors(const Deployment& deployment) {
+  if (twins_.empty()) return;
+  routes_.set_neighbors(deployment.plan().neighbors);
+  if (routes_.changed()) on_change_();
+}
+
 HostAddresses HostStack::addresses() const {
   HostAddresses out;
   for (const auto& [name, twin] : twins_) {

@@ -39,6 +39,8 @@ class HostStack {
   void abandon();
   // 2. With the plan in service.
   void commit(const config::Gateway& gateway, const Deployment& deployment);
+  // Instead of both, if the plan differs in neighbours and not in interfaces that have twins.
+  void follow_neighbors(const Deployment& deployment);
 
   // What people gave the twins beside the configuration's addresses.
   [[nodiscard]] HostAddresses addresses() const;

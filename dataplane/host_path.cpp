@@ -116,7 +116,7 @@ bool Pipeline::end_at_host(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
     translate_splice(table, table.id_of(flow), packet.l4_header());
   }
   context_.punt->give(packet.mbuf, packet.l3, twin,
-                      punt_class(packet.protocol, packet.key.src_port, packet.key.dst_port));
+                      punt_class(packet.protocol, flow.rewrite.src_port, flow.rewrite.dst_port));
   return true;
 }
 

@@ -82,12 +82,16 @@ void Pipeline::process_frames(rte_mbuf** frames, uint16_t count, uint16_t port) 
   vxlan_port_ = net::be16::from_host(context_.snapshot->terminator.udp_port);
   Arrival arrival;
   arrival.interface = context_.snapshot->ports[port].interfaces.untagged;
-  if (arrival.interface != net::no_interface) {
-    const Interface& interface = context_.interface(arrival.interface);
-    std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
-    arrival.from_pod = !interface.any_source();
-    plain_transit_ = interface.rpf == ReversePathFilter::Off;
+  if (arrival.interface == net::no_interface) [[unlikely]] {
+    // The short cut is for frames without a tag.
+    plain_transit_ = false;
+    for (unsigned i = 0; i < count; ++i) classify(frames[i], port);
+    return run_all();
   }
+  const Interface& interface = context_.interface(arrival.interface);
+  std::memcpy(&arrival.mac, interface.mac.bytes.data(), interface.mac.bytes.size());
+  arrival.from_pod = !interface.any_source();
+  plain_transit_ = interface.rpf == ReversePathFilter::Off;
   for (unsigned i = 0; i < prefetch_ahead && i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (unsigned i = 0; i < count; ++i) {
     if (i + prefetch_ahead < count) rte_prefetch0(rte_pktmbuf_mtod(frames[i + prefetch_ahead], void*));

@@ -143,6 +143,20 @@ TEST_P(Forwarding, FWD_Layer2Checks) {
   EXPECT_EQ(rig().drops(), "ethernet_truncated 1");
 }
 
+TEST_P(Forwarding, FWD_APortOfTaggedInterfacesTakesNoUntaggedFrame) {
+  Gateway gateway;
+  gateway.interfaces = std::string(interface_a).insert(1, "\"vlan\":7,") + "," + interface_b;
+  rig().load(list({gateway.text(), cluster()}));
+  const Bytes v4 = udp("192.0.2.10:5000", "192.168.0.13:53").bytes();
+  const Bytes v6 = udp("[2001:db8:2::10]:5000", "[2001:db8:a::13]:53").bytes();
+  for (const Bytes& packet : {v4, v6}) {
+    EXPECT_EQ(rig().send_frame("a", ethernet(mac(0x0a), mac(0x10), packet)), "");
+    EXPECT_EQ(rig().send_frame("a", ethernet(net::MacAddr{}, mac(0x10), packet)), "") << "nobody's address";
+  }
+  EXPECT_EQ(rig().drops(), "unknown_vlan 4");
+  EXPECT_EQ(rig().send("a", v4, 7), "b/13 udp 192.0.2.10:5000>192.168.0.13:53 ttl 63");
+}
+
 // ---- TTL ---------------------------------------------------------------------------------------------
 
 TEST_P(Forwarding, TTL1_TTL2_LastHopIsTold) {
