@@ -110,13 +110,15 @@ class Pod:
         assert reply.status == 200, reply.text
 
 
-def one_node(lab: Lab, options: Options | None = None) -> PodNode:
-    """Its underlay leads to a host that does nothing."""
+def one_node(lab: Lab, options: Options | None = None, **uplink: Json) -> PodNode:
+    """Its underlay leads to a host that does nothing. `uplink`: more of its interface."""
     node = PodNode(lab, 1, options)
     world = lab.namespace("world")
     lab.router_link(node.namespace, "underlay", world, "eth0", UNDERLAY_MTU)
     world.ip("addr add 192.168.0.100/24 dev eth0", "route add 10.244.0.0/16 via 192.168.0.1")
-    node.router.start(node.document(1))
+    document = node.document(1)
+    document["items"][0]["spec"]["interfaces"][0].update(uplink)
+    node.router.start(document)
     return node
 
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import pods
-from netns import Lab, wait_until
+from netns import Lab, execute, wait_until
 from probes import checksum_errors, iperf, listening, ping, ping_loss, ping_says
 from router import Options
 
@@ -49,6 +49,22 @@ def copied(source: pods.Pod, target: pods.Pod, address: str) -> None:
                 connection.sendall(piece)
         taker.join(20)
     assert arrived.hexdigest() == sent.hexdigest()
+
+
+def test_HOST1_pods_come_and_go_beside_the_hosts_device(lab: Lab) -> None:
+    node = pods.one_node(lab, hostInterface="up0")
+
+    def device() -> str:
+        return execute("ip", "-netns", node.namespace.full_name, "-oneline", "address", "show", "dev", "up0").stdout
+
+    wait_until(lambda: f"{node.address}/" in device(), 5, device)
+    before = device()
+    first = node.pod("first")
+    ping(first.namespace, "192.168.0.100")
+    first.delete()
+    node.pod("second").delete()
+    assert device() == before
+    ping(node.namespace, "192.168.0.100")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
