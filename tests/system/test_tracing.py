@@ -245,7 +245,9 @@ def test_EXP7_capture_has_both_sides_and_the_decisions(cluster: Cluster, tmp_pat
     assert opening, comments[:3]
     assert "service: default/web:http, LoadBalancer 203.0.113.80:80" in opening[0]
     assert opening[0].startswith("packet ") and ", forwarded | " in opening[0]
-    assert any(text.startswith("what became of packet ") for text in comments)
+    # Of a packet that another worker handed over there is no frame as it came.
+    if cluster.gateway.options.workers == 1:
+        assert any(text.startswith("what became of packet ") for text in comments)
 
 
 # ---- rates ----
