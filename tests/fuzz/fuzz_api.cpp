@@ -107,6 +107,7 @@ std::string answers_to(Router& router, std::string_view input) {
   limits.body_limit = 1 << 20;
   PoolLimits pool_limits;
   pool_limits.memory = 2 << 20;
+  pool_limits.streams = 0;  // an answer without end goes on until its client leaves; this one waits for the end
   const auto pool = std::make_shared<ConnectionPool>(router, nullptr, limits, pool_limits);
   pool->admit(Transport::Socket(std::move(server)), "");
   std::string answers;
