@@ -74,6 +74,34 @@ void Pipeline::reject(FlowPacket<F>& packet, DropReason reason) {
   context_.drop(packet.mbuf, reason);
 }
 
+// What opens flows to services waits for memory in many places: what decides, and where the answers will be looked up.
+// All of a burst's is asked for here, so that the packets wait side by side and not one after the other.
+template <class F>
+void Pipeline::expect_openings(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses, const NextHopId* hops) {
+  const nat::ServiceTable<F>& services = *context_.snapshot->family<F>().services;
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const nat::HintTable<F>& hints = connections_.hints<F>();
+  const bool may_have_hints = hints.in_use(context_.now);
+  const nat::Frontend<F>* frontends[net::burst_size];
+  for (size_t i = 0; i < misses.size(); ++i) {
+    FlowPacket<F>& packet = burst[misses[i]];
+    frontends[i] = nullptr;
+    if (hops[i] != hop::service && hops[i] != hop::local) continue;
+    ensure_hash(packet);
+    if (may_have_hints) hints.prefetch(packet.hash);
+    frontends[i] = services.find(packet.key.dst, packet.key.dst_port, packet.protocol);
+  }
+  for (size_t i = 0; i < misses.size(); ++i) {
+    if (frontends[i] == nullptr || frontends[i]->service->affinity_seconds != 0) continue;
+    const FlowPacket<F>& packet = burst[misses[i]];
+    const nat::ServiceChoice<F> choice = choose(packet, *frontends[i], nullptr);
+    if (choice.outcome != nat::Outcome::Forward || choice.masquerade) continue;
+    const nat::Backend<F>& backend = *choice.backend;
+    const FlowKey<F> reply{backend.addr, packet.key.src, backend.port, packet.key.src_port, packet.protocol, {}};
+    table.prefetch(context_.tables.hasher(reply));
+  }
+}
+
 template <class F>
 void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& frontend) {
   // CT-20: what cannot begin a connection is not sent to an endpoint, unless one began that has no record.
@@ -214,6 +242,10 @@ nat::Opened Pipeline::make_entry(const FlowPacket<F>& packet, const FlowKey<F>& 
   };
   if (!has_room_for_ends(1) || !table.evict(give_up)) return first;
   context_.counters.add(Event::FlowsEvicted);
+  // Who evicts once will do it again, and leaves hints again.
+  if (const nat::ConnectionId next = table.find_victim(); next != nat::no_connection) {
+    for (const uint32_t hash : table.connection(next).hash_low) connections_.hints<F>().prefetch(hash);
+  }
   return table.open(packet.key, packet.hash, reply, reply_hash, context_.now);
 }
 
@@ -547,6 +579,8 @@ template nat::ServiceChoice<V6> Pipeline::choose<V6>(const FlowPacket<V6>&, cons
                                                      const nat::Backend<V6>*) const;
 template void Pipeline::open_chosen<V4>(FlowPacket<V4>&, const nat::ServicePort<V4>&, const nat::ServiceChoice<V4>&);
 template void Pipeline::open_chosen<V6>(FlowPacket<V6>&, const nat::ServicePort<V6>&, const nat::ServiceChoice<V6>&);
+template void Pipeline::expect_openings<V4>(FlowBurst<V4>&, const net::Burst<uint8_t>&, const NextHopId*);
+template void Pipeline::expect_openings<V6>(FlowBurst<V6>&, const net::Burst<uint8_t>&, const NextHopId*);
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
 template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
 template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);

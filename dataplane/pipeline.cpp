@@ -734,6 +734,7 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   const bool clamps_mss = context_.snapshot->clamps_mss;
   uint64_t transit = 0;
   const bool transit_only = may_be_transit && !clamps_mss && tables.endpoints->empty() && tables.content->empty();
+  if (!transit_only && misses.size() > 1 && context_.trace == nullptr) expect_openings(burst, misses, hops);
   for (size_t i = 0; i < misses.size(); ++i) {
     FlowPacket<F>& packet = burst[misses[i]];
     // Another packet of this burst may have opened its flow; what an endpoint says may be known by a hint.

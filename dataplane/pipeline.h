@@ -240,6 +240,8 @@ class Pipeline {
   // networks (MASQ-8), which may have an address and ports of its own; Mapped: by the mapping of its source (MASQ-13).
   enum class Masquerade : uint8_t { No, Service, Outgoing, Mapped };
   template <class F>
+  void expect_openings(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses, const NextHopId* hops);
+  template <class F>
   void open_to_service(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
   // The endpoint that the packet gets there, `kept` if it may. Neither drops nor rejects it.
   template <class F>

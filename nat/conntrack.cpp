@@ -197,6 +197,8 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
   ConnectionId id = free_connection_;
   if (id != no_connection) {
     free_connection_ = connections_[id].wheel_next;
+    // Who opens one opens another, and what was free for long has left the caches.
+    if (free_connection_ != no_connection) prefetch_unused(free_connection_);
   } else if (used_connections_ < sizing_.connections) {
     id = used_connections_++;
   } else {

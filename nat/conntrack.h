@@ -33,6 +33,7 @@
 #include <memory>
 
 #include "dataplane/net/flow_key.h"
+#include "dataplane/net/prefetch.h"
 #include "nat/expiry.h"
 #include "nat/flow.h"
 #include "nat/sctp.h"
@@ -100,7 +101,7 @@ class Conntrack {
   // --- lookup; `hash` is the worker's net::FlowHasher of the key ---
 
   // Asks for the bucket line.
-  void prefetch(uint64_t hash) const { _mm_prefetch(&buckets_[hash & bucket_mask_], _MM_HINT_T0); }
+  void prefetch(uint64_t hash) const { net::prefetch(&buckets_[hash & bucket_mask_]); }
 
   // no_flow if absent. The flow may be a stub.
   [[nodiscard]] FlowId find(const Key& key, uint64_t hash) const;
@@ -221,6 +222,8 @@ class Conntrack {
   void prefetch_flow(FlowId id) const;
   // Everything closing it touches, and the one behind it in its standing. Reads the Connection.
   void prefetch_record(ConnectionId id) const;
+  // What opening a connection in this record writes.
+  void prefetch_unused(ConnectionId id) const;
 
   void insert(FlowId id, uint16_t tag, uint32_t hash_low);
   void erase(FlowId id, uint32_t hash_low);
@@ -315,7 +318,7 @@ template <>
 template <class F>
 [[gnu::always_inline]] inline void Conntrack<F>::prefetch_flow(FlowId id) const {
   const auto* line = reinterpret_cast<const char*>(&flows_[id]);
-  for (size_t offset = 0; offset < sizeof(Flow<F>); offset += 64) _mm_prefetch(line + offset, _MM_HINT_T0);
+  for (size_t offset = 0; offset < sizeof(Flow<F>); offset += 64) net::prefetch(line + offset);
 }
 
 template <class F>
@@ -324,7 +327,14 @@ inline void Conntrack<F>::prefetch_record(ConnectionId id) const {
   for (const uint32_t hash : connection.hash_low) prefetch(hash);
   prefetch_flow(flow_id(id, Direction::Original));
   prefetch_flow(flow_id(id, Direction::Reply));
-  if (connection.standing_next != no_connection) _mm_prefetch(&connections_[connection.standing_next], _MM_HINT_T0);
+  if (connection.standing_next != no_connection) net::prefetch(&connections_[connection.standing_next]);
+}
+
+template <class F>
+inline void Conntrack<F>::prefetch_unused(ConnectionId id) const {
+  net::prefetch(&connections_[id]);
+  prefetch_flow(flow_id(id, Direction::Original));
+  prefetch_flow(flow_id(id, Direction::Reply));
 }
 
 template <class F>
@@ -352,12 +362,12 @@ void Conntrack<F>::find_bulk(const P* packets, size_t count, FlowId* out) const 
     if (slots != 0) [[likely]] {
       const FlowId id = bucket.flows[first_slot(slots)];
       prefetch_flow(id);
-      if (packets[i].key.protocol == net::protocol::tcp) _mm_prefetch(&windows_[connection_of(id)], _MM_HINT_T0);
+      if (packets[i].key.protocol == net::protocol::tcp) net::prefetch(&windows_[connection_of(id)]);
       out[i] = id;
     } else if (bucket.next == 0) {
       out[i] = no_flow;
     } else {
-      _mm_prefetch(&buckets[bucket.next], _MM_HINT_T0);
+      net::prefetch(&buckets[bucket.next]);
       out[i] = in_chain;
     }
   }

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/net/prefetch.h"
 #include "nat/conntrack.h"
 #include "nat/flow.h"
 
@@ -55,6 +56,11 @@ class HintTable {
 
   // Whether there can be a hint at all.
   [[nodiscard]] bool in_use(Millis now) const { return used_ && now - last_used_ < lifetime; }
+  // Asks for where a hint of this hash is or will be; of a net::FlowHasher's result the low half is enough.
+  void prefetch(uint64_t hash) const {
+    const auto* line = reinterpret_cast<const char*>(&table_[hash % sets]);
+    for (size_t offset = 0; offset < sizeof(Set); offset += 64) net::prefetch(line + offset);
+  }
   // nullptr if there is none; `hash`: net::FlowHasher of the key. Good until the next call.
   [[nodiscard]] const Hint<F>* find(const FlowKey<F>& key, uint64_t hash, Millis now);
   void place(const Hint<F>& hint, uint64_t hash, bool proven, Millis now);

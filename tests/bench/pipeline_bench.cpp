@@ -399,16 +399,14 @@ void vxlan_to_ipip(benchmark::State& state) {
                                 }});
 }
 
-// Every packet a new flow; the table stays full, so that for each one that comes an old one goes.
-void new_flows(benchmark::State& state) {
-  const auto table = static_cast<uint32_t>(state.range(0));
-  Bench bench(state, {.connections = table}, endpoints_document("10.246.1", "node3", 32, "UDP 80 8080", 1));
-  const Traffic traffic{Side::A, plain_a(small_udp()), [](uint32_t flow) {
-                          return Tuple{wire(ip(10, 247, 0, 0) + flow % 65521), wire(ip(10, 96, 0, 1)),
-                                       wire16(1024 + flow / 65521 % 60000), wire16(80)};
-                        }};
-  bench.all(traffic, table);
-  uint32_t next = table;
+Traffic opening_flows() {
+  return {Side::A, plain_a(small_udp()), [](uint32_t flow) {
+            return Tuple{wire(ip(10, 247, 0, 0) + flow % 65521), wire(ip(10, 96, 0, 1)),
+                         wire16(1024 + flow / 65521 % 60000), wire16(80)};
+          }};
+}
+
+void open_flows(benchmark::State& state, Bench& bench, const Traffic& traffic, uint32_t next) {
   Distribution cycles;
   for (auto _ : state) {
     const uint64_t spent = bench.burst(traffic, most, [&](unsigned i) { return next + i; });
@@ -418,6 +416,31 @@ void new_flows(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * most);
   bench.report(cycles, most);
+}
+
+// Every packet a new flow; the table stays full, so that for each one that comes an old one goes.
+void new_flows(benchmark::State& state) {
+  const auto table = static_cast<uint32_t>(state.range(0));
+  Bench bench(state, {.connections = table}, endpoints_document("10.246.1", "node3", 32, "UDP 80 8080", 1));
+  const Traffic traffic = opening_flows();
+  bench.all(traffic, table);
+  open_flows(state, bench, traffic, table);
+}
+
+// Every packet a new flow, while those that came a second ago age out.
+void aging_flows(benchmark::State& state) {
+  std::string document = endpoints_document("10.246.1", "node3", 32, "UDP 80 8080", 1);
+  const std::string timeouts = R"("timeouts":{)";
+  document.insert(document.find(timeouts) + timeouts.size(), R"("udp":"1s",)");
+  Bench bench(state, {.connections = 8'388'608}, document);
+  const Traffic traffic = opening_flows();
+  uint32_t next = 0;
+  const uint64_t begin = rte_rdtsc();  // until as many go as come
+  while (static_cast<double>(rte_rdtsc() - begin) < 2.5 * Bench::tsc_hz()) {
+    (void)bench.burst(traffic, most, [&](unsigned i) { return next + i; });
+    next += most;
+  }
+  open_flows(state, bench, traffic, next);
 }
 
 // Whole connections: SYN, SYN+ACK, ACK, FIN+ACK, FIN+ACK, ACK, while those that were closed a second ago age out.
@@ -497,6 +520,7 @@ void register_all() {
         ->ArgsProduct({{64}, {0, 1}});
   }
   add("new/udp", new_flows)->ArgName("table")->Arg(65536)->Arg(1048576);
+  add("new/udp/aging", aging_flows);
   add("new/tcp", connections);
 }
 

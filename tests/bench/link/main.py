@@ -16,6 +16,7 @@ PROJECT = HERE.parents[2]
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(PROJECT / "tests" / "system")]
 
+import compare  # noqa: E402
 import document  # noqa: E402
 import inprocess  # noqa: E402
 import machine  # noqa: E402
@@ -57,7 +58,7 @@ def say(text: str) -> None:
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", allow_abbrev=False, add_help=False)
-    parser.add_argument("what", nargs="?", choices=("full", "quick", "list", "report"), default="full")
+    parser.add_argument("what", nargs="?", choices=("full", "quick", "list", "report", "compare"), default="full")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--systems", default="")
     parser.add_argument("--repeat", type=int)
@@ -101,6 +102,11 @@ def main(words: list[str]) -> int:
     folders = arguments.json or [BUILD / "bench-results"]
     if arguments.what == "report":
         document.refresh(PROJECT, results.load(*folders))
+        return 0
+    if arguments.what == "compare":
+        if len(folders) != 2:
+            raise Refusal("two runs are compared: --json FIRST --json SECOND")
+        say(compare.report(*(results.load(folder) for folder in folders), chosen_scenarios(arguments)))
         return 0
     scenarios = chosen_scenarios(arguments)
     require_everything(scenarios)

@@ -14,6 +14,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "system")]
 
+import compare  # noqa: E402
 import document  # noqa: E402
 import kube_proxy  # noqa: E402
 import ovs  # noqa: E402
@@ -238,3 +239,22 @@ def test_what_was_not_measured_is_not_in_the_tables():
     scenario = next(each for each in catalogue() if each.name == "clusterip-1k")
     text = document.text(made_up([rate(scenario, "sluice", 0, 1e6)]))
     assert "1 000 flows" in text and "100 000 flows" not in text and "NodePort" not in text
+
+
+def test_two_runs_are_compared_by_their_ratios_and_by_the_order_of_systems():
+    steady, turned = catalogue()[0], catalogue()[1]
+    first = made_up([rate(scenario, name, number, packets) for number in range(3) for scenario in (steady, turned)
+                     for name, packets in (("sluice", 4e6), ("testpmd-macswap", 5e6), ("ovs-dpdk", 2e6 + number))])
+    second = made_up([rate(steady, name, number, packets) for number in range(3)
+                      for name, packets in (("sluice", 2.2e6), ("testpmd-macswap", 2.5e6), ("ovs-dpdk", 1e6))] +
+                     [rate(turned, name, number, packets) for number in range(3)
+                      for name, packets in (("sluice", 6e6), ("testpmd-macswap", 5e6), ("ovs-dpdk", 2e6))])
+    assert [(ratio.scenario.name, ratio.peer, ratio.agrees) for ratio in compare.ratios(first, second, catalogue())] == [
+        (steady.name, "testpmd-macswap", True), (steady.name, "ovs-dpdk", True),
+        (turned.name, "testpmd-macswap", False), (turned.name, "ovs-dpdk", False)]
+    assert compare.swapped(first, second, steady) == []
+    assert compare.swapped(first, second, turned) == [("sluice", "testpmd-macswap")]
+    text = compare.report(first, second, catalogue())
+    assert text.startswith("2 of 4 ratios of 2 scenarios are the same within 15%; the order of the systems is the same in 1 of 2.")
+    assert f"| {turned.name} | testpmd-macswap | 0.80 ±0% | 1.20 ±0% | +50% |" in text
+    assert f"{turned.name}: sluice and testpmd-macswap have changed places" in text
