@@ -94,7 +94,7 @@ void Pipeline::expect_openings(FlowBurst<F>& burst, const net::Burst<uint8_t>& m
   for (size_t i = 0; i < misses.size(); ++i) {
     if (frontends[i] == nullptr || frontends[i]->service->affinity_seconds != 0) continue;
     const FlowPacket<F>& packet = burst[misses[i]];
-    const nat::ServiceChoice<F> choice = choose(packet, *frontends[i], nullptr);
+    const nat::ServiceChoice<F> choice = choose<F>(packet, *frontends[i], nullptr);
     if (choice.outcome != nat::Outcome::Forward || choice.masquerade) continue;
     const nat::Backend<F>& backend = *choice.backend;
     const FlowKey<F> reply{backend.addr, packet.key.src, backend.port, packet.key.src_port, packet.protocol, {}};
