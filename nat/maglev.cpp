@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <numeric>
+#include <utility>
 
 namespace sluice::nat {
 namespace {
@@ -25,52 +27,147 @@ uint32_t prime_at_least(size_t wanted) {
 // Where a backend stands in its permutation of the slots.
 struct Turn {
   uint32_t at;
-  uint32_t skip;      // 1 to size - 1, so with a prime size the steps visit every slot
-  uint32_t position;  // in the caller's list
-  uint8_t weight;     // 1 to full_weight
-  uint8_t credit;     // below full_weight: what it has saved up for a turn
+  uint32_t skip;          // 1 to size - 1, so with a prime size the steps visit every slot
+  uint32_t position;      // in the caller's list
+  uint8_t weight;         // 1 to full_weight
+  uint8_t credit;         // below full_weight: what it has saved up for a turn
+  uint32_t fraction = 0;  // of 2^32, that a slot more is of the way along the permutation
 };
 
-class SlotSet {
+// The compiler selects between two such values and does not branch: which one it will be cannot be predicted.
+inline void select_without_branch(uint64_t& value) { asm("" : "+r"(value)); }
+
+// x with a x = 1 modulo a prime that is larger than a.
+uint32_t inverse(uint32_t a, uint32_t prime) {
+  int32_t rest = static_cast<int32_t>(prime);
+  auto next_rest = static_cast<int32_t>(a);
+  int32_t factor = 0;
+  int32_t next_factor = 1;
+  while (next_rest != 0) {
+    const int32_t quotient = rest / next_rest;
+    rest = std::exchange(next_rest, rest - quotient * next_rest);
+    factor = std::exchange(next_factor, factor - quotient * next_factor);
+  }
+  return static_cast<uint32_t>(factor < 0 ? factor + static_cast<int32_t>(prime) : factor);
+}
+
+// The paper's pseudocode 1, with turns as often as the weights say: who has its turn goes on along its permutation to
+// the next slot that is free. Several steps are looked at together, and the last slots, which are many steps apart, are
+// told by how far along the permutation each of them is.
+template <class Entry>
+class Filling {
  public:
-  explicit SlotSet(uint32_t size) : words_((size + 63) / 64) {}
-  // False if it was claimed before.
-  bool claim(uint32_t slot) {
-    uint64_t& word = words_[slot / 64];
-    const uint64_t bit = uint64_t{1} << slot % 64;
-    if ((word & bit) != 0) return false;
-    word |= bit;
-    return true;
+  Filling(std::vector<Entry>& table, std::vector<Turn>& turns)
+      : table_(table), turns_(turns), size_(static_cast<uint32_t>(table.size())) {
+    std::fill(table.begin(), table.end(), free);
+  }
+
+  void run() {
+    const bool worth_it = size_ >= least_for_distances && size_ < most_for_distances;
+    const uint32_t last = worth_it ? std::min(most_last, size_ / 16) : 0;
+    if (turns_.size() < 4) {
+      step_by_step(size_ - last);
+    } else {
+      by_four_steps(size_ - last);
+    }
+    take_last(last);
   }
 
  private:
-  std::vector<uint64_t> words_;
-};
+  static constexpr Entry free = std::numeric_limits<Entry>::max();  // more than any position
+  static constexpr uint32_t most_last = 256;
+  static constexpr uint32_t index_bits = most_last - 1;
+  static constexpr uint32_t least_for_distances = 1000;
+  // Distances of slots of larger tables do not differ enough in 32 bits.
+  static constexpr uint32_t most_for_distances = 32768;
 
-// The paper's pseudocode 1, with turns as often as the weights say. The bitmap, not the table, says which slots are
-// taken: it stays in the L1 cache.
-template <class Entry>
-void populate(std::vector<Entry>& table, std::vector<Turn>& turns) {
-  const auto size = static_cast<uint32_t>(table.size());
-  SlotSet claimed(size);
-  for (uint32_t filled = 0; filled < size;) {
-    for (Turn& turn : turns) {
+  // claim(Turn&) answers with the slot, which was free.
+  template <class Claim>
+  void take_turns(uint32_t count, const Claim& claim) {
+    while (count != 0) {
+      Turn& turn = turns_[whose_];
+      whose_ = whose_ + 1 == turns_.size() ? 0 : whose_ + 1;
       const auto credit = static_cast<uint8_t>(turn.credit + turn.weight);
       turn.credit = credit < full_weight ? credit : static_cast<uint8_t>(credit - full_weight);
       if (credit < full_weight) continue;
-      uint32_t at = turn.at;
-      const auto step = [&] {
-        at += turn.skip;
-        if (at >= size) at -= size;
-      };
-      while (!claimed.claim(at)) step();
-      table[at] = static_cast<Entry>(turn.position);
-      step();
-      turn.at = at;
-      if (++filled == size) break;
+      const uint64_t slot = claim(turn);
+      table_[slot] = static_cast<Entry>(turn.position);
+      turn.at = static_cast<uint32_t>(step(slot, turn.skip));
+      --count;
     }
   }
-}
+
+  // 64 bits: with 32 the compiler would do this with vectors of one element.
+  [[nodiscard]] uint64_t step(uint64_t at, uint64_t skip) const {
+    const uint64_t next = at + skip;
+    return next < size_ ? next : next - size_;
+  }
+
+  void step_by_step(uint32_t count) {
+    take_turns(count, [this](const Turn& turn) {
+      uint64_t at = turn.at;
+      while (table_[at] != free) at = step(at, turn.skip);
+      return at;
+    });
+  }
+
+  void by_four_steps(uint32_t count) {
+    take_turns(count, [this](const Turn& turn) {
+      uint64_t first = turn.at;
+      while (true) {
+        const uint64_t second = step(first, turn.skip);
+        const uint64_t third = step(second, turn.skip);
+        const uint64_t fourth = step(third, turn.skip);
+        uint64_t found = table_[third] == free ? third : fourth;
+        select_without_branch(found);
+        found = table_[second] == free ? second : found;
+        select_without_branch(found);
+        found = table_[first] == free ? first : found;
+        select_without_branch(found);
+        if (table_[found] == free) return found;
+        first = step(fourth, turn.skip);
+        select_without_branch(first);
+      }
+    });
+  }
+
+  // All slots that are free. A slot is (slot - at) / skip steps ahead, modulo the prime. As a fraction of the prime and
+  // of 2^32 that is one multiplication, whose error of less than prime / 2 does not reach the next slot's 2^32 / prime;
+  // the lowest bits give way to where the slot stands in the list.
+  void take_last(uint32_t count) {
+    if (count == 0) return;
+    std::array<uint32_t, most_last> slots{};
+    std::array<uint32_t, most_last> gone{};  // all bits set: nothing stands there
+    for (uint32_t slot = 0, found = 0; found != count; ++slot) {
+      slots[found] = slot;
+      found += table_[slot] == free ? 1 : 0;
+    }
+    std::fill(gone.begin() + count, gone.end(), ~0U);
+    for (Turn& turn : turns_) {
+      const uint64_t steps = inverse(turn.skip, size_);
+      turn.fraction = static_cast<uint32_t>(((steps << 32) + size_ / 2) / size_);
+    }
+    uint32_t left = count;
+    take_turns(count, [&](const Turn& turn) {
+      const uint32_t at = turn.at;
+      const uint32_t fraction = turn.fraction;
+      const uint32_t end = (left + 7) / 8 * 8;  // whole vectors
+      uint32_t nearest = ~0U;
+      for (uint32_t i = 0; i < end; ++i) {
+        const uint32_t distance = (slots[i] - at) * fraction;
+        nearest = std::min(nearest, (distance & ~index_bits) | i | gone[i]);
+      }
+      const uint32_t slot = std::exchange(slots[nearest & index_bits], slots[--left]);
+      gone[left] = ~0U;
+      return slot;
+    });
+  }
+
+  std::vector<Entry>& table_;
+  std::vector<Turn>& turns_;
+  uint32_t size_;
+  size_t whose_ = 0;
+};
 
 }  // namespace
 
@@ -95,10 +192,10 @@ Maglev::Maglev(std::span<const uint64_t> ids, uint32_t table_size, std::span<con
   }
   if (ids.size() < 65536) {
     narrow_.resize(size_);
-    populate(narrow_, turns);
+    Filling(narrow_, turns).run();
   } else {
     wide_.resize(size_);
-    populate(wide_, turns);
+    Filling(wide_, turns).run();
   }
 }
 

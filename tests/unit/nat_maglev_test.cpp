@@ -136,8 +136,9 @@ TEST(Maglev, SVC21_OrderOfTheListDoesNotMatter) {
   }
 }
 
-// Pseudocode 1 of the paper, as it is printed: permutations in full, then turns. `ids` in ascending order.
-std::vector<uint32_t> paper_table(const std::vector<uint64_t>& ids, uint32_t m) {
+// Pseudocode 1 of the paper, as it is printed: permutations in full, then turns, each backend's as often in a hundred
+// rounds as its weight says. `ids` in ascending order.
+std::vector<uint32_t> paper_table(const std::vector<uint64_t>& ids, uint32_t m, const std::vector<uint8_t>& weights) {
   const auto mix = [](uint64_t x) {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
     x = (x ^ x >> 27) * 0x94d049bb133111eb;
@@ -152,9 +153,12 @@ std::vector<uint32_t> paper_table(const std::vector<uint64_t>& ids, uint32_t m) 
   }
   constexpr uint32_t none = ~0u;
   std::vector<uint32_t> next(n);
+  std::vector<uint32_t> credit(n);
   std::vector<uint32_t> entry(m, none);
   for (uint32_t filled = 0;;) {
     for (size_t i = 0; i < n; ++i) {
+      if ((credit[i] += weights[i]) < full_weight) continue;
+      credit[i] -= full_weight;
       uint32_t c = permutation[i][next[i]];
       while (entry[c] != none) c = permutation[i][++next[i]];
       entry[c] = static_cast<uint32_t>(i);
@@ -164,13 +168,31 @@ std::vector<uint32_t> paper_table(const std::vector<uint64_t>& ids, uint32_t m) 
   }
 }
 
+void expect_paper_table(size_t backends, uint32_t size, const std::vector<uint8_t>& weights) {
+  auto ids = random_ids(backends, 7 + backends);
+  std::sort(ids.begin(), ids.end());
+  const Maglev maglev(ids, size, weights);
+  const auto expected = paper_table(ids, maglev.size(), weights);
+  for (uint32_t slot = 0; slot < maglev.size(); ++slot) {
+    ASSERT_EQ(maglev.owner(slot), expected[slot]) << backends << " backends, slot " << slot << " of " << maglev.size();
+  }
+}
+
 TEST(Maglev, SVC21_TableIsThePapers) {
-  for (const size_t backends : {1, 2, 9, 33}) {
-    auto ids = random_ids(backends, 7 + backends);
-    std::sort(ids.begin(), ids.end());
-    const Maglev maglev(ids);
-    const auto expected = paper_table(ids, maglev.size());
-    for (uint32_t slot = 0; slot < maglev.size(); ++slot) ASSERT_EQ(maglev.owner(slot), expected[slot]) << slot;
+  for (const size_t backends : {1, 2, 3, 4, 5, 9, 10, 20, 33, 90}) {
+    expect_paper_table(backends, 0, std::vector<uint8_t>(backends, full_weight));
+  }
+  for (const uint32_t size : {251, 1021, 2039, 4093, 16381, 32749, 65521, 131071}) {
+    expect_paper_table(7, size, std::vector<uint8_t>(7, full_weight));
+  }
+}
+
+TEST(Maglev, SVC22_TableIsThePapers) {
+  std::mt19937 random(11);
+  for (const size_t backends : {2, 3, 9, 25}) {
+    std::vector<uint8_t> weights(backends);
+    for (uint8_t& weight : weights) weight = static_cast<uint8_t>(1 + random() % full_weight);
+    for (const uint32_t size : {0, 251, 4093, 32749, 65521}) expect_paper_table(backends, size, weights);
   }
 }
 
