@@ -20,7 +20,7 @@ constexpr auto announce_interval = std::chrono::milliseconds(1100);
 constexpr unsigned announce_rounds = 5;
 constexpr auto claim_interval = std::chrono::milliseconds(200);
 constexpr auto link_interval = std::chrono::seconds(1);
-// Switches that snoop MLD forget a group after some 260 s (RFC 3810 section 9.4); queries are not answered.
+// Switches that snoop MLD forget a group after some 260 s (RFC 3810 section 9.4), and not every one of them asks.
 constexpr auto membership_interval = std::chrono::seconds(60);
 
 constexpr size_t pending_events = 20;  // of one change

@@ -18,6 +18,7 @@
 #include <algorithm>
 
 #include "dataplane/late_binding.h"
+#include "dataplane/membership.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
 #include "dataplane/punt.h"
@@ -49,6 +50,12 @@ bool is_neighbor_discovery(const FlowPacket<V6>& packet) {
   if (packet.protocol != net::protocol::icmpv6 || !packet.has_ports) return false;
   const uint8_t type = packet.l4_header()[0];
   return type >= net::icmpv6::router_solicitation && type <= net::icmpv6::redirect;
+}
+
+// MLD; it always has a router alert.
+bool is_membership_query(const FlowPacket<V6>& packet) {
+  return packet.protocol == net::protocol::icmpv6 && packet.has_ports && packet.key.dst.is_multicast() &&
+         packet.l3_header()[6] == net::protocol::hop_by_hop && packet.l4_header()[0] == multicast_listener_query;
 }
 
 }  // namespace
@@ -423,10 +430,17 @@ void Pipeline::enter_v6(FlowPacket<V6>& packet) {
     return context_.drop(packet.mbuf, reason);
   }
   const bool from_tunnel = packet.tunnel_source != net::no_tunnel_source;
-  if (is_neighbor_discovery(packet)) {
+  const bool query =
+      !from_tunnel && is_membership_query(packet) && context_.interface(packet.ingress).role != Role::Workload;
+  if (query || is_neighbor_discovery(packet)) {
     if (from_tunnel) return context_.drop(packet.mbuf, DropReason::NdMalformed);
     const uint8_t type = packet.l4_header()[0];
-    if (type != net::icmpv6::neighbor_solicitation && type != net::icmpv6::neighbor_advertisement) {
+    if (query) {
+      // The host has groups of its own.
+      if (context_.interface(packet.ingress).twin) {
+        context_.punt->copy(packet.mbuf, packet.l3, net::ether_type_ipv6, packet.ingress, PuntClass::Multicast);
+      }
+    } else if (type != net::icmpv6::neighbor_solicitation && type != net::icmpv6::neighbor_advertisement) {
       // Routers that announce themselves.
       if (context_.interface(packet.ingress).twin) {
         return context_.punt->give(packet.mbuf, packet.l3, packet.ingress, PuntClass::Neighbor);

@@ -9,7 +9,7 @@
 #include <rte_jhash.h>
 
 #include "dataplane/icmp.h"
-#include "dataplane/membership_report.h"
+#include "dataplane/membership.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/output.h"
 #include "dataplane/own_packet.h"
@@ -79,6 +79,7 @@ Resolver::Resolver(Context& context, Output& output, IcmpResponder& icmp)
     : context_(context),
       output_(output),
       icmp_(icmp),
+      membership_(std::make_unique<MembershipListener>(context, output)),
       pending_(std::make_unique<Pending[]>(NeighborTable::capacity())),
       announced_(max_interfaces) {
   active_.reserve(NeighborTable::capacity());
@@ -484,9 +485,14 @@ void Resolver::send_advert(uint16_t interface, const net::Ipv6Addr& target, cons
 }
 
 void Resolver::on_nd(rte_mbuf* mbuf, uint16_t l3_offset, uint16_t l4_offset, uint16_t interface_index) {
+  const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3_offset);
+  // Handed over by another worker, it has `l4_offset` in its options.
+  if (const uint8_t type = *rte_pktmbuf_mtod_offset(mbuf, const uint8_t*, l4_offset);
+      l3[6] == net::protocol::hop_by_hop && (type < net::icmpv6::router_solicitation || type > net::icmpv6::redirect)) {
+    return membership_->on_query(mbuf, l3_offset, interface_index);
+  }
   context_.counters.add(Event::NdReceived);
   const Interface& interface = context_.interface(interface_index);
-  const uint8_t* const l3 = rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3_offset);
   const uint8_t* const icmp = rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l4_offset);
   const auto length = static_cast<uint16_t>(mbuf->data_len - l4_offset);
   // RFC 4861 section 7.1: hop limit 255, code 0, whole message, right checksum.
@@ -575,7 +581,7 @@ void Resolver::announce() {
       send_arp(i, RTE_ARP_OP_REQUEST, MacAddr::broadcast(), addr, MacAddr{}, addr);
     }
     for (const net::Ipv6Addr& addr : interfaces[i].addresses_v6) {
-      send_membership_report(context_, output_, i, addr);
+      membership_->join(i, addr);
       send_advert(i, addr, all_nodes, MacAddr::for_multicast(all_nodes), false);
     }
   }
@@ -596,7 +602,7 @@ void Resolver::announce(const Announcement& announcement) {
   }
   if (!wanted) return send_solicit(interface, address.v6(), nullptr);
   if (address.is_v6()) {
-    send_membership_report(context_, output_, interface, address.v6());
+    membership_->join(interface, address.v6());
     return send_advert(interface, address.v6(), all_nodes, MacAddr::for_multicast(all_nodes), false);
   }
   // Some hosts look at one form only (RFC 5227 section 3).
@@ -608,6 +614,7 @@ void Resolver::announce(const Announcement& announcement) {
 void Resolver::tick() {
   if (nat::millis_between(next_tick_, context_.now) < 0 && next_tick_ != 0) return;
   next_tick_ = context_.now + tick_interval;
+  membership_->tick();
   scan_pinned();
   for (unsigned looked = 0; looked < timers_per_tick && looked < active_.size(); ++looked) {
     if (cursor_ >= active_.size()) cursor_ = 0;

@@ -21,6 +21,7 @@ struct rte_hash;
 namespace sluice::dataplane {
 
 class IcmpResponder;
+class MembershipListener;
 class Output;
 
 class Resolver {
@@ -41,7 +42,8 @@ class Resolver {
   // destination is the neighbour. `original`: the packet as it was sent, what an error quotes; may be nullptr.
   // Sends, holds or drops it. Takes ownership of both.
   void hold(rte_mbuf* mbuf, uint16_t l3, uint16_t interface, NeighborRef ref, rte_mbuf* original);
-  // An ARP frame, or an ICMPv6 neighbour discovery message at `l3`, that came in by `interface`. Takes ownership.
+  // An ARP frame, or an ICMPv6 neighbour discovery message or a query for listeners at `l3`, that came in by
+  // `interface`. Takes ownership.
   void on_arp(rte_mbuf* mbuf, uint16_t l3, uint16_t interface);
   void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);
   // Worker 0's part of Command::Kind::Announce, for one of them.
@@ -108,6 +110,7 @@ class Resolver {
   Context& context_;
   Output& output_;
   IcmpResponder& icmp_;
+  std::unique_ptr<MembershipListener> membership_;
   std::unique_ptr<Pending[]> pending_;
   std::vector<uint32_t> active_;  // indices with a timer; reserved for all, never grows
   rte_hash* pinned_ = nullptr;    // (interface, address) → index, for what the wire answers

@@ -3,6 +3,7 @@ of Ingresses."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -98,6 +99,32 @@ def test_L24_a_switch_that_snoops_mld_lets_solicitations_through(segment: Segmen
         assert not any(GROUP6 in line and "to-gw-1" in line for line in group().splitlines()), group()
     finally:
         segment.lan.ip("link set dev br0 type bridge mcast_snooping 0 mcast_querier 0")
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_L24_the_queries_of_a_switch_are_answered(segment: Segment, version: int) -> None:
+    """Linux forgets a group within two seconds here unless somebody answers its queries, which come every second."""
+    segment.lan.sysctl(**{"net/ipv6/conf/br0/disable_ipv6": 0})
+    segment.lan.ip("addr replace fe80::99/64 dev br0 nodad",
+                   f"link set dev br0 type bridge mcast_mld_version {version} mcast_query_interval 100 "
+                   "mcast_query_response_interval 20 mcast_membership_interval 200 mcast_startup_query_interval 50",
+                   "link set dev br0 type bridge mcast_snooping 1 mcast_querier 1")
+    try:
+        def groups() -> str:
+            return segment.lan.run("bridge", "mdb", "show", "dev", "br0").stdout
+
+        def is_known() -> bool:
+            return any(GROUP6 in line and "to-gw-1" in line for line in groups().splitlines())
+
+        segment.apply(ready=("gw-1",))
+        wait_until(is_known, 10, groups)
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            assert is_known(), groups()
+            time.sleep(0.1)
+    finally:
+        segment.lan.ip("link set dev br0 type bridge mcast_snooping 0 mcast_querier 0 mcast_mld_version 1 "
+                       "mcast_query_interval 12500 mcast_query_response_interval 1000 mcast_membership_interval 26000")
 
 
 def test_L24_addresses_of_ingresses_are_told_when_they_begin(segment: Segment) -> None:
