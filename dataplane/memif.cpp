@@ -4,8 +4,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <rte_mbuf.h>
 
@@ -49,6 +51,10 @@ net::Status<> MemifLink::add_region(int descriptor, uint64_t size) {
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
     return net::Error{"a region has to be a memfd sealed against shrinking (F_SEAL_SHRINK)"};
   }
+  // Hugepages can be taken out again (FALLOC_FL_PUNCH_HOLE), and there may be none left for us then.
+  struct statfs file_system {};
+  if (fstatfs(descriptor, &file_system) != 0) return failure("a region cannot be looked at");
+  if (file_system.f_type != TMPFS_MAGIC) return net::Error{"a region has to be of ordinary pages, not hugepages"};
   struct stat status {};
   if (fstat(descriptor, &status) != 0) return failure("a region cannot be looked at");
   if (static_cast<uint64_t>(status.st_size) < size) return net::Error{"a region is larger than its memory"};

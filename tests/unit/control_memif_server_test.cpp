@@ -1,8 +1,10 @@
 // The socket by which a pod hands over its memory, and what it may not say there.
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <optional>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -237,6 +239,12 @@ TEST_F(MemifServerTest, WhatIsWrongIsRefusedInWords) {
             "regions have at most 256 MiB in all");
   EXPECT_EQ(said({init, {Client::region_message(shrinks.size()), shrinks.descriptor()}}),
             "a region has to be a memfd sealed against shrinking (F_SEAL_SHRINK)");
+  const int huge = memfd_create("huge", MFD_HUGETLB | MFD_ALLOW_SEALING | MFD_CLOEXEC);
+  if (huge >= 0 && fcntl(huge, F_ADD_SEALS, F_SEAL_SHRINK) == 0) {
+    EXPECT_EQ(said({init, {Client::region_message(1 << 21), huge}}),
+              "a region has to be of ordinary pages, not hugepages");
+  }
+  close(huge);
   EXPECT_EQ(said({init, region, ring(0), ring(0)}), "rings have to come in order");
   EXPECT_EQ(said({init, region, ring(0), connect}), "a ring for each direction is needed");
   auto outside = ring(1);
