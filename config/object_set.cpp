@@ -90,6 +90,12 @@ bool moved(const Typed& before, const Typed& after) {
 
 bool by_key(const Change::Touched& a, const Change::Touched& b) { return a.key < b.key; }
 
+// Costs one comparison where the key is the last one.
+template <class Map, class Value>
+void put(Map& map, const typename Map::key_type& key, Value&& value) {
+  map.insert_or_assign(map.end(), key, std::forward<Value>(value));
+}
+
 }  // namespace
 
 bool Change::effective() const {
@@ -108,11 +114,13 @@ bool Change::touches(const ObjectKey& key) const {
 }
 
 void append(Change& change, const Change& further) {
+  change.touched.reserve(change.touched.size() + further.touched.size());
   for (const Change::Touched& touched : further.touched) {
-    Change::Touched& added = change.touched.emplace_back(touched);
-    added.before.clear();
+    change.touched.push_back({touched.key, touched.action, touched.effective, {}, touched.moved, touched.service});
   }
-  std::stable_sort(change.touched.begin(), change.touched.end(), by_key);
+  if (!std::is_sorted(change.touched.begin(), change.touched.end(), by_key)) {
+    std::stable_sort(change.touched.begin(), change.touched.end(), by_key);
+  }
 }
 
 void mark_services(Change& change, const std::vector<ObjectName>& names) {
@@ -239,6 +247,7 @@ Result<Change, ParseFailure> ObjectSet::apply(Replacement&& replacement, Rules r
     stored.document = document_ + 1;
   }
   const bool fresh = objects_.empty();
+  by_digest_.reserve(replacement.known_.size() + replacement.upsert_.size());
   auto change =
       apply(std::move(replacement.upsert_), std::move(replacement.remove_), std::move(replacement.findings_), rules);
   if (change) {
@@ -294,9 +303,13 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
       change.touched.back().service = slice_of(deletion.key).service;
     erase(deletion.key);
   }
+  // In the order of keys, so that what is new in sorted maps finds its place at their ends.
+  std::sort(upsert.begin(), upsert.end(), [](const auto& a, const auto& b) { return a->key < b->key; });
+  change.touched.reserve(change.touched.size() + upsert.size());
+  const bool first = objects_.empty();
   for (auto& each : upsert) {
     Converted& object = *each;
-    const auto found = objects_.find(object.key);
+    const auto found = first ? objects_.end() : objects_.find(object.key);
     const KindUse use = object.stored.kind->use;
     if (auto* service = std::get_if<Service>(&object.typed)) apply_given(*service);
     if (found == objects_.end()) {
@@ -311,7 +324,9 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
     install(std::move(object));
     each.reset();
   }
-  std::sort(change.touched.begin(), change.touched.end(), by_key);
+  if (!std::is_sorted(change.touched.begin(), change.touched.end(), by_key)) {
+    std::sort(change.touched.begin(), change.touched.end(), by_key);
+  }
   if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR")) refresh_gateway();
   change.warnings = std::move(findings.warnings);
   return change;
@@ -394,67 +409,48 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
 
 void ObjectSet::install(Converted&& converted) {
   const ObjectKey& key = converted.key;
-  std::visit(Overloaded{
-                 [](std::monostate) {},
-                 [&](Gateway& gateway) { gateway_ = std::move(gateway); },
-                 [&](Node& node) { config_.nodes.insert_or_assign(key.name, std::move(node)); },
-                 [&](Service& service) {
-                   apply_given(service);
-                   config_.services.insert_or_assign({key.ns, key.name}, std::move(service));
-                 },
-                 [&](EndpointSlice& slice) {
-                   config_.slices.insert_or_assign({key.ns, key.name}, std::move(slice));
-                 },
-                 [&](Pod& pod) {
-                   if (pod.host_ports.empty()) {
-                     config_.pods.erase({key.ns, key.name});
-                   } else {
-                     config_.pods.insert_or_assign({key.ns, key.name}, std::move(pod));
-                   }
-                 },
-                 [&](IpPool& pool) { config_.pools.insert_or_assign(key.name, std::move(pool)); },
-                 [&](Ipam& ipam) { config_.ipam = ipam; },
-                 [&](BlockAffinity& block) { config_.blocks.insert_or_assign(key.name, std::move(block)); },
-                 [&](ServiceCidr& cidr) { service_cidrs_.insert_or_assign(key.name, std::move(cidr.cidrs)); },
-                 [&](WorkloadEndpoint& workload) {
-                   config_.workloads.insert_or_assign({key.ns, key.name}, std::move(workload));
-                 },
-                 [&](Namespace& space) { config_.namespaces.insert_or_assign(key.name, std::move(space)); },
-                 [&](AddressPool& pool) {
-                   config_.address_pools.insert_or_assign({key.ns, key.name}, std::move(pool));
-                 },
-                 [&](L2Advertisement& advertisement) {
-                   config_.l2_advertisements.insert_or_assign({key.ns, key.name}, std::move(advertisement));
-                 },
-                 [&](BgpAdvertisement& one) {
-                   config_.bgp_advertisements.insert_or_assign({key.ns, key.name}, std::move(one));
-                 },
-                 [&](MetallbPeer& one) {
-                   config_.metallb_peers.insert_or_assign({key.ns, key.name}, std::move(one));
-                 },
-                 [&](CommunityList& one) {
-                   config_.community_lists.insert_or_assign({key.ns, key.name}, std::move(one));
-                 },
-                 [&](BfdProfile& one) {
-                   config_.bfd_profiles.insert_or_assign({key.ns, key.name}, std::move(one));
-                 },
-                 [&](BgpConfiguration& one) { config_.bgp_configurations.insert_or_assign(key.name, std::move(one)); },
-                 [&](BgpPeer& one) { config_.bgp_peers.insert_or_assign(key.name, std::move(one)); },
-                 [&](BgpFilter& one) { config_.bgp_filters.insert_or_assign(key.name, std::move(one)); },
-                 [&](Secret& one) {
-                   config_.secrets.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
-                 },
-                 [&](ContentPolicy& one) {
-                   config_.content_policies.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
-                 },
-                 [&](Ingress& one) {
-                   config_.ingresses.insert_or_assign(ObjectName{key.ns, key.name}, std::move(one));
-                 },
-                 [&](IngressClass& one) { config_.ingress_classes.insert_or_assign(key.name, std::move(one)); },
-             },
-             converted.typed);
-  const auto [at, fresh] = objects_.try_emplace(std::move(converted.key));
-  if (!fresh) by_digest_.erase(at->second.digest);
+  const ObjectName name{key.ns, key.name};
+  std::visit(
+      Overloaded{
+          [](std::monostate) {},
+          [&](Gateway& gateway) { gateway_ = std::move(gateway); },
+          [&](Node& node) { put(config_.nodes, key.name, std::move(node)); },
+          [&](Service& service) {
+            apply_given(service);
+            put(config_.services, name, std::move(service));
+          },
+          [&](EndpointSlice& slice) { put(config_.slices, name, std::move(slice)); },
+          [&](Pod& pod) {
+            if (pod.host_ports.empty()) {
+              config_.pods.erase(name);
+            } else {
+              put(config_.pods, name, std::move(pod));
+            }
+          },
+          [&](IpPool& pool) { put(config_.pools, key.name, std::move(pool)); },
+          [&](Ipam& ipam) { config_.ipam = ipam; },
+          [&](BlockAffinity& block) { put(config_.blocks, key.name, std::move(block)); },
+          [&](ServiceCidr& cidr) { put(service_cidrs_, key.name, std::move(cidr.cidrs)); },
+          [&](WorkloadEndpoint& workload) { put(config_.workloads, name, std::move(workload)); },
+          [&](Namespace& space) { put(config_.namespaces, key.name, std::move(space)); },
+          [&](AddressPool& pool) { put(config_.address_pools, name, std::move(pool)); },
+          [&](L2Advertisement& advertisement) { put(config_.l2_advertisements, name, std::move(advertisement)); },
+          [&](BgpAdvertisement& one) { put(config_.bgp_advertisements, name, std::move(one)); },
+          [&](MetallbPeer& one) { put(config_.metallb_peers, name, std::move(one)); },
+          [&](CommunityList& one) { put(config_.community_lists, name, std::move(one)); },
+          [&](BfdProfile& one) { put(config_.bfd_profiles, name, std::move(one)); },
+          [&](BgpConfiguration& one) { put(config_.bgp_configurations, key.name, std::move(one)); },
+          [&](BgpPeer& one) { put(config_.bgp_peers, key.name, std::move(one)); },
+          [&](BgpFilter& one) { put(config_.bgp_filters, key.name, std::move(one)); },
+          [&](Secret& one) { put(config_.secrets, name, std::move(one)); },
+          [&](ContentPolicy& one) { put(config_.content_policies, name, std::move(one)); },
+          [&](Ingress& one) { put(config_.ingresses, name, std::move(one)); },
+          [&](IngressClass& one) { put(config_.ingress_classes, key.name, std::move(one)); },
+      },
+      converted.typed);
+  const size_t before = objects_.size();
+  const auto at = objects_.try_emplace(objects_.end(), std::move(converted.key));
+  if (objects_.size() == before) by_digest_.erase(at->second.digest);
   at->second = std::move(converted.stored);
   if (!at->second.digest.empty()) by_digest_[at->second.digest] = &at->first;
 }

@@ -225,9 +225,16 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
 }
 
 Awaitable<ApplyReply> Controller::patch_config(std::string text, ApplyOptions options) {
-  auto delta = config::parse_delta(text, parse_options(options));
-  if (!delta) co_return refusal(delta.error(), generation_);
-  co_return co_await apply_delta(std::move(*delta), options);
+  const auto parse = [&] { return config::parse_delta(text, parse_options(options)); };
+  std::optional<config::Result<config::Delta, config::ParseFailure>> delta;
+  if (text.size() < large_document) {
+    delta.emplace(parse());
+  } else {
+    delta.emplace(co_await run_in(background_, parse));
+  }
+  text = {};
+  if (!*delta) co_return refusal(delta->error(), generation_);
+  co_return co_await apply_delta(std::move(**delta), options);
 }
 
 Awaitable<ApplyReply> Controller::put_object(std::string text, ApplyOptions options) {

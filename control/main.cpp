@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <malloc.h>
 #include <optional>
 #include <string>
 #include <unistd.h>
@@ -197,6 +198,9 @@ void reload_on_hangup(boost::asio::signal_set& hangups, ApiServer& server) {
 int serve(Arguments& arguments) {
   std::signal(SIGHUP, SIG_IGN);  // until there are credentials to read again
   choose_cpus(arguments);
+  // Without helpers one thread at a time allocates much. A heap of another thread's own grows page by page, each with a
+  // system call.
+  if (arguments.helper_cpus.size() < 2) (void)mallopt(M_ARENA_MAX, 1);
   if (auto complete = complete_api_options(arguments); !complete) {
     say(complete.error().message);
     return exit_cannot_start;

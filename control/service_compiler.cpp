@@ -124,6 +124,20 @@ nat::ServicePort<F> without_policies(nat::ServicePort<F> port) {
   return port;
 }
 
+// Whether the service has anything of this family: most have IPv4 alone.
+template <class F>
+bool concerns(const Service& service, const std::vector<const config::EndpointSlice*>& slices,
+              const std::vector<IpAddr>& node_port_addresses) {
+  const auto of_family = [](const IpAddr& address) { return address.family() == F::family; };
+  return std::any_of(service.cluster_ips.begin(), service.cluster_ips.end(), of_family) ||
+         std::any_of(service.external_ips.begin(), service.external_ips.end(), of_family) ||
+         std::any_of(service.load_balancer_ips.begin(), service.load_balancer_ips.end(), of_family) ||
+         (!node_port_addresses.empty() && std::any_of(service.ports.begin(), service.ports.end(),
+                                                      [](const auto& port) { return port.node_port != 0; })) ||
+         std::any_of(slices.begin(), slices.end(),
+                     [](const config::EndpointSlice* slice) { return !slice->fqdn && slice->family == F::family; });
+}
+
 // Numbers of what rules lead to this port.
 std::vector<l7::TargetId> targets_at(const IngressCompiler::Targets* targets, const config::ServicePort& port) {
   std::vector<l7::TargetId> out;
@@ -277,6 +291,8 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
   if (const Names* names = find_in(slices_of_, service.name)) {
     for (const config::ObjectName& name : *names) slices.push_back(&config.slices.at(name));
   }
+  // Under IPv4 every service port gets its number.
+  if (!F::is_v4 && targets == nullptr && !concerns<F>(service, slices, node_port_addresses)) return unit;
   const auto content =
       content_ == nullptr ? std::vector<ContentLibrary::Rules>() : content_->of_service(config, service);
   for (const config::ServicePort& port : service.ports) {

@@ -132,6 +132,31 @@ def test_SCALE7_compressed_and_line_by_line(hosts: TwoHosts) -> None:
         assert (answer.status, reply["generation"], reply["changed"]) == (200, generation, False)
 
 
+def test_SCALE7_a_large_change(hosts: TwoHosts) -> None:
+    """Too large to be read on the control thread: the answers are those of any change."""
+    router = hosts.start().router
+    generation = router.apply(with_services(hosts.document()))["generation"]
+
+    def slices(version: int) -> list[Json]:
+        return [endpoint_slice(f"svc-{number}", PORTS, [(f"203.{version}.{number}.{1 + each}", "far")
+                                                        for each in range(100)]) for number in range(SERVICES)]
+
+    change = delta(*slices(1), baseGeneration=generation)
+    assert len(change) > 256 << 10
+    applied = router.request("PATCH", "/v1/config", change)
+    assert (applied.status, applied.json["generation"], applied.json["changed"]) == (200, generation + 1, True)
+    assert addresses(router)["svc-39"] == "203.1.39.1"
+    assert router.request("PATCH", "/v1/config", change).status == 409
+    broken = router.request("PATCH", "/v1/config", delta(*slices(2))[:-1] + "?")
+    assert (broken.status, "offset" in broken.text) == (400, True)
+    wrong = slices(3)
+    wrong[17]["endpoints"][99]["addresses"] = ["203.3.17"]
+    refused = router.request("PATCH", "/v1/config", delta(*wrong))
+    assert refused.status == 422
+    assert refused.json["errors"][0]["pointer"] == "/upsert/17/endpoints/99/addresses/0"
+    assert (router.generation(), addresses(router)["svc-39"]) == (generation + 1, "203.1.39.1")
+
+
 def test_if_match_and_etag(hosts: TwoHosts) -> None:
     router = hosts.start().router
     connection = router.connect()

@@ -92,6 +92,38 @@ TEST_F(Compiler, SVC5_OnlyTheServicesOwnSlicesOfItsFamily) {
   EXPECT_EQ(cluster(), "10.0.0.1:8080");
 }
 
+TEST_F(Compiler, SVC5_TheOtherFamilyComesAndGoes) {
+  const auto found = [this](const char* address, uint16_t port) {
+    tables_ = compile();
+    return tables_.v6->find(ip(address).v6(), net::be16::from_host(port), tcp);
+  };
+  const auto is_endpoint = [this] {
+    tables_ = compile();
+    return tables_.endpoints_v6->contains(ip("fd00::1").v6(), net::be16::from_host(8080), tcp);
+  };
+  slice("web-a", {endpoint("10.0.0.1")});
+  EXPECT_EQ(compile().v6->size(), 0u);
+  EXPECT_FALSE(is_endpoint());
+  const config::ObjectName v6 = slice("web-v6", {endpoint("fd00::1")}).name;
+  EXPECT_TRUE(is_endpoint()) << "though the service has no address of it";
+  config_.slices.erase(v6);
+  EXPECT_FALSE(is_endpoint());
+  web_.cluster_ips.push_back(ip("fd00:10::1"));
+  ASSERT_NE(found("fd00:10::1", 80), nullptr) << "without endpoints, to be refused";
+  EXPECT_TRUE(
+      tables_.v6->find(ip("fd00:10::1").v6(), net::be16::from_host(80), tcp)->service->cluster.backends.empty());
+  slice("web-v6", {endpoint("fd00::1")});
+  EXPECT_EQ(found("fd00:10::1", 80)->service->cluster.backends.size(), 1u);
+  web_.cluster_ips.pop_back();
+  config_.slices.erase(v6);
+  EXPECT_EQ(compile().v6->size(), 0u);
+  EXPECT_FALSE(is_endpoint());
+  web_.external_ips = {ip("2001:db8:1::1")};
+  EXPECT_NE(found("2001:db8:1::1", 80), nullptr);
+  web_.external_ips.clear();
+  EXPECT_EQ(found("2001:db8:1::1", 80), nullptr);
+}
+
 TEST_F(Compiler, SVC6_PortsMeetByNameAndMayDifferBetweenEndpoints) {
   web_.ports.push_back({.name = "admin", .protocol = config::Protocol::Tcp, .port = 81});
   slice("web-a", {endpoint("10.0.0.1")}, "http", 8080);
