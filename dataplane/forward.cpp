@@ -204,6 +204,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
         case nat::TrackAction::Pass:
           break;
         case nat::TrackAction::Invalid:
+          if ((flow.flags & nat::flow_flag::translated) == 0 && is_left_to_host(packet, flow)) return;
           return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);  // CT-20
         case nat::TrackAction::Reopen:
           close_connection<F>(nat::connection_of(id));
@@ -217,8 +218,14 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   if ((table.connection(nat::connection_of(id)).content & ~nat::content_flag::seen) != 0) [[unlikely]] {
     if (!passes_inspection(packet, id)) return;
   }
+  if (packet.from_host() && answers_directly(packet, flow)) {
+    if (close_after) close_connection<F>(nat::connection_of(id));
+    return;
+  }
   Egress egress;
-  if (flow.generation == context_.snapshot->generation) [[likely]] {
+  if (flow.generation == context_.snapshot->generation && flow.neighbor == no_neighbor) {
+    egress.kind = HopKind::Local;
+  } else if (flow.generation == context_.snapshot->generation) [[likely]] {
     egress = output_.remembered(flow.route, flow.neighbor);
     const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
     if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
@@ -263,6 +270,10 @@ Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
   if (egress.forwards() && egress.neighbor != no_neighbor) {
     flow.route = egress.tunnel;
     flow.neighbor = egress.neighbor;
+    flow.generation = context_.snapshot->generation;
+  } else if (egress.kind == HopKind::Local) {
+    // Which is all there is to know: nothing is looked up for the packets that follow.
+    flow.neighbor = no_neighbor;
     flow.generation = context_.snapshot->generation;
   }
   return egress;
@@ -418,6 +429,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
           now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
       if (frontend != nullptr && frontend->service->listener != nullptr) return late_->on_miss(packet, *frontend);
       if (frontend != nullptr) return open_to_service(packet, *frontend);
+      if (kind == HopKind::Local && open_to_host(packet)) return;
     }
     return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
   }
