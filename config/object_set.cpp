@@ -75,7 +75,8 @@ bool moved(const Typed& before, const Typed& after) {
   if (const auto* service = std::get_if<Service>(&before)) {
     const auto& now = std::get<Service>(after);
     // Ways to its endpoints are routing, too.
-    return addresses(*service) != addresses(now) || service->returns_directly() || now.returns_directly();
+    return addresses(*service) != addresses(now) || service->forwarding == Forwarding::Dsr ||
+           now.forwarding == Forwarding::Dsr;
   }
   if (const auto* slice = std::get_if<EndpointSlice>(&before)) {
     return slice->service != std::get<EndpointSlice>(after).service;

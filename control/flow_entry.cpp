@@ -11,10 +11,14 @@ namespace {
 constexpr std::array<std::string_view, nat::tcp_state_count> tcp_states{
     "NONE",       "SYN_SENT", "SYN_RECV",  "ESTABLISHED", "FIN_WAIT",
     "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",       "SYN_SENT2"};
+constexpr std::array<std::string_view, nat::sctp_state_count> sctp_states{
+    "NONE",          "COOKIE_WAIT",       "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT",
+    "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "PICKED_UP",     "CLOSED"};
 
 }  // namespace
 
 std::string_view name_of(nat::TcpState state) { return tcp_states[static_cast<size_t>(state)]; }
+std::string_view name_of(nat::SctpState state) { return sctp_states[static_cast<size_t>(state)]; }
 
 std::optional<nat::TcpState> parse_tcp_state(std::string_view upper_case) {
   const auto* found = std::find(tcp_states.begin(), tcp_states.end(), upper_case);
@@ -43,6 +47,7 @@ FlowEntry entry_of(const dataplane::FlowRecord& record, std::string service) {
   FlowEntry entry;
   entry.protocol = protocol_name(record.protocol);
   if (record.protocol == net::protocol::tcp) entry.state = name_of(record.tcp_state);
+  if (record.protocol == net::protocol::sctp) entry.state = name_of(record.sctp_state);
   entry.assured = (record.flags & nat::connection_flag::assured) != 0;
   entry.replied = (record.flags & nat::connection_flag::replied) != 0;
   entry.direct_return = (record.flags & nat::connection_flag::one_way) != 0;

@@ -12,6 +12,7 @@ namespace sluice::control {
 
 // As conntrack(8) prints and takes them: "ESTABLISHED".
 [[nodiscard]] std::string_view name_of(nat::TcpState state);
+[[nodiscard]] std::string_view name_of(nat::SctpState state);
 [[nodiscard]] std::optional<nat::TcpState> parse_tcp_state(std::string_view upper_case);
 // "tcp"; a number if it has no name here.
 [[nodiscard]] std::string protocol_name(uint8_t protocol);

@@ -473,7 +473,8 @@ void Planner::prevent_loops() {
 void Planner::add_direct_returns() {
   std::map<config::ObjectName, const config::Service*> direct;
   for (const auto& [name, service] : config_.services) {
-    if (!service.returns_directly()) continue;
+    // Also one that has no address for it now: connections to those it had go on (SVC-92).
+    if (!service.proxied || service.forwarding != config::Forwarding::Dsr) continue;
     direct.emplace(name, &service);
     plan_.direct_services.insert(name);
   }

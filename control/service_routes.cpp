@@ -40,8 +40,8 @@ std::optional<ServiceRoutes::Moves> ServiceRoutes::moves(const config::Config& c
     if (touched.key.kind != "Service" || !touched.effective) continue;
     const config::ObjectName name{touched.key.ns, touched.key.name};
     const auto now = config.services.find(name);
-    const bool direct =
-        plan.direct_services.contains(name) || (now != config.services.end() && now->second.returns_directly());
+    const bool direct = plan.direct_services.contains(name) ||
+                        (now != config.services.end() && now->second.forwarding == config::Forwarding::Dsr);
     if (direct) return std::nullopt;
     std::vector<IpAddr> wanted = now == config.services.end() ? std::vector<IpAddr>{} : addresses_of(now->second);
     if (const auto before = addresses_.find(name); before != addresses_.end()) {

@@ -39,6 +39,7 @@ bool AdjacencyCache::make(Adjacency& slot, uint64_t key) const {
     neighbor = context_.tables.neighbors->ref(hop.neighbor);
     tunnel = hop.tunnel;
   }
+  if (neighbor == no_neighbor) return false;  // of a flow that ends at the host
   const Neighbor& entry = (*context_.tables.neighbors)[neighbor_index(neighbor)];
   const uint64_t word = entry.link.load(std::memory_order_relaxed);
   const NeighborLink link = NeighborLink::unpack(word);

@@ -47,6 +47,7 @@ FlowRecord record_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const
   record.protocol = original.key.protocol;
   record.flags = connection.flags;
   record.tcp_state = connection.tcp_state;
+  if (record.protocol == net::protocol::sctp) record.sctp_state = nat::sctp_state(connection);
   record.service = connection.service;
   record.worker = context.worker;
   record.packets = original.packets;

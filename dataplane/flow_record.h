@@ -9,6 +9,7 @@
 #include "dataplane/net/addr.h"
 #include "nat/conntrack.h"
 #include "nat/flow.h"
+#include "nat/sctp.h"
 
 namespace sluice::dataplane {
 
@@ -22,6 +23,7 @@ struct FlowRecord {
   uint8_t protocol = 0;
   uint8_t flags = 0;  // nat::connection_flag
   nat::TcpState tcp_state = nat::TcpState::None;
+  nat::SctpState sctp_state = nat::SctpState::None;
   uint32_t service = nat::no_service;
   uint16_t worker = 0;
   uint32_t packets = 0, reply_packets = 0;

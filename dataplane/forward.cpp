@@ -143,6 +143,25 @@ bool ends_association(nat::SctpChunk chunk) {
   return chunk == nat::SctpChunk::Abort || chunk == nat::SctpChunk::ShutdownComplete;
 }
 
+// IPIP-3, with a strict reverse path filter: whether a node may have sent a packet with this source through a tunnel. A
+// pod's address is its node's, an own one and that of a pod of ours nobody's. Any other may be a client's for whom a
+// gateway speaks (direct_return.cpp), and a service's that of an answer.
+template <class F>
+bool may_come_from_node(const Context& context, const Output& output, const FlowPacket<F>& packet) {
+  const NextHopId hop = context.tables.fib->lookup(packet.key.src);
+  if ((*context.tables.next_hops)[hop].kind == HopKind::Group) return true;
+  const Egress back = output.egress_of<F>(hop, packet.key.src, packet.hash);
+  if (!back.forwards()) return back.kind == HopKind::Service;
+  if (back.tunnel == no_tunnel && context.interface(back.interface).role == Role::Workload) return false;
+  if (back.kind == HopKind::Connected) return true;
+  const net::IpAddr& node = back.tunnel != no_tunnel
+                                ? context.snapshot->tunnels[back.tunnel].spec.remote
+                                : (*context.tables.neighbors)[neighbor_index(back.neighbor)].address;
+  const encap::KnownSources& sources = context.snapshot->terminator.sources;
+  const uint16_t index = node.is_v4() ? sources.find(node.v4()) : sources.find(node.v6());
+  return index == net::no_tunnel_source || index == packet.tunnel_source;
+}
+
 }  // namespace
 
 // ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
@@ -204,6 +223,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
         case nat::TrackAction::Pass:
           break;
         case nat::TrackAction::Invalid:
+          if ((flow.flags & nat::flow_flag::translated) == 0 && is_left_to_host(packet, flow)) return;
           return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);  // CT-20
         case nat::TrackAction::Reopen:
           close_connection<F>(nat::connection_of(id));
@@ -217,8 +237,14 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   if ((table.connection(nat::connection_of(id)).content & ~nat::content_flag::seen) != 0) [[unlikely]] {
     if (!passes_inspection(packet, id)) return;
   }
+  if (packet.from_host() && answers_directly(packet, flow)) {
+    if (close_after) close_connection<F>(nat::connection_of(id));
+    return;
+  }
   Egress egress;
-  if (flow.generation == context_.snapshot->generation) [[likely]] {
+  if (flow.generation == context_.snapshot->generation && flow.neighbor == no_neighbor) {
+    egress.kind = HopKind::Local;
+  } else if (flow.generation == context_.snapshot->generation) [[likely]] {
     egress = output_.remembered(flow.route, flow.neighbor);
     const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
     if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
@@ -263,6 +289,10 @@ Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
   if (egress.forwards() && egress.neighbor != no_neighbor) {
     flow.route = egress.tunnel;
     flow.neighbor = egress.neighbor;
+    flow.generation = context_.snapshot->generation;
+  } else if (egress.kind == HopKind::Local) {
+    // Which is all there is to know: nothing is looked up for the packets that follow.
+    flow.neighbor = no_neighbor;
     flow.generation = context_.snapshot->generation;
   }
   return egress;
@@ -408,8 +438,11 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
                                               (back.interface != packet.ingress || back.tunnel != no_tunnel));
       if (wrong) return context_.drop(packet.mbuf, DropReason::ReversePath);
     }
-  } else if (packet.from_host() && leaves_as_framed(packet, hop)) {
-    return;
+  } else if (packet.from_host()) {
+    if (leaves_as_framed(packet, hop)) return;
+  } else if (context_.interface(packet.ingress).rpf == ReversePathFilter::Strict &&
+             !may_come_from_node(context_, output_, packet)) {
+    return context_.drop(packet.mbuf, DropReason::ReversePath);
   }
   const Snapshot& now = *context_.snapshot;
   if (kind == HopKind::Service || kind == HopKind::Local) {
@@ -418,6 +451,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
           now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
       if (frontend != nullptr && frontend->service->listener != nullptr) return late_->on_miss(packet, *frontend);
       if (frontend != nullptr) return open_to_service(packet, *frontend);
+      if (kind == HopKind::Local && open_to_host(packet)) return;
     }
     return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
   }

@@ -123,6 +123,49 @@ bool Pipeline::end_at_host(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
 template bool Pipeline::end_at_host<V4>(FlowPacket<V4>&, const nat::Flow<V4>&);
 template bool Pipeline::end_at_host<V6>(FlowPacket<V6>&, const nat::Flow<V6>&);
 
+// A connection to a socket of the host that is a service's endpoint as well. It is tracked like those to other
+// endpoints (wants_tracking), so that the host's answers to it are told from those to the service (MASQ-7). False: it
+// needs no entry.
+template <class F>
+bool Pipeline::open_to_host(FlowPacket<F>& packet) {
+  if (context_.snapshot->twins.empty() || !packet.has_ports || packet.from_host()) return false;
+  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+  if (!tables.endpoints->contains(packet.key.dst, packet.key.dst_port, packet.protocol)) return false;
+  if (context_.punt->twin_for<F>(packet.ingress, packet.key.dst) == net::no_interface) return false;
+  if (packet.protocol == net::protocol::tcp && !nat::opens_flow(packet.l4_header()[13], context_.snapshot->tcp_loose))
+    return false;
+  open(packet, Egress{.kind = HopKind::Local}, packet.key.dst, packet.key.dst_port, Masquerade::No,
+       static_cast<const nat::ServicePort<F>*>(nullptr));
+  return true;
+}
+
+template bool Pipeline::open_to_host<V4>(FlowPacket<V4>&);
+template bool Pipeline::open_to_host<V6>(FlowPacket<V6>&);
+
+// What the host answers to such a connection leaves as it framed it, unless its port was replaced.
+template <class F>
+bool Pipeline::answers_directly(FlowPacket<F>& packet, nat::Flow<F>& flow) {
+  constexpr uint8_t others = nat::flow_flag::translated | nat::flow_flag::direct_return | nat::flow_flag::spliced;
+  if ((flow.flags & others) != 0) return false;
+  const uint16_t length = packet.l3_length;
+  if (!leaves_as_framed(packet, context_.tables.fib->lookup(packet.key.dst))) return false;
+  nat::account(flow, length, context_.now);
+  return true;
+}
+
+template bool Pipeline::answers_directly<V4>(FlowPacket<V4>&, nat::Flow<V4>&);
+template bool Pipeline::answers_directly<V6>(FlowPacket<V6>&, nat::Flow<V6>&);
+
+// What cannot be part of such a connection as it was seen here: nothing of it is translated, so the host may judge it,
+// whose answers perhaps leave by another of its devices. True: it has gone there, or away.
+template <class F>
+bool Pipeline::is_left_to_host(FlowPacket<F>& packet, nat::Flow<F>& flow) {
+  return packet.from_host() ? answers_directly(packet, flow) : context_.punt->take(packet);
+}
+
+template bool Pipeline::is_left_to_host<V4>(FlowPacket<V4>&, nat::Flow<V4>&);
+template bool Pipeline::is_left_to_host<V6>(FlowPacket<V6>&, nat::Flow<V6>&);
+
 // A frame that is neither for the router's own MAC address nor something to forward. `reason`: if it is not for the
 // host either.
 void Pipeline::to_host_or_drop(rte_mbuf* mbuf, uint16_t l3, uint16_t ether_type, uint16_t index, DropReason reason) {

@@ -329,8 +329,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
       return context_.drop(packet.mbuf, DropReason::ContentOverload);
     }
     // Without a translation of the source the packet needs no entry to be forwarded.
-    if (late_->opening() || masquerade || source_port != packet.key.src_port || egress.kind == HopKind::Local)
+    const bool at_host = egress.kind == HopKind::Local;
+    if (late_->opening() || masquerade || source_port != packet.key.src_port || (at_host && to_service))
       return context_.drop(packet.mbuf, DropReason::ConntrackFull);
+    if (at_host) return to_local_address(packet);
     if (!to_service) return forward<F>(packet, egress, nullptr);
     return forward_stateless(packet, egress, destination, destination_port);
   }
@@ -499,6 +501,10 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
                  : icmp[0] == net::icmpv6::unreachable;
     if ((table.flow(id).flags & nat::flow_flag::spliced) != 0 && unreachable && late_->on_unreachable<F>(id))
       return context_.discard(packet.mbuf);
+  }
+  if (id != nat::no_flow && packet.from_host() && (table.flow(id).flags & nat::flow_flag::translated) == 0 &&
+      leaves_as_framed(packet, context_.tables.fib->lookup(packet.key.dst))) {
+    return;
   }
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
   const nat::Flow<F>& reverse = without_record ? *without_record : table.flow(id);

@@ -270,6 +270,10 @@ void Pipeline::classify(rte_mbuf* mbuf, uint16_t port) {
   InterfaceCounters& counters = context_.counters.interfaces[index];
   ++counters.rx_packets;
   counters.rx_bytes += mbuf->pkt_len;
+  // MTU-5: the port takes what the widest of its VLANs does.
+  if (l3 != net::ethernet_header_length && mbuf->pkt_len > l3 + uint32_t{context_.interface(index).mtu}) {
+    return context_.drop(mbuf, DropReason::MtuExceeded);
+  }
 
   const bool group = (frame[0] & 1) != 0;
   if (!group && std::memcmp(frame, context_.interface(index).mac.bytes.data(), 6) != 0) {

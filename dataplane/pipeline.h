@@ -194,6 +194,12 @@ class Pipeline {
   [[nodiscard]] bool leaves_as_framed(net::FlowPacket<F>& packet, NextHopId hop);
   template <class F>
   [[nodiscard]] bool end_at_host(net::FlowPacket<F>& packet, const nat::Flow<F>& flow);
+  template <class F>
+  [[nodiscard]] bool open_to_host(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool answers_directly(net::FlowPacket<F>& packet, nat::Flow<F>& flow);
+  template <class F>
+  [[nodiscard]] bool is_left_to_host(net::FlowPacket<F>& packet, nat::Flow<F>& flow);
 
   // Passes 2 to 5
   void run_all();

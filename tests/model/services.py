@@ -90,7 +90,7 @@ class Services:
         endpoints = self._endpoints(ns, name, port, family, Weights(o))
         self._lists(service, endpoints, own_zone)
         service.direct, service.nodes = direct_return.wants(o), {}
-        if service.direct and any(frontend_addresses(o)[1:]):
+        if service.direct:
             self._add_direct_return(service, endpoints)
         return service
 

@@ -376,6 +376,30 @@ TEST_P(Dsr, SVC9_TheModeChangesUnderConnections) {
   EXPECT_TRUE(like(send(udp("198.51.100.9:1001", at(vip, 53))), node3 + "udp 198.51.100.9:1001>203.0.113.80:53*"));
 }
 
+TEST_P(Dsr, SVC9_SVC92_ItsAddressGoesUnderConnections) {
+  serve({"10.246.1.20 node3"});
+  handshake();
+  const Ip data = tcp(client, at(vip, 80), "A").with_seq(101, 501);
+  EXPECT_TRUE(like(send(udp(client, at(vip, 53))), node3 + "udp *"));
+  ServiceSpec without = web({"10.246.1.20 node3"});
+  without.load_balancer_ip = without.external_ip = "";
+  const auto change = [&](const std::string& services) {
+    rig().load(list({gateway(), cluster(), services}));
+  };
+  change(service(without));
+  EXPECT_TRUE(like(send(data), node3 + "tcp A *")) << "TCP goes on, as to an endpoint that is gone";
+  EXPECT_EQ(send(udp(client, at(vip, 53))), "a/fe udp 198.51.100.9:1000>203.0.113.80:53 ttl 63") << "SVC-94";
+  EXPECT_EQ(send(tcp("198.51.100.9:2000", at(vip, 80), "S")), "a/fe tcp S 198.51.100.9:2000>203.0.113.80:80 ttl 63");
+  EXPECT_EQ(rig().flows(), 1u);
+  change(service(web({"10.246.1.20 node3"})));
+  EXPECT_TRUE(like(send(data), node3 + "tcp A *"));
+  EXPECT_TRUE(like(send(tcp("198.51.100.9:2000", at(vip, 80), "S")), node3 + "tcp S *"));
+  change("");
+  EXPECT_EQ(send(data), "a/fe tcp A 198.51.100.9:1000>203.0.113.80:80 ttl 63")
+      << "nobody knows any more where its endpoint is";
+  EXPECT_EQ(rig().drops(), "");
+}
+
 TEST_P(Dsr, SVC40_SVC41_AffinityByClient) {
   ServiceSpec spec = web({"10.244.34.5 node1", "10.245.40.6 node2", "10.246.1.20 node3"});
   spec.more = R"("sessionAffinity":"ClientIP")";

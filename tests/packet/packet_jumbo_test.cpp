@@ -90,6 +90,41 @@ TEST_P(Jumbo, MTU5_OneByteMoreIsTooBigAndCounted) {
   EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
 }
 
+// The device is told the largest MTU of a port's VLANs.
+TEST_P(Jumbo, MTU5_AVlanNarrowerThanItsPort) {
+  const auto vlan = [](int tag, int bytes) {
+    const std::string number = std::to_string(tag);
+    return R"(,{"name":"v)" + number + R"(","device":"net_ring_a","vlan":)" + number + R"(,"mtu":)" +
+           std::to_string(bytes) + R"(,"mac":"02:00:00:00:00:0a","addresses":["198.19.)" + number + R"(.1/24"]})";
+  };
+  Gateway gateway;
+  gateway.interfaces =
+      with(interface_a, R"("mtu":1600)") + "," + with(interface_b, R"("mtu":9000)") + vlan(7, 1500) + vlan(8, 1700);
+  gateway.neighbors += R"(,{"interface":"v7","address":"198.19.7.9","mac":"02:00:00:00:00:79"},
+    {"interface":"v8","address":"198.19.8.9","mac":"02:00:00:00:00:89"})";
+  rig().load(list({gateway.text(), cluster()}));
+  const auto from = [&](uint16_t tag, size_t bytes) {
+    const std::string source = "198.19." + std::to_string(tag) + ".9:5";
+    const Ip packet = sized(udp(source, "192.168.0.13:6"), bytes);
+    const std::string sent = rig().send("a", packet.bytes(), tag);
+    return sent == "b/13 udp " + source + ">192.168.0.13:6 ttl 63 df";
+  };
+  EXPECT_TRUE(from(7, 1500));
+  EXPECT_TRUE(from(8, 1700));
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_FALSE(from(7, 1501)) << "what the port takes for the sake of the other VLAN";
+  EXPECT_FALSE(from(8, 1701));
+  EXPECT_EQ(rig().drops(), "mtu_exceeded 2");
+  EXPECT_EQ(rig().send("a", sized(udp("192.0.2.10:5", "192.168.0.13:6"), 1600)),
+            "b/13 udp 192.0.2.10:5>192.168.0.13:6 ttl 63 df");
+  const Ip out = udp("192.168.0.13:6", "198.19.7.9:5");
+  EXPECT_EQ(rig().send("b", sized(out, 1500)), "a/79 vlan 7 udp 192.168.0.13:6>198.19.7.9:5 ttl 63 df");
+  EXPECT_TRUE(like(rig().send("b", sized(out, 1501)), "b/13 icmp 3/4 mtu 1500 *"));
+  EXPECT_EQ(rig().send("b", sized(udp("192.168.0.13:6", "198.19.8.9:5"), 1700)),
+            "a/89 vlan 8 udp 192.168.0.13:6>198.19.8.9:5 ttl 63 df");
+  EXPECT_EQ(rig().drops(), "mtu_exceeded 1");
+}
+
 // Without DF it is cut, into pieces that lie in a packet buffer each.
 TEST_P(Jumbo, MTU2_CutForASmallerWayAndForATunnel) {
   load(R"("mtu":1500)");

@@ -256,6 +256,104 @@ TEST_P(Tunnel, IPAM5_OwnBlockIsABlackHole) {
   EXPECT_EQ(rig().drops(), "blackhole 1");
 }
 
+// ---- borrowed addresses ----------------------------------------------------------------------------------
+
+std::string_view node_of(const std::string& sent) { return std::string_view(sent).substr(0, 4); }
+
+TEST_P(Tunnel, ENC5_ABorrowedAddressIsWhereItsBorrowerIs) {
+  const auto lend = [](const std::string& borrowed) { return list({gateway(), cluster(), borrowed}); };
+  const auto to = [&](const char* pod) { return rig().send("a", udp("192.0.2.10:5", pod)); };
+  rig().load(lend(block("node2", "10.244.34.7/32")));
+  EXPECT_EQ(to("10.244.34.7:6"),
+            "b/12 vxlan 192.168.0.1>192.168.0.12 vni 4096 | udp 192.0.2.10:5>10.244.34.7:6 ttl 63");
+  EXPECT_EQ(node_of(to("10.244.34.6:6")), "b/11") << "those beside it stay with the block";
+  EXPECT_EQ(node_of(to("10.244.34.8:6")), "b/11");
+  EXPECT_EQ(
+      rig().send("b", vxlan("192.168.0.12", "192.168.0.1", udp("10.244.34.7:6", "192.0.2.10:5").bytes(), to_us())),
+      "a/10 udp 10.244.34.7:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+  ASSERT_EQ(rig().try_change(lend(block("node2", "10.244.34.8/32"))), "");
+  EXPECT_EQ(node_of(to("10.244.34.7:6")), "b/11") << "given back";
+  EXPECT_EQ(node_of(to("10.244.34.8:6")), "b/12");
+}
+
+TEST_P(Tunnel, ENC5_LentOutOfABlockOfOurs) {
+  rig().load(list({gateway(), cluster(), block("node1", "10.245.0.9/32")}));
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.245.0.9:6")),
+            "b/11 ipip 192.168.0.1>192.168.0.11 | udp 192.0.2.10:5>10.245.0.9:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.245.0.10:6")), "") << "the rest of it has no pods here";
+  EXPECT_EQ(rig().drops(), "blackhole 1");
+}
+
+// A pod of ours has an address of another node's block.
+TEST_P(Tunnel, ENC5_BorrowedByUs) {
+  Gateway here;
+  here.interfaces += R"(,{"name":"pod","device":"net_ring_c","mac":"02:00:00:00:00:0c","role":"workload",
+    "podAddresses":["10.244.34.7"],"podMAC":"02:00:00:00:00:42"})";
+  const ServiceSpec web{
+      .name = "web", .cluster_ips = {"10.96.0.10"}, .ports = {"UDP 53 5353"}, .endpoints = {"10.244.34.7 gw"}};
+  rig().load(list({here.text(), cluster(), service(web)}));
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.244.34.7:6")), "c/42 udp 192.0.2.10:5>10.244.34.7:6 ttl 63");
+  EXPECT_EQ(node_of(rig().send("a", udp("192.0.2.10:5", "10.244.34.6:6"))), "b/11");
+  EXPECT_EQ(
+      rig().send("b", vxlan("192.168.0.11", "192.168.0.1", udp("10.244.34.6:9", "10.96.0.10:53").bytes(), to_us())),
+      "c/42 udp 10.244.34.6:9>10.244.34.7:5353 ttl 63")
+      << "a service's endpoint, asked from the block it is borrowed of";
+  EXPECT_EQ(rig().send("c", udp("10.244.34.7:5353", "10.244.34.6:9")),
+            "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | udp 10.96.0.10:53>10.244.34.6:9 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+// ---- whose address is inside -----------------------------------------------------------------------------
+
+class TunnelSources : public Tunnel {
+ protected:
+  void filter(const std::string& mode) {
+    const ServiceSpec web{
+        .name = "web", .cluster_ips = {"10.96.0.10"}, .ports = {"UDP 53 5353"}, .endpoints = {"10.246.1.20 node3"}};
+    Gateway gateway;
+    gateway.interfaces = interface_a + ("," + std::string(interface_b).insert(1, R"("rpf":")" + mode + "\","));
+    gateway.interfaces += R"(,{"name":"pod","device":"net_ring_c","mac":"02:00:00:00:00:0c","role":"workload",
+      "podAddresses":["10.244.0.7"],"podMAC":"02:00:00:00:00:42"})";
+    rig().load(list({gateway.text(), cluster(), block("node2", "10.244.34.7/32"), service(web)}));
+  }
+  std::string through_ipip(int node, const char* source, const char* to = "192.0.2.10:5") {
+    return rig().send("b", ipip("192.168.0.1" + std::to_string(node), "192.168.0.1", udp(source, to).bytes()));
+  }
+};
+
+TEST_P(TunnelSources, IPIP3_APodsAddressComesFromItsNode) {
+  filter("strict");
+  EXPECT_EQ(through_ipip(2, "10.245.40.6:6"), "a/10 udp 10.245.40.6:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(through_ipip(1, "10.244.34.6:6"), "a/10 udp 10.244.34.6:6>192.0.2.10:5 ttl 63");
+  EXPECT_EQ(through_ipip(2, "10.244.34.7:6"), "a/10 udp 10.244.34.7:6>192.0.2.10:5 ttl 63") << "borrowed";
+  EXPECT_EQ(through_ipip(3, "10.246.1.5:6"), "a/10 udp 10.246.1.5:6>192.0.2.10:5 ttl 63")
+      << "a node that is reached without a tunnel";
+  EXPECT_EQ(through_ipip(1, "198.51.100.9:6"), "a/10 udp 198.51.100.9:6>192.0.2.10:5 ttl 63")
+      << "a client for whom a gateway speaks";
+  EXPECT_EQ(through_ipip(1, "10.244.34.6:6", "10.96.0.10:53"), "b/13 udp 10.244.34.6:6>10.246.1.20:5353 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+  EXPECT_EQ(through_ipip(1, "10.245.40.6:6"), "") << "node2's";
+  EXPECT_EQ(through_ipip(1, "10.244.34.7:6"), "") << "lent to node2";
+  EXPECT_EQ(through_ipip(2, "10.246.1.5:6"), "") << "node3's";
+  EXPECT_EQ(through_ipip(2, "10.244.0.7:6"), "") << "of a pod of ours";
+  EXPECT_EQ(through_ipip(2, "10.244.0.9:6"), "") << "of a block of ours";
+  EXPECT_EQ(through_ipip(2, "192.0.2.1:6"), "") << "our own";
+  EXPECT_EQ(through_ipip(2, "10.244.34.6:7", "10.96.0.10:53"), "") << "who may not have it gets no endpoint either";
+  EXPECT_EQ(rig().drops(), "reverse_path 7");
+  const Bytes spoofed = udp("10.245.40.6:6", "192.0.2.10:5").bytes();
+  EXPECT_EQ(rig().send("b", vxlan("192.168.0.11", "192.168.0.1", spoofed, to_us())), "");
+  EXPECT_EQ(rig().drops(), "reverse_path 1");
+}
+
+TEST_P(TunnelSources, IPIP3_OnlyAStrictFilterAsks) {
+  for (const char* mode : {"off", "loose"}) {
+    filter(mode);
+    EXPECT_EQ(through_ipip(1, "10.245.40.6:6"), "a/10 udp 10.245.40.6:6>192.0.2.10:5 ttl 63") << mode;
+    EXPECT_EQ(rig().drops(), "") << mode;
+  }
+}
+
 TEST_P(Tunnel, ENC1_CrossSubnetIsDirectInTheSubnetAndTunnelledBeyondIt) {
   rig().load(list({gateway(R"("routes":[{"destination":"172.30.0.0/16","via":"192.168.0.12"}])"),
                    node("gw", "192.168.0.1"), node("near", "192.168.0.11"), node("far", "172.30.0.5"),
@@ -298,6 +396,8 @@ TEST_P(Tunnel, BASE4_ReferenceFrame) {
 }
 
 SLUICE_WITH_WORKERS(Tunnel);
+
+SLUICE_WITH_WORKERS(TunnelSources);
 
 }  // namespace
 }  // namespace sluice::packet_test

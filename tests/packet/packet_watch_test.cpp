@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
 
+#include "control/flow_entry.h"
 #include "control/flow_events.h"
 #include "dataplane/command.h"
 #include "tests/packet/documents.h"
@@ -109,6 +110,36 @@ TEST_P(Watch, CT34_EveryPartOfTheTupleSelects) {
   EXPECT_EQ(ports({.flags_set = nat::connection_flag::replied}), Ports{1000});
   EXPECT_EQ(ports({.flags_clear = nat::connection_flag::replied}), (Ports{1001, 1002, 1003}));
   EXPECT_EQ(ports({.src = prefix("10.246.1.0/24"), .reply_src_port = 5353}), Ports{1001}) << "all of them";
+}
+
+TEST_P(Watch, CT34_AnAssociationShowsItsState) {
+  const ServiceSpec diameter{.name = "diameter",
+                             .cluster_ips = {"10.96.0.20"},
+                             .ports = {"SCTP 3868 3868"},
+                             .endpoints = {"10.246.1.20 node3"}};
+  for (uint16_t i = 0; i < GetParam(); ++i) rig().plane().worker(i).stop_clock();  // 300 ms after a SHUTDOWN it ends
+  rig().load(list({gateway(), cluster(), service(diameter)}));
+  const auto state = [&] {
+    const std::vector<FlowRecord> found = find({.protocol = net::protocol::sctp});
+    return found.size() == 1 ? control::entry_of(found[0], "").state : std::to_string(found.size()) + " of them";
+  };
+  const auto client = [&](uint8_t chunk, uint32_t tag = 1) {
+    EXPECT_NE(rig().send("b", sctp("10.246.1.5:1000", "10.96.0.20:3868", chunk, tag)), "");
+    return state();
+  };
+  const auto endpoint = [&](uint8_t chunk) {
+    EXPECT_NE(rig().send("b", sctp("10.246.1.20:3868", "10.246.1.5:1000", chunk, 2)), "");
+    return state();
+  };
+  // Chunk types of RFC 9260 section 3.2.
+  EXPECT_EQ(client(1, 0), "COOKIE_WAIT") << "INIT";
+  EXPECT_EQ(endpoint(2), "COOKIE_WAIT") << "INIT ACK";
+  EXPECT_EQ(client(10), "COOKIE_ECHOED") << "COOKIE ECHO";
+  EXPECT_EQ(endpoint(11), "ESTABLISHED") << "COOKIE ACK";
+  EXPECT_EQ(client(0), "ESTABLISHED") << "DATA";
+  EXPECT_EQ(client(7), "SHUTDOWN_SENT") << "SHUTDOWN";
+  EXPECT_EQ(endpoint(8), "SHUTDOWN_ACK_SENT") << "SHUTDOWN ACK";
+  EXPECT_EQ(client(14), "CLOSED") << "SHUTDOWN COMPLETE";
 }
 
 TEST_P(Watch, CT34_DeletedByTheEndpointsAddressTheyBeginAnew) {

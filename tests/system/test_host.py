@@ -322,6 +322,29 @@ def test_HOST1_the_twin_outlives_the_router(lab: Lab) -> None:
     wait_until(lambda: f"{ROUTER_LEFT}/" not in hosts.addresses(UP), 5, lambda: hosts.addresses(UP))
 
 
+def test_HOST1_MASQ7_directly_and_by_the_service_from_one_port(lab: Lab) -> None:
+    """A service ends at a socket of the host; a client of it also connects there without, from the same port."""
+    hosts = Hosts(lab)
+    balancer = "203.0.113.80"
+    hosts.router.apply(with_items(hosts.config, *service_with_endpoints(
+        "api", "10.96.0.10", 80, 6443, [(ROUTER_LEFT, "router")], balancer)))
+
+    def connect(address: str, port: int) -> socket.socket:
+        client = hosts.left.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind((LEFT, 40000))
+        client.settimeout(20)
+        client.connect((address, port))
+        return client
+
+    with echo_server(hosts.middle, ROUTER_LEFT, 6443):  # one connection after the other
+        with connect(ROUTER_LEFT, 6443) as directly, connect(balancer, 80) as by_service:
+            for client, said in ((directly, b"directly"), (by_service, b"by the service")):
+                client.sendall(said)
+                assert client.recv(64) == said
+                client.close()
+
+
 def test_SVC80_a_load_balancer_checks_at_an_uplink(lab: Lab) -> None:
     """The address that it checks is the router's; who answers is the host's kernel, where the uplink leads to it."""
     hosts = Hosts(lab)
