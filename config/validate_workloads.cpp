@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include "config/change_rules.h"
-#include "config/pod_device.h"
 
 namespace sluice::config {
 namespace {
@@ -19,12 +18,6 @@ constexpr size_t longest_interface = 15;  // IFNAMSIZ without its end
 
 // "net_memif0" of "net_memif0,role=server".
 std::string_view device_name(std::string_view device) { return device.substr(0, device.find(',')); }
-
-// A DPDK device, of which there is one.
-bool has_own_device(const WorkloadEndpoint& workload) {
-  const auto device = parse_pod_device(workload.device);
-  return device && device->kind == PodDevice::Kind::Dpdk;
-}
 
 bool has_blank(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
@@ -63,20 +56,8 @@ class WorkloadRules {
     } else if (name == "." || name == ".." || name.find_first_of("/:") != std::string::npos || has_blank(name)) {
       report.fault(path, fmt::format("{} cannot be the name of a network interface", quoted(name)));
     }
-    check_device(report, workload);
-  }
-
-  static void check_device(Report& report, const WorkloadEndpoint& workload) {
-    const Path path = Path::of("metadata", "annotations", "sluice.dev/device");
-    if (has_blank(workload.device)) return report.fault(path, "a device has no white space");
-    const auto device = parse_pod_device(workload.device);
-    if (!device) return report.fault(path, device.error().message);
-    if (!device->has_socket()) return;
-    const std::string& name = workload.interface;
-    if (name.empty()) {
-      report.fault(Path::of("spec", "interfaceName"), "required: the pod's socket is called by it");
-    } else if (name.find_first_of(",=") != std::string::npos) {
-      report.fault(Path::of("spec", "interfaceName"), "a pod's socket cannot be called by a name with , or =");
+    if (has_blank(workload.device)) {
+      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"), "a device has no white space");
     }
   }
 
@@ -104,7 +85,7 @@ class WorkloadRules {
       report.fault(Path::of("spec", "interfaceName"),
                    fmt::format("{} is also called {}", port->second, quoted(workload.port_name())));
     }
-    if (!has_own_device(workload)) return;
+    if (workload.device.empty()) return;
     const auto [device, fresh_device] = devices_.try_emplace(std::string(device_name(workload.device)), owner);
     if (!fresh_device) {
       report.fault(Path::of("metadata", "annotations", "sluice.dev/device"),
@@ -126,13 +107,12 @@ class Reach {
   void add(const WorkloadEndpoint& workload) {
     addresses_.insert(workload.addresses.begin(), workload.addresses.end());
     ports_.insert(workload.port_name());
-    if (has_own_device(workload)) devices_.emplace(device_name(workload.device));
+    if (!workload.device.empty()) devices_.emplace(device_name(workload.device));
   }
   [[nodiscard]] bool touches(const WorkloadEndpoint& workload) const {
     return std::any_of(workload.addresses.begin(), workload.addresses.end(),
                        [&](const IpAddr& address) { return addresses_.contains(address); }) ||
-           ports_.contains(workload.port_name()) ||
-           (has_own_device(workload) && devices_.contains(std::string(device_name(workload.device))));
+           ports_.contains(workload.port_name()) || devices_.contains(std::string(device_name(workload.device)));
   }
 
  private:

@@ -139,10 +139,6 @@ Parsed parse_arguments(int argc, char** argv) {
       ->type_name("PATH")
       ->check(complaint_about_socket)
       ->capture_default_str();
-  app.add_option("--pod-sockets", arguments.pod_sockets,
-                 "folder of the sockets for pods that share memory (memif, vhost-user); empty: there are none")
-      ->type_name("FOLDER")
-      ->capture_default_str();
   app.add_option("--workers", arguments.workers, "number of workers")->check(CLI::Range(1, 32))->capture_default_str();
   app.add_option("--worker-cpus", arguments.worker_cpus, "CPUs of the workers, in order")->delimiter(',');
   app.add_option("--control-cpu", arguments.control_cpu, "CPU of the control thread");

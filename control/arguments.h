@@ -33,7 +33,6 @@ struct Arguments {
   bool no_huge = false;
   bool pci = false;
   std::string poll = "adaptive";
-  std::string pod_sockets = "/run/sluice/pods";
 };
 
 // Who the process goes on as, and who may use its socket. Nothing set: as it is.

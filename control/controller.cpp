@@ -84,10 +84,6 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       traces_(
           io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false); },
           [this](uint16_t port) { return port_name(port); }) {
-  if (!options_.pod_sockets.empty()) {
-    deployment_.set_pod_sockets(
-        {&io_, options_.pod_sockets, [this] { boost::asio::co_spawn(io_, look_for_pods(), boost::asio::detached); }});
-  }
   load_drains();
   load_addresses();
   load_load_balancers();

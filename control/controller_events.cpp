@@ -142,7 +142,7 @@ Observation Controller::observe() const {
   }
   for (const auto& [device, port] : deployment_.ports()) now.links.push_back({device, port->link_up()});
   for (const PlannedInterface& interface : deployment_.plan().interfaces) {
-    if (interface.pod_port) now.links.push_back({interface.name, deployment_.pods().link_of(interface.name).up});
+    if (interface.in_kernel) now.links.push_back({interface.name, deployment_.pods().link_of(interface.name).up});
   }
   const uint16_t workers = plane_.worker_count();
   now.source_ports.workers = workers;
@@ -177,7 +177,7 @@ void Controller::look_again() {
 
 // A pod's interface may come and go at any time.
 Awaitable<void> Controller::look_for_pods() {
-  if (looking_for_pods_ || deployment_.snapshot() == nullptr) co_return;
+  if (looking_for_pods_) co_return;
   looking_for_pods_ = true;
   const auto lock = co_await changes_.lock();
   content_.collect(objects_.config());  // under the lock: the configuration is one that serves

@@ -146,9 +146,7 @@ Status Controller::status() const {
     for (const auto& [device, port] : deployment_.ports()) {
       if (port->id() != interface.port) continue;
       const dataplane::PortStatistics statistics = port->statistics();
-      const std::string socket = vhost_user_socket(device, options_.pod_sockets);
-      entry.device = socket.empty() ? device : "vhost-user,socket=" + socket;
-      entry.waiting = !socket.empty() && !statistics.link_up;
+      entry.device = device;
       entry.link_up = statistics.link_up;
       entry.rx_missed = statistics.rx_missed;
       entry.rx_errors = statistics.rx_errors;
@@ -156,8 +154,7 @@ Status Controller::status() const {
     }
     if (interface.port >= dataplane::first_pod_port) {
       const dataplane::KernelLink link = deployment_.pods().link_of(interface.name);
-      const std::string socket = deployment_.pods().socket_of(interface.name);
-      entry.device = socket.empty() ? interface.name : "memif,socket=" + socket;
+      entry.device = interface.name;
       entry.link_up = link.up;
       entry.waiting = link.index == 0;
     }

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <rte_mbuf.h>
 
-#include "control/pod_links.h"
 #include "control/snapshot_parts.h"
 
 namespace sluice::control {
@@ -99,10 +98,9 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
   if (auto room = check_names(plan.interfaces); !room) return room;
   if (auto opened = pods_.open(links_of(plan.interfaces)); !opened) return opened.error();
   for (const PlannedInterface& interface : plan.interfaces) {
-    if (interface.pod_port) continue;
+    if (interface.in_kernel) continue;
     dataplane::PortSpec spec;
-    const std::string& folder = pods_.sockets().folder;
-    spec.device = dpdk_device(interface.device, folder);
+    spec.device = interface.device;
     spec.workers = plane_.worker_count();
     spec.mtu = 0;
     for (const PlannedInterface& other : plan.interfaces) {
@@ -119,11 +117,10 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
       dataplane::Port& port = *open->second;
       if (port.spec() == spec) continue;
       changed_.push_back(port.spec());
-      changed_.back().device = interface.device;
       if (auto changed = port.change(spec); !changed) return fail(changed.error());
       continue;
     }
-    auto port = vhost_user_.open(interface.device, folder, spec, plane_.pool());
+    auto port = dataplane::Port::open(spec, plane_.pool());
     if (!port) return fail(port.error());
     ports_.emplace(interface.device, std::move(*port));
     opened_.push_back(interface.device);
@@ -133,10 +130,7 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
 
 void Deployment::abandon_ports() {
   restore_ports();
-  for (const std::string& device : opened_) {
-    ports_.erase(device);
-    vhost_user_.close(device);
-  }
+  for (const std::string& device : opened_) ports_.erase(device);
   opened_.clear();
   pods_.abandon();
 }
@@ -179,7 +173,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.name = planned.name;
   interface.present = true;
   interface.mtu = planned.mtu;
-  if (planned.pod_port) {
+  if (planned.in_kernel) {
     interface.port = pods_.port_of(planned.name);
     interface.mac = *planned.mac;
     if (const dataplane::KernelLink link = pods_.link_of(planned.name); link.mtu != 0) interface.mtu = link.mtu;
@@ -219,7 +213,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
 // Interfaces at their indices; what stands at others stays.
 void Deployment::fill_interfaces(dataplane::Snapshot& snapshot, const std::vector<PlannedInterface>& interfaces) {
   for (const PlannedInterface& planned : interfaces) {
-    const uint16_t index = interface_index(planned.name, planned.pod_port);
+    const uint16_t index = interface_index(planned.name, planned.in_kernel);
     if (snapshot.interfaces.size() <= index) snapshot.interfaces.resize(index + 1U);
     snapshot.interfaces[index] = make_interface(planned);
   }
@@ -554,7 +548,6 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
       ++at;
     } else {
       closing_.push_back(std::move(at->second));
-      vhost_user_.close(at->first);
       at = ports_.erase(at);
     }
   }

@@ -23,7 +23,6 @@
 #include "control/pod_ports.h"
 #include "control/service_compiler.h"
 #include "control/service_routes.h"
-#include "control/vhost_user.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/port.h"
 
@@ -42,9 +41,6 @@ class Deployment {
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
-
-  // Where pods that share memory find the router; before anything else.
-  void set_pod_sockets(PodSockets sockets) { pods_.set_sockets(std::move(sockets)); }
 
   // 1. Ports. New devices are opened, invisible to the workers yet; open ones take their new MTU, MAC and promiscuity.
   // An error leaves all as they were.
@@ -164,7 +160,6 @@ class Deployment {
   std::vector<dataplane::PortSpec> changed_;                       // by the change in progress: what they were
   std::vector<std::unique_ptr<dataplane::Port>> closing_;
   PodPorts pods_;
-  VhostUserSockets vhost_user_;
   std::map<std::string, uint16_t> interface_index_;
   size_t interfaces_ = 0;           // indices ever used
   std::set<uint16_t> pod_indices_;  // of those in interface_index_: may be used again for another pod

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "control/deployment.h"
-#include "control/pod_links.h"
 #include "control/snapshot_parts.h"
 
 namespace sluice::control {

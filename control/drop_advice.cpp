@@ -16,9 +16,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::UnknownVlan,
      "no interface has this VLAN, or the port has none for untagged frames: see spec.interfaces"},
     {DropReason::OffloadMalformed,
-     "a pod's frame does not fit what its kernel says of it, a checksum or segments that cannot be finished, or does "
-     "not "
-     "lie in the memory that it shares"},
+     "a pod's frame does not fit what its kernel says of it: a checksum or segments that cannot be finished"},
     {DropReason::PodRingFull,
      "pods send more than the workers take: give sluiced another worker (--worker-cpus), or the pods less CPU"},
     {DropReason::UnknownEtherType, "neither IP nor ARP: nothing that is routed"},
@@ -153,7 +151,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
      "a worker gets more packets from the others than it can do: add workers, or spread the traffic over queues"},
     {DropReason::TransmitFull, "the device takes no more frames: the link is slower than the traffic"},
     {DropReason::NoBuffer, "packet buffers have run out: raise --mbufs"},
-    {DropReason::InterfaceGone, "the interface was removed, its device is not there, or its pod has not connected yet"},
+    {DropReason::InterfaceGone, "the interface was removed, or its device is not there"},
 }};
 
 constexpr bool in_order() {

@@ -253,8 +253,7 @@ int serve(Arguments& arguments) {
   int code = 0;
   boost::asio::io_context io(1);
   ControllerOptions controller_options{
-      SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus, arguments.helper_cpus, {},
-      arguments.bird, arguments.pod_sockets};
+      SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus, arguments.helper_cpus, {}, arguments.bird};
   for (const TcpAddress& where : arguments.api.tcp) controller_options.api_addresses.push_back(where.address);
   auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);
@@ -265,12 +264,6 @@ int serve(Arguments& arguments) {
   if (who->socket && !arguments.api.socket_path.empty()) {
     if (auto given = give(arguments.api.socket_path, *who->socket); !given) {
       say(given.error().message);
-      return exit_cannot_start;
-    }
-  }
-  if (who->user && !arguments.pod_sockets.empty()) {
-    if (auto made = make_folder(arguments.pod_sockets, *who->user); !made) {
-      say(made.error().message);
       return exit_cannot_start;
     }
   }

@@ -4,12 +4,10 @@
 
 #include <fmt/format.h>
 
-#include "config/pod_device.h"
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
 #include "control/planner.h"
 #include "control/service_networks.h"
-#include "control/vhost_user.h"
 #include "encap/vxlan.h"
 
 namespace sluice::control {
@@ -144,17 +142,12 @@ void Planner::add_interface(const config::WorkloadEndpoint& workload) {
   PlannedInterface planned;
   planned.name = workload.port_name();
   planned.device = workload.device;
-  using Kind = config::PodDevice::Kind;
-  const auto device = config::parse_pod_device(workload.device);
-  const config::PodDevice how = device ? *device : config::PodDevice{};
-  planned.pod_port = how.kind == Kind::Kernel || how.kind == Kind::Memif;
-  if (how.has_socket()) planned.mtu = how.mtu;
-  if (how.kind == Kind::VhostUser) planned.device = vhost_user_device(planned.name, workload.device);
+  planned.in_kernel = workload.device.empty();
   planned.mac = pod_gateway_mac;
   planned.role = dataplane::Role::Workload;
   planned.pod_addresses = workload.addresses;
   planned.allowed_sources = workload.allowed_sources;
-  plan_.pods[workload.name] = {workload.addresses, planned.pod_port};
+  plan_.pods[workload.name] = {workload.addresses, planned.in_kernel};
   plan_.interfaces.push_back(std::move(planned));
 }
 

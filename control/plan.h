@@ -59,8 +59,8 @@ inline constexpr const char* neighbor_origin = "neighbor";
 
 struct PlannedInterface {
   std::string name;
-  std::string device;               // of DPDK; vhost-user/NAME,… of a pod's socket; of a pod's port as in PodLinks
-  bool pod_port = false;            // one of PodPorts
+  std::string device;
+  bool in_kernel = false;           // the kernel's interface `name`, a pod's: no device
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;
@@ -131,7 +131,7 @@ struct PlannedBlock {
 // What it has of a WorkloadEndpoint of this node.
 struct PlannedPod {
   std::vector<net::IpAddr> addresses;
-  bool pod_port = false;  // its interface is one of PodPorts
+  bool in_kernel = false;  // its interface
 
   friend bool operator==(const PlannedPod&, const PlannedPod&) = default;
 };

@@ -179,7 +179,7 @@ bool DeltaMaker::lose_nodes() {
 bool DeltaMaker::lose_pods() {
   for (const ObjectName& name : pods_) {
     if (const auto before = plan_.pods.find(name); before != plan_.pods.end()) {
-      if (!before->second.pod_port) return false;
+      if (!before->second.in_kernel) return false;
       for (const IpAddr& address : before->second.addresses) {
         if (!lose_route(Prefix::host(address), "pod")) return false;
         const auto known = plan_.pod_networks.networks().find(Prefix::host(address));
@@ -188,7 +188,7 @@ bool DeltaMaker::lose_pods() {
       }
     }
     const auto now = part_.pods.find(name);
-    if (now != part_.pods.end() && !now->second.pod_port) return false;
+    if (now != part_.pods.end() && !now->second.in_kernel) return false;
     delta_.pods[name] = now == part_.pods.end() ? std::nullopt : std::optional(now->second);
   }
   return true;

@@ -1,6 +1,5 @@
 // The ports of pods: which interface of the kernel each has, and the packet sockets behind them
-// (dataplane/pod_socket.h). Opened with the first pod, one socket for each worker. Pods that share their memory have a
-// socket of ours instead of an interface (memif_server.h).
+// (dataplane/pod_socket.h). Opened with the first pod, one socket for each worker.
 //
 // An interface that is not there, or not there any more, is waited for: its port stands in snapshots without a device
 // until look() finds it. Control thread only.
@@ -8,55 +7,38 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
-#include <boost/asio/io_context.hpp>
-
-#include "control/memif_server.h"
-#include "control/pod_links.h"
 #include "dataplane/pod_socket.h"
 #include "dataplane/snapshot.h"
 
 namespace sluice::control {
 
-// Where pods that share memory find the router.
-struct PodSockets {
-  boost::asio::io_context* io = nullptr;  // nullptr: such pods are refused
-  std::string folder;
-  std::function<void()> changed;  // a pod came or went: look() will tell
-};
-
 class PodPorts {
  public:
   explicit PodPorts(uint16_t workers) : workers_(workers) {}
 
-  // Before the first port is opened.
-  void set_sockets(PodSockets sockets) { at_ = std::move(sockets); }
-  [[nodiscard]] const PodSockets& sockets() const { return at_; }
-
   // Adds those of these interfaces that have no port yet. An error leaves all as it was.
-  [[nodiscard]] net::Status<> open(const PodLinks& interfaces);
+  [[nodiscard]] net::Status<> open(const std::set<std::string>& interfaces);
   // Takes back what the last open() added.
   void abandon();
   // Ports of other interfaces stand in no snapshot from now on.
-  void keep(const PodLinks& interfaces);
+  void keep(const std::set<std::string>& interfaces);
   // After the grace period of a snapshot that fill() made: receives from its ports only, and their numbers are free
   // again that it no longer has.
   void finish();
   // Looks all interfaces up. Whether the snapshot has to be filled anew.
   [[nodiscard]] bool look();
 
-  void fill(dataplane::Snapshot& snapshot);
+  void fill(dataplane::Snapshot& snapshot) const;
   // Of an interface with a port.
   [[nodiscard]] uint16_t port_of(const std::string& interface) const;
   // index 0: there is none now.
   [[nodiscard]] dataplane::KernelLink link_of(const std::string& interface) const;
-  // Of a pod with memory, its socket; else empty.
-  [[nodiscard]] std::string socket_of(const std::string& interface) const;
   // Frames that found a ring full, since the start.
   [[nodiscard]] uint64_t missed() const;
   // Why pods cannot be listened to; empty: nothing is wrong.
@@ -65,26 +47,13 @@ class PodPorts {
  private:
   struct Pod {
     uint16_t slot = 0;
-    std::string device;  // as in PodLinks
     dataplane::KernelLink link;
-    std::unique_ptr<MemifServer> server;           // of a pod with memory
-    std::shared_ptr<dataplane::MemifLink> memory;  // that look() found
   };
 
   [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
-  [[nodiscard]] net::Status<> open_one(const std::string& interface, const std::string& device);
-  [[nodiscard]] net::Result<std::unique_ptr<MemifServer>> serve(const std::string& interface,
-                                                                const std::string& device) const;
-  [[nodiscard]] static dataplane::KernelLink find(const std::string& interface, const Pod& pod);
-  void share_memory();
-
-  using Shared = std::shared_ptr<const dataplane::MemifPods>;
 
   uint16_t workers_;
-  PodSockets at_;
   std::vector<std::unique_ptr<dataplane::PodSocket>> sockets_;  // by worker; none before the first pod
-  std::vector<Shared> shared_;                                  // by worker: what the sockets know
-  std::vector<Shared> retired_;                                 // what workers may still use
   std::map<std::string, Pod> pods_;
   std::vector<std::string> added_;
   std::vector<uint16_t> closing_;

@@ -2,6 +2,14 @@
 
 namespace sluice::control {
 
+std::set<std::string> links_of(const std::vector<PlannedInterface>& interfaces) {
+  std::set<std::string> names;
+  for (const PlannedInterface& interface : interfaces) {
+    if (interface.in_kernel) names.insert(interface.name);
+  }
+  return names;
+}
+
 std::vector<net::IpAddr> own_addresses_of(const std::vector<PlannedInterface>& interfaces) {
   std::vector<net::IpAddr> own;
   // Uplinks first: NodePorts stand on the first address (SVC-51).

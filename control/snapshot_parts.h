@@ -14,6 +14,8 @@
 
 namespace sluice::control {
 
+// Interfaces of the kernel that are pods' ports.
+[[nodiscard]] std::set<std::string> links_of(const std::vector<PlannedInterface>& interfaces);
 // Those of uplinks come first.
 [[nodiscard]] std::vector<net::IpAddr> own_addresses_of(const std::vector<PlannedInterface>& interfaces);
 [[nodiscard]] dataplane::Tunnel make_tunnel(const PlannedTunnel& planned);

@@ -210,32 +210,7 @@ void PodSocket::finish_super_frame() {
   give_back();
 }
 
-// Those with veth pairs and those with memory take turns.
 uint16_t PodSocket::receive(Context& context, rte_mbuf** packets, uint32_t& interface) {
-  memif_first_ = !memif_first_;
-  uint16_t count = 0;
-  if (memif_first_) count = receive_from_memory(context, packets, interface);
-  if (count == 0) count = receive_from_ring(context, packets, interface);
-  if (count == 0 && !memif_first_) count = receive_from_memory(context, packets, interface);
-  return count;
-}
-
-uint16_t PodSocket::receive_from_memory(Context& context, rte_mbuf** packets, uint32_t& interface) {
-  const MemifPods* const pods = memif_.load(std::memory_order_acquire);
-  if (pods == nullptr) return 0;
-  const size_t size = pods->receive.size();
-  for (size_t looked = 0; looked < size; ++looked) {
-    next_memif_ = next_memif_ + 1 < size ? next_memif_ + 1 : 0;
-    const MemifPods::Poll& poll = pods->receive[next_memif_];
-    const uint16_t count = poll.link->receive(context, poll.ring, packets);
-    if (count == 0) continue;
-    interface = poll.interface;
-    return count;
-  }
-  return 0;
-}
-
-uint16_t PodSocket::receive_from_ring(Context& context, rte_mbuf** packets, uint32_t& interface) {
   uint16_t count = 0;
   for (unsigned looked = 0; count < net::burst_size && looked < net::burst_size;) {
     if (!reading_) {
@@ -289,20 +264,7 @@ DropReason refusal_of(int error) {
 
 }  // namespace
 
-void PodSocket::send_to_memory(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface) {
-  const MemifPods* const pods = memif_.load(std::memory_order_acquire);
-  if (pods != nullptr) {
-    const auto& all = pods->transmit;
-    const auto at =
-        std::lower_bound(all.begin(), all.end(), interface,
-                         [](const MemifPods::Poll& poll, uint32_t wanted) { return poll.interface < wanted; });
-    if (at != all.end() && at->interface == interface) return at->link->send(context, at->ring, frames, count);
-  }
-  for (uint16_t i = 0; i < count; ++i) context.drop(frames[i], DropReason::InterfaceGone);
-}
-
 void PodSocket::send(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface) {
-  if (is_memif(interface)) return send_to_memory(context, frames, count, interface);
   merger_.clear();
   for (uint16_t i = 0; i < count; ++i) {
     if (!merger_.add(frames[i])) context.counters.drop(DropReason::TransmitFull);

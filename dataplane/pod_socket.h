@@ -10,18 +10,14 @@
 // ring, which needs no system call, but for those that go to another pod as they lie there (super_frame.h). The others
 // are sent by one sendmmsg(2) for each pod and burst: a ring for sending would save no copy, and the kernel gives its
 // slots back when a veth's other end takes a frame, not when its bytes have been read.
-//
-// Pods that share memory instead (memif.h) stand beside them, with interface numbers that the kernel has not.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "dataplane/memif.h"
 #include "dataplane/net/result.h"
 #include "dataplane/offload.h"
 
@@ -56,9 +52,6 @@ class PodSocket {
 
   // Control thread, any time: receives from these interfaces (indices of the kernel) and no others.
   [[nodiscard]] net::Status<> listen(std::vector<uint32_t> interfaces);
-  // Control thread, any time: the pods that share memory. What was there before may be used until a grace period is
-  // over.
-  void share(const MemifPods* pods) { memif_.store(pods, std::memory_order_release); }
   // Control thread: frames that found the ring full, since the start.
   [[nodiscard]] uint64_t missed();
 
@@ -91,9 +84,6 @@ class PodSocket {
   [[nodiscard]] uint8_t* slot(uint32_t index) const;
   [[nodiscard]] Received look() const;
   void give_back();
-  [[nodiscard]] uint16_t receive_from_ring(Context& context, rte_mbuf** packets, uint32_t& interface);
-  [[nodiscard]] uint16_t receive_from_memory(Context& context, rte_mbuf** packets, uint32_t& interface);
-  void send_to_memory(Context& context, rte_mbuf** frames, uint16_t count, uint32_t interface);
 
   int descriptor_ = -1;
   uint8_t* ring_ = nullptr;
@@ -105,9 +95,6 @@ class PodSocket {
   Segmenter segmenter_;
   Merger merger_;
   uint64_t missed_ = 0;
-  std::atomic<const MemifPods*> memif_{nullptr};
-  size_t next_memif_ = 0;
-  bool memif_first_ = false;
 };
 
 }  // namespace sluice::dataplane

@@ -20,9 +20,6 @@ std::string device_name(const std::string& device) { return device.substr(0, dev
 
 bool is_virtual(const std::string& device) { return device.starts_with("net_") || device.starts_with("eth_"); }
 
-// Its interface is a socket.
-bool is_vhost(const std::string& device) { return device.starts_with("net_vhost"); }
-
 std::optional<std::string> argument(const std::string& device, const std::string& key) {
   size_t at = device.find("," + key + "=");
   if (at == std::string::npos) return std::nullopt;
@@ -74,7 +71,7 @@ net::Status<> Port::attach() {
     return net::Done{};  // made before us, e.g. by a test
   }
   if (const auto iface = argument(spec_.device, "iface");
-      iface && !spec_.device.starts_with("net_tap") && !is_vhost(spec_.device) && if_nametoindex(iface->c_str()) == 0) {
+      iface && !spec_.device.starts_with("net_tap") && if_nametoindex(iface->c_str()) == 0) {
     return failure("there is no network interface \"" + *iface + "\"; create it first (ip link)", 0);
   }
   const std::string devargs = with_queues(spec_);
@@ -108,10 +105,7 @@ net::Status<> Port::start(rte_mempool* pool) {
     verifies_ipv4_checksum_ = true;
   }
   // What a NIC found damaged opens no flow (CT-21).
-  // But net_vhost, which reports what its guest has not finished, finishes it if it is not asked to report.
-  if (!is_vhost(spec_.device)) {
-    conf.rxmode.offloads |= info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
-  }
+  conf.rxmode.offloads |= info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
   if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0)
     conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   mtu_limit_ = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN - RTE_VLAN_HLEN;

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from netns import Lab, Namespace
 from router import Json, Options, Reply, Router
@@ -41,7 +40,7 @@ class PodNode:
         self.address = f"192.168.0.{index}"
         self.namespace = lab.namespace(self.name)
         self.router = Router(self.namespace, self.name, options)
-        self.pods: list[Endpoint] = []
+        self.pods: list[Pod] = []
 
     def document(self, nodes: int) -> Json:
         names = range(1, nodes + 1)
@@ -56,13 +55,6 @@ class PodNode:
             *(block_object(f"node{index}", f"10.244.{index}.0/24") for index in names),
             *(block_object(f"node{index}", f"fd00:244:0:{index}::/122") for index in names)]}
 
-    def memory_pod(self, name: str, how: str) -> "MemoryPod":
-        """`how`: annotation sluice.dev/device. Its WorkloadEndpoint is there, the pod is not yet."""
-        pod = MemoryPod(self, name, len(self.pods) + 2, how)
-        self.pods.append(pod)
-        pod.put()
-        return pod
-
     def pod(self, name: str, attached: bool = True) -> "Pod":
         pod = Pod(self, name, len(self.pods) + 2)
         self.pods.append(pod)
@@ -75,9 +67,7 @@ class PodNode:
         return next((entry for entry in self.router.status()["interfaces"] if entry["name"] == name), None)
 
 
-class Endpoint:
-    """The WorkloadEndpoint of a pod."""
-
+class Pod:
     def __init__(self, node: PodNode, name: str, number: int):
         self.node = node
         self.name = name
@@ -85,6 +75,19 @@ class Endpoint:
         self.address = f"10.244.{node.index}.{number}"
         self.address6 = f"fd00:244:0:{node.index}::{number:x}"
         self.mac = f"02:00:00:00:{node.index:02x}:{number:02x}"
+        self.namespace: Namespace = node.lab.namespace(f"{node.name}-{name}")
+        self.namespace.sysctl(**{"net.ipv6.conf.all.disable_ipv6": 0, "net.ipv6.conf.default.disable_ipv6": 0})
+
+    def make_link(self) -> None:
+        """As a CNI plugin does it; offloads are what the kernel makes them."""
+        self.node.lab.link(self.node.namespace, self.host_side, self.namespace, "eth0", POD_MTU, right_mac=self.mac)
+        self.namespace.sysctl(**{"net.ipv6.conf.eth0.disable_ipv6": 0})
+        self.namespace.ip(f"addr add {self.address}/32 dev eth0", f"route add {GATEWAY} dev eth0 scope link",
+                          f"route add default via {GATEWAY} dev eth0", f"addr add {self.address6}/128 dev eth0 nodad",
+                          f"route add default via {GATEWAY6} dev eth0")
+
+    def remove_link(self) -> None:
+        self.node.namespace.ip(f"link del dev {self.host_side}")
 
     def endpoint(self, **spec: Json) -> Json:
         return {"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
@@ -105,44 +108,6 @@ class Endpoint:
     def delete(self) -> None:
         reply = self.node.router.request("DELETE", self.path)
         assert reply.status == 200, reply.text
-
-
-class Pod(Endpoint):
-    """One with a veth pair."""
-
-    def __init__(self, node: PodNode, name: str, number: int):
-        super().__init__(node, name, number)
-        self.namespace: Namespace = node.lab.namespace(f"{node.name}-{name}")
-        self.namespace.sysctl(**{"net.ipv6.conf.all.disable_ipv6": 0, "net.ipv6.conf.default.disable_ipv6": 0})
-
-    def make_link(self) -> None:
-        """As a CNI plugin does it; offloads are what the kernel makes them."""
-        self.node.lab.link(self.node.namespace, self.host_side, self.namespace, "eth0", POD_MTU, right_mac=self.mac)
-        self.namespace.sysctl(**{"net.ipv6.conf.eth0.disable_ipv6": 0})
-        self.namespace.ip(f"addr add {self.address}/32 dev eth0", f"route add {GATEWAY} dev eth0 scope link",
-                          f"route add default via {GATEWAY} dev eth0", f"addr add {self.address6}/128 dev eth0 nodad",
-                          f"route add default via {GATEWAY6} dev eth0")
-
-    def remove_link(self) -> None:
-        self.node.namespace.ip(f"link del dev {self.host_side}")
-
-
-class MemoryPod(Endpoint):
-    """One that shares its memory with the router by a socket."""
-
-    def __init__(self, node: PodNode, name: str, number: int, how: str):
-        super().__init__(node, name, number)
-        self.how = how
-
-    def endpoint(self, **spec: Json) -> Json:
-        endpoint = super().endpoint(**spec)
-        endpoint["metadata"]["annotations"] = {"sluice.dev/device": self.how}
-        return endpoint
-
-    @property
-    def socket(self) -> Path:
-        kind = self.how.split(",")[0]
-        return self.node.router.pod_sockets / self.host_side / f"{kind}.sock"
 
 
 def one_node(lab: Lab, options: Options | None = None, **uplink: Json) -> PodNode:

@@ -88,7 +88,6 @@ class Router:
         self.options = options or Options()
         self.socket = self.lab.directory / f"{self.name}.sock"
         self.state = self.lab.directory / f"{self.name}.state"
-        self.pod_sockets = self.lab.directory / f"{self.name}.pods"
         self.process: Process | None = None
         self.idle_buffers = 0  # packet buffers in use after the start, without traffic
 
@@ -100,7 +99,7 @@ class Router:
         return [str(SLUICED), "--socket", str(self.socket), "--state-dir", str(self.state),
                 "--workers", str(self.options.workers), "--worker-cpus", self.options.worker_cpus(),
                 "--control-cpu", str(self.options.cpus[-1]), "--memory", str(self.options.memory),
-                "--mbufs", str(self.options.mbufs), "--pod-sockets", str(self.pod_sockets),
+                "--mbufs", str(self.options.mbufs),
                 *self.options.extra, *arguments]
 
     def launch(self, *arguments: str) -> Process:

@@ -4,7 +4,6 @@
 
 #include "config/validate.h"
 #include "control/plan.h"
-#include "control/vhost_user.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::config {
@@ -91,53 +90,6 @@ TEST(ConfigWorkload, MacAndDevice) {
       ElementsAre("/items/1/metadata/annotations/sluice.dev~1device: interface \"uplink0\" has the same device"));
 }
 
-TEST(ConfigWorkload, SocketsForPodsThatShareMemory) {
-  const auto memory = [](const std::string& name, const std::string& number, const std::string& device,
-                         const std::string& more) {
-    return endpoint(name, R"("node": "gw-1", )" + more + R"("ipNetworks": ["10.244.0.)" + number + R"(/32"])",
-                    R"("sluice.dev/device": ")" + device + "\"");
-  };
-  const std::string named = R"("interfaceName": "cali1", )";
-  EXPECT_THAT(faults({memory("a", "1", "memif", named),
-                      memory("b", "2", "memif,uid=1000,gid=0,mode=0660,mtu=9000", R"("interfaceName": "cali2", )"),
-                      memory("c", "3", "vhost-user", R"("interfaceName": "cali3", )"),
-                      memory("d", "4", "vhost-user,mode=666", R"("interfaceName": "cali4", )")}),
-              IsEmpty());
-  const auto said = [&](const std::string& device) { return faults({memory("a", "1", device, named)}); };
-  const std::string where = "/items/1/metadata/annotations/sluice.dev~1device: ";
-  EXPECT_THAT(said("memif,mode=0999"), ElementsAre(where + "mode is octal, like 0660, found '0999'"));
-  EXPECT_THAT(said("memif,mode=1777"), ElementsAre(where + "mode is octal, like 0660, found '1777'"));
-  EXPECT_THAT(said("memif,uid=root"), ElementsAre(where + "uid is a number, found 'root'"));
-  EXPECT_THAT(said("memif,gid=4294967295"), ElementsAre(where + "gid is a number, found '4294967295'"));
-  EXPECT_THAT(said("vhost-user,mtu=100"), ElementsAre(where + "mtu is a number from 576 to 9000, found '100'"));
-  EXPECT_THAT(said("memif,"), ElementsAre(where + "expected KEY=VALUE behind memif, found ''"));
-  EXPECT_THAT(said("memif,role=server"),
-              ElementsAre(where + "there is no 'role'; a pod's socket has uid, gid, mode and mtu"));
-  EXPECT_THAT(faults({memory("a", "1", "memif", "")}),
-              ElementsAre("/items/1/spec/interfaceName: required: the pod's socket is called by it"));
-  EXPECT_THAT(faults({memory("a", "1", "vhost-user", R"("interfaceName": "a,b", )")}),
-              ElementsAre("/items/1/spec/interfaceName: a pod's socket cannot be called by a name with , or ="));
-}
-
-TEST(ConfigWorkload, PortsOfPodsThatShareMemory) {
-  const auto planned = [](const std::string& device) {
-    const std::string object =
-        endpoint("a", R"("node": "gw-1", "interfaceName": "cali1", "ipNetworks": ["10.244.0.1/32"])",
-                 R"("sluice.dev/device": ")" + device + "\"");
-    const ObjectSet objects = valid_set(list_with_gateway({object}));
-    return control::make_plan(objects.config()).interfaces.back();
-  };
-  const control::PlannedInterface memif = planned("memif,mtu=1430");
-  EXPECT_TRUE(memif.pod_port);
-  EXPECT_EQ(memif.mtu, 1430);
-  const control::PlannedInterface vhost = planned("vhost-user,mode=0660");
-  EXPECT_FALSE(vhost.pod_port) << "a port of DPDK";
-  EXPECT_EQ(vhost.device, "vhost-user/cali1,mode=0660");
-  EXPECT_EQ(control::dpdk_device(vhost.device, "/run/pods"),
-            "net_vhost_cali1,iface=/run/pods/cali1/vhost-user.sock,queues=1");
-  EXPECT_EQ(control::dpdk_device("net_null0,size=64", "/run/pods"), "net_null0,size=64");
-}
-
 // The one that comes is at fault, whatever its name.
 TEST(ConfigWorkload, TheNewcomerIsRefused) {
   ObjectSet objects = valid_set(list_with_gateway({pod("b", "cali1", "\"10.244.0.1/32\"")}));
@@ -157,7 +109,7 @@ TEST(ConfigWorkload, OnlyThoseOfThisNodeBecomePorts) {
   const control::Plan plan = control::make_plan(objects.config());
   std::vector<std::string> ports;
   for (const control::PlannedInterface& interface : plan.interfaces) {
-    if (interface.pod_port) ports.push_back(interface.name);
+    if (interface.in_kernel) ports.push_back(interface.name);
   }
   EXPECT_THAT(ports, ElementsAre("cali1", "cali3"));
   const auto* route = control::find_route(plan.routes, *net::parse_ip("fd00:244::1"));
