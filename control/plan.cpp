@@ -667,9 +667,7 @@ void Planner::make_terminator() {
     terminator.accept_ipip = terminator.accept_ipip || pool.ipip_mode != TunnelMode::Never;
   }
   // Another gateway may send us what our endpoints are to answer directly.
-  terminator.accept_ipip =
-      terminator.accept_ipip || std::any_of(config_.services.begin(), config_.services.end(),
-                                            [](const auto& service) { return service.second.returns_directly(); });
+  terminator.accept_ipip = terminator.accept_ipip || !plan_.direct_services.empty();
   for (const auto& [name, node] : config_.nodes) {
     if (is_own(node)) continue;
     for (const auto& underlay : {node.underlay(net::Family::V4), node.underlay(net::Family::V6)}) {

@@ -153,7 +153,7 @@ bool may_come_from_node(const Context& context, const Output& output, const Flow
   const Egress back = output.egress_of<F>(hop, packet.key.src, packet.hash);
   if (!back.forwards()) return back.kind == HopKind::Service;
   if (back.tunnel == no_tunnel && context.interface(back.interface).role == Role::Workload) return false;
-  if (back.kind == HopKind::Connected) return true;
+  if (back.kind == HopKind::Connected || !context.snapshot->family<F>().is_pod_elsewhere(packet.key.src)) return true;
   const net::IpAddr& node = back.tunnel != no_tunnel
                                 ? context.snapshot->tunnels[back.tunnel].spec.remote
                                 : (*context.tables.neighbors)[neighbor_index(back.neighbor)].address;
@@ -223,7 +223,8 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
         case nat::TrackAction::Pass:
           break;
         case nat::TrackAction::Invalid:
-          if ((flow.flags & nat::flow_flag::translated) == 0 && is_left_to_host(packet, flow)) return;
+          if (table.connection(nat::connection_of(id)).service == nat::no_service && is_left_to_host(packet, flow))
+            return;
           return context_.drop(packet.mbuf, DropReason::ConntrackInvalid);  // CT-20
         case nat::TrackAction::Reopen:
           close_connection<F>(nat::connection_of(id));
@@ -237,7 +238,9 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   if ((table.connection(nat::connection_of(id)).content & ~nat::content_flag::seen) != 0) [[unlikely]] {
     if (!passes_inspection(packet, id)) return;
   }
+  const uint16_t length = packet.l3_length;
   if (packet.from_host() && answers_directly(packet, flow)) {
+    nat::account(flow, length, context_.now);
     if (close_after) close_connection<F>(nat::connection_of(id));
     return;
   }

@@ -28,6 +28,13 @@ bool stays_on_link(const FlowPacket<V6>& packet) {
   return discovery || packet.key.dst.is_link_local() || packet.key.src.is_link_local();
 }
 
+// Whether nothing is done to the packets of a flow but to send them on.
+template <class F>
+bool is_as_framed(const nat::Flow<F>& flow) {
+  constexpr uint8_t others = nat::flow_flag::translated | nat::flow_flag::direct_return | nat::flow_flag::spliced;
+  return (flow.flags & others) == 0;
+}
+
 // 255.255.255.255, the broadcast address of a subnet, 224.0.0.0/24 (RFC 5771 section 4: never forwarded).
 bool is_for_link(const Interface& interface, net::Ipv4Addr destination) {
   if (destination.is_broadcast() || destination.host() >> 8 == 0xe00000) return true;
@@ -145,12 +152,7 @@ template bool Pipeline::open_to_host<V6>(FlowPacket<V6>&);
 // What the host answers to such a connection leaves as it framed it, unless its port was replaced.
 template <class F>
 bool Pipeline::answers_directly(FlowPacket<F>& packet, nat::Flow<F>& flow) {
-  constexpr uint8_t others = nat::flow_flag::translated | nat::flow_flag::direct_return | nat::flow_flag::spliced;
-  if ((flow.flags & others) != 0) return false;
-  const uint16_t length = packet.l3_length;
-  if (!leaves_as_framed(packet, context_.tables.fib->lookup(packet.key.dst))) return false;
-  nat::account(flow, length, context_.now);
-  return true;
+  return is_as_framed(flow) && leaves_as_framed(packet, context_.tables.fib->lookup(packet.key.dst));
 }
 
 template bool Pipeline::answers_directly<V4>(FlowPacket<V4>&, nat::Flow<V4>&);
@@ -160,7 +162,7 @@ template bool Pipeline::answers_directly<V6>(FlowPacket<V6>&, nat::Flow<V6>&);
 // whose answers perhaps leave by another of its devices. True: it has gone there, or away.
 template <class F>
 bool Pipeline::is_left_to_host(FlowPacket<F>& packet, nat::Flow<F>& flow) {
-  return packet.from_host() ? answers_directly(packet, flow) : context_.punt->take(packet);
+  return packet.from_host() ? answers_directly(packet, flow) : is_as_framed(flow) && context_.punt->take(packet);
 }
 
 template bool Pipeline::is_left_to_host<V4>(FlowPacket<V4>&, nat::Flow<V4>&);

@@ -315,6 +315,7 @@ class TunnelSources : public Tunnel {
     gateway.interfaces = interface_a + ("," + std::string(interface_b).insert(1, R"("rpf":")" + mode + "\","));
     gateway.interfaces += R"(,{"name":"pod","device":"net_ring_c","mac":"02:00:00:00:00:0c","role":"workload",
       "podAddresses":["10.244.0.7"],"podMAC":"02:00:00:00:00:42"})";
+    gateway.more = R"("routes":[{"destination":"203.0.113.0/24","via":"192.168.0.13"}])";
     rig().load(list({gateway.text(), cluster(), block("node2", "10.244.34.7/32"), service(web)}));
   }
   std::string through_ipip(int node, const char* source, const char* to = "192.0.2.10:5") {
@@ -331,6 +332,8 @@ TEST_P(TunnelSources, IPIP3_APodsAddressComesFromItsNode) {
       << "a node that is reached without a tunnel";
   EXPECT_EQ(through_ipip(1, "198.51.100.9:6"), "a/10 udp 198.51.100.9:6>192.0.2.10:5 ttl 63")
       << "a client for whom a gateway speaks";
+  EXPECT_EQ(through_ipip(1, "203.0.113.9:6"), "a/10 udp 203.0.113.9:6>192.0.2.10:5 ttl 63")
+      << "one whose answers go by another gateway, which is node3";
   EXPECT_EQ(through_ipip(1, "10.244.34.6:6", "10.96.0.10:53"), "b/13 udp 10.244.34.6:6>10.246.1.20:5353 ttl 63");
   EXPECT_EQ(rig().drops(), "");
   EXPECT_EQ(through_ipip(1, "10.245.40.6:6"), "") << "node2's";

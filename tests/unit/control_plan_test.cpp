@@ -538,6 +538,13 @@ TEST(Plan, IPIP1_DirectReturnToTheNodeOfAnEndpoint) {
   EXPECT_TRUE(plan.terminator.accept_ipip);
   EXPECT_TRUE(plan.warnings.empty());
 
+  // SVC-92: open connections go on while the service has no address, on both sides.
+  config.services.begin()->second.external_ips.clear();
+  config.services.begin()->second.load_balancer_ips.clear();
+  const Plan nameless = make_plan(config);
+  EXPECT_EQ(nameless.tunnels.size(), 2u);
+  EXPECT_TRUE(nameless.terminator.accept_ipip);
+
   config.services.begin()->second.forwarding = config::Forwarding::Snat;
   const Plan without = make_plan(config);
   EXPECT_TRUE(without.direct_returns.empty());
