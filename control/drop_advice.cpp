@@ -50,8 +50,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::L4BadChecksum, "the port found the TCP or UDP checksum wrong: nothing is opened for a damaged packet"},
     {DropReason::ReversePath,
      "the route back to this source does not lead to the interface, or to the node, that it came from: check routes "
-     "and "
-     "blocks, or rpf of the interface"},
+     "and blocks, or rpf of the interface"},
     {DropReason::SpoofedSource,
      "a pod may send from its own addresses only: see podAddresses of the workload interface, or ipNetworks and "
      "allowSpoofedSourcePrefixes of the WorkloadEndpoint"},
@@ -82,9 +81,8 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::Prohibited, "a prohibit route covers the destination"},
     {DropReason::TtlExceeded, "the TTL is used up: a traceroute, or a loop on the way"},
     {DropReason::MtuExceeded,
-     "the packet is larger than its way carries and must not be fragmented, or than the MTU of the VLAN it came by: "
-     "lower "
-     "the sender's MTU, let ICMP through so that it learns the size, or clamp the MSS (tcpMssClamp)"},
+     "the packet is larger than its way carries and must not be fragmented: lower the sender's MTU, let ICMP through "
+     "so that it learns the size, or clamp the MSS (tcpMssClamp)"},
     {DropReason::FragmentationFailed, "the packet could not be cut to the size of its way"},
     {DropReason::NeighborQueueFull,
      "too many packets wait for this neighbour's MAC address, or too many neighbours are being asked for"},

@@ -3,6 +3,8 @@
 #include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -326,6 +328,7 @@ TEST_P(Mapping, MASQ13_UniqueAndStableWhateverHappens) {
   std::map<std::string, std::string> owner_of;  // the other way
   std::set<std::string> cut_off;                // an endpoint and its peer
   unsigned refused = 0;
+  unsigned moved = 0;
   uint64_t given_up = 0;
   for (int step = 0; step < 4000; ++step) {
     if (pick(0, 249) == 0) {
@@ -349,7 +352,13 @@ TEST_P(Mapping, MASQ13_UniqueAndStableWhateverHappens) {
       EXPECT_TRUE(port_of.count(inside) == 0 || no_room_for_stub()) << "who has a port is not refused";
       continue;
     }
-    EXPECT_EQ(port_of.emplace(inside, outside).first->second, outside) << inside << " in step " << step;
+    // Who has given up all its connections for others, at a table this small, may come back with another port if its
+    // old one is taken towards this peer, by a connection that another worker has.
+    if (std::string& before = port_of.emplace(inside, outside).first->second; before != outside && GetParam() > 1) {
+      ++moved;
+      owner_of.erase(std::exchange(before, outside));
+    }
+    EXPECT_EQ(port_of[inside], outside) << inside << " in step " << step;
     EXPECT_EQ(owner_of.emplace(outside, inside).first->second, inside) << outside << " in step " << step;
     const std::string answer = rig().send("a", udp(to, outside));
     if (no_room_for_stub()) continue;
@@ -357,6 +366,7 @@ TEST_P(Mapping, MASQ13_UniqueAndStableWhateverHappens) {
     if (HasFailure()) return;
   }
   EXPECT_LT(refused, 400u);
+  EXPECT_LT(moved, 4u);
   EXPECT_LT(given_up, GetParam() == 1 ? 1u : 100u);
   (void)rig().advance(udp_timeout + 120'000);
   (void)rig().advance(hold);
