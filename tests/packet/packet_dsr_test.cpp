@@ -383,9 +383,7 @@ TEST_P(Dsr, SVC9_SVC92_ItsAddressGoesUnderConnections) {
   EXPECT_TRUE(like(send(udp(client, at(vip, 53))), node3 + "udp *"));
   ServiceSpec without = web({"10.246.1.20 node3"});
   without.load_balancer_ip = without.external_ip = "";
-  const auto change = [&](const std::string& services) {
-    rig().load(list({gateway(), cluster(), services}));
-  };
+  const auto change = [&](const std::string& services) { rig().load(list({gateway(), cluster(), services})); };
   change(service(without));
   EXPECT_TRUE(like(send(data), node3 + "tcp A *")) << "TCP goes on, as to an endpoint that is gone";
   EXPECT_EQ(send(udp(client, at(vip, 53))), "a/fe udp 198.51.100.9:1000>203.0.113.80:53 ttl 63") << "SVC-94";
