@@ -12,7 +12,7 @@ namespace sluice::config {
 [[nodiscard]] std::vector<ObjectName> names_of(const Change& change, std::string_view kind, bool moved = false);
 
 // Where blocks change and pools do not.
-void check_touched_blocks(const Config& config, const Change& change, Findings& findings);  // validate_pools.cpp
+void check_touched_blocks(const Config& config, const Scope& scope, Findings& findings);  // validate_pools.cpp
 
 // Whether nodes may have, or hold in a network of pods, an address that services or Ingress have: then check_services()
 // and check_ingress() look at every one.

@@ -30,6 +30,8 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_ipam_configuration, UnknownFields::Ignore);
     case KindUse::BlockAffinity:
       return read(read_block_affinity, UnknownFields::Ignore);
+    case KindUse::IpamBlock:
+      return read(read_ipam_block, UnknownFields::Ignore);
     case KindUse::ServiceCidr:
       return read(read_service_cidr, UnknownFields::Ignore);
     case KindUse::WorkloadEndpoint:

@@ -2,6 +2,7 @@
 // spelling, a number its field cannot hold) is found here; rules between values are validate's.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,15 @@ struct ServiceCidr {
   friend bool operator==(const ServiceCidr&, const ServiceCidr&) = default;
 };
 
+// Calico's IPAMBlock, as far as it is about nodes: ends up in Config::blocks (ipam_blocks.h).
+struct IpamBlock {
+  std::string name;
+  Prefix cidr;                             // masked
+  std::string node;                        // whose affinity it has; empty: no node's
+  std::map<IpAddr, std::string> borrowed;  // addresses that another node's pods have: the node
+  friend bool operator==(const IpamBlock&, const IpamBlock&) = default;
+};
+
 // kubernetes.cpp
 [[nodiscard]] Node read_node(const ObjectKey& key, Reader& object);
 [[nodiscard]] Service read_service(const ObjectKey& key, Reader& object);
@@ -34,6 +44,8 @@ void read_weights(Reader& annotations, EndpointWeights& out);
 [[nodiscard]] Ipam read_ipam_configuration(const ObjectKey& key, Reader& object);
 [[nodiscard]] BlockAffinity read_block_affinity(const ObjectKey& key, Reader& object);
 [[nodiscard]] WorkloadEndpoint read_workload_endpoint(const ObjectKey& key, Reader& object);
+// ipam_blocks.cpp
+[[nodiscard]] IpamBlock read_ipam_block(const ObjectKey& key, Reader& object);
 // metallb.cpp
 [[nodiscard]] AddressPool read_address_pool(const ObjectKey& key, Reader& object);
 [[nodiscard]] L2Advertisement read_l2_advertisement(const ObjectKey& key, Reader& object);
@@ -72,7 +84,7 @@ void read_network(Reader& spec, Gateway& gateway);
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
                            ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
                            BgpPeer, BgpFilter, Secret, ContentPolicy, Ingress, IngressClass, BgpAdvertisement,
-                           MetallbPeer, CommunityList, BfdProfile>;
+                           MetallbPeer, CommunityList, BfdProfile, IpamBlock>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

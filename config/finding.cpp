@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "config/json_memory.h"
+
 namespace sluice::config {
 namespace {
 
@@ -94,8 +96,11 @@ void Report::warn(const Path& path, std::string message) {
 
 Finding Report::finding(const Path& path, std::string message) const {
   const auto& [kind, ns, name, location] = subject_;
-  return {std::string(kind), ns.empty() ? std::string(name) : fmt::format("{}/{}", ns, name),
-          std::string(location) + path.pointer(), path.dotted(), std::move(message)};
+  Finding out{std::string(kind), ns.empty() ? std::string(name) : fmt::format("{}/{}", ns, name),
+              std::string(location) + path.pointer(), path.dotted(), std::move(message)};
+  MemoryScope::take(sizeof(Finding) + out.kind.size() + out.name.size() + out.pointer.size() + out.path.size() +
+                    out.message.size());
+  return out;
 }
 
 }  // namespace sluice::config

@@ -46,6 +46,11 @@ void read_ingress_settings(Reader& spec, IngressSettings& out) {
                 "a port of a Service such as default/web:80 or default/web:http");
   object.flag("sslRedirect", out.ssl_redirect);
   object.flag("preserveClientAddress", out.preserve_client_address);
+  Reader tcp = object.object("tcp");
+  constexpr uint64_t least_mss = 536;  // what every link takes (RFC 9293 section 3.7.1)
+  tcp.number("mss", out.tcp.mss, least_mss, 65495);
+  tcp.flag("timestamps", out.tcp.timestamps);
+  tcp.flag("sack", out.tcp.sack);
   Reader timeouts = object.object("timeouts");
   timeouts.duration("headers", out.header_timeout);
 }

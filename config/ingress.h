@@ -83,6 +83,14 @@ struct DefaultBackend {
   friend bool operator==(const DefaultBackend&, const DefaultBackend&) = default;
 };
 
+// spec.ingress.tcp: what clients are offered at most.
+struct IngressTcp {
+  uint16_t mss = 0;  // bytes; 0: what the way to them takes, and endpoints turned out to take
+  bool timestamps = true;
+  bool sack = true;
+  friend bool operator==(const IngressTcp&, const IngressTcp&) = default;
+};
+
 // GatewayConfiguration spec.ingress.
 struct IngressSettings {
   bool enabled = false;
@@ -91,7 +99,8 @@ struct IngressSettings {
   std::vector<net::IpAddr> addresses;
   std::optional<DefaultBackend> default_backend;
   bool ssl_redirect = true;
-  bool preserve_client_address = false;     // endpoints see the client's address, not the router's
+  bool preserve_client_address = false;  // endpoints see the client's address, not the router's
+  IngressTcp tcp;
   std::chrono::seconds header_timeout{30};  // from the first byte of a connection to the end of its head
   friend bool operator==(const IngressSettings&, const IngressSettings&) = default;
 };

@@ -8,10 +8,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include <boost/json/monotonic_resource.hpp>
 #include <fmt/format.h>
 
 #include "config/json_items.h"
+#include "config/json_memory.h"
 #include "config/json_reader.h"
 #include "config/reader.h"
 
@@ -31,7 +31,7 @@ SyntaxError syntax_error(std::string_view text, size_t offset, std::string messa
   return error;
 }
 
-// Exceptions can come out of Boost.JSON, and they end here; in practice only "out of memory" does.
+// Exceptions can come out of Boost.JSON and of what counts memory, and they end here.
 template <class T, class Parse>
 Result<T, ParseFailure> without_exceptions(Parse parse) {
   try {
@@ -44,10 +44,10 @@ Result<T, ParseFailure> without_exceptions(Parse parse) {
 // The texts of one document, parsed into one arena.
 class TextParser {
  public:
-  TextParser(std::string_view document, const Options& options)
+  TextParser(std::string_view document, const Options& options, const std::shared_ptr<MemoryBudget>& budget)
       : document_(document),
-        reader_(json::make_shared_resource<json::monotonic_resource>(std::max<size_t>(document.size(), 1024)),
-                parse_options(options)) {}
+        reader_(json::make_shared_resource<Arena>(budget, std::max<size_t>(document.size(), 1024)),
+                parse_options(options), json::make_shared_resource<CountedMemory>(budget)) {}
 
   // `text` is a part of the document.
   Result<json::value, SyntaxError> parse(std::string_view text) {
@@ -271,10 +271,11 @@ void take_list(json::object& fields, std::string_view key, Intake& intake) {
 Result<Document, ParseFailure> parse_lines(std::string_view text, const Options& options) {
   Document document;
   document.findings.max_faults = options.max_faults;
+  const auto budget = MemoryScope::budget();
   Intake intake(options, document.objects, document.findings);
-  TextParser parser(text, options);
+  TextParser parser(text, options, budget);
   size_t index = 0;
-  for (const std::string_view line : lines_of(text)) {
+  for (const std::string_view line : lines_of(text, *budget)) {
     auto value = parser.parse(line);
     if (!value) return ParseFailure{value.error(), {}};
     intake.take(std::move(*value), fmt::format("/items/{}", index++));
@@ -284,7 +285,7 @@ Result<Document, ParseFailure> parse_lines(std::string_view text, const Options&
 }
 
 Result<Document, ParseFailure> parse_value(std::string_view text, const Options& options) {
-  auto value = TextParser(text, options).parse(text);
+  auto value = TextParser(text, options, MemoryScope::budget()).parse(text);
   if (!value) return ParseFailure{value.error(), {}};
   json::object* fields = value->if_object();
   if (fields == nullptr) return misshapen({}, fmt::format("expected an object, found {}", type_name(*value)));
@@ -308,11 +309,11 @@ class ItemParser {
   static constexpr size_t no_plain_text = SIZE_MAX;
 
   // `levels`: that items stand below others of the document.
-  ItemParser(std::string_view document, const Options& options, size_t levels)
+  ItemParser(std::string_view document, const Options& options, size_t levels,
+             const std::shared_ptr<MemoryBudget>& budget)
       : document_(document),
-        block_(std::make_unique<unsigned char[]>(first_block)),
-        memory_(std::in_place, block_.get(), first_block),
-        reader_(&*memory_, parse_options(options, levels)) {}
+        memory_(budget, first_block),
+        reader_(&memory_, parse_options(options, levels), json::make_shared_resource<CountedMemory>(budget)) {}
 
   // `parsed` gets the value, which lives no longer than the call, and how many fields its text names if that
   // has neither blanks nor escapes nor numbers that can be written in several ways; otherwise no_plain_text.
@@ -327,7 +328,7 @@ class ItemParser {
                           error ? error.message() : "there is more after the end of the document");
     }
     parsed(reader_.release(), reader_.plain_size() == item.size() ? reader_.fields() : no_plain_text);
-    memory_.emplace(block_.get(), first_block);  // not release(): each block after the first is twice the last one
+    memory_.reset();
     return std::nullopt;
   }
 
@@ -341,8 +342,7 @@ class ItemParser {
   }
 
   std::string_view document_;
-  std::unique_ptr<unsigned char[]> block_;
-  std::optional<json::monotonic_resource> memory_;
+  Arena memory_;
   JsonReader reader_;
 };
 
@@ -369,7 +369,7 @@ std::string location_of(size_t index) { return fmt::format("/items/{}", index); 
 // Some items, one after the other. The first that is no JSON ends it.
 std::optional<SyntaxError> read_some(std::string_view text, const std::vector<std::string_view>& items, size_t first,
                                      size_t last, size_t levels, const Options& options, const DocumentVisitor& visitor,
-                                     std::vector<ReadItem>& found) {
+                                     const std::shared_ptr<MemoryBudget>& budget, std::vector<ReadItem>& found) {
   std::optional<ItemParser> parser;
   for (size_t index = first; index < last; ++index) {
     const Digest digest = digest_of(items[index]);
@@ -378,7 +378,7 @@ std::optional<SyntaxError> read_some(std::string_view text, const std::vector<st
     item.key = visitor.known(digest);
     item.known = item.key != nullptr;
     if (item.known) continue;
-    if (!parser) parser.emplace(text, options, levels);
+    if (!parser) parser.emplace(text, options, levels, budget);
     auto error = parser->parse(items[index], [&](json::value&& value, size_t fields) {
       HeadReader reader(options, item.findings);
       auto object = reader.take(std::move(value), location_of(index));
@@ -393,16 +393,18 @@ std::optional<SyntaxError> read_some(std::string_view text, const std::vector<st
 }
 
 std::optional<ParseFailure> read_items(std::string_view text, const std::vector<std::string_view>& items, size_t levels,
-                                       const Options& options, const DocumentVisitor& visitor, Findings& findings) {
+                                       const Options& options, const DocumentVisitor& visitor,
+                                       const std::shared_ptr<MemoryBudget>& budget, Findings& findings) {
   static constexpr size_t together = 512;
   std::vector<ReadItem> found(items.size());
   std::vector<std::optional<ParseFailure>> failures((items.size() + together - 1) / together);
   visitor.begin(items.size());
   options.spread(failures.size(), [&](size_t part) {
     struct Read {};
+    const MemoryScope scope(budget);
     const auto read = without_exceptions<Read>([&]() -> Result<Read, ParseFailure> {
       const size_t last = std::min(items.size(), (part + 1) * together);
-      if (auto error = read_some(text, items, part * together, last, levels, options, visitor, found)) {
+      if (auto error = read_some(text, items, part * together, last, levels, options, visitor, budget, found)) {
         return ParseFailure{std::move(*error), {}};
       }
       return Read{};
@@ -451,7 +453,7 @@ void read_deletion(Reader& item, const std::string& location, const Options& opt
 }
 
 Result<Delta, ParseFailure> parse_delta_value(std::string_view text, const Options& options) {
-  auto value = TextParser(text, options).parse(text);
+  auto value = TextParser(text, options, MemoryScope::budget()).parse(text);
   if (!value) return ParseFailure{value.error(), {}};
   json::object* fields = value->if_object();
   if (fields == nullptr) return misshapen({}, fmt::format("expected an object, found {}", type_name(*value)));
@@ -501,12 +503,13 @@ std::optional<ParseFailure> read_document(std::string_view text, const Options& 
   struct Read {};
   const auto result = without_exceptions<Read>([&]() -> Result<Read, ParseFailure> {
     std::optional<ParseFailure> failure;
+    const auto budget = MemoryScope::budget();
     if (options.format == Format::NdJson) {
-      failure = read_items(text, lines_of(text), 0, options, visitor, findings);
-    } else if (const auto items = list_items(text)) {
-      failure = read_items(text, *items, list_levels, options, visitor, findings);
+      failure = read_items(text, lines_of(text, *budget), 0, options, visitor, budget, findings);
+    } else if (const auto items = list_items(text, budget)) {
+      failure = read_items(text, *items, list_levels, options, visitor, budget, findings);
       // Who reads all of the text knows best where it is wrong.
-      if (failure) {
+      if (failure && !budget->exceeded()) {
         if (const auto whole = parse_value(text, options); !whole) failure = whole.error();
       }
     } else {

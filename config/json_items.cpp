@@ -107,18 +107,13 @@ class Scanner {
   const char* end_;
 };
 
-bool is_json(std::string_view text) {
-  boost::json::error_code error;
-  JsonReader reader({}, {});
-  return reader.read(text, error) == text.size() && !error;
-}
-
-bool read_items(Scanner& scanner, std::vector<std::string_view>& items) {
+bool read_items(Scanner& scanner, std::vector<std::string_view>& items, MemoryBudget& budget) {
   if (!scanner.take('[')) return false;
   if (scanner.take(']')) return true;
   while (true) {
     const std::string_view item = scanner.value();
     if (item.empty()) return false;
+    budget.take(memory_of_item);
     items.push_back(item);
     if (scanner.take(']')) return true;
     if (!scanner.take(',')) return false;
@@ -127,7 +122,9 @@ bool read_items(Scanner& scanner, std::vector<std::string_view>& items) {
 
 }  // namespace
 
-std::optional<std::vector<std::string_view>> list_items(std::string_view text) {
+std::optional<std::vector<std::string_view>> list_items(std::string_view text,
+                                                        const std::shared_ptr<MemoryBudget>& budget) {
+  const auto is_json = [&](std::string_view value) { return read_within(value, budget).has_value(); };
   Scanner scanner(text);
   std::vector<std::string_view> items;
   std::vector<std::string_view> fields;
@@ -142,7 +139,7 @@ std::optional<std::vector<std::string_view>> list_items(std::string_view text) {
     }
     fields.push_back(field);
     if (field == "\"items\"") {
-      if (!read_items(scanner, items)) return std::nullopt;
+      if (!read_items(scanner, items, *budget)) return std::nullopt;
       has_items = true;
     } else {
       const std::string_view value = scanner.value();
@@ -156,12 +153,14 @@ std::optional<std::vector<std::string_view>> list_items(std::string_view text) {
   return items;
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) {
+std::vector<std::string_view> lines_of(std::string_view text, MemoryBudget& budget) {
   std::vector<std::string_view> lines;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (!std::all_of(line.begin(), line.end(), is_blank)) lines.push_back(line);
+    if (std::all_of(line.begin(), line.end(), is_blank)) continue;
+    budget.take(memory_of_item);
+    lines.push_back(line);
   }
   return lines;
 }

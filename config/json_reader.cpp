@@ -1,5 +1,6 @@
 #include "config/json_reader.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <string>
@@ -11,6 +12,8 @@
 #include <boost/json/string.hpp>
 #include <boost/json/value_stack.hpp>
 
+#include "config/json_items.h"
+
 namespace sluice::config {
 namespace {
 
@@ -18,6 +21,8 @@ namespace json = boost::json;
 
 // Builds a value from what the parser reports.
 struct Handler {
+  explicit Handler(json::storage_ptr memory) : stack(std::move(memory)) {}
+
   static constexpr size_t max_object_size = json::object::max_size();
   static constexpr size_t max_array_size = json::array::max_size();
   static constexpr size_t max_key_size = json::string::max_size();
@@ -96,8 +101,8 @@ struct JsonReader::Parser : json::basic_parser<Handler> {
   using basic_parser::basic_parser;
 };
 
-JsonReader::JsonReader(json::storage_ptr storage, const json::parse_options& options)
-    : storage_(std::move(storage)), parser_(std::make_unique<Parser>(options)) {}
+JsonReader::JsonReader(json::storage_ptr storage, const json::parse_options& options, json::storage_ptr stack)
+    : storage_(std::move(storage)), parser_(std::make_unique<Parser>(options, std::move(stack))) {}
 
 JsonReader::~JsonReader() = default;
 
@@ -115,6 +120,16 @@ json::value JsonReader::release() { return parser_->handler().stack.release(); }
 size_t JsonReader::plain_size() const { return parser_->handler().one_way ? parser_->handler().plain_size : 0; }
 
 size_t JsonReader::fields() const { return parser_->handler().fields; }
+
+std::optional<json::value> read_within(std::string_view text, const std::shared_ptr<MemoryBudget>& budget) {
+  static constexpr size_t least = 1024;
+  JsonReader reader(json::make_shared_resource<Arena>(budget, std::max(text.size(), least)), {},
+                    json::make_shared_resource<CountedMemory>(budget));
+  json::error_code error;
+  const std::string_view rest = text.substr(reader.read(text, error));
+  if (error || !std::all_of(rest.begin(), rest.end(), is_blank)) return std::nullopt;
+  return reader.release();
+}
 
 json::value read_canonical(std::string_view text) {
   json::parse_options options;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include <boost/json/error.hpp>
@@ -14,12 +15,15 @@
 #include <boost/json/storage_ptr.hpp>
 #include <boost/json/value.hpp>
 
+#include "config/json_memory.h"
+
 namespace sluice::config {
 
 class JsonReader {
  public:
-  // Values are built in `storage`.
-  JsonReader(boost::json::storage_ptr storage, const boost::json::parse_options& options);
+  // Values are built in `storage`; `stack` is for those that are not finished yet.
+  JsonReader(boost::json::storage_ptr storage, const boost::json::parse_options& options,
+             boost::json::storage_ptr stack = {});
   ~JsonReader();
   JsonReader(const JsonReader&) = delete;
   JsonReader& operator=(const JsonReader&) = delete;
@@ -38,6 +42,10 @@ class JsonReader {
   boost::json::storage_ptr storage_;
   std::unique_ptr<Parser> parser_;
 };
+
+// One value and nothing behind it; empty: it is no JSON. Throws TooLarge if it takes more than `budget`.
+[[nodiscard]] std::optional<boost::json::value> read_within(std::string_view text,
+                                                            const std::shared_ptr<MemoryBudget>& budget);
 
 // What this program wrote itself: nothing is wrong with it, and it may be nested to any depth.
 [[nodiscard]] boost::json::value read_canonical(std::string_view text);

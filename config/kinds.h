@@ -49,6 +49,7 @@ enum class KindUse : uint8_t {
   ContentPolicy,
   Ingress,
   IngressClass,
+  IpamBlock,
   Kept
 };
 

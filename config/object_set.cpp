@@ -9,6 +9,7 @@
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
+#include "config/json_memory.h"
 #include "config/json_reader.h"
 #include "config/secret.h"
 
@@ -115,9 +116,11 @@ bool Change::touches(const ObjectKey& key) const {
 }
 
 void append(Change& change, const Change& further) {
+  change.blocks.insert(further.blocks.begin(), further.blocks.end());
   change.touched.reserve(change.touched.size() + further.touched.size());
   for (const Change::Touched& touched : further.touched) {
-    change.touched.push_back({touched.key, touched.action, touched.effective, {}, touched.moved, touched.service});
+    change.touched.push_back(
+        {touched.key, touched.action, touched.effective, {}, touched.moved, touched.service, touched.node});
   }
   if (!std::is_sorted(change.touched.begin(), change.touched.end(), by_key)) {
     std::stable_sort(change.touched.begin(), change.touched.end(), by_key);
@@ -201,7 +204,14 @@ Result<ObjectSet, ParseFailure> ObjectSet::from_document(Document&& document, Ru
 
 Result<Change, ParseFailure> ObjectSet::apply(Delta&& delta, Rules rules) {
   Findings findings = std::move(delta.findings);
-  Upsert upsert = convert_all(std::move(delta.upsert), findings);
+  Upsert upsert;
+  try {
+    upsert = convert_all(std::move(delta.upsert), findings);
+  } catch (const TooLarge& problem) {
+    return ParseFailure{SyntaxError{0, 1, 1, problem.what()}, {}};
+  }
+  // The rules do not end halfway.
+  const MemoryScope without_limit(std::make_shared<MemoryBudget>(SIZE_MAX));
   return apply(std::move(upsert), std::move(delta.remove), std::move(findings), rules);
 }
 
@@ -300,8 +310,7 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
     }
     const bool used = found->second.kind->use != KindUse::Kept;
     change.touched.push_back({deletion.key, Change::Action::Removed, used, std::move(found->second.text)});
-    if (found->second.kind->use == KindUse::EndpointSlice)
-      change.touched.back().service = slice_of(deletion.key).service;
+    note_owner(change.touched.back(), found->second.kind->use);
     erase(deletion.key);
   }
   // In the order of keys, so that what is new in sorted maps finds its place at their ends.
@@ -319,7 +328,7 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
       const Typed before = typed_of(object.key, use);
       change.touched.push_back({object.key, Change::Action::Replaced, before != object.typed,
                                 std::move(found->second.text), moved(before, object.typed)});
-      if (use == KindUse::EndpointSlice) change.touched.back().service = slice_of(object.key).service;
+      note_owner(change.touched.back(), use);
     }
     object.stored.document = document_;
     install(std::move(object));
@@ -329,6 +338,7 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
     std::sort(change.touched.begin(), change.touched.end(), by_key);
   }
   if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR")) refresh_gateway();
+  change.blocks = ipam_blocks_.settle(config_.blocks, &owners_);
   change.warnings = std::move(findings.warnings);
   return change;
 }
@@ -347,6 +357,7 @@ void ObjectSet::revert(Change&& change) {
     if (kind != nullptr) install(convert_one({touched.key, kind, std::move(value), ""}, nullptr, ignored));
   }
   refresh_gateway();
+  (void)ipam_blocks_.settle(config_.blocks, &owners_);
   change = {};
 }
 
@@ -369,7 +380,9 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
     case KindUse::Ipam:
       return config_.ipam;
     case KindUse::BlockAffinity:
-      return config_.blocks.at(key.name);
+      return ipam_blocks_.affinity(key.name, config_.blocks);
+    case KindUse::IpamBlock:
+      return ipam_blocks_.block(key.name);
     case KindUse::ServiceCidr:
       return ServiceCidr{key.name, service_cidrs_.at(key.name)};
     case KindUse::WorkloadEndpoint:
@@ -408,6 +421,23 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
   return std::monostate{};
 }
 
+template <class Map, class Value>
+void ObjectSet::put_owned(Map& map, const typename Map::key_type& key, Value&& value) {
+  const size_t before = map.size();
+  const auto at = map.try_emplace(map.end(), key);
+  if (map.size() == before) owners_.remove(at->second);
+  at->second = std::forward<Value>(value);
+  owners_.add(at->second);
+}
+
+template <class Map>
+void ObjectSet::erase_owned(Map& map, const typename Map::key_type& key) {
+  const auto found = map.find(key);
+  if (found == map.end()) return;
+  owners_.remove(found->second);
+  map.erase(found);
+}
+
 void ObjectSet::install(Converted&& converted) {
   const ObjectKey& key = converted.key;
   const ObjectName name{key.ns, key.name};
@@ -415,10 +445,10 @@ void ObjectSet::install(Converted&& converted) {
       Overloaded{
           [](std::monostate) {},
           [&](Gateway& gateway) { gateway_ = std::move(gateway); },
-          [&](Node& node) { put(config_.nodes, key.name, std::move(node)); },
+          [&](Node& node) { put_owned(config_.nodes, key.name, std::move(node)); },
           [&](Service& service) {
             apply_given(service);
-            put(config_.services, name, std::move(service));
+            put_owned(config_.services, name, std::move(service));
           },
           [&](EndpointSlice& slice) { put(config_.slices, name, std::move(slice)); },
           [&](Pod& pod) {
@@ -430,9 +460,10 @@ void ObjectSet::install(Converted&& converted) {
           },
           [&](IpPool& pool) { put(config_.pools, key.name, std::move(pool)); },
           [&](Ipam& ipam) { config_.ipam = ipam; },
-          [&](BlockAffinity& block) { put(config_.blocks, key.name, std::move(block)); },
+          [&](BlockAffinity& block) { ipam_blocks_.set(std::move(block), config_.blocks, &owners_); },
+          [&](IpamBlock& block) { ipam_blocks_.set(std::move(block), config_.blocks, &owners_); },
           [&](ServiceCidr& cidr) { put(service_cidrs_, key.name, std::move(cidr.cidrs)); },
-          [&](WorkloadEndpoint& workload) { put(config_.workloads, name, std::move(workload)); },
+          [&](WorkloadEndpoint& workload) { put_owned(config_.workloads, name, std::move(workload)); },
           [&](Namespace& space) { put(config_.namespaces, key.name, std::move(space)); },
           [&](AddressPool& pool) { put(config_.address_pools, name, std::move(pool)); },
           [&](L2Advertisement& advertisement) { put(config_.l2_advertisements, name, std::move(advertisement)); },
@@ -461,10 +492,10 @@ void ObjectSet::erase(const ObjectKey& key) {
   if (found == objects_.end()) return;
   switch (found->second.kind->use) {
     case KindUse::Node:
-      config_.nodes.erase(key.name);
+      erase_owned(config_.nodes, key.name);
       break;
     case KindUse::Service:
-      config_.services.erase({key.ns, key.name});
+      erase_owned(config_.services, {key.ns, key.name});
       break;
     case KindUse::EndpointSlice:
       config_.slices.erase({key.ns, key.name});
@@ -479,13 +510,16 @@ void ObjectSet::erase(const ObjectKey& key) {
       config_.ipam = {};
       break;
     case KindUse::BlockAffinity:
-      config_.blocks.erase(key.name);
+      ipam_blocks_.erase_affinity(key.name, config_.blocks, &owners_);
+      break;
+    case KindUse::IpamBlock:
+      ipam_blocks_.erase_block(key.name, config_.blocks, &owners_);
       break;
     case KindUse::ServiceCidr:
       service_cidrs_.erase(key.name);
       break;
     case KindUse::WorkloadEndpoint:
-      config_.workloads.erase({key.ns, key.name});
+      erase_owned(config_.workloads, {key.ns, key.name});
       break;
     case KindUse::Namespace:
       config_.namespaces.erase(key.name);
@@ -537,7 +571,11 @@ void ObjectSet::erase(const ObjectKey& key) {
   objects_.erase(found);
 }
 
-const EndpointSlice& ObjectSet::slice_of(const ObjectKey& key) const { return config_.slices.at({key.ns, key.name}); }
+void ObjectSet::note_owner(Change::Touched& touched, KindUse use) const {
+  const ObjectName name{touched.key.ns, touched.key.name};
+  if (use == KindUse::EndpointSlice) touched.service = config_.slices.at(name).service;
+  if (use == KindUse::WorkloadEndpoint) touched.node = config_.workloads.at(name).node;
+}
 
 void ObjectSet::apply_given(Service& service) const {
   const auto given = given_.find(service.name);
@@ -546,13 +584,16 @@ void ObjectSet::apply_given(Service& service) const {
 
 void ObjectSet::give(const ObjectName& name, std::optional<std::vector<IpAddr>> addresses) {
   const auto service = config_.services.find(name);
+  if (service != config_.services.end()) owners_.remove(service->second);
   if (addresses) {
     given_.insert_or_assign(name, std::move(*addresses));
   } else {
     given_.erase(name);
     if (service != config_.services.end()) service->second.load_balancer_ips = service->second.load_balancer.status_ips;
   }
-  if (service != config_.services.end()) apply_given(service->second);
+  if (service == config_.services.end()) return;
+  apply_given(service->second);
+  owners_.add(service->second);
 }
 
 void ObjectSet::refresh_gateway() {
@@ -584,9 +625,16 @@ std::string ObjectSet::to_text(const Filter& filter, std::optional<uint64_t> gen
   if (generation) out += fmt::format(R"("metadata":{{"generation":{}}},)", *generation);
   out += R"("items":[)";
   bool first = true;
-  for (auto at = objects_.lower_bound({std::string(filter.kind), "", ""}); at != objects_.end(); ++at) {
+  const bool of_one_kind = !filter.kind.empty();
+  const Kind* kind = find_kind_by_name(filter.kind, true);
+  const bool of_one_namespace =
+      of_one_kind && (!filter.ns.empty() || (kind != nullptr && !kind->namespaced && !filter.name.empty()));
+  const ObjectKey begin{std::string(filter.kind), std::string(of_one_kind ? filter.ns : ""),
+                        std::string(of_one_namespace ? filter.name : "")};
+  for (auto at = objects_.lower_bound(begin); at != objects_.end(); ++at) {
     const auto& [key, stored] = *at;
-    if (!filter.kind.empty() && key.kind != filter.kind) break;
+    if ((of_one_kind && key.kind != filter.kind) || (of_one_namespace && key.ns != filter.ns)) break;
+    if (of_one_namespace && !filter.name.empty() && key.name != filter.name) break;
     const auto passes = [](std::string_view wanted, const std::string& found) {
       return wanted.empty() || wanted == found;
     };
@@ -650,6 +698,14 @@ Change ObjectSet::difference(const ObjectSet& before, const ObjectSet& after) {
       ++old, ++now;
     }
   }
+  const auto compare = [&](const Config& one, const Config& other) {
+    for (const auto& [name, entry] : one.blocks) {
+      const auto found = other.blocks.find(name);
+      if (found == other.blocks.end() || !(found->second == entry)) change.blocks.insert(name);
+    }
+  };
+  compare(before.config_, after.config_);
+  compare(after.config_, before.config_);
   return change;
 }
 

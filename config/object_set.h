@@ -21,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -30,8 +31,10 @@
 
 #include "config/convert.h"
 #include "config/digest.h"
+#include "config/ipam_blocks.h"
 #include "config/json.h"
 #include "config/model.h"
+#include "config/owners.h"
 
 namespace sluice::config {
 
@@ -46,10 +49,12 @@ struct Change {
     // false: a Service with its addresses and no direct return, a slice with its service, a Node with its network
     bool moved = true;
     std::string service = {};  // of an EndpointSlice: the one it belonged to before
+    std::string node = {};     // of a WorkloadEndpoint: the one it was at before
   };
 
   std::vector<Touched> touched;   // each key once, in order; objects set to the very same text are not here
   std::vector<Warning> warnings;  // about this change; those about objects are in ObjectSet::warnings()
+  std::set<std::string> blocks;   // entries of Config::blocks that IPAMBlocks made other ones
 
   [[nodiscard]] bool empty() const { return touched.empty(); }
   // Whether the Config differs: at all, in objects of a kind, in one object.
@@ -100,6 +105,8 @@ class ObjectSet {
   void give(const ObjectName& name, std::optional<std::vector<IpAddr>> addresses);
 
   [[nodiscard]] const Config& config() const { return config_; }
+  // Of objects of config().
+  [[nodiscard]] const Owners& owners() const { return owners_; }
   [[nodiscard]] size_t size() const { return objects_.size(); }
   [[nodiscard]] bool contains(const ObjectKey& key) const { return objects_.contains(key); }
 
@@ -157,8 +164,14 @@ class ObjectSet {
   void check_gateways(Upsert& upsert, const std::vector<Deletion>& remove, Findings& findings) const;
   [[nodiscard]] Change commit(Upsert&& upsert, const std::vector<Deletion>& remove, Findings& findings);
   [[nodiscard]] Typed typed_of(const ObjectKey& key, KindUse use) const;
-  [[nodiscard]] const EndpointSlice& slice_of(const ObjectKey& key) const;
+  // Notes whose an object is, before it changes.
+  void note_owner(Change::Touched& touched, KindUse use) const;
   void install(Converted&& converted);
+  // What put() does, and erasing, of objects that owners_ knows.
+  template <class Map, class Value>
+  void put_owned(Map& map, const typename Map::key_type& key, Value&& value);
+  template <class Map>
+  void erase_owned(Map& map, const typename Map::key_type& key);
   void erase(const ObjectKey& key);
   void refresh_gateway();
   void apply_given(Service& service) const;
@@ -166,9 +179,11 @@ class ObjectSet {
   std::map<ObjectKey, Stored> objects_;
   std::unordered_map<Digest, const ObjectKey*, Digest::Hash> by_digest_;
   Config config_;
+  Owners owners_;    // of objects of config_
   Gateway gateway_;  // as its object says; config_ has the ServiceCIDRs added
   std::map<ObjectName, std::vector<IpAddr>> given_;
   std::map<std::string, std::vector<Prefix>> service_cidrs_;  // by ServiceCIDR
+  IpamBlocks ipam_blocks_;
   std::vector<Warning> document_warnings_;
   uint64_t document_ = 0;  // number of the last document or delta, refused ones included
 };

@@ -12,6 +12,7 @@ namespace sluice::config {
 // Which objects a rule has to look at.
 struct Scope {
   const Change* change = nullptr;  // nullptr: everything is new
+  const Owners* owners = nullptr;  // where there is a change: those after it
 
   // Any object of the kind is new or different.
   [[nodiscard]] bool touched(std::string_view kind) const { return change == nullptr || change->touches(kind); }

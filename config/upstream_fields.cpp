@@ -77,6 +77,82 @@ constexpr std::array node_parts{Part{"spec", node_spec, node_spec_parts}};
 constexpr std::array<std::string_view, 1> cidr_spec{"cidrs"};
 constexpr std::array cidr_parts{Part{"spec", cidr_spec}};
 
+constexpr std::array<std::string_view, 5> container_port{"containerPort", "hostIP", "hostPort", "name", "protocol"};
+constexpr std::array<std::string_view, 24> container{"args",
+                                                     "command",
+                                                     "env",
+                                                     "envFrom",
+                                                     "image",
+                                                     "imagePullPolicy",
+                                                     "lifecycle",
+                                                     "livenessProbe",
+                                                     "name",
+                                                     "ports",
+                                                     "readinessProbe",
+                                                     "resizePolicy",
+                                                     "resources",
+                                                     "restartPolicy",
+                                                     "securityContext",
+                                                     "startupProbe",
+                                                     "stdin",
+                                                     "stdinOnce",
+                                                     "terminationMessagePath",
+                                                     "terminationMessagePolicy",
+                                                     "tty",
+                                                     "volumeDevices",
+                                                     "volumeMounts",
+                                                     "workingDir"};
+constexpr std::array container_parts{Part{"ports", container_port}};
+constexpr std::array<std::string_view, 40> pod_spec{"activeDeadlineSeconds",
+                                                    "affinity",
+                                                    "automountServiceAccountToken",
+                                                    "containers",
+                                                    "dnsConfig",
+                                                    "dnsPolicy",
+                                                    "enableServiceLinks",
+                                                    "ephemeralContainers",
+                                                    "hostAliases",
+                                                    "hostIPC",
+                                                    "hostNetwork",
+                                                    "hostPID",
+                                                    "hostUsers",
+                                                    "hostname",
+                                                    "imagePullSecrets",
+                                                    "initContainers",
+                                                    "nodeName",
+                                                    "nodeSelector",
+                                                    "os",
+                                                    "overhead",
+                                                    "preemptionPolicy",
+                                                    "priority",
+                                                    "priorityClassName",
+                                                    "readinessGates",
+                                                    "resourceClaims",
+                                                    "resources",
+                                                    "restartPolicy",
+                                                    "runtimeClassName",
+                                                    "schedulerName",
+                                                    "schedulingGates",
+                                                    "securityContext",
+                                                    "serviceAccount",
+                                                    "serviceAccountName",
+                                                    "setHostnameAsFQDN",
+                                                    "shareProcessNamespace",
+                                                    "subdomain",
+                                                    "terminationGracePeriodSeconds",
+                                                    "tolerations",
+                                                    "topologySpreadConstraints",
+                                                    "volumes"};
+constexpr std::array pod_spec_parts{Part{"containers", container, container_parts},
+                                    Part{"initContainers", container, container_parts}};
+constexpr std::array pod_parts{Part{"spec", pod_spec, pod_spec_parts}};
+
+constexpr std::array<std::string_view, 1> namespace_spec{"finalizers"};
+constexpr std::array namespace_parts{Part{"spec", namespace_spec}};
+
+constexpr std::array<std::string_view, 7> secret{"apiVersion", "kind",       "metadata", "data",
+                                                 "immutable",  "stringData", "type"};
+
 // ---- Calico 3.30 -------------------------------------------------------------------------------------
 
 // ipip and nat-outgoing are of Calico 2.
@@ -87,6 +163,11 @@ constexpr std::array pool_parts{Part{"spec", pool_spec}};
 
 constexpr std::array<std::string_view, 5> block_spec{"state", "node", "type", "cidr", "deleted"};
 constexpr std::array block_parts{Part{"spec", block_spec}};
+
+constexpr std::array<std::string_view, 10> ipam_block_spec{
+    "cidr",       "affinity",       "affinityClaimTime",           "allocations", "unallocated",
+    "attributes", "sequenceNumber", "sequenceNumberForAllocation", "deleted",     "strictAffinity"};
+constexpr std::array ipam_block_parts{Part{"spec", ipam_block_spec}};
 
 // The last three are ours.
 constexpr std::array<std::string_view, 7> ipam_spec{
@@ -123,12 +204,20 @@ Part known_fields(KindUse use) {
       return {"", slice, slice_parts};
     case KindUse::Node:
       return {"", head, node_parts};
+    case KindUse::Pod:
+      return {"", head, pod_parts};
+    case KindUse::Namespace:
+      return {"", head, namespace_parts};
+    case KindUse::Secret:
+      return {"", secret};
     case KindUse::ServiceCidr:
       return {"", head, cidr_parts};
     case KindUse::IpPool:
       return {"", head, pool_parts};
     case KindUse::BlockAffinity:
       return {"", head, block_parts};
+    case KindUse::IpamBlock:
+      return {"", head, ipam_block_parts};
     case KindUse::Ipam:
       return {"", head, ipam_parts};
     case KindUse::WorkloadEndpoint:

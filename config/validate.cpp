@@ -16,8 +16,8 @@ std::vector<Fault> check(const Config& config, const Scope& scope) {
     check_routes(config, findings);
     check_settings(config, findings);
     check_pools(config, findings);
-  } else if (scope.touched("BlockAffinity")) {
-    check_touched_blocks(config, *scope.change, findings);
+  } else if (scope.touched("BlockAffinity") || scope.touched("IPAMBlock")) {
+    check_touched_blocks(config, scope, findings);
   }
   const bool every = network || concern_services(config, scope);
   if (every || scope.touched("Service")) check_services(config, scope, every, findings);
@@ -66,7 +66,7 @@ std::vector<Fault> validate(const ObjectSet& objects) {
 }
 
 std::vector<Fault> validate(const ObjectSet& objects, const Change& change) {
-  std::vector<Fault> faults = check(objects.config(), {&change});
+  std::vector<Fault> faults = check(objects.config(), {&change, &objects.owners()});
   objects.locate(faults);
   return faults;
 }

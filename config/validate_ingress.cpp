@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "config/rules.h"
+#include "config/change_rules.h"
 
 namespace sluice::config {
 namespace {
@@ -174,7 +174,13 @@ void check_ingress(const Config& config, const Scope& scope, bool every, Finding
   Report report(findings, {gateway_kind, "", config.gateway.name});
   if (every) check_own(config, report);
   Collisions collisions(config, scope.touched(gateway_kind), findings);
-  for (const auto& [name, service] : config.services) collisions.check(service);
+  if (every) {
+    for (const auto& [name, service] : config.services) collisions.check(service);
+    return;
+  }
+  for (const ObjectName& name : names_of(*scope.change, "Service")) {
+    if (const auto found = config.services.find(name); found != config.services.end()) collisions.check(found->second);
+  }
 }
 
 }  // namespace sluice::config

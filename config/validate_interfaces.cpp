@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "config/device.h"
 #include "config/rules.h"
 
 namespace sluice::config {
@@ -13,8 +14,7 @@ constexpr uint16_t min_mtu = 576;      // RFC 791 section 3.1
 constexpr uint16_t min_mtu_v6 = 1280;  // RFC 8200 section 5
 constexpr uint16_t max_mtu = 9600;
 
-// "net_tap0" of "net_tap0,iface=lan".
-std::string_view device_name(std::string_view device) { return device.substr(0, device.find(',')); }
+constexpr size_t longest_link = 15;  // IFNAMSIZ without its end
 
 class InterfaceRules {
  public:
@@ -54,6 +54,7 @@ class InterfaceRules {
                     [](unsigned char c) { return c <= ' ' || c == 0x7f; })) {
       return fault(i, "a device has no white space", "device");
     }
+    if (interface.device == "packet" || interface.device.starts_with("packet,")) check_packet_device(i);
     const auto [first, fresh] = devices_.try_emplace(device_name(interface.device), i);
     if (fresh) {
       vlans_.try_emplace(fmt::format("{}.{}", device_name(interface.device), interface.vlan), i);
@@ -68,6 +69,19 @@ class InterfaceRules {
     if (!distinct) {
       fault(i, fmt::format("interface {} has the same device and VLAN", quoted(interfaces_[same->second].name)),
             interface.vlan == 0 ? "device" : "vlan");
+    }
+  }
+
+  void check_packet_device(size_t i) {
+    const Interface& interface = interfaces_[i];
+    const std::string_view link = packet_link(interface.device);
+    if (link.empty() || link.size() > longest_link || link.find_first_of(",/:") != std::string_view::npos) {
+      fault(i, "expected packet,iface=NAME with the name of a network interface and nothing else", "device");
+    }
+    if (interface.vlan != 0) {
+      fault(i,
+            "a packet device carries no VLANs; make an interface of the VLAN (ip link add … type vlan) and name that",
+            "vlan");
     }
   }
 

@@ -34,15 +34,17 @@ bool concern_services(const Config& config, const Scope& scope) {
     pods.insert(pods.end(), node.pod_cidrs.begin(), node.pod_cidrs.end());
   }
   if (addresses.empty() && pods.empty()) return false;
-  const auto any = [&](const std::vector<IpAddr>& list) {
-    return std::any_of(list.begin(), list.end(), [&](const IpAddr& address) {
-      return addresses.contains(address) ||
-             std::any_of(pods.begin(), pods.end(), [&](const Prefix& network) { return network.contains(address); });
-    });
+  const auto held = [&](const IpAddr& address) {
+    return addresses.contains(address) ||
+           std::any_of(pods.begin(), pods.end(), [&](const Prefix& network) { return network.contains(address); });
   };
-  return any(config.gateway.ingress.addresses) ||
-         std::any_of(config.services.begin(), config.services.end(),
-                     [&](const auto& service) { return any(service.second.external_ips); });
+  const std::vector<IpAddr>& listening = config.gateway.ingress.addresses;
+  const Owners& owners = *scope.owners;
+  return std::any_of(listening.begin(), listening.end(), held) ||
+         std::any_of(addresses.begin(), addresses.end(),
+                     [&](const IpAddr& address) { return owners.has_external_ip(address); }) ||
+         std::any_of(pods.begin(), pods.end(),
+                     [&](const Prefix& network) { return owners.has_external_ip_in(network); });
 }
 
 }  // namespace sluice::config

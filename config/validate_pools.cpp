@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "config/change_rules.h"
+#include "config/ipam_blocks.h"
 
 namespace sluice::config {
 namespace {
@@ -61,45 +62,53 @@ bool in_a_pool(const Prefix& block, const std::vector<const IpPool*>& sorted) {
   return after != sorted.begin() && (*--after)->cidr.contains(block);
 }
 
+// The object that says what an entry of Config::blocks has.
+Subject subject_of(const BlockAffinity& entry) {
+  const std::string_view ipam_block = ipam_block_of(entry);
+  if (ipam_block.empty()) return {"BlockAffinity", "", entry.name};
+  return {"IPAMBlock", "", ipam_block};
+}
+
+std::string text_of(const Subject& subject) { return fmt::format("{} {}", subject.kind, subject.name); }
+
 void check_blocks(const Config& config, const std::vector<const IpPool*>& sorted, Findings& findings) {
   std::unordered_map<Prefix, const BlockAffinity*> owners;
   for (const auto& [name, block] : config.blocks) {
     if (!block.confirmed) continue;
-    Report report(findings, {"BlockAffinity", "", name});
+    Report report(findings, subject_of(block));
     if (!in_a_pool(block.cidr, sorted)) {
       report.fault(Path::of("spec", "cidr"), fmt::format("{} is in no IPPool", net::to_string(block.cidr)));
     }
     const auto [first, fresh] = owners.try_emplace(block.cidr, &block);
     if (!fresh) {
       report.fault(Path::of("spec", "cidr"),
-                   fmt::format("{} is confirmed for node {} by BlockAffinity {}", net::to_string(block.cidr),
-                               first->second->node, first->second->name));
+                   fmt::format("{} is confirmed for node {} by {}", net::to_string(block.cidr), first->second->node,
+                               text_of(subject_of(*first->second))));
     }
   }
 }
 
-// The same faults in one look at each other block.
-bool are_sound(const Config& config, const std::vector<ObjectName>& touched, const std::vector<const IpPool*>& sorted) {
-  std::unordered_map<Prefix, const BlockAffinity*> wanted;
+// Whether there are no such faults.
+bool are_sound(const Config& config, const Scope& scope, const std::vector<ObjectName>& touched,
+               const std::vector<const IpPool*>& sorted) {
   for (const ObjectName& name : touched) {
     const auto found = config.blocks.find(name.name);
     if (found == config.blocks.end() || !found->second.confirmed) continue;
-    const BlockAffinity& block = found->second;
-    if (!in_a_pool(block.cidr, sorted) || !wanted.emplace(block.cidr, &block).second) return false;
+    if (!in_a_pool(found->second.cidr, sorted)) return false;
+    size_t owners = 0;
+    scope.owners->blocks().each(found->second.cidr, [&](const BlockAffinity&) { ++owners; });
+    if (owners != 1) return false;
   }
-  if (wanted.empty()) return true;
-  return std::none_of(config.blocks.begin(), config.blocks.end(), [&](const auto& entry) {
-    if (!entry.second.confirmed) return false;
-    const auto same = wanted.find(entry.second.cidr);
-    return same != wanted.end() && same->second != &entry.second;
-  });
+  return true;
 }
 
 }  // namespace
 
-void check_touched_blocks(const Config& config, const Change& change, Findings& findings) {
+void check_touched_blocks(const Config& config, const Scope& scope, Findings& findings) {
   const std::vector<const IpPool*> sorted = sorted_by_cidr(config);
-  if (!are_sound(config, names_of(change, "BlockAffinity"), sorted)) check_blocks(config, sorted, findings);
+  std::vector<ObjectName> touched = names_of(*scope.change, "BlockAffinity");
+  for (const std::string& name : scope.change->blocks) touched.push_back({"", name});
+  if (!are_sound(config, scope, touched, sorted)) check_blocks(config, sorted, findings);
 }
 
 void check_pools(const Config& config, Findings& findings) {

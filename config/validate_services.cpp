@@ -130,22 +130,23 @@ class ServiceRules {
 // What a service's addresses must agree with: SVC-120 and the service ranges.
 class Surroundings {
  public:
-  // `for_everybody`: addresses for everybody are checked, too, which takes a look at every node.
-  Surroundings(const Config& config, bool for_everybody) {
+  // `owners`: know what nodes have; nullptr: every node is looked at.
+  Surroundings(const Config& config, const Owners* owners) : owners_(owners) {
     const Cluster& cluster = config.gateway.cluster;
-    for (const Prefix& network : cluster.service_cidrs) services_.insert(network, "the service network");
-    if (!for_everybody) return;
+    for (const Prefix& network : cluster.service_cidrs) services_.insert(network, true);
     for (const Interface& interface : config.gateway.interfaces) {
       for (const Prefix& address : interface.addresses) {
         nodes_.try_emplace(address.addr, fmt::format("interface {}", quoted(interface.name)));
       }
     }
-    for (const auto& [name, node] : config.nodes) add_node(node);
-    for (const Prefix& network : cluster.cluster_cidrs) pods_.insert(network, "the pod network");
-    for (const auto& [name, pool] : config.pools) {
-      if (!pool.load_balancer_only) pods_.insert(pool.cidr, "the pod network");
+    if (owners == nullptr) {
+      for (const auto& [name, node] : config.nodes) add_node(node);
     }
-    for (const Prefix& network : config.gateway.proxy.allowed_external_cidrs) allowed_.insert(network, "");
+    for (const Prefix& network : cluster.cluster_cidrs) pods_.insert(network, true);
+    for (const auto& [name, pool] : config.pools) {
+      if (!pool.load_balancer_only) pods_.insert(pool.cidr, true);
+    }
+    for (const Prefix& network : config.gateway.proxy.allowed_external_cidrs) allowed_.insert(network, true);
   }
 
   void check(const Service& service, Report& report) const {
@@ -172,25 +173,37 @@ class Surroundings {
     for (const IpAddr& address : node.external_ips) add(address);
     if (node.bgp_ipv4) add(node.bgp_ipv4->addr);
     if (node.bgp_ipv6) add(node.bgp_ipv6->addr);
-    for (const Prefix& network : node.pod_cidrs) pods_.insert(network, "the pod network");
+    for (const Prefix& network : node.pod_cidrs) pods_.insert(network, true);
   }
 
   // Why an external IP would take somebody else's traffic; empty if it does not.
   [[nodiscard]] std::string objection(const IpAddr& address) const {
     if (const auto node = nodes_.find(address); node != nodes_.end()) return "belongs to " + node->second;
-    for (const auto* table : {&pods_, &services_}) {
-      if (const auto* network = table->find(address)) {
-        return fmt::format("belongs to {} {}", network->second, net::to_string(network->first));
-      }
+    if (const Node* node = owners_ == nullptr ? nullptr : owners_->node_at(address))
+      return "belongs to node " + node->name;
+    if (const Prefix* network = pod_network_of(address)) {
+      return fmt::format("belongs to the pod network {}", net::to_string(*network));
+    }
+    if (const auto* network = services_.find(address)) {
+      return fmt::format("belongs to the service network {}", net::to_string(network->first));
     }
     if (!allowed_.empty() && allowed_.find(address) == nullptr) return "is not in allowedExternalCIDRs";
     return {};
   }
 
+  // The longest; nullptr: none.
+  [[nodiscard]] const Prefix* pod_network_of(const IpAddr& address) const {
+    const auto* known = pods_.find(address);
+    const Prefix* of_node = owners_ == nullptr ? nullptr : owners_->pod_network_of(address);
+    if (known == nullptr || (of_node != nullptr && of_node->length > known->first.length)) return of_node;
+    return &known->first;
+  }
+
+  const Owners* owners_;
   std::unordered_map<IpAddr, std::string> nodes_;  // and whose address it is
-  PrefixTable<std::string_view> pods_;
-  PrefixTable<std::string_view> services_;
-  PrefixTable<std::string_view> allowed_;
+  PrefixTable<bool> pods_;
+  PrefixTable<bool> services_;
+  PrefixTable<bool> allowed_;
 };
 
 // Who owns which address, node port and frontend.
@@ -324,62 +337,30 @@ std::unordered_set<const Service*> added_services(const Config& config, const Sc
   return out;
 }
 
-// What a change of these services can come into conflict with.
-class Reach {
- public:
-  explicit Reach(const std::unordered_set<const Service*>& services) {
-    for (const Service* service : services) {
-      each_address(*service, [this](const IpAddr& address) {
-        addresses_.insert(address);
-        return false;
-      });
-      each_port(*service, [this](uint16_t port) {
-        ports_.insert(port);
-        return false;
-      });
-    }
+// In the order of names: those that are held against the rules, and those that claim with them what they have.
+std::vector<const Service*> services_in_question(const Config& config, const Scope& scope, bool every,
+                                                 const std::unordered_set<const Service*>& touched) {
+  std::vector<const Service*> out;
+  if (every) {
+    for (const auto& [name, service] : config.services) out.push_back(&service);
+    return out;
   }
-  [[nodiscard]] bool touches(const Service& service) const {
-    return each_address(service, [this](const IpAddr& address) { return addresses_.contains(address); }) ||
-           each_port(service, [this](uint16_t port) { return ports_.contains(port); });
-  }
-
- private:
-  // Until `look` says true: then true.
-  template <class Look>
-  static bool each_address(const Service& service, const Look& look) {
-    const auto any = [&](const std::vector<IpAddr>& addresses) {
-      return std::any_of(addresses.begin(), addresses.end(), look);
-    };
-    return any(service.cluster_ips) || any(service.external_ips) || any(service.load_balancer_ips);
-  }
-  template <class Look>
-  static bool each_port(const Service& service, const Look& look) {
-    return (service.health_check_node_port != 0 && look(service.health_check_node_port)) ||
-           std::any_of(service.ports.begin(), service.ports.end(),
-                       [&](const ServicePort& port) { return port.node_port != 0 && look(port.node_port); });
-  }
-
-  std::unordered_set<IpAddr> addresses_;
-  std::unordered_set<uint16_t> ports_;
-};
+  std::set<const Service*> found(touched.begin(), touched.end());
+  for (const Service* service : touched) found.merge(scope.owners->rivals_of(*service));
+  out.assign(found.begin(), found.end());
+  std::sort(out.begin(), out.end(), [](const Service* a, const Service* b) { return a->name < b->name; });
+  return out;
+}
 
 }  // namespace
 
 void check_services(const Config& config, const Scope& scope, bool every, Findings& findings) {
   const std::unordered_set<const Service*> touched = touched_services(config, scope);
-  const Reach reach(touched);
-  std::vector<const Service*> order;
-  for (const auto& [name, service] : config.services) {
-    if (every || touched.contains(&service) || reach.touches(service)) order.push_back(&service);
-  }
+  std::vector<const Service*> order = services_in_question(config, scope, every, touched);
   const auto first_touched = std::stable_partition(order.begin(), order.end(),
                                                    [&](const Service* service) { return !touched.contains(service); });
 
-  const bool for_everybody = every || std::any_of(touched.begin(), touched.end(), [](const Service* service) {
-                               return !service->external_ips.empty();
-                             });
-  const Surroundings surroundings(config, for_everybody);
+  const Surroundings surroundings(config, every ? nullptr : scope.owners);
   Claims claims(order.size(), !config.address_pools.empty());
   const std::unordered_set<const Service*> fresh = added_services(config, scope, touched);
   for (auto at = order.begin(); at != order.end(); ++at) {

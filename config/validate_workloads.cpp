@@ -3,21 +3,18 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "config/change_rules.h"
+#include "config/device.h"
 
 namespace sluice::config {
 namespace {
 
 constexpr std::string_view kind = "WorkloadEndpoint";
 constexpr size_t longest_interface = 15;  // IFNAMSIZ without its end
-
-// "net_memif0" of "net_memif0,role=server".
-std::string_view device_name(std::string_view device) { return device.substr(0, device.find(',')); }
 
 bool has_blank(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
@@ -30,6 +27,7 @@ class WorkloadRules {
       const std::string owner = fmt::format("interface {}", quoted(interface.name));
       ports_.emplace(interface.name, owner);
       devices_.emplace(device_name(interface.device), owner);
+      if (const auto link = packet_link(interface.device); !link.empty()) ports_.emplace(link, owner);
       for (const Prefix& address : interface.addresses) addresses_.emplace(address.addr, owner);
       for (const Prefix& pod : interface.pod_addresses) addresses_.emplace(pod.addr, owner);
     }
@@ -58,6 +56,9 @@ class WorkloadRules {
     }
     if (has_blank(workload.device)) {
       report.fault(Path::of("metadata", "annotations", "sluice.dev/device"), "a device has no white space");
+    } else if (workload.device.starts_with("packet")) {
+      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"),
+                   "a packet device is what a pod has without this annotation; leave it out");
     }
   }
 
@@ -101,25 +102,27 @@ class WorkloadRules {
   std::unordered_map<IpAddr, std::string> addresses_;
 };
 
-// What endpoints have that no other may have.
-class Reach {
- public:
-  void add(const WorkloadEndpoint& workload) {
-    addresses_.insert(workload.addresses.begin(), workload.addresses.end());
-    ports_.insert(workload.port_name());
-    if (!workload.device.empty()) devices_.emplace(device_name(workload.device));
-  }
-  [[nodiscard]] bool touches(const WorkloadEndpoint& workload) const {
-    return std::any_of(workload.addresses.begin(), workload.addresses.end(),
-                       [&](const IpAddr& address) { return addresses_.contains(address); }) ||
-           ports_.contains(workload.port_name()) || devices_.contains(std::string(device_name(workload.device)));
-  }
+const std::vector<std::string> nowhere;
 
- private:
-  std::unordered_set<IpAddr> addresses_;
-  std::unordered_set<std::string> ports_;
-  std::unordered_set<std::string> devices_;
-};
+std::vector<const WorkloadEndpoint*> by_name(const std::set<const WorkloadEndpoint*>& workloads) {
+  std::vector<const WorkloadEndpoint*> out(workloads.begin(), workloads.end());
+  std::sort(out.begin(), out.end(),
+            [](const WorkloadEndpoint* a, const WorkloadEndpoint* b) { return a->name < b->name; });
+  return out;
+}
+
+void check_every_workload(const Config& config, const Scope& scope, WorkloadRules& rules) {
+  std::set<ObjectName> touched;
+  if (scope.change != nullptr) {
+    for (ObjectName& name : names_of(*scope.change, kind)) touched.insert(std::move(name));
+  }
+  for (const auto& [name, workload] : config.workloads) {
+    if (!touched.contains(name)) rules.check(workload);
+  }
+  for (const ObjectName& name : touched) {
+    if (const auto found = config.workloads.find(name); found != config.workloads.end()) rules.check(found->second);
+  }
+}
 
 }  // namespace
 
@@ -127,21 +130,20 @@ void check_workloads(const Config& config, const Scope& scope, Findings& finding
   if (config.workloads.empty()) return;
   WorkloadRules rules(config, findings);
   // Interfaces have names and addresses as well.
-  const bool every = scope.touched(gateway_kind);
-  std::set<ObjectName> touched;
-  if (scope.change != nullptr) {
-    for (ObjectName& name : names_of(*scope.change, kind)) touched.insert(std::move(name));
+  if (scope.touched(gateway_kind)) return check_every_workload(config, scope, rules);
+  std::set<const WorkloadEndpoint*> touched;
+  std::set<const WorkloadEndpoint*> rivals;
+  for (const ObjectName& name : names_of(*scope.change, kind)) {
+    const auto found = config.workloads.find(name);
+    if (found == config.workloads.end()) continue;
+    const WorkloadEndpoint& workload = found->second;
+    touched.insert(&workload);
+    const bool local = config.gateway.is_local(workload.node);
+    rivals.merge(scope.owners->rivals_of(workload, local ? config.gateway.local_node_names : nowhere));
   }
-  Reach reach;
-  for (const ObjectName& name : touched) {
-    if (const auto found = config.workloads.find(name); found != config.workloads.end()) reach.add(found->second);
-  }
-  for (const auto& [name, workload] : config.workloads) {
-    if (!touched.contains(name) && (every || reach.touches(workload))) rules.check(workload);
-  }
-  for (const ObjectName& name : touched) {
-    if (const auto found = config.workloads.find(name); found != config.workloads.end()) rules.check(found->second);
-  }
+  std::erase_if(rivals, [&](const WorkloadEndpoint* rival) { return touched.contains(rival); });
+  for (const WorkloadEndpoint* workload : by_name(rivals)) rules.check(*workload);
+  for (const WorkloadEndpoint* workload : by_name(touched)) rules.check(*workload);
 }
 
 }  // namespace sluice::config

@@ -76,6 +76,11 @@ std::vector<std::string> interfaces_of(const Config& config, const std::vector<c
   return out;
 }
 
+// SVC-65: a gateway beside the cluster leads to endpoints anywhere in it.
+bool anywhere_is_here(const Config& config) {
+  return config.gateway.proxy.external_policy_local_scope == config::LocalScope::Cluster;
+}
+
 }  // namespace
 
 std::string election_rank(const std::string& node, const IpAddr& address) {
@@ -86,21 +91,33 @@ std::string election_rank(const std::string& node, const IpAddr& address) {
   return {reinterpret_cast<const char*>(digest.data()), length};
 }
 
-std::pair<bool, std::set<std::string>> Announcer::serving_nodes(const Config& config, const ObjectName& service,
-                                                                const Sources& sources) {
-  std::pair<bool, std::set<std::string>> out;
+Announcer::Serving Announcer::serving(const Config& config, const ObjectName& service, const Sources& sources) {
+  Serving out;
   const std::set<ObjectName>* slices = sources.slices_of(service);
-  if (slices == nullptr) return out;
+  const auto found = config.services.find(service);
+  if (slices == nullptr || found == config.services.end()) return out;
+  const bool nodes_count = found->second.external_policy == config::TrafficPolicy::Local && !anywhere_is_here(config);
   for (const ObjectName& name : *slices) {
     const auto slice = config.slices.find(name);
     if (slice == config.slices.end() || slice->second.fqdn) continue;
     for (const config::Endpoint& endpoint : slice->second.endpoints) {
       if (!endpoint.ready && !endpoint.serving) continue;
-      out.first = true;
-      if (!endpoint.node_name.empty()) out.second.insert(endpoint.node_name);
+      out.any = true;
+      if (!nodes_count) return out;
+      if (!endpoint.node_name.empty()) out.nodes.insert(endpoint.node_name);
     }
   }
   return out;
+}
+
+void Announcer::look_at_endpoints(const Config& config, const ObjectName& service, const Sources& sources,
+                                  std::set<IpAddr>& dirty) {
+  const auto known = of_service_.find(service);
+  if (known == of_service_.end()) return;
+  Serving now = serving(config, service, sources);
+  if (now == known->second.serving) return;
+  known->second.serving = std::move(now);
+  dirty.insert(known->second.addresses.begin(), known->second.addresses.end());
 }
 
 Announcer::Election Announcer::elect(const Config& config, const IpAddr& address, const Vip& vip,
@@ -112,16 +129,16 @@ Announcer::Election Announcer::elect(const Config& config, const IpAddr& address
   if (advertisements.empty()) return out;
   bool ready = false;
   bool anywhere = false;
-  // SVC-65: a gateway beside the cluster leads to endpoints anywhere in it.
-  const bool scope = config.gateway.proxy.external_policy_local_scope == config::LocalScope::Cluster;
   std::set<std::string> with_endpoint;
   for (const ObjectName& name : vip.services) {
     const auto service = config.services.find(name);
     if (service == config.services.end()) continue;
-    auto [serves, nodes] = serving_nodes(config, name, sources);
-    ready = ready || serves;
-    anywhere = anywhere || (serves && (service->second.external_policy == config::TrafficPolicy::Cluster || scope));
-    with_endpoint.merge(nodes);
+    Serving endpoints = serving(config, name, sources);
+    ready = ready || endpoints.any;
+    const bool nodes_count =
+        service->second.external_policy == config::TrafficPolicy::Local && !anywhere_is_here(config);
+    anywhere = anywhere || (endpoints.any && !nodes_count);
+    with_endpoint.merge(endpoints.nodes);
   }
   const config::Gateway& gateway = config.gateway;
   const std::string& us = gateway.local_node_names.empty() ? gateway.node_name : gateway.local_node_names.front();
@@ -220,13 +237,14 @@ void Announcer::decide(const Config& config, const IpAddr& address, Vip& vip, co
   }
 }
 
-void Announcer::index_service(const Config& config, const ObjectName& name, std::set<IpAddr>& dirty) {
+void Announcer::index_service(const Config& config, const ObjectName& name, const Sources& sources,
+                              std::set<IpAddr>& dirty) {
   const auto service = config.services.find(name);
   std::vector<IpAddr> now;
   if (service != config.services.end() && service->second.proxied) now = service->second.load_balancer_ips;
   const auto before = of_service_.find(name);
   if (before != of_service_.end()) {
-    for (const IpAddr& address : before->second) {
+    for (const IpAddr& address : before->second.addresses) {
       vips_.at(address).services.erase(name);
       dirty.insert(address);
     }
@@ -236,7 +254,7 @@ void Announcer::index_service(const Config& config, const ObjectName& name, std:
     vips_[address].services.insert(name);
     dirty.insert(address);
   }
-  if (!now.empty()) of_service_.emplace(name, std::move(now));
+  if (!now.empty()) of_service_.emplace(name, OfService{std::move(now), serving(config, name, sources)});
 }
 
 void Announcer::mark_nodes(const Config& config, const Change& change, std::set<IpAddr>& dirty) {
@@ -258,23 +276,22 @@ void Announcer::update(const Config& config, const Change* change, const Sources
   if (change == nullptr) {
     std::vector<ObjectName> known;
     for (const auto& [name, addresses] : of_service_) known.push_back(name);
-    for (const ObjectName& name : known) index_service(config, name, dirty);
-    for (const auto& [name, service] : config.services) index_service(config, name, dirty);
+    for (const ObjectName& name : known) index_service(config, name, sources, dirty);
+    for (const auto& [name, service] : config.services) index_service(config, name, sources, dirty);
   } else {
     for (const Change::Touched& touched : change->touched) {
       if (!touched.effective) continue;
-      if (touched.key.kind == "Service") index_service(config, {touched.key.ns, touched.key.name}, dirty);
+      if (touched.key.kind == "Service") index_service(config, {touched.key.ns, touched.key.name}, sources, dirty);
       if (touched.key.kind != "EndpointSlice") continue;
-      const auto mark = [&](const std::string& service) {
-        const auto found = of_service_.find({touched.key.ns, service});
-        if (found != of_service_.end()) dirty.insert(found->second.begin(), found->second.end());
-      };
-      mark(touched.service);
+      look_at_endpoints(config, {touched.key.ns, touched.service}, sources, dirty);
       const auto slice = config.slices.find({touched.key.ns, touched.key.name});
-      if (slice != config.slices.end()) mark(slice->second.service);
+      if (slice == config.slices.end() || slice->second.service == touched.service) continue;
+      look_at_endpoints(config, {touched.key.ns, slice->second.service}, sources, dirty);
     }
   }
   if (touches_everything(change)) {
+    // Which nodes count may be another question now.
+    for (auto& [name, known] : of_service_) known.serving = serving(config, name, sources);
     for (const auto& [address, vip] : vips_) dirty.insert(address);
     changed_ = true;  // interfaces of the same name may be others
   } else {

@@ -99,6 +99,16 @@ class Announcer {
     uint64_t conflicts = 0;
     std::optional<net::MacAddr> claimed_by;
   };
+  // What an election has of a service's endpoints.
+  struct Serving {
+    bool any = false;             // is ready or serving
+    std::set<std::string> nodes;  // that have such a one, if that counts
+    friend bool operator==(const Serving&, const Serving&) = default;
+  };
+  struct OfService {
+    std::vector<net::IpAddr> addresses;
+    Serving serving;  // at the last look
+  };
   struct Election {
     std::string owner;
     std::string note;
@@ -107,13 +117,15 @@ class Announcer {
     std::vector<std::string> interfaces;
   };
 
-  void index_service(const config::Config& config, const config::ObjectName& name, std::set<net::IpAddr>& dirty);
+  void index_service(const config::Config& config, const config::ObjectName& name, const Sources& sources,
+                     std::set<net::IpAddr>& dirty);
   [[nodiscard]] Election elect(const config::Config& config, const net::IpAddr& address, const Vip& vip,
                                const Sources& sources) const;
-  // Nodes with an endpoint that is ready or serving; the first is whether there is any at all.
-  [[nodiscard]] static std::pair<bool, std::set<std::string>> serving_nodes(const config::Config& config,
-                                                                            const config::ObjectName& service,
-                                                                            const Sources& sources);
+  [[nodiscard]] static Serving serving(const config::Config& config, const config::ObjectName& service,
+                                       const Sources& sources);
+  // Its endpoints may be others: the addresses are added to `dirty` if an election may end otherwise.
+  void look_at_endpoints(const config::Config& config, const config::ObjectName& service, const Sources& sources,
+                         std::set<net::IpAddr>& dirty);
   // Those whose election may end otherwise after a change of Nodes: nobody behind the owner matters.
   void mark_nodes(const config::Config& config, const config::Change& change, std::set<net::IpAddr>& dirty);
   void decide(const config::Config& config, const net::IpAddr& address, Vip& vip, const Sources& sources, Now now);
@@ -122,7 +134,7 @@ class Announcer {
   void announce(const net::IpAddr& address, const Vip& vip);
 
   std::map<net::IpAddr, Vip> vips_;
-  std::map<config::ObjectName, std::vector<net::IpAddr>> of_service_;
+  std::map<config::ObjectName, OfService> of_service_;
   std::set<net::IpAddr> given_way_;
   std::vector<Announced> fresh_;
   std::vector<News> news_;

@@ -85,6 +85,8 @@ Choice choose(const Request& head) {
 
 // ---- targets -----------------------------------------------------------------------------------------
 
+constexpr size_t question_limit = size_t{1} << 20;  // bytes of a body that is no configuration
+
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -158,6 +160,11 @@ Awaitable<Response> handle(Router& router, Request request) {
   if (choice.refusal) {
     count_request(router, request, choice.refusal->status);
     co_return *std::move(choice.refusal);
+  }
+  // Read on the control thread, and not of the size of a configuration.
+  if (choice.route->answer != "ChangeAnswer" && request.body.size() > question_limit) {
+    count_request(router, request, 413);
+    co_return error_response(413, fmt::format("the body is larger than {} bytes", question_limit));
   }
   Response response = co_await choice.route->run(router, std::move(request));
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;

@@ -5,6 +5,9 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "config/json_memory.h"
+#include "config/json_reader.h"
+
 namespace sluice::control {
 namespace {
 
@@ -34,6 +37,8 @@ std::string entity_tag(uint64_t generation) { return fmt::format("\"{}\"", gener
 // `conditional`: the request named the generation that it is based on by If-Match.
 Response apply_response(const ApplyReply& reply, bool dry_run, bool conditional) {
   unsigned status = status_of(reply.code);
+  // One reason why a text cannot be read is that there is not so much memory for it.
+  if (reply.code == ApplyReply::Code::SyntaxError && reply.message == config::TooLarge().what()) status = 413;
   if (status == 200) {
     Response response = json_response(to_json(reply, dry_run));
     response.headers.emplace_back("ETag", entity_tag(reply.generation));
@@ -145,9 +150,9 @@ std::string text_member(const json::value* value, std::string_view name) {
 // The object in a PUT is the one that its path names; a namespace that it does not say is the path's. Text that is
 // no object goes on as it is: the router's parser knows best what is wrong with it.
 net::Status<> bind_to_path(std::string& body, const config::ObjectKey& key) {
-  json::error_code error;
-  json::value object = json::parse(body, error);
-  if (error || !object.is_object()) return net::Done{};
+  auto read = config::read_within(body, std::make_shared<config::MemoryBudget>(config::memory_for(body.size())));
+  if (!read || !read->is_object()) return net::Done{};
+  json::value& object = *read;
   json::value* metadata = object.as_object().if_contains("metadata");
   if (metadata == nullptr || !metadata->is_object()) return net::Done{};
   if (!key.ns.empty() && !metadata->as_object().contains("namespace")) {
@@ -161,11 +166,20 @@ net::Status<> bind_to_path(std::string& body, const config::ObjectKey& key) {
                                 found.object_name())};
 }
 
+std::optional<Response> refuse_object(Request& request) {
+  try {
+    const auto bound = bind_to_path(request.body, object_key(request.path).value());
+    if (!bound) return error_response(400, bound.error().message);
+    return std::nullopt;
+  } catch (const config::TooLarge& problem) {
+    return error_response(413, problem.what());
+  }
+}
+
 }  // namespace
 
 Awaitable<Response> put_object(Router& router, Request request) {
-  const auto bound = bind_to_path(request.body, object_key(request.path).value());
-  if (!bound) co_return error_response(400, bound.error().message);
+  if (auto refusal = refuse_object(request)) co_return *std::move(refusal);
   co_return co_await change_config<&Router::put_object>(router, std::move(request));
 }
 

@@ -113,13 +113,13 @@ class ProbeReader {
     if (complaint_.empty()) complaint_ = fmt::format("{}: expected {}, found \"{}\"", name, expected, found);
   }
   void refuse_unknown() {
-    static constexpr std::array<std::string_view, 10> known{"from", "to",           "protocol",  "flags", "size",
-                                                            "ttl",  "dontFragment", "interface", "host",  "path"};
+    static constexpr std::array<std::string_view, 12> known{
+        "from", "to", "protocol", "flags", "size", "ttl", "host", "dontFragment", "interface", "path", "alpn", "data"};
     for (const auto& field : fields_) {
       if (std::find(known.begin(), known.end(), std::string_view(field.key())) == known.end() && complaint_.empty()) {
         complaint_ = fmt::format(
             "unknown field \"{}\"; a packet has: from to protocol flags size ttl dontFragment "
-            "interface host path",
+            "interface host path alpn data",
             std::string_view(field.key()));
       }
     }
@@ -135,6 +135,19 @@ class ProbeReader {
     if (!probe.path.starts_with('/') || !is_plain(probe.path)) complain("path", "a path like /api", probe.path);
     const bool opens = probe.protocol == net::protocol::tcp && probe.tcp_flags == net::tcp_flag::syn;
     if (!probe.host.empty() && !opens) complain("host", "nothing: only who opens a TCP connection has one", probe.host);
+    probe.alpn = text("alpn").value_or("");
+    if (!is_plain(probe.alpn) || probe.alpn.size() > 0xff)
+      complain("alpn", "names of protocols like h2,http/1.1", probe.alpn);
+    if (!probe.alpn.empty() && probe.host.empty()) complain("alpn", "nothing without a host", probe.alpn);
+    probe.data = text("data").value_or("");
+    if (probe.data.empty()) return;
+    if (!opens && probe.protocol != net::protocol::udp) {
+      complain("data", "nothing: who opens a TCP connection says something, and datagrams of UDP", probe.data);
+    }
+    if (!probe.host.empty()) complain("data", "nothing beside a host, which makes a request of its own", probe.data);
+    if (probe.data.size() > most_probe_data) {
+      complain("data", fmt::format("{} bytes at most", most_probe_data), fmt::format("{} bytes", probe.data.size()));
+    }
   }
   std::optional<std::string> text(std::string_view name) {
     const json::value* value = fields_.if_contains(name);

@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -421,6 +422,23 @@ void BgpPlanner::add_communities() {
 }
 
 }  // namespace
+
+bool concerns_bgp_plan(const config::Change& change, const Config& config) {
+  // What BgpPlanner and Advertiser read.
+  static constexpr std::array<std::string_view, 12> kinds{
+      "BFDProfile", "BGPAdvertisement",     "BGPConfiguration", "BGPFilter", "BGPPeer", "BlockAffinity", "Community",
+      "Node",       "GatewayConfiguration", "IPAddressPool",    "IPPool",    "Secret"};
+  if (!change.blocks.empty()) return true;  // IPAMBlocks'
+  const std::string& own = config.gateway.node_name;
+  return std::any_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
+    if (!touched.effective) return false;
+    if (touched.key.kind != "WorkloadEndpoint") {
+      return std::find(kinds.begin(), kinds.end(), touched.key.kind) != kinds.end();
+    }
+    const auto now = config.workloads.find({touched.key.ns, touched.key.name});
+    return touched.node == own || (now != config.workloads.end() && now->second.node == own);
+  });
+}
 
 BgpPlan make_bgp_plan(const Config& config, const Allocated& allocated, const BgpServices& services) {
   return BgpPlanner(config, allocated, services).make();

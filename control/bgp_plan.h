@@ -106,6 +106,9 @@ struct BgpPlan {
   friend bool operator==(const BgpPlan&, const BgpPlan&) = default;
 };
 
+// Whether a change may make another plan, apart from what BgpServices has.
+[[nodiscard]] bool concerns_bgp_plan(const config::Change& change, const config::Config& config);
+
 [[nodiscard]] BgpPlan make_bgp_plan(const config::Config& config, const Allocated& allocated,
                                     const BgpServices& services);
 

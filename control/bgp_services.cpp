@@ -146,6 +146,14 @@ bool BgpServices::update(const config::Config& config, const config::Change& cha
   return changed;
 }
 
+bool BgpServices::update(const config::Config& config, const DrainList& drains) {
+  const std::set<DrainTarget> targets = DrainList::difference(drains_, drains);
+  drains_ = drains;
+  bool changed = false;
+  for (const ObjectName& name : services_with(config, targets)) changed = refresh(config, name) || changed;
+  return changed;
+}
+
 void BgpServices::index_slice(const config::Config& config, const ObjectName& name, Names& services) {
   if (const auto known = service_of_slice_.find(name); known != service_of_slice_.end()) {
     services.insert(known->second);

@@ -51,6 +51,9 @@ class BgpServices {
   // The same, if `change` is all that `config` differs in from the one seen last.
   bool update(const config::Config& config, const config::Change& change);
 
+  // The same, if these are the endpoints that are drained now and nothing else is different.
+  bool update(const config::Config& config, const DrainList& drains);
+
   // Host prefixes, and the services they are of.
   [[nodiscard]] const std::map<net::Prefix, Names>& prefixes() const { return prefixes_; }
   // Prefixes of addresses of MetalLB's pools, as long as their BGPAdvertisements say (LB-10).

@@ -112,6 +112,37 @@ std::vector<ContentLibrary::Rules> ContentLibrary::of_pod(const config::Config& 
                   [&](const ContentPolicy& policy) { return policy.pods && policy.pods->matches(pod.labels); });
 }
 
+// Rules have the order of their policy's patterns.
+const config::ContentPattern* ContentLibrary::pattern_of(const l7::ContentRules& rules, uint32_t rule) const {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.rules.get() == &rules; });
+  return found == entries_.end() || rule >= found->key.patterns.size() ? nullptr : &found->key.patterns[rule];
+}
+
+const config::ContentPattern* ContentLibrary::pattern_of(std::string_view name) const {
+  // The newest rules of a policy are the last.
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+    const std::string policy = entry->key.ns + "/" + entry->key.name + ": ";
+    if (!name.starts_with(policy)) continue;
+    const auto find = [&](auto&& is_it) -> const config::ContentPattern* {
+      const auto& patterns = entry->key.patterns;
+      const auto found = std::find_if(patterns.begin(), patterns.end(), is_it);
+      return found == patterns.end() ? nullptr : &*found;
+    };
+    if (const auto* exact = find([&](const auto& pattern) { return policy + pattern.name == name; })) return exact;
+    // A trace has room for so much of it.
+    if (const auto* cut = find([&](const auto& pattern) { return (policy + pattern.name).starts_with(name); }))
+      return cut;
+  }
+  return nullptr;
+}
+
+std::vector<PatternPlace> ContentLibrary::places(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,
+                                                 uint64_t at, std::optional<uint64_t> end) const {
+  if (at != 0 && std::any_of(pattern.all.begin(), pattern.all.end(), is_placed)) return {};
+  return places_.find(pattern, bytes, end);
+}
+
 std::vector<ContentPolicy> ContentLibrary::missing(const config::Config& config) const {
   std::vector<ContentPolicy> out;
   for (const auto& [name, policy] : config.content_policies) {

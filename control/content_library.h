@@ -10,6 +10,7 @@
 #include "config/finding.h"
 #include "config/model.h"
 #include "control/pattern_compiler.h"
+#include "control/pattern_places.h"
 #include "dataplane/l7/content_rules.h"
 
 namespace sluice::control {
@@ -26,6 +27,15 @@ class ContentLibrary {
   // Rules of the policies of `config` that select such labels, in the order of their names.
   [[nodiscard]] std::vector<Rules> of_service(const config::Config& config, const config::Service& service) const;
   [[nodiscard]] std::vector<Rules> of_pod(const config::Config& config, const config::WorkloadEndpoint& pod) const;
+
+  // What a rule was made of; nullptr: these rules are not known any more. By name: "namespace/policy: pattern", which
+  // may be cut.
+  [[nodiscard]] const config::ContentPattern* pattern_of(const l7::ContentRules& rules, uint32_t rule) const;
+  [[nodiscard]] const config::ContentPattern* pattern_of(std::string_view name) const;
+  // Control thread: as PatternPlaces::find, in bytes of which the first is the one of number `at` of its direction.
+  // Nothing if the pattern's place matters and that is not the first.
+  [[nodiscard]] std::vector<PatternPlace> places(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,
+                                                 uint64_t at, std::optional<uint64_t> end) const;
 
   // Policies of `config` whose rules are still to be made.
   [[nodiscard]] std::vector<config::ContentPolicy> missing(const config::Config& config) const;
@@ -52,6 +62,7 @@ class ContentLibrary {
   PatternCompiler compiler_;
   uint16_t workers_;
   std::vector<Entry> entries_;
+  mutable PatternPlaces places_;
 };
 
 }  // namespace sluice::control

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
+#include <utility>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -12,6 +14,7 @@
 #include "config/validate.h"
 #include "control/api_listener.h"
 #include "control/in_background.h"
+#include "control/plan_delta.h"
 
 namespace sluice::control {
 namespace {
@@ -22,6 +25,7 @@ constexpr auto first_poll = std::chrono::microseconds(50);
 constexpr auto poll_interval = std::chrono::microseconds(200);
 constexpr const char* late_worker = "a worker has not taken the new generation over yet";
 constexpr size_t max_batch = 256;
+constexpr size_t most_together = 64;  // nodes and the like; more would be planned with all others (plan_delta.h)
 // A larger document is read in the background.
 constexpr size_t large_document = size_t{256} << 10;  // bytes
 constexpr auto worker_patience = std::chrono::seconds(10);
@@ -35,12 +39,17 @@ config::Options parse_options(const ApplyOptions& options) {
   return parse;
 }
 
+std::shared_ptr<config::MemoryBudget> budget_for(const std::string& text) {
+  return std::make_shared<config::MemoryBudget>(config::memory_for(text.size()));
+}
+
 ApplyReply refusal(const config::ParseFailure& failure, uint64_t generation) {
   ApplyReply reply;
   reply.generation = generation;
   if (failure.syntax) {
     reply.code = ApplyReply::Code::SyntaxError;
-    reply.message = failure.syntax->text();
+    const bool too_large = failure.syntax->message == config::TooLarge().what();
+    reply.message = too_large ? failure.syntax->message : failure.syntax->text();
   } else {
     reply.code = ApplyReply::Code::Invalid;
     reply.faults = failure.faults;
@@ -53,6 +62,55 @@ std::vector<config::ObjectName> removed_services(const config::Delta& delta) {
   for (const config::Deletion& one : delta.remove) {
     if (one.key.kind == "Service") out.push_back({one.key.ns, one.key.name});
   }
+  return out;
+}
+
+// What one deployment takes together at the cost of its parts.
+enum class Together : uint8_t { Alone, Services, Network };
+
+Together together_of(std::string_view kind) {
+  if (kind == "EndpointSlice" || kind == "Service" || kind == "Pod") return Together::Services;
+  return is_planned_by_delta(kind) ? Together::Network : Together::Alone;
+}
+
+Together together_of(const config::Delta& delta) {
+  std::optional<Together> found;
+  const auto add = [&](const config::ObjectKey& key) {
+    const Together one = together_of(key.kind);
+    found = !found || *found == one ? one : Together::Alone;
+  };
+  for (const config::RawObject& raw : delta.upsert) add(raw.key);
+  for (const config::Deletion& one : delta.remove) add(one.key);
+  return found.value_or(Together::Services);
+}
+
+// Whether the delta touches nothing of `touched`, to which it adds what it touches. Of endpoint slices it does not
+// matter.
+bool touches_apart(const config::Delta& delta, std::set<config::ObjectKey>& touched) {
+  const auto add = [&](const config::ObjectKey& key) {
+    return key.kind == "EndpointSlice" || touched.insert(key).second;
+  };
+  return std::all_of(delta.upsert.begin(), delta.upsert.end(), [&](const auto& raw) { return add(raw.key); }) &&
+         std::all_of(delta.remove.begin(), delta.remove.end(), [&](const auto& one) { return add(one.key); });
+}
+
+// The delta that leads to what `objects` says of what `change` touched.
+config::Delta delta_to(const ObjectSet& objects, const config::Change& change) {
+  std::string text = R"({"kind":"Delta","upsert":[)";
+  std::vector<config::Deletion> removed;
+  bool first = true;
+  for (const config::Change::Touched& touched : change.touched) {
+    if (const std::string* object = objects.text_of(touched.key)) {
+      if (!std::exchange(first, false)) text += ',';
+      text += *object;
+    } else {
+      removed.push_back({touched.key, ""});
+    }
+  }
+  text += "]}";
+  auto delta = config::parse_delta(text, {.ignore_unknown_kinds = true});
+  config::Delta out = delta ? std::move(*delta) : config::Delta();
+  out.remove = std::move(removed);
   return out;
 }
 
@@ -125,7 +183,7 @@ ApplyReply Controller::tried(const config::Change& change, std::vector<config::W
                              Clock::time_point begin) const {
   const config::Config& config = objects_.config();
   if (generation_ == 0 || (!deployment_.only_services(config, change) && !deployment_.service_moves(config, change))) {
-    const auto delta = delta_of(change);
+    const auto delta = delta_of(change, allocated());
     std::vector<std::string> of_plan = delta ? warnings_after(*delta, deployment_.plan().warnings)
                                              : make_plan(config, allocated(), host_.addresses()).warnings;
     for (std::string& warning : of_plan) warnings.push_back({.message = std::move(warning)});
@@ -156,10 +214,13 @@ Awaitable<ApplyReply> Controller::replace_config(std::string text, ApplyOptions 
   if (auto stale = refuse_stale(options.base_generation, generation_)) co_return *std::move(stale);
   if (generation_ == 0 && !options.from_state) journal_.ignore_kept();
   std::optional<config::Result<ObjectSet::Replacement, config::ParseFailure>> prepared;
+  const auto memory = budget_for(text);
   if (text.size() < large_document) {
+    const config::MemoryScope scope(memory);
     prepared.emplace(objects_.prepare(text, parse_options(options)));
   } else {
     auto prepare = [&] {
+      const config::MemoryScope scope(memory);
       config::Options parse = parse_options(options);
       parse.spread = std::ref(helpers_);
       prepared.emplace(objects_.prepare(text, parse));
@@ -221,7 +282,11 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
 }
 
 Awaitable<ApplyReply> Controller::patch_config(std::string text, ApplyOptions options) {
-  const auto parse = [&] { return config::parse_delta(text, parse_options(options)); };
+  const auto memory = budget_for(text);
+  const auto parse = [&] {
+    const config::MemoryScope scope(memory);
+    return config::parse_delta(text, parse_options(options));
+  };
   std::optional<config::Result<config::Delta, config::ParseFailure>> delta;
   if (text.size() < large_document) {
     delta.emplace(parse());
@@ -230,23 +295,29 @@ Awaitable<ApplyReply> Controller::patch_config(std::string text, ApplyOptions op
   }
   text = {};
   if (!*delta) co_return refusal(delta->error(), generation_);
-  co_return co_await apply_delta(std::move(**delta), options);
+  co_return co_await apply_delta(std::move(**delta), options, memory);
 }
 
 Awaitable<ApplyReply> Controller::put_object(std::string text, ApplyOptions options) {
-  auto document = config::parse_document(text, parse_options(options));
+  const auto memory = budget_for(text);
+  const auto parse = [&] {
+    const config::MemoryScope scope(memory);
+    return config::parse_document(text, parse_options(options));
+  };
+  auto document = parse();
   if (!document) co_return refusal(document.error(), generation_);
-  co_return co_await apply_delta(config::to_delta(std::move(*document)), options);
+  co_return co_await apply_delta(config::to_delta(std::move(*document)), options, memory);
 }
 
 Awaitable<ApplyReply> Controller::delete_object(config::ObjectKey key, ApplyOptions options) {
-  co_return co_await apply_delta(config::deletion_of(std::move(key)), options);
+  co_return co_await apply_delta(config::deletion_of(std::move(key)), options, nullptr);
 }
 
-Awaitable<ApplyReply> Controller::apply_delta(config::Delta delta, ApplyOptions options) {
+Awaitable<ApplyReply> Controller::apply_delta(config::Delta delta, ApplyOptions options, Memory memory) {
   const auto pending = std::make_shared<Pending>();
   pending->delta = std::move(delta);
   pending->options = options;
+  pending->memory = std::move(memory);
   waiting_.push_back(pending);
   const auto lock = co_await changes_.lock();
   if (!pending->reply) {
@@ -256,17 +327,16 @@ Awaitable<ApplyReply> Controller::apply_delta(config::Delta delta, ApplyOptions 
   co_return *std::move(pending->reply);
 }
 
-// What holds only endpoints cannot fail once it is found valid, so nobody's failure undoes what others were told.
 Controller::Batch Controller::take_batch(const std::shared_ptr<Pending>& own) {
-  const auto light = [](const Pending& pending) {
-    const auto is_light = [](const config::ObjectKey& key) { return key.kind == "EndpointSlice"; };
-    const config::Delta& delta = pending.delta;
-    return std::all_of(delta.upsert.begin(), delta.upsert.end(), [&](const auto& raw) { return is_light(raw.key); }) &&
-           std::all_of(delta.remove.begin(), delta.remove.end(), [&](const auto& one) { return is_light(one.key); });
-  };
   std::erase(waiting_, own);
   Batch batch{own};
-  while (light(*own) && !waiting_.empty() && batch.size() < max_batch && light(*waiting_.front())) {
+  const Together together = together_of(own->delta);
+  if (together == Together::Alone) return batch;
+  std::set<config::ObjectKey> touched;
+  bool apart = touches_apart(own->delta, touched);
+  while (!waiting_.empty() && batch.size() < max_batch && together_of(waiting_.front()->delta) == together) {
+    apart = apart && touches_apart(waiting_.front()->delta, touched);
+    if (!apart || (together == Together::Network && touched.size() > most_together)) break;
     batch.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -283,9 +353,15 @@ std::optional<ApplyReply> Controller::refuse_stale(std::optional<uint64_t> base,
   return reply;
 }
 
+net::Result<config::Change, config::ParseFailure> Controller::apply_pending(Pending& pending) {
+  std::optional<config::MemoryScope> scope;
+  if (pending.memory) scope.emplace(pending.memory);
+  return objects_.apply(std::move(pending.delta), config::validate);
+}
+
 Awaitable<void> Controller::apply_batch(const Batch& batch) {
   struct Step {
-    Pending* pending;
+    std::shared_ptr<Pending> pending;
     config::Change change;
   };
   std::vector<Step> steps;
@@ -301,7 +377,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     std::vector<config::ObjectName> removed = removed_services(pending->delta);
-    auto change = objects_.apply(std::move(pending->delta), config::validate);
+    auto change = apply_pending(*pending);
     if (!change) {
       pending->reply = refusal(change.error(), serving);
       continue;
@@ -322,7 +398,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     append(whole, *change);
-    steps.push_back({pending.get(), std::move(*change)});
+    steps.push_back({pending, std::move(*change)});
   }
   if (steps.empty()) co_return;
   // The first one of all is one that nobody has seen (replace()).
@@ -330,6 +406,23 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   const uint64_t before = generation_ + unseen;
   const ApplyReply deployed = co_await give_and_deploy(whole, unseen + steps.size());
   const bool done = deployed.code == ApplyReply::Code::Applied;
+  if (!done && steps.size() > 1) {
+    // It is not known whose fault it is: each alone.
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+      config::Delta& delta = step->pending->delta;
+      const auto base = delta.base_generation;
+      delta = delta_to(objects_, step->change);
+      delta.base_generation = base;
+      step->pending->memory.reset();
+      objects_.revert(std::move(step->change));
+    }
+    co_await take_addresses_back();
+    for (const Step& step : steps) {
+      const Batch alone{step.pending};
+      co_await apply_batch(alone);
+    }
+    co_return;
+  }
   for (size_t i = 0; i < steps.size(); ++i) {
     ApplyReply& reply = steps[i].pending->reply.emplace(deployed);
     if (done) reply.generation = before + i + 1;
@@ -361,14 +454,13 @@ std::vector<std::string> Controller::routing_warnings(std::vector<std::string> o
   return of_plan;
 }
 
-std::optional<PlanDelta> Controller::delta_of(const config::Change& change) const {
+std::optional<PlanDelta> Controller::delta_of(const config::Change& change, const Allocated& addresses) const {
   if (generation_ == 0 || !(host_.addresses() == host_addresses_)) return std::nullopt;
-  const Allocated addresses = allocated();
-  if (!(addresses == routed_)) return std::nullopt;
-  return deployment_.plan_delta(objects_.config(), change, addresses, host_addresses_);
+  return deployment_.plan_delta(objects_.config(), change, addresses, routed_, host_addresses_);
 }
 
-Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, const config::Change& change) {
+Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, const config::Change& change,
+                                                    Allocated addresses) {
   if (auto opened = deployment_.open_ports(delta); !opened) co_return opened.error();
   if (Deployment::announces(delta)) {
     if (!co_await wait_for(deployment_.announce(delta))) {
@@ -382,11 +474,12 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
     co_return error;
   }
   const config::Config& config = objects_.config();
+  routed_ = std::move(addresses);
   routing_token_ = deployment_.publish(config, delta, services_, drains_, change);
   const auto names_mac = [](const PlannedNeighbor& neighbor) { return neighbor.mac.has_value(); };
-  if (std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
+  if (!delta.nodes.empty() || std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
       std::any_of(delta.lost_neighbors.begin(), delta.lost_neighbors.end(), names_mac)) {
-    host_.follow_neighbors(deployment_);
+    host_.follow_plan(config, deployment_);
   }
   co_return *routing_token_;
 }
@@ -416,24 +509,21 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
   routed_ = std::move(addresses);
   routing_token_ = deployment_.publish(config, std::move(plan), services_, drains_, change);
   host_addresses_ = std::move(host_addresses);
-  host_.commit(config.gateway, deployment_);
+  host_.commit(config, deployment_);
   co_return *routing_token_;
 }
 
 Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, uint64_t generations) {
-  const auto whole = co_await give_addresses(change);
-  if (!whole) {
-    ApplyReply reply;
-    reply.generation = generation_;
-    reply.message = whole.error().message;
-    co_return reply;
-  }
+  const config::Change whole = co_await give_addresses(change);
   const bool first = generation_ == 0;
-  ApplyReply reply = co_await deploy(*whole, generations);
+  ApplyReply reply = co_await deploy(whole, generations);
   if (reply.code != ApplyReply::Code::Applied) co_return reply;
-  co_await announce_load_balancers(first ? nullptr : &*whole);
-  follow_tunnel_addresses(first ? nullptr : &*whole);
-  if (first || whole->touches("L2Advertisement") || whole->touches("IPAddressPool")) {
+  co_await announce_load_balancers(first ? nullptr : &whole);
+  follow_tunnel_addresses(first ? nullptr : &whole);
+  if (const std::string& why = load_balancer_.frozen(); !why.empty() && load_balancer_.waiting() != 0) {
+    reply.warnings.push_back({.message = "services that have no address yet wait: " + why});
+  }
+  if (first || whole.touches("L2Advertisement") || whole.touches("IPAddressPool")) {
     for (const std::string& odd : pool_warnings_) reply.warnings.push_back({.message = odd});
   }
   co_return reply;
@@ -448,8 +538,10 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   std::optional<uint64_t> token;
   const bool only_services = generation_ != 0 && deployment_.only_services(objects_.config(), change);
   const auto moves = only_services ? std::nullopt : deployment_.service_moves(objects_.config(), change);
-  const auto delta = only_services || moves ? std::nullopt : delta_of(change);
+  Allocated addresses = only_services || moves ? Allocated{} : allocated();
+  const auto delta = only_services || moves ? std::nullopt : delta_of(change, addresses);
   const bool rewires = !only_services && !moves && !delta;
+  const bool allocated_differs = (rewires || delta) && !(addresses == routed_);
   if (moves) {
     if (auto moved = deployment_.move_services(*moves); !moved) {
       reply.message = moved.error().message;
@@ -461,7 +553,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   if (rewires || delta) {
     std::optional<net::Result<uint64_t>> wired;
     if (delta) {
-      wired = co_await rewire(*delta, change);
+      wired = co_await rewire(*delta, change, std::move(addresses));
       warnings = routing_warnings(deployment_.plan().warnings);
     } else {
       wired = co_await rewire(&change, warnings);
@@ -494,7 +586,8 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   if (checks_differ) {
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }
-  follow_bgp(&change);
+  follow_bgp(&change, allocated_differs);
+  service_totals_.update(objects_.config(), change);
   generation_ = wanted_generation_;
   reply.code = ApplyReply::Code::Applied;
   reply.generation = generation_;

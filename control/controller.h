@@ -2,9 +2,10 @@
 //
 // Every change takes the same way: objects → faults? → plan → deployment → grace period → kept on disk → answer. One at
 // a time; the reply comes when every worker runs the new generation. What changes nothing but service tables leaves the
-// plan alone, and all such changes that came while another was under way are put in place together: each has its own
-// verdict and generation, the workers get one snapshot. Nothing here waits for a worker: grace periods and answers from
-// command rings are polled by a timer; large documents are read and files are written in a thread of their own.
+// plan alone. Changes of services, and those of nodes, blocks and endpoints of pods, that came while another was under
+// way are put in place together: each has its own verdict and generation, the workers get one snapshot. Nothing here
+// waits for a worker: grace periods and answers from command rings are polled by a timer; large documents are read and
+// files are written in a thread of their own.
 #pragma once
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include "config/json_memory.h"
 #include "config/object_set.h"
 #include "control/announcer.h"
 #include "control/async_mutex.h"
@@ -36,6 +38,7 @@
 #include "control/load_balancer_log.h"
 #include "control/router.h"
 #include "control/service_compiler.h"
+#include "control/service_totals.h"
 #include "control/state_file.h"
 #include "control/state_journal.h"
 #include "control/traces.h"
@@ -103,20 +106,26 @@ class Controller final : public Router {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // What a request is read with; nullptr: without a limit.
+  using Memory = std::shared_ptr<config::MemoryBudget>;
+
   // A change that waits for its turn.
   struct Pending {
     config::Delta delta;
     ApplyOptions options;
+    Memory memory;
     Clock::time_point begin = Clock::now();
     std::optional<ApplyReply> reply;
   };
   using Batch = std::vector<std::shared_ptr<Pending>>;
 
-  [[nodiscard]] Awaitable<ApplyReply> apply_delta(config::Delta delta, ApplyOptions options);
+  [[nodiscard]] Awaitable<ApplyReply> apply_delta(config::Delta delta, ApplyOptions options, Memory memory);
   // The next that wait and can be put in place together; `own` is the first of them.
   [[nodiscard]] Batch take_batch(const std::shared_ptr<Pending>& own);
   // The answer to a change that is based on a generation other than the one that serves.
   [[nodiscard]] static std::optional<ApplyReply> refuse_stale(std::optional<uint64_t> base, uint64_t serving);
+  // Puts it into objects_.
+  [[nodiscard]] net::Result<config::Change, config::ParseFailure> apply_pending(Pending& pending);
   // Answers all of them.
   [[nodiscard]] Awaitable<void> apply_batch(const Batch& batch);
   [[nodiscard]] Awaitable<ApplyReply> replace(config::Change change, ApplyOptions options, Clock::time_point begin);
@@ -130,8 +139,10 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change* change,
                                                         std::vector<std::string>& warnings);
   // Instead, if delta_of() has it: the same, of what the plan changes in alone. The token of the last step.
-  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const PlanDelta& delta, const config::Change& change);
-  [[nodiscard]] std::optional<PlanDelta> delta_of(const config::Change& change) const;
+  // `addresses` are those that it was made with.
+  [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const PlanDelta& delta, const config::Change& change,
+                                                        Allocated addresses);
+  [[nodiscard]] std::optional<PlanDelta> delta_of(const config::Change& change, const Allocated& addresses) const;
   // What people are told of a plan with these warnings.
   [[nodiscard]] std::vector<std::string> routing_warnings(std::vector<std::string> of_plan) const;
   [[nodiscard]] Awaitable<void> deployment_retreat();
@@ -145,7 +156,8 @@ class Controller final : public Router {
   // controller_traces.cpp
   [[nodiscard]] Awaitable<std::optional<dataplane::FlowRecord>> find_flow(const Probe& probe);
   [[nodiscard]] Awaitable<std::optional<dataplane::Command::Affinity>> find_affinity(const Probe& probe);
-  [[nodiscard]] Explanation describe_trace(const dataplane::PacketTrace& trace, bool dry) const;
+  [[nodiscard]] Explanation describe_trace(const dataplane::PacketTrace& trace, bool dry,
+                                           std::string_view said = {}) const;
   // Of "default/web:http": how many endpoints there are, and why they are not used.
   [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
   [[nodiscard]] std::string port_name(uint16_t port) const;
@@ -162,6 +174,9 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<void> tidy_journal();
   // `locked`: the caller holds changes_; otherwise other changes go on meanwhile.
   [[nodiscard]] Awaitable<net::Status<>> rewrite_document(bool locked);
+  // What could not be kept, or not be given because it could not be kept, now.
+  [[nodiscard]] Awaitable<void> catch_up();
+  [[nodiscard]] bool has_arrears() const;
   void load_drains();
   // Puts `drains` into the data plane beside the configuration that serves, whose generation stays. What is odd goes
   // into the reply's warnings.
@@ -193,12 +208,14 @@ class Controller final : public Router {
   // On the disk when it answers.
   [[nodiscard]] Awaitable<net::Status<>> keep_given(GivenAddresses changes);
   // Gives services addresses as objects_, changed by `change`, asks for, and takes those that are not theirs any more;
-  // the change with that in it, for deploy(). Error: they
-  // cannot be kept. If that or deploy() fails: take_addresses_back() once objects_ is reverted.
-  [[nodiscard]] Awaitable<net::Result<config::Change>> give_addresses(const config::Change& change);
+  // the change with that in it, for deploy(). If that fails: take_addresses_back() once objects_ is reverted.
+  [[nodiscard]] Awaitable<config::Change> give_addresses(const config::Change& change);
   [[nodiscard]] Awaitable<void> take_addresses_back();
-  // Instead, at the start: what was kept, is in a status or wanted by its address.
-  void give_what_is_known(const std::string& problem);
+  // Instead, when it cannot be written down: what was kept, is in a status or wanted by its address. Others wait until
+  // it can. `change`: nullptr: at the start.
+  void give_what_is_known(const std::string& problem, const config::Change* change);
+  // They can again.
+  [[nodiscard]] Awaitable<void> give_to_those_who_wait();
   [[nodiscard]] Announcer::Sources announcer_sources() const;
   [[nodiscard]] Awaitable<void> announce_load_balancers(const config::Change* change);
   [[nodiscard]] std::vector<dataplane::Announcement> indexed(const std::vector<Announcer::Announced>& all) const;
@@ -215,8 +232,9 @@ class Controller final : public Router {
   [[nodiscard]] LoadBalancerStatus load_balancer_status() const;
   [[nodiscard]] RouterHealth health() const;
   // controller_bgp.cpp
-  // `change`: what the configuration has become different by; nullptr: blocks of addresses alone.
-  void follow_bgp(const config::Change* change);
+  // `change`: what the configuration has become different by; nullptr: nothing, but blocks of addresses or drains.
+  // `allocated_differs`: blocks of addresses as well.
+  void follow_bgp(const config::Change* change, bool allocated_differs = false);
   void report_bgp(RouterEvent event);
   // controller_host.cpp
   void host_changed();
@@ -242,6 +260,8 @@ class Controller final : public Router {
   config::ObjectSet objects_;  // changed only by who holds changes_
   bool syncing_ = false;       // tidy_journal() will soon
   bool tidying_ = false;       // the document is being written
+  bool catching_up_ = false;
+  Clock::time_point next_giving_;  // of load balancer addresses that could not be written down
   Clock::time_point next_rewrite_;
   DrainList drains_;
   ipam::FileStorage ipam_storage_;
@@ -273,6 +293,7 @@ class Controller final : public Router {
   std::string host_problem_;
   bool following_host_ = false;
   BgpServices bgp_services_;
+  ServiceTotals service_totals_;
   Bird bird_;
   uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;

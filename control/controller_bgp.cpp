@@ -1,5 +1,4 @@
 // BGP in the running router: what changed becomes a plan, and the plan BIRD's configuration.
-#include <algorithm>
 #include <chrono>
 
 #include "control/bgp_plan.h"
@@ -10,20 +9,12 @@ namespace {
 
 constexpr auto withdraw_time = std::chrono::seconds(1);
 
-// Kinds that a plan is made of beside services, which BgpServices looks at.
-bool concerns_plan(const config::Change& change) {
-  return std::any_of(change.touched.begin(), change.touched.end(), [](const config::Change::Touched& touched) {
-    const std::string& kind = touched.key.kind;
-    return touched.effective && kind != "EndpointSlice" && kind != "Service" && kind != "Pod";
-  });
-}
-
 }  // namespace
 
-void Controller::follow_bgp(const config::Change* change) {
+void Controller::follow_bgp(const config::Change* change, bool allocated_differs) {
   const config::Config& config = objects_.config();
   if (config.gateway.bgp.engine == config::BgpEngine::None) return bird_.clear();
-  bool changed = bird_.idle() || change == nullptr || concerns_plan(*change);
+  bool changed = bird_.idle() || change == nullptr || allocated_differs || concerns_bgp_plan(*change, config);
   if (bird_.idle()) {
     (void)bgp_services_.rebuild(config);
   } else if (change != nullptr) {

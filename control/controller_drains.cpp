@@ -58,12 +58,16 @@ Awaitable<void> Controller::publish_drains(DrainList drains, DrainReply& reply) 
     co_return;
   }
   const config::Config& config = objects_.config();
-  const uint64_t token = deployment_.publish_services(config, services_, drains_, nullptr);
+  const config::Change nothing;
+  const uint64_t token = deployment_.publish_services(config, services_, drains_, &nothing);
   if (!co_await wait_for(token)) reply.warnings.emplace_back("a worker has not taken it over yet");
   deployment_.finish();
   health_server_.update(make_health_plan(config, drains_));
-  bgp_services_.set_drains(drains_);
-  if (!bird_.idle() && bgp_services_.rebuild(config)) follow_bgp(nullptr);
+  if (bird_.idle()) {
+    bgp_services_.set_drains(drains_);
+  } else if (bgp_services_.update(config, drains_)) {
+    follow_bgp(nullptr);
+  }
   find_empty(deployment_.service_tables().v4.get(), reply.drain.services, reply.warnings);
   find_empty(deployment_.service_tables().v6.get(), reply.drain.services, reply.warnings);
 }

@@ -142,7 +142,7 @@ Observation Controller::observe() const {
   }
   for (const auto& [device, port] : deployment_.ports()) now.links.push_back({device, port->link_up()});
   for (const PlannedInterface& interface : deployment_.plan().interfaces) {
-    if (interface.in_kernel) now.links.push_back({interface.name, deployment_.pods().link_of(interface.name).up});
+    if (interface.in_kernel()) now.links.push_back({interface.name, deployment_.pods().link_of(interface.link).up});
   }
   const uint16_t workers = plane_.worker_count();
   now.source_ports.workers = workers;
@@ -171,6 +171,7 @@ void Controller::look_again() {
     for (RouterEvent& event : monitor_.look(now)) events_.add(std::move(event));
     events_.drops(monitor_.drop_rates(), now.time_seconds);
     if (deployment_.snapshot() != nullptr) boost::asio::co_spawn(io_, look_for_pods(), boost::asio::detached);
+    if (has_arrears()) boost::asio::co_spawn(io_, catch_up(), boost::asio::detached);
     look_again();
   });
 }

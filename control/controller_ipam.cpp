@@ -100,8 +100,15 @@ Awaitable<net::Status<>> Controller::settle_addresses() {
   if (!(allocated() == routed_)) {
     std::vector<std::string> warnings;
     const config::Change nothing;
-    const auto token = co_await rewire(&nothing, warnings);
-    if (!token) co_return token.error();
+    Allocated addresses = allocated();
+    std::optional<net::Result<uint64_t>> token;
+    if (const auto delta = delta_of(nothing, addresses)) {
+      token = co_await rewire(*delta, nothing, std::move(addresses));
+      warnings = routing_warnings(deployment_.plan().warnings);
+    } else {
+      token = co_await rewire(&nothing, warnings);
+    }
+    if (!*token) co_return token->error();
     warnings_ = std::move(warnings);
     follow_bgp(nullptr);
   }

@@ -76,7 +76,7 @@ GivenAddresses Controller::given_to(const std::vector<config::ObjectName>& servi
   return out;
 }
 
-Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::Change& change) {
+Awaitable<config::Change> Controller::give_addresses(const config::Change& change) {
   if (!load_balancer_.frozen().empty() && load_balancer_log_.retry()) {
     std::erase(load_balancer_warnings_, load_balancer_.frozen());
     load_balancer_.freeze({});
@@ -87,8 +87,7 @@ Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::
   if (!kept) {
     const std::string problem =
         fmt::format("load balancer addresses could not be written down: {}", kept.error().message);
-    if (generation_ != 0) co_return net::Error{problem};
-    give_what_is_known(problem);
+    give_what_is_known(problem, generation_ == 0 ? nullptr : &change);
   }
   take_given(given_services_);
   config::Change whole;
@@ -97,18 +96,25 @@ Awaitable<net::Result<config::Change>> Controller::give_addresses(const config::
   co_return whole;
 }
 
-// A router that does not start helps nobody. But what it gave now, the next start would not know.
-void Controller::give_what_is_known(const std::string& problem) {
+// A router that does not start, or takes no change any more, helps nobody. But what it gave now, the next start would
+// not know.
+void Controller::give_what_is_known(const std::string& problem, const config::Change* change) {
   std::vector<config::ObjectName> touched = std::move(given_services_);
-  load_balancer_.undo({});
-  load_balancer_.freeze(problem);
-  given_services_ = load_balancer_.update(objects_.config(), nullptr);
+  std::erase(load_balancer_warnings_, load_balancer_.frozen());
+  given_services_ = load_balancer_.update_frozen(objects_.config(), change, problem);
   touched.insert(touched.end(), given_services_.begin(), given_services_.end());
   load_balancer_log_.owe(given_to(touched));
   if (std::find(load_balancer_warnings_.begin(), load_balancer_warnings_.end(), problem) ==
       load_balancer_warnings_.end()) {
     load_balancer_warnings_.push_back(problem);
   }
+}
+
+// As a change that is none but for their addresses; the caller holds changes_.
+Awaitable<void> Controller::give_to_those_who_wait() {
+  const config::Change nothing;
+  const ApplyReply reply = co_await give_and_deploy(nothing, 0);
+  if (reply.code != ApplyReply::Code::Applied) co_await take_addresses_back();
 }
 
 // The change did not come to pass, and objects_ is what it was.
@@ -210,6 +216,12 @@ std::vector<Announcer::Announced> Controller::behind_new_links() {
     const auto [link, first] = links_.try_emplace(device, true);
     const bool before = std::exchange(link->second, port->link_up());
     if (!before && link->second) fresh.insert(device);
+  }
+  for (const PlannedInterface& interface : deployment_.plan().interfaces) {
+    if (!interface.in_kernel() || interface.of_pod()) continue;
+    const bool up = deployment_.pods().link_of(interface.link).up;
+    const auto [link, first] = links_.try_emplace(interface.device, true);
+    if (!std::exchange(link->second, up) && up) fresh.insert(interface.device);
   }
   std::vector<Announcer::Announced> out;
   if (fresh.empty()) return out;

@@ -41,11 +41,36 @@ Awaitable<std::optional<config::Warning>> Controller::remember(const config::Cha
 Awaitable<void> Controller::tidy_journal() {
   co_await pause(sync_delay);
   syncing_ = false;
-  (void)co_await run_in(background_, journal_.sync());
-  if (!journal_.is_long() || tidying_ || Clock::now() < next_rewrite_) co_return;
+  const auto synced = co_await run_in(background_, journal_.sync());
+  if (!synced) journal_.lose();
+  // What is lost is written anew by catch_up(), which lets no change in meanwhile.
+  if (journal_.is_broken() || !journal_.is_long() || tidying_ || Clock::now() < next_rewrite_) co_return;
   tidying_ = true;
   (void)co_await rewrite_document(false);
   tidying_ = false;
+}
+
+bool Controller::has_arrears() const {
+  if (generation_ == 0) return false;
+  const bool unkept = journal_.is_broken() && !tidying_ && Clock::now() >= next_rewrite_;
+  return unkept || (!load_balancer_.frozen().empty() && Clock::now() >= next_giving_);
+}
+
+Awaitable<void> Controller::catch_up() {
+  if (std::exchange(catching_up_, true)) co_return;
+  {
+    const auto lock = co_await changes_.lock();
+    if (journal_.is_broken() && !tidying_ && Clock::now() >= next_rewrite_) {
+      tidying_ = true;
+      (void)co_await rewrite_document(true);
+      tidying_ = false;
+    }
+    if (!load_balancer_.frozen().empty() && Clock::now() >= next_giving_) {
+      next_giving_ = Clock::now() + retry_delay;
+      if (load_balancer_log_.retry()) co_await give_to_those_who_wait();
+    }
+  }
+  catching_up_ = false;
 }
 
 Awaitable<net::Status<>> Controller::rewrite_document(bool locked) {
@@ -57,7 +82,10 @@ Awaitable<net::Status<>> Controller::rewrite_document(bool locked) {
   {
     std::optional<AsyncMutex::Lock> lock;
     if (!locked) lock.emplace(co_await changes_.lock());
-    if (auto synced = co_await run_in(background_, journal_.sync()); !synced) co_return fail(synced.error());
+    if (auto synced = co_await run_in(background_, journal_.sync()); !synced) {
+      journal_.lose();
+      co_return fail(synced.error());
+    }
     if (auto rotated = journal_.rotate(); !rotated) co_return fail(rotated.error());
     if (auto begun = journal_.begin(generation_); !begun) co_return fail(begun.error());
   }

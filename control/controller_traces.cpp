@@ -76,13 +76,15 @@ std::string Controller::endpoints_text(const std::string& service_port) const {
                      ready == 1 ? "is" : "are", rest.empty() ? "" : " (" + rest + ")");
 }
 
-Explanation Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry) const {
+Explanation Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const {
   TraceNames names;
   names.snapshot = deployment_.snapshot();
   names.plan = &deployment_.plan();
   names.service = [this](uint32_t id) { return services_.name_of(id); };
   names.rule = [this](uint32_t rule) { return services_.ingress().rule_name(rule); };
   names.endpoints = [this](const std::string& service) { return endpoints_text(service); };
+  names.content = &content_;
+  names.said = said;
   return describe(trace, names, dry);
 }
 
@@ -145,9 +147,10 @@ Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   if (affinity && probe.to.is_v4()) remember_endpoint<V4>(**run, now, probe, *affinity);
   if (affinity && !probe.to.is_v4()) remember_endpoint<V6>(**run, now, probe, *affinity);
   const auto trace = std::make_unique<dataplane::PacketTrace>();
-  const auto ran = run_probe(**run, probe, *arrival, services_.ingress().settings().https, now, plane_.pool(), *trace);
+  const std::vector<uint16_t>& tls = services_.ingress().settings().https;
+  const auto ran = run_probe(**run, probe, *arrival, tls, now, plane_.pool(), *trace);
   if (!ran) co_return ran.error();
-  co_return describe_trace(*trace, true);
+  co_return describe_trace(*trace, true, said_by(probe, tls));
 }
 
 Awaitable<net::Result<std::shared_ptr<TraceWatch>>> Controller::trace(TraceRequest request) {

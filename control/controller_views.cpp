@@ -153,8 +153,8 @@ Status Controller::status() const {
       entry.tx_errors = statistics.tx_errors;
     }
     if (interface.port >= dataplane::first_pod_port) {
-      const dataplane::KernelLink link = deployment_.pods().link_of(interface.name);
-      entry.device = interface.name;
+      const auto& [name, link] = deployment_.pods().link_at(interface.port);
+      entry.device = name;
       entry.link_up = link.up;
       entry.waiting = link.index == 0;
     }

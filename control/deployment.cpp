@@ -92,13 +92,23 @@ net::Status<> Deployment::check_names(const std::vector<PlannedInterface>& inter
                   dataplane::max_interfaces)};
 }
 
+net::Status<> Deployment::check_tunnels(const std::map<std::string, PlannedTunnel>& tunnels) const {
+  const auto fresh = std::count_if(tunnels.begin(), tunnels.end(),
+                                   [&](const auto& tunnel) { return !tunnel_index_.contains(tunnel.first); });
+  if (tunnels_ + static_cast<size_t>(fresh) <= dataplane::no_tunnel + free_tunnels_.size()) return net::Done{};
+  return net::Error{
+      fmt::format("tunnels: more than {} at once, or of services with direct server return since the start; start anew",
+                  dataplane::no_tunnel)};
+}
+
 net::Status<> Deployment::open_ports(const Plan& plan) {
   opened_.clear();
   changed_.clear();
   if (auto room = check_names(plan.interfaces); !room) return room;
+  if (auto room = check_tunnels(plan.tunnels); !room) return room;
   if (auto opened = pods_.open(links_of(plan.interfaces)); !opened) return opened.error();
   for (const PlannedInterface& interface : plan.interfaces) {
-    if (interface.in_kernel) continue;
+    if (interface.in_kernel()) continue;
     dataplane::PortSpec spec;
     spec.device = interface.device;
     spec.workers = plane_.worker_count();
@@ -165,7 +175,20 @@ uint16_t Deployment::interface_index(const std::string& name, bool of_pod) {
 }
 
 uint16_t Deployment::tunnel_index(const std::string& name) {
-  return tunnel_index_.try_emplace(name, static_cast<uint16_t>(tunnel_index_.size())).first->second;
+  const auto [at, fresh] = tunnel_index_.try_emplace(name);
+  if (!fresh) return at->second;
+  if (free_tunnels_.empty()) {
+    at->second = static_cast<uint16_t>(tunnels_++);
+  } else {
+    at->second = free_tunnels_.front();
+    free_tunnels_.pop_front();
+  }
+  return at->second;
+}
+
+net::MacAddr Deployment::mac_of(const PlannedInterface& planned) const {
+  if (planned.mac) return *planned.mac;
+  return planned.in_kernel() ? pods_.link_of(planned.link).mac : ports_.at(planned.device)->mac();
 }
 
 dataplane::Interface Deployment::make_interface(const PlannedInterface& planned) const {
@@ -173,14 +196,13 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.name = planned.name;
   interface.present = true;
   interface.mtu = planned.mtu;
-  if (planned.in_kernel) {
-    interface.port = pods_.port_of(planned.name);
-    interface.mac = *planned.mac;
-    if (const dataplane::KernelLink link = pods_.link_of(planned.name); link.mtu != 0) interface.mtu = link.mtu;
+  interface.mac = mac_of(planned);
+  if (planned.in_kernel()) {
+    interface.port = pods_.port_of(planned.link);
+    const dataplane::KernelLink link = pods_.link_of(planned.link);
+    if (link.mtu != 0) interface.mtu = planned.of_pod() ? link.mtu : std::min(link.mtu, planned.mtu);
   } else {
-    const dataplane::Port& port = *ports_.at(planned.device);
-    interface.port = port.id();
-    interface.mac = planned.mac.value_or(port.mac());
+    interface.port = ports_.at(planned.device)->id();
   }
   interface.vlan = planned.vlan;
   interface.role = planned.role;
@@ -213,7 +235,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
 // Interfaces at their indices; what stands at others stays.
 void Deployment::fill_interfaces(dataplane::Snapshot& snapshot, const std::vector<PlannedInterface>& interfaces) {
   for (const PlannedInterface& planned : interfaces) {
-    const uint16_t index = interface_index(planned.name, planned.in_kernel);
+    const uint16_t index = interface_index(planned.name, planned.of_pod());
     if (snapshot.interfaces.size() <= index) snapshot.interfaces.resize(index + 1U);
     snapshot.interfaces[index] = make_interface(planned);
   }
@@ -228,7 +250,7 @@ void Deployment::fill_topology(dataplane::Snapshot& snapshot, const Plan& plan) 
   fill_interfaces(snapshot, plan.interfaces);
   for (const auto& [name, planned] : plan.tunnels) (void)tunnel_index(name);
   snapshot.tunnels.edit([&](std::vector<dataplane::Tunnel>& tunnels) {
-    if (tunnels.size() < tunnel_index_.size()) tunnels.resize(tunnel_index_.size());
+    if (tunnels.size() < tunnels_) tunnels.resize(tunnels_);
     for (const auto& [name, planned] : plan.tunnels) tunnels[tunnel_index(name)] = make_tunnel(planned);
   });
   snapshot.tunnel_ends.edit([&](std::vector<dataplane::TunnelEnd>& ends) {
@@ -302,6 +324,7 @@ uint64_t Deployment::retreat() {
   // What had been made for the change.
   retire_unused(plan_);
   retire_pod_indices(plan_);
+  retire_tunnel_indices(plan_);
   return hand_out(std::move(snapshot));
 }
 
@@ -476,6 +499,8 @@ bool Deployment::keeps_plan(const config::Config& config, const config::Change::
   if (key.kind == "Ingress" || key.kind == "IngressClass") return true;
   // What follows from these is in the services that they give addresses to, and announced apart.
   if (key.kind == "L2Advertisement" || key.kind == "Namespace") return true;
+  // What is announced by BGP is said with these, not where from.
+  if (key.kind == "Community" || key.kind == "BFDProfile") return true;
   if (key.kind == "Node") return !touched.moved && key.name != config.gateway.node_name;
   if (key.kind != "EndpointSlice") return false;
   if (plan_.direct_services.empty()) return true;
@@ -573,6 +598,8 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   fill_family(snapshot->v6, config, own);
   fill_direct_returns(snapshot->v4, plan, tunnel_index_);
   fill_direct_returns(snapshot->v6, plan, tunnel_index_);
+  for (const auto& [endpoint, way] : plan.direct_returns) remembered_tunnels_.insert(tunnel_index_.at(way.tunnel));
+  retire_tunnel_indices(plan);
   fill_pods_elsewhere(snapshot->v4, plan.pods_elsewhere);
   fill_pods_elsewhere(snapshot->v6, plan.pods_elsewhere);
   const config::Proxy& proxy = gateway.proxy;
@@ -646,12 +673,26 @@ void Deployment::retire_pod_indices(const Plan& plan) {
   }
 }
 
+// What tunnels had that are gone.
+void Deployment::retire_tunnel_indices(const Plan& plan) {
+  for (auto at = tunnel_index_.begin(); at != tunnel_index_.end();) {
+    if (plan.tunnels.contains(at->first) || keeps_tunnel_index(*at)) {
+      ++at;
+    } else {
+      retired_tunnels_.push_back(at->second);
+      at = tunnel_index_.erase(at);
+    }
+  }
+}
+
 void Deployment::finish() {
   plane_.publisher().reclaim();
   if (last_ != nullptr && !plane_.publisher().passed(last_token_)) return;
   pods_.finish();
   free_indices_.insert(free_indices_.end(), retired_indices_.begin(), retired_indices_.end());
   retired_indices_.clear();
+  free_tunnels_.insert(free_tunnels_.end(), retired_tunnels_.begin(), retired_tunnels_.end());
+  retired_tunnels_.clear();
   for (const NextHopId id : retired_hops_) plane_.next_hops().remove(id);
   retired_hops_.clear();
   for (const uint32_t index : retired_neighbors_) {

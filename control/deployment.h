@@ -77,9 +77,10 @@ class Deployment {
   [[nodiscard]] std::optional<ServiceRoutes::Moves> service_moves(const config::Config& config,
                                                                   const config::Change& change) const;
   // What becomes of plan() if only nodes, their blocks and pods of this node change: then steps 1 to 4 are those of
-  // the delta, 2 only if announces(). Empty: the plan has to be made anew. `allocated` and `host` are those of plan().
+  // the delta, 2 only if announces(). Empty: the plan has to be made anew. plan() has `before` and `host`.
   [[nodiscard]] std::optional<PlanDelta> plan_delta(const config::Config& config, const config::Change& change,
-                                                    const Allocated& allocated, const HostAddresses& host) const;
+                                                    const Allocated& allocated, const Allocated& before,
+                                                    const HostAddresses& host) const;
   [[nodiscard]] net::Status<> open_ports(const PlanDelta& delta);
   [[nodiscard]] static bool announces(const PlanDelta& delta) { return !delta.tunnels.empty() || delta.interfaces; }
   [[nodiscard]] uint64_t announce(const PlanDelta& delta);
@@ -99,11 +100,13 @@ class Deployment {
   [[nodiscard]] const dataplane::Snapshot* snapshot() const { return last_; }
   [[nodiscard]] const std::map<std::string, std::unique_ptr<dataplane::Port>>& ports() const { return ports_; }
   [[nodiscard]] const PodPorts& pods() const { return pods_; }
+  // Of an interface whose port is open.
+  [[nodiscard]] net::MacAddr mac_of(const PlannedInterface& planned) const;
   // What an interface's counters were when its index got this meaning, over all workers.
   [[nodiscard]] const dataplane::InterfaceCounters& counted_before(size_t index) const { return counted_[index]; }
   // The index of a tunnel of plan() in the snapshot.
   [[nodiscard]] uint16_t index_of_tunnel(const std::string& name) const { return tunnel_index_.at(name); }
-  // Of every tunnel that ever was, by name.
+  // Of the tunnels of plan(), and of some that were, by name.
   [[nodiscard]] const std::map<std::string, uint16_t>& tunnel_indices() const { return tunnel_index_; }
   [[nodiscard]] const ServiceCompiler::Tables& service_tables() const { return tables_; }
   // Whether step 2 and 3 are needed.
@@ -119,9 +122,12 @@ class Deployment {
   // One of plan() that will be in it no more.
   void remove_route(const net::Prefix& prefix);
   [[nodiscard]] net::Status<> check_names(const std::vector<PlannedInterface>& interfaces) const;
+  [[nodiscard]] net::Status<> check_tunnels(const std::map<std::string, PlannedTunnel>& tunnels) const;
   void restore_ports();
   [[nodiscard]] uint64_t hand_out(std::unique_ptr<const dataplane::Snapshot> snapshot);
   void retire_pod_indices(const Plan& plan);
+  void retire_tunnel_indices(const Plan& plan);
+  [[nodiscard]] bool keeps_tunnel_index(const std::pair<const std::string, uint16_t>& tunnel) const;
   [[nodiscard]] uint16_t interface_index(const std::string& name, bool of_pod = false);
   [[nodiscard]] uint16_t tunnel_index(const std::string& name);
   [[nodiscard]] net::Status<> pin(const PlannedNeighbor& neighbor);
@@ -168,6 +174,11 @@ class Deployment {
   std::vector<dataplane::InterfaceCounters> counted_ =
       std::vector<dataplane::InterfaceCounters>(dataplane::max_interfaces);
   std::map<std::string, uint16_t> tunnel_index_;
+  size_t tunnels_ = 0;                     // indices ever used
+  std::vector<uint16_t> retired_tunnels_;  // finish() makes them free
+  std::deque<uint16_t> free_tunnels_;
+  // Of direct return, whose flows go on when nothing names them any more: these are not used again.
+  std::set<uint16_t> remembered_tunnels_;
   std::map<PlannedNeighbor, uint32_t> pinned_;
   std::vector<uint32_t> free_pinned_;
   uint32_t next_pinned_ = 0;

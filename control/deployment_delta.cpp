@@ -10,19 +10,21 @@ namespace sluice::control {
 using net::Prefix;
 
 std::optional<PlanDelta> Deployment::plan_delta(const config::Config& config, const config::Change& change,
-                                                const Allocated& allocated, const HostAddresses& host) const {
+                                                const Allocated& allocated, const Allocated& before,
+                                                const HostAddresses& host) const {
   const bool told =
       std::all_of(change.touched.begin(), change.touched.end(), [&](const config::Change::Touched& touched) {
         if (touched.key.kind == "Service") return !touched.effective || !touched.moved;
         return is_planned_by_delta(touched.key.kind) || keeps_plan(config, touched);
       });
   if (generation_ == 0 || !told) return std::nullopt;
-  return control::plan_delta(plan_, config, change, allocated, host);
+  return control::plan_delta(plan_, config, change, allocated, host, &before);
 }
 
 net::Status<> Deployment::open_ports(const PlanDelta& delta) {
   opened_.clear();
   changed_.clear();
+  if (auto room = check_tunnels(delta.tunnels); !room) return room;
   if (!delta.interfaces) return net::Done{};
   if (auto room = check_names(*delta.interfaces); !room) return room;
   return pods_.open(links_of(*delta.interfaces));
@@ -69,6 +71,12 @@ uint64_t Deployment::publish(const config::Config& config, const PlanDelta& delt
     retire_pod_indices(plan_);
   }
   change_tunnels(*snapshot, delta.tunnels, delta.lost_tunnels);
+  for (const std::string& name : delta.lost_tunnels) {
+    const auto lost = tunnel_index_.find(name);
+    if (lost == tunnel_index_.end() || keeps_tunnel_index(*lost)) continue;
+    retired_tunnels_.push_back(lost->second);
+    tunnel_index_.erase(lost);
+  }
   snapshot->terminator.sources = plan_.terminator.sources;
   tables_ = services.update(config, change, own_addresses_of(plan_.interfaces), drains);
   fill_services(*snapshot);
@@ -89,7 +97,7 @@ void Deployment::change_tunnels(dataplane::Snapshot& snapshot, const std::map<st
   for (const auto& [name, planned] : set) changed.insert(tunnel_index(name));
   for (const std::string& name : lost) changed.insert(tunnel_index(name));
   snapshot.tunnels.edit([&](std::vector<dataplane::Tunnel>& tunnels) {
-    if (tunnels.size() < tunnel_index_.size()) tunnels.resize(tunnel_index_.size());
+    if (tunnels.size() < tunnels_) tunnels.resize(tunnels_);
     for (const auto& [name, planned] : set) tunnels[tunnel_index(name)] = make_tunnel(planned);
     for (const std::string& name : lost) tunnels[tunnel_index(name)] = {};
   });
@@ -141,6 +149,15 @@ void Deployment::drop(const std::vector<PlannedHop>& hops) {
   for (const PlannedHop& hop : hops) {
     if (hop.fixed == 0) drop_from(single_uses_, single_hops_, hop, host_names(hop));
   }
+}
+
+// Flows of direct return remember their tunnel's index, and next hops that routes of the host name have it in them.
+bool Deployment::keeps_tunnel_index(const std::pair<const std::string, uint16_t>& tunnel) const {
+  return remembered_tunnels_.contains(tunnel.second) ||
+         std::any_of(host_ways_.begin(), host_ways_.end(), [&](const auto& way) {
+           return std::any_of(way.first.begin(), way.first.end(),
+                              [&](const PlannedHop& hop) { return hop.tunnel == tunnel.first; });
+         });
 }
 
 bool Deployment::host_names(const PlannedHop& hop) const {

@@ -72,7 +72,10 @@ uint64_t Deployment::change_host_routes(const std::vector<HostRouteChange>& chan
     if (!hidden && !install_host_route(*host_routes_.find(*at))) break;
     at = host_routes_left_out_.erase(at);
   }
-  if (way_gone) retire_unused(plan_);
+  if (way_gone) {
+    retire_unused(plan_);
+    retire_tunnel_indices(plan_);
+  }
   auto snapshot = std::make_unique<dataplane::Snapshot>(*last_);
   snapshot->generation = ++generation_;
   snapshot->pinned_neighbors = next_pinned_;

@@ -80,6 +80,19 @@ Drain DrainList::of(const config::ObjectName& pod, const net::IpAddr& address, u
   return found;
 }
 
+std::set<DrainTarget> DrainList::difference(const DrainList& a, const DrainList& b) {
+  std::set<DrainTarget> out;
+  const auto take = [&out](const DrainList& from, const DrainList& other) {
+    for (const auto& [target, hard] : from.targets_) {
+      const auto same = other.targets_.find(target);
+      if (same == other.targets_.end() || same->second != hard) out.insert(target);
+    }
+  };
+  take(a, b);
+  take(b, a);
+  return out;
+}
+
 std::string DrainList::to_text() const {
   json::array list;
   for (const auto& [target, hard] : targets_) {
@@ -106,9 +119,27 @@ net::Result<DrainList> DrainList::from_text(std::string_view text) {
   return out;
 }
 
+std::set<config::ObjectName> services_with(const config::Config& config, const std::set<DrainTarget>& targets) {
+  std::set<config::ObjectName> out;
+  if (targets.empty()) return out;
+  for (const auto& [name, slice] : config.slices) {
+    if (slice.service.empty()) continue;
+    const auto concerned = [&, &ns = name.ns](const config::Endpoint& endpoint) {
+      return std::any_of(targets.begin(), targets.end(),
+                         [&](const DrainTarget& target) { return target.may_cover(ns, endpoint); });
+    };
+    if (std::any_of(slice.endpoints.begin(), slice.endpoints.end(), concerned)) out.insert({name.ns, slice.service});
+  }
+  return out;
+}
+
 std::vector<std::string> services_of(const config::Config& config, const DrainTarget& target) {
   std::set<std::string> names;
   for (const auto& [name, slice] : config.slices) {
+    const auto covered_at_all = [&, &ns = name.ns](const config::Endpoint& endpoint) {
+      return target.may_cover(ns, endpoint);
+    };
+    if (std::none_of(slice.endpoints.begin(), slice.endpoints.end(), covered_at_all)) continue;
     const auto service = config.services.find({name.ns, slice.service});
     if (slice.service.empty() || slice.fqdn || service == config.services.end() || !service->second.proxied) continue;
     for (const config::EndpointPort& port : slice.ports) {

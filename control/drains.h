@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,6 +33,10 @@ struct DrainTarget {
   [[nodiscard]] std::string text() const;
   [[nodiscard]] bool covers(const config::ObjectName& endpoint_pod, const net::IpAddr& endpoint,
                             uint16_t endpoint_port) const;
+  // Whether it does at some port. `ns`: of the endpoint's slice.
+  [[nodiscard]] bool may_cover(const std::string& ns, const config::Endpoint& endpoint) const {
+    return pod.name.empty() ? address == endpoint.address : pod.name == endpoint.pod && pod.ns == ns;
+  }
 
   friend bool operator==(const DrainTarget&, const DrainTarget&) = default;
   friend auto operator<=>(const DrainTarget&, const DrainTarget&) = default;
@@ -51,6 +56,9 @@ class DrainList {
   // What holds for an endpoint; the hardest of what covers it.
   [[nodiscard]] Drain of(const config::ObjectName& pod, const net::IpAddr& address, uint16_t port) const;
 
+  // What only one of the two says, or says in another way.
+  [[nodiscard]] static std::set<DrainTarget> difference(const DrainList& a, const DrainList& b);
+
   // The form of the file: {"drains": [{"endpoint": "prod/web-0", "hard": false}]}.
   [[nodiscard]] std::string to_text() const;
   [[nodiscard]] static net::Result<DrainList> from_text(std::string_view text);
@@ -59,6 +67,9 @@ class DrainList {
   std::map<DrainTarget, bool> targets_;
 };
 
+// Services that have an endpoint which one of these may cover.
+[[nodiscard]] std::set<config::ObjectName> services_with(const config::Config& config,
+                                                         const std::set<DrainTarget>& targets);
 // The service ports that have such an endpoint, "default/web:http", sorted.
 [[nodiscard]] std::vector<std::string> services_of(const config::Config& config, const DrainTarget& target);
 

@@ -77,6 +77,7 @@ void describe_ip(FrameText& out, Bytes packet, unsigned depth) {
   const uint8_t protocol = v4 ? l3[9] : l3[6];
   const bool later = v4 && (net::load_be16(l3 + 6) & net::ipv4_offset_mask) != 0;
   const size_t header = v4 ? size_t{l3[0] & 0xfU} * 4 : least;
+  packet = packet.first(std::min(packet.size(), std::max(length, least)));
   const Bytes l4 = packet.subspan(std::min(header, packet.size()));
   const std::string size = fmt::format("{} bytes", length);
   const std::string addresses = fmt::format("{} > {}", net::to_string(src), net::to_string(dst));
@@ -109,8 +110,10 @@ void describe_ip(FrameText& out, Bytes packet, unsigned depth) {
     describe_icmp(out, v4, l4, addresses);
   } else if (protocol == net::protocol::tcp && l4.size() >= net::tcp_header_length) {
     out.text = fmt::format("tcp {} {}", tcp_flags_text(l4[13]), ports());
+    out.payload = l4.subspan(std::min<size_t>(l4.size(), size_t{l4[12]} / 16 * 4));
   } else if (has_ports && l4.size() >= 4) {
     out.text = fmt::format("{} {}", protocol_name(protocol), ports());
+    if (protocol == net::protocol::udp) out.payload = l4.subspan(std::min<size_t>(l4.size(), net::udp_header_length));
   } else {
     out.text = fmt::format("{} {}", protocol_name(protocol), addresses);
   }

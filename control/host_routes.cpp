@@ -9,7 +9,42 @@ using dataplane::HopKind;
 
 PlannedHop fixed_hop(dataplane::NextHopId id, HopKind kind) { return {.kind = kind, .fixed = id}; }
 
+// Who has packets to an address next, as for a tunnel's outer packets.
+std::optional<PlannedNeighbor> way_to(const Plan& plan, const net::IpAddr& address) {
+  const auto* const route = find_route(plan.routes, address);
+  if (route == nullptr) return std::nullopt;
+  const PlannedHop& hop = route->second.hops.front();
+  if (hop.kind == HopKind::Gateway) return hop.neighbor;
+  if (hop.kind == HopKind::Connected) return PlannedNeighbor{hop.interface, address, std::nullopt};
+  return std::nullopt;
+}
+
 }  // namespace
+
+HostTunnels host_tunnels(const config::Config& config, const Plan& plan) {
+  HostTunnels out;
+  if (!config.gateway.host.routes) return out;
+  for (const auto& [name, node] : config.nodes) {
+    const std::string tunnel = "ipip@" + name;
+    const auto end = node.underlay(net::Family::V4);
+    if (!end || !plan.tunnels.contains(tunnel)) continue;
+    if (auto neighbor = way_to(plan, *end)) {
+      out.nodes.emplace(*end, PlannedHop{.kind = HopKind::Tunnel, .neighbor = std::move(neighbor), .tunnel = tunnel});
+    }
+  }
+  if (out.nodes.empty()) return out;
+  for (const auto& [name, pool] : config.pools) {
+    if (pool.ipip_mode != config::TunnelMode::Never && pool.cidr.addr.is_v4()) {
+      out.pools.emplace(pool.cidr, pool.ipip_mode);
+    }
+  }
+  for (const PlannedInterface& interface : plan.interfaces) {
+    for (const net::Prefix& address : interface.addresses) {
+      if (!address.is_host()) out.connected.push_back(address.masked());
+    }
+  }
+  return out;
+}
 
 bool HostRouteTable::set_wanted(const std::optional<config::HostRoutes>& wanted, Links links) {
   if (wanted == wanted_ && links == links_) return false;
@@ -33,6 +68,19 @@ void HostRouteTable::set_neighbors(const std::set<PlannedNeighbor>& neighbors) {
   if (macs == macs_) return;
   macs_ = std::move(macs);
   look_again();
+}
+
+void HostRouteTable::set_tunnels(HostTunnels tunnels) {
+  if (tunnels == tunnels_) return;
+  ways_.clear();
+  const auto look_into = [this](const net::Prefix& pool) {
+    for (auto at = entries_.lower_bound(pool); at != entries_.end() && pool.contains(at->first); ++at) {
+      changed_.insert(at->first);
+    }
+  };
+  for (const auto& [pool, mode] : tunnels_.pools) look_into(pool);
+  for (const auto& [pool, mode] : tunnels.pools) look_into(pool);
+  tunnels_ = std::move(tunnels);
 }
 
 void HostRouteTable::look_again() {
@@ -115,12 +163,32 @@ std::vector<PlannedHop> HostRouteTable::hops_of(const netlink::Route& route) con
       hops.push_back({.kind = HopKind::Connected, .interface = link->second});
       continue;
     }
-    PlannedNeighbor neighbor{link->second, *hop.via, std::nullopt};
-    if (const auto mac = macs_.find({link->second, *hop.via}); mac != macs_.end()) neighbor.mac = mac->second;
-    hops.push_back({.kind = HopKind::Gateway, .neighbor = std::move(neighbor)});
+    if (const PlannedHop* tunnel = tunnel_for(route.destination, *hop.via); tunnel != nullptr) {
+      hops.push_back(*tunnel);
+      hops.back().neighbor = known(*tunnel->neighbor);
+      continue;
+    }
+    hops.push_back({.kind = HopKind::Gateway, .neighbor = known({link->second, *hop.via, std::nullopt})});
   }
   if (hops.size() > dataplane::max_group_members) hops.resize(dataplane::max_group_members);
   return hops;
+}
+
+const PlannedHop* HostRouteTable::tunnel_for(const net::Prefix& destination, const net::IpAddr& via) const {
+  const auto node = tunnels_.nodes.find(via);
+  if (node == tunnels_.nodes.end()) return nullptr;
+  const auto pool = std::find_if(tunnels_.pools.begin(), tunnels_.pools.end(),
+                                 [&](const auto& entry) { return entry.first.contains(destination); });
+  if (pool == tunnels_.pools.end()) return nullptr;
+  const bool same_subnet = std::any_of(tunnels_.connected.begin(), tunnels_.connected.end(),
+                                       [&](const net::Prefix& subnet) { return subnet.contains(via); });
+  return pool->second == config::TunnelMode::CrossSubnet && same_subnet ? nullptr : &node->second;
+}
+
+PlannedNeighbor HostRouteTable::known(PlannedNeighbor neighbor) const {
+  const auto mac = macs_.find({neighbor.interface, neighbor.address});
+  if (mac != macs_.end()) neighbor.mac = mac->second;
+  return neighbor;
 }
 
 HostRoute HostRouteTable::shared(std::vector<PlannedHop> hops) {

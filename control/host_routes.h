@@ -15,6 +15,16 @@
 
 namespace sluice::control {
 
+// Routes into the IPPools with IPIP lead to a node through its tunnel, where the kernel names the node as next hop.
+struct HostTunnels {
+  std::map<net::Prefix, config::TunnelMode> pools;  // of IPv4, not Never
+  std::map<net::IpAddr, PlannedHop> nodes;          // by the underlay address; kind: Tunnel
+  std::vector<net::Prefix> connected;               // subnets of the router: CrossSubnet goes bare there
+
+  friend bool operator==(const HostTunnels&, const HostTunnels&) = default;
+};
+[[nodiscard]] HostTunnels host_tunnels(const config::Config& config, const Plan& plan);
+
 class HostRouteTable {
  public:
   // What the router calls the links of the kernel, by their index.
@@ -25,6 +35,9 @@ class HostRouteTable {
   [[nodiscard]] bool set_wanted(const std::optional<config::HostRoutes>& wanted, Links links);
   // MAC addresses that the configuration knows: a neighbour is known by one.
   void set_neighbors(const std::set<PlannedNeighbor>& neighbors);
+
+  // What needs a tunnel: networks, and the way to nodes by their addresses (BGP-8).
+  void set_tunnels(HostTunnels tunnels);
 
   void learn(const netlink::Route& route);
   // Between them everything there is is learned; what is not learned is gone.
@@ -51,12 +64,17 @@ class HostRouteTable {
   [[nodiscard]] bool is_better(const netlink::Route& a, const netlink::Route& b) const;
   [[nodiscard]] HostRoute resolve(const Entry& entry);
   [[nodiscard]] std::vector<PlannedHop> hops_of(const netlink::Route& route) const;
+  // The tunnel for packets to `destination` whose next hop is `via`; nullptr: they need none.
+  [[nodiscard]] const PlannedHop* tunnel_for(const net::Prefix& destination, const net::IpAddr& via) const;
+  // With the MAC address that the configuration knows.
+  [[nodiscard]] PlannedNeighbor known(PlannedNeighbor neighbor) const;
   [[nodiscard]] HostRoute shared(std::vector<PlannedHop> hops);
   void look_again();
 
   std::optional<config::HostRoutes> wanted_;
   Links links_;
   std::map<std::pair<std::string, net::IpAddr>, net::MacAddr> macs_;
+  HostTunnels tunnels_;
   std::map<net::Prefix, Entry> entries_;
   std::set<net::Prefix> changed_;
   std::map<std::vector<PlannedHop>, HostRoute> ways_;

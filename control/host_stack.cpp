@@ -28,7 +28,7 @@ net::Status<> HostStack::open(const Plan& plan, const Deployment& deployment) {
   changed_.clear();
   for (const PlannedInterface& planned : plan.interfaces) {
     if (planned.host_interface.empty()) continue;
-    const net::MacAddr mac = planned.mac.value_or(deployment.ports().at(planned.device)->mac());
+    const net::MacAddr mac = deployment.mac_of(planned);
     const HostInterfaceSpec spec{planned.host_interface, mac, planned.mtu};
     const auto fail = [&](const net::Error& error) {
       abandon();
@@ -64,7 +64,8 @@ void HostStack::abandon() {
   opened_.clear();
 }
 
-void HostStack::commit(const config::Gateway& gateway, const Deployment& deployment) {
+void HostStack::commit(const config::Config& config, const Deployment& deployment) {
+  const config::Gateway& gateway = config.gateway;
   std::map<std::string, Twin> twins;
   for (auto& [name, device] : opened_) {
     Twin& twin = twins[name];
@@ -99,6 +100,7 @@ void HostStack::commit(const config::Gateway& gateway, const Deployment& deploym
   }
   link_.set(std::move(by_index));
   routes_.set_neighbors(deployment.plan().neighbors);
+  routes_.set_tunnels(host_tunnels(config, deployment.plan()));
   const bool other_routes = routes_.set_wanted(gateway.host.routes, std::move(links));
   if (!twins_.empty() && netlink_ == nullptr) start_netlink();
   if (netlink_ != nullptr && (other_devices || other_routes)) ask_all();
@@ -106,9 +108,10 @@ void HostStack::commit(const config::Gateway& gateway, const Deployment& deploym
   if (routes_.changed()) on_change_();
 }
 
-void HostStack::follow_neighbors(const Deployment& deployment) {
+void HostStack::follow_plan(const config::Config& config, const Deployment& deployment) {
   if (twins_.empty()) return;
   routes_.set_neighbors(deployment.plan().neighbors);
+  routes_.set_tunnels(host_tunnels(config, deployment.plan()));
   if (routes_.changed()) on_change_();
 }
 

@@ -38,9 +38,9 @@ class HostStack {
   [[nodiscard]] net::Status<> open(const Plan& plan, const Deployment& deployment);
   void abandon();
   // 2. With the plan in service.
-  void commit(const config::Gateway& gateway, const Deployment& deployment);
-  // Instead of both, if the plan differs in neighbours and not in interfaces that have twins.
-  void follow_neighbors(const Deployment& deployment);
+  void commit(const config::Config& config, const Deployment& deployment);
+  // Instead of both, if the plan differs in neighbours and nodes, and not in interfaces that have twins.
+  void follow_plan(const config::Config& config, const Deployment& deployment);
 
   // What people gave the twins beside the configuration's addresses.
   [[nodiscard]] HostAddresses addresses() const;

@@ -101,8 +101,11 @@ void IngressCompiler::refresh(const Config& config, const Hosts& hosts) {
   const l7::HttpSettings settings{.otherwise = default_,
                                   .https_port = settings_.https.empty() ? uint16_t{443} : settings_.https.front(),
                                   .head_seconds = static_cast<uint32_t>(settings_.header_timeout.count()),
-                                  .preserve_client = settings_.preserve_client_address};
-  const l7::TlsSettings tls_settings{settings.head_seconds, settings.preserve_client};
+                                  .preserve_client = settings_.preserve_client_address,
+                                  .tcp = {.mss = settings_.tcp.mss == 0 ? uint16_t{0xffff} : settings_.tcp.mss,
+                                          .timestamps = settings_.tcp.timestamps,
+                                          .sack = settings_.tcp.sack}};
+  const l7::TlsSettings tls_settings{settings.head_seconds, settings.preserve_client, settings.tcp};
   if (http_ == nullptr || !http.empty() || !(http_->settings() == settings)) {
     http_rules_ = http_rules_.changed(std::move(http));
     http_ = std::make_shared<const l7::HttpListener>(http_rules_, settings);

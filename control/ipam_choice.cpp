@@ -58,6 +58,13 @@ bool names(const std::string& word, const IpPool& pool) {
   return word == pool.name || word == net::to_string(pool.cidr);
 }
 
+std::string remedy(const std::string& node) {
+  return fmt::format(
+      "give node {} a range of its own, by a BlockAffinity or spec.podCIDRs of its Node; Nodes that have no router of "
+      "their own belong into localNodeNames of the GatewayConfiguration",
+      node);
+}
+
 }  // namespace
 
 const IpPool* pool_of(const config::Config& config, const net::Prefix& block) {
@@ -80,6 +87,30 @@ const std::string* other_owner(const config::Config& config, const net::Prefix& 
     if (name != node && std::any_of(other.pod_cidrs.begin(), other.pod_cidrs.end(), overlaps)) return &name;
   }
   return nullptr;
+}
+
+bool shares_pools(const config::Config& config) {
+  return std::any_of(config.nodes.begin(), config.nodes.end(), [&](const auto& entry) {
+    return entry.first != config.gateway.node_name && !config.gateway.is_local(entry.first);
+  });
+}
+
+std::string doubt_about(const config::Config& config, const net::Prefix& block) {
+  const std::string& own = config.gateway.node_name;
+  if (!shares_pools(config)) return {};
+  for (const auto& [name, affinity] : config.blocks) {
+    if (affinity.node == own && affinity.cidr.contains(block)) return {};
+  }
+  if (const auto node = config.nodes.find(own); node != config.nodes.end()) {
+    const auto contains = [&](const net::Prefix& range) { return range.contains(block); };
+    if (std::any_of(node->second.pod_cidrs.begin(), node->second.pod_cidrs.end(), contains)) return {};
+  }
+  return fmt::format("{}, and routers of other Nodes may have claimed it as well: {}", beginning_of_doubt(block),
+                     remedy(own));
+}
+
+std::string beginning_of_doubt(const net::Prefix& block) {
+  return fmt::format("block {} is this router's by its own claim", net::to_string(block));
 }
 
 bool knows_node(const config::Config& config, const std::string& node) {
@@ -228,8 +259,8 @@ Choice::Found Choice::requested(const net::IpAddr& address) const {
   }
   const net::Prefix cidr = net::Prefix{address, pool->block_size}.masked();
   if (!can_be_claimed(cidr)) {
-    return Refusal{Kind::Conflict,
-                   fmt::format("the block {} of {} is not node {}'s", net::to_string(cidr), text, request_.node)};
+    return Refusal{Kind::Conflict, fmt::format("the block {} of {} is not node {}'s{}", net::to_string(cidr), text,
+                                               request_.node, advice())};
   }
   if (!may_claim(address.family())) {
     return Refusal{Kind::Exhausted, fmt::format("node {} has {} blocks, which is maxBlocksPerHost", request_.node,
@@ -256,7 +287,7 @@ Choice::Found Choice::automatic(net::Family family) const {
   return Refusal{Kind::Exhausted,
                  fmt::format("no IPv{} address is free for node {} in IPPool {}{}", family == net::Family::V4 ? 4 : 6,
                              request_.node, fmt::join(looked_at, ", "),
-                             may_claim(family) ? "" : "; it has as many blocks as maxBlocksPerHost allows")};
+                             may_claim(family) ? advice() : "; it has as many blocks as maxBlocksPerHost allows")};
 }
 
 std::optional<net::IpAddr> Choice::from_blocks(const Pools& pools, bool own) const {
@@ -289,11 +320,30 @@ void Choice::each_range(Visit visit) const {
 bool Choice::can_be_claimed(const net::Prefix& block) const {
   const auto overlaps = [&](const auto& entry) { return entry.first.overlaps(block); };
   if (std::any_of(state_.blocks().begin(), state_.blocks().end(), overlaps)) return false;
-  bool given = config_.ipam.auto_allocate_blocks;
+  bool given = may_claim_anywhere();
   each_range([&](const net::Prefix& range, const std::string& node) {
-    given = given || (node == request_.node && range.contains(block));
+    given = given || (may_claim_given() && node == request_.node && range.contains(block));
   });
   return given && other_owner(config_, block, request_.node) == nullptr;
+}
+
+bool Choice::may_claim_anywhere() const { return config_.ipam.auto_allocate_blocks && !shares_pools(config_); }
+
+// Another node's range is for its own router to cut.
+bool Choice::may_claim_given() const {
+  const config::Gateway& gateway = config_.gateway;
+  return request_.node == gateway.node_name || gateway.is_local(request_.node) || !shares_pools(config_);
+}
+
+std::string Choice::advice() const {
+  if (!may_claim_given()) {
+    return fmt::format(
+        "; blocks of node {} are cut by its own router: ask there, or name it in localNodeNames of the "
+        "GatewayConfiguration if it has none",
+        request_.node);
+  }
+  if (!config_.ipam.auto_allocate_blocks || !shares_pools(config_)) return {};
+  return "; nothing more is claimed, as routers of other Nodes may claim the same: " + remedy(request_.node);
 }
 
 bool Choice::may_claim(net::Family family) const {
@@ -315,13 +365,13 @@ std::optional<net::Prefix> Choice::new_block(const IpPool& pool) const {
     if (!pool.cidr.overlaps(range)) return;
     if (node != request_.node) {
       taken.push_back(range_of(range));
-    } else if (range.length <= pool.block_size) {
+    } else if (may_claim_given() && range.length <= pool.block_size) {
       given.push_back(pool.cidr.length > range.length ? pool.cidr : range);
     }
   });
   std::sort(taken.begin(), taken.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
   std::sort(given.begin(), given.end());
-  if (config_.ipam.auto_allocate_blocks) given.push_back(pool.cidr);
+  if (may_claim_anywhere()) given.push_back(pool.cidr);
   const Number size = Number{1} << (pool.cidr.addr.bit_length() - pool.block_size);
   for (const net::Prefix& area : given) {
     const Range range = range_of(area);

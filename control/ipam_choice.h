@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "control/ipam.h"
@@ -20,6 +21,13 @@ struct Chosen {
 // The node to which the configuration gives (BlockAffinity, podCIDRs) something of a block of another; or nullptr.
 [[nodiscard]] const std::string* other_owner(const config::Config& config, const net::Prefix& block,
                                              const std::string& node);
+// Other routers, those of Nodes that do not count as this one's, may cut blocks of the same pools, of which this one's
+// store knows nothing: then blocks are cut only for nodes of this router, in what the configuration gives to them
+// (IPAM-4).
+[[nodiscard]] bool shares_pools(const config::Config& config);
+// Why nobody can tell whose a block is that this router gave itself; empty: it is its own.
+[[nodiscard]] std::string doubt_about(const config::Config& config, const net::Prefix& block);
+[[nodiscard]] std::string beginning_of_doubt(const net::Prefix& block);
 // It is this router, or there is a Node of that name.
 [[nodiscard]] bool knows_node(const config::Config& config, const std::string& node);
 
@@ -52,7 +60,13 @@ class Choice {
   [[nodiscard]] std::optional<net::Prefix> new_block(const config::IpPool& pool) const;
   // Nobody has anything there, and it is not another node's.
   [[nodiscard]] bool can_be_claimed(const net::Prefix& block) const;
+  // Whether blocks may be cut where the configuration gives nothing to a node.
+  [[nodiscard]] bool may_claim_anywhere() const;
+  // Whether they may be where it gives something to the request's node.
+  [[nodiscard]] bool may_claim_given() const;
   [[nodiscard]] bool may_claim(net::Family family) const;  // maxBlocksPerHost
+  // What may be done about it that nothing can be claimed, behind "; "; empty: nothing.
+  [[nodiscard]] std::string advice() const;
   // What the configuration gives to nodes.
   template <class Visit>
   void each_range(Visit visit) const;  // visit(prefix, node)

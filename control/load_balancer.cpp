@@ -340,6 +340,8 @@ std::vector<ObjectName> LoadBalancer::update(const Config& config, const Change*
   config_ = &config;
   undo_.clear();
   undo_kept_ = kept_;
+  undo_gone_ = gone_;
+  undo_drop_absent_ = drop_absent_;
   freed_.clear();
   freed_shares_.clear();
   const bool pools =
@@ -355,6 +357,18 @@ std::vector<ObjectName> LoadBalancer::update(const Config& config, const Change*
   serve_waiting();
   config_ = nullptr;
   return changed_services();
+}
+
+std::vector<ObjectName> LoadBalancer::update_frozen(const Config& config, const Change* change, std::string why) {
+  if (change == nullptr) {
+    undo(Config{});
+  } else {
+    undo(config);
+  }
+  gone_ = std::move(undo_gone_);
+  drop_absent_ = undo_drop_absent_;
+  freeze(std::move(why));
+  return update(config, change);
 }
 
 void LoadBalancer::undo(const Config& config) {

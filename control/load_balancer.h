@@ -39,6 +39,9 @@ class LoadBalancer {
   // Looks at what `change` led to; nullptr: at everything. The services whose addresses (given(), recorded()) are
   // others now.
   [[nodiscard]] std::vector<config::ObjectName> update(const config::Config& config, const config::Change* change);
+  // Instead of what the last update() did, which was of the same change: the same with what freeze() allows.
+  [[nodiscard]] std::vector<config::ObjectName> update_frozen(const config::Config& config,
+                                                              const config::Change* change, std::string why);
   // The last update() did not come to pass, and `config` is what it was before again.
   void undo(const config::Config& config);
 
@@ -161,6 +164,8 @@ class LoadBalancer {
   std::map<Name, std::optional<Holding>> undo_;  // what the last update changed
   GivenAddresses undo_kept_;
   std::set<std::string> undo_nodes_;
+  std::vector<Name> undo_gone_;
+  bool undo_drop_absent_ = false;
   bool managing_ = false;  // there is a pool
   bool selects_namespaces_ = false;
 };

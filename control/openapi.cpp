@@ -162,9 +162,12 @@ std::string openapi_document(std::string_view version) {
     path.as_object()[lower(route.method)] = operation_of(route);
   }
   json::object schemas = json::parse(openapi_schemas_text).as_object();
-  json::object gateway = json::parse(gateway_schema_text).as_object();
-  gateway.erase("$schema");
-  schemas["GatewayConfiguration"] = std::move(gateway);
+  for (const std::string_view text : {gateway_schema_text, content_schema_text}) {
+    json::object schema = json::parse(text).as_object();
+    schema.erase("$schema");
+    const std::string title(schema.at("title").as_string());
+    schemas[title] = std::move(schema);
+  }
   const json::object document{
       {"openapi", "3.1.0"},
       {"info",
@@ -182,6 +185,7 @@ std::string openapi_document(std::string_view version) {
 }
 
 std::string_view gateway_schema() { return gateway_schema_text; }
+std::string_view content_schema() { return content_schema_text; }
 
 Awaitable<Response> get_openapi(Router& router, Request) {
   co_return Response{200, "application/json", openapi_document(router.status().version), {}};
@@ -189,6 +193,10 @@ Awaitable<Response> get_openapi(Router& router, Request) {
 
 Awaitable<Response> get_gateway_schema(Router&, Request) {
   co_return Response{200, "application/schema+json", std::string(gateway_schema()), {}};
+}
+
+Awaitable<Response> get_content_schema(Router&, Request) {
+  co_return Response{200, "application/schema+json", std::string(content_schema()), {}};
 }
 
 }  // namespace sluice::control

@@ -254,6 +254,13 @@ net::Result<CompiledPatterns, std::vector<PatternFault>> PatternCompiler::compil
   return out;
 }
 
+Database PatternCompiler::with_begins(const ContentExpression& expression) {
+  Expressions one;
+  one.add(regex_of(expression), (flags_of(expression) & ~unsigned{HS_FLAG_SINGLEMATCH}) | HS_FLAG_SOM_LEFTMOST, 0,
+          &expression);
+  return build(one, false, HS_MODE_BLOCK).database;
+}
+
 void PatternCompiler::prune(size_t most) const {
   namespace fs = std::filesystem;
   std::error_code problem;

@@ -40,6 +40,8 @@ class PatternCompiler {
   // Hyperscan's literal mode. Several threads may call at once.
   [[nodiscard]] net::Result<CompiledPatterns, std::vector<PatternFault>> compile(
       const std::vector<config::ContentPattern>& patterns) const;
+  // One expression in block mode that tells where its matches begin; nullptr: Hyperscan cannot.
+  [[nodiscard]] static l7::Database with_begins(const config::ContentExpression& expression);
   // Deletes files of databases that were not used for longest, of more than `most`.
   void prune(size_t most) const;
 

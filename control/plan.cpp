@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "config/device.h"
 #include "control/bgp_plan.h"
 #include "control/ipam_choice.h"
 #include "control/planner.h"
@@ -69,6 +70,9 @@ std::optional<Plan> Planner::make_part(const Plan& whole, const Nodes& nodes,
   for (const auto& [name, blocks] : nodes) {
     plan_.nodes[name].blocks = blocks;
     for (const std::string& block : blocks) add_block(config_.blocks.at(block));
+    for (const config::BlockAffinity& block : allocated_.blocks) {
+      if (block.node == name) add_allocated(block);
+    }
     const auto node = config_.nodes.find(name);
     if (node != config_.nodes.end()) add_node(node->second);
   }
@@ -111,6 +115,7 @@ void Planner::add_interfaces() {
     PlannedInterface planned;
     planned.name = interface.name;
     planned.device = interface.device;
+    planned.link = config::packet_link(interface.device);
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
     planned.clamps_mss = interface.tcp_mss_clamp;
@@ -142,12 +147,12 @@ void Planner::add_interface(const config::WorkloadEndpoint& workload) {
   PlannedInterface planned;
   planned.name = workload.port_name();
   planned.device = workload.device;
-  planned.in_kernel = workload.device.empty();
+  if (workload.device.empty()) planned.link = planned.name;
   planned.mac = pod_gateway_mac;
   planned.role = dataplane::Role::Workload;
   planned.pod_addresses = workload.addresses;
   planned.allowed_sources = workload.allowed_sources;
-  plan_.pods[workload.name] = {workload.addresses, planned.in_kernel};
+  plan_.pods[workload.name] = {workload.addresses, planned.in_kernel()};
   plan_.interfaces.push_back(std::move(planned));
 }
 
@@ -410,21 +415,26 @@ void Planner::add_blocks() {
     plan_.nodes[block.node].blocks.insert(name);
     add_block(block);
   }
-  for (const config::BlockAffinity& block : allocated_.blocks) {
-    const std::string* owner = ipam::other_owner(config_, block.cidr, block.node);
-    if (owner == nullptr) {
-      add_block(block);
-    } else {
-      plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the configuration gives it to node {}",
-                                           net::to_string(block.cidr), block.node, *owner));
-    }
-  }
+  for (const config::BlockAffinity& block : allocated_.blocks) add_allocated(block);
   for (const auto& [name, node] : config_.nodes) add_node(node);
   for (const auto& [name, node] : plan_.nodes) {
     for (const IpAddr& end : node.ends) ++plan_.ends[end];
   }
   for (const config::Tunnel& tunnel : gateway_.tunnels) ++plan_.ends[tunnel.remote];
   plan_.pods_elsewhere = plan_.pod_networks.elsewhere();
+}
+
+void Planner::add_allocated(const config::BlockAffinity& block) {
+  // A part is asked for where nothing is different around those that had a route.
+  const auto before = whole().nodes.find(block.node);
+  const bool had_route = whole_ != nullptr && before != whole().nodes.end() &&
+                         std::find(before->second.networks.begin(), before->second.networks.end(), block.cidr) !=
+                             before->second.networks.end();
+  const std::string* owner = had_route ? nullptr : ipam::other_owner(config_, block.cidr, block.node);
+  if (owner == nullptr) return add_block(block);
+  if (whole_ != nullptr) certain_ = false;
+  plan_.warnings.push_back(fmt::format("block {} of node {} has no route: the configuration gives it to node {}",
+                                       net::to_string(block.cidr), block.node, *owner));
 }
 
 // What it has beside its BlockAffinities.
@@ -435,8 +445,17 @@ void Planner::add_node(const config::Node& node) {
   for (const net::Family family : {net::Family::V4, net::Family::V6}) {
     if (const auto address = node.underlay(family)) planned.ends.push_back(*address);
   }
+  if (const auto end = node.underlay(net::Family::V4); end && !planned.own && learns_into_ipip()) {
+    (void)tunnel_to(node, encap::Kind::Ipip, *end);
+  }
   if (!planned.blocks.empty()) return;
   for (const Prefix& cidr : node.pod_cidrs) add_block(cidr, node);
+}
+
+bool Planner::learns_into_ipip() const {
+  return gateway_.host.routes && std::any_of(config_.pools.begin(), config_.pools.end(), [](const auto& entry) {
+           return entry.second.ipip_mode != TunnelMode::Never && entry.second.cidr.addr.is_v4();
+         });
 }
 
 void Planner::add_services() {

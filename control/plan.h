@@ -60,7 +60,7 @@ inline constexpr const char* neighbor_origin = "neighbor";
 struct PlannedInterface {
   std::string name;
   std::string device;
-  bool in_kernel = false;           // the kernel's interface `name`, a pod's: no device
+  std::string link;                 // the kernel's interface that a packet socket reads; empty: a device of DPDK
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;
@@ -73,6 +73,8 @@ struct PlannedInterface {
   std::vector<net::IpAddr> pod_addresses;
   std::vector<net::Prefix> allowed_sources;
 
+  [[nodiscard]] bool in_kernel() const { return !link.empty(); }
+  [[nodiscard]] bool of_pod() const { return device.empty(); }
   friend bool operator==(const PlannedInterface&, const PlannedInterface&) = default;
 };
 

@@ -43,8 +43,14 @@ void cancel(std::vector<std::string>& a, std::vector<std::string>& b) {
 
 class DeltaMaker {
  public:
-  DeltaMaker(const Plan& plan, const config::Config& config, const config::Gateway& gateway, const Allocated& allocated)
-      : plan_(plan), config_(config), gateway_(gateway), allocated_(allocated), planner_(config, gateway, allocated) {}
+  DeltaMaker(const Plan& plan, const config::Config& config, const config::Gateway& gateway, const Allocated& allocated,
+             const Allocated* before)
+      : plan_(plan),
+        config_(config),
+        gateway_(gateway),
+        allocated_(allocated),
+        allocated_before_(before == nullptr ? allocated : *before),
+        planner_(config, gateway, allocated) {}
 
   // Each step says whether the delta can be told so far.
   std::optional<PlanDelta> make(const config::Change& change) {
@@ -64,6 +70,7 @@ class DeltaMaker {
   std::set<std::string>& touch_node(const std::string& name);
   void find_node(const std::string& name);
   void find_block(const std::string& name);
+  bool find_allocated();
   bool lose_nodes();
   bool lose_pods();
   bool lose_route(const Prefix& prefix, const std::string& origin);
@@ -82,6 +89,7 @@ class DeltaMaker {
   const config::Config& config_;
   const config::Gateway& gateway_;
   const Allocated& allocated_;
+  const Allocated& allocated_before_;
   const Planner planner_;  // to be asked
   Planner::Nodes nodes_;
   std::set<std::string> touched_nodes_;  // whose Node is another one
@@ -109,14 +117,35 @@ bool DeltaMaker::find_touched(const config::Change& change) {
     if (touched.key.kind == "Node" && touched.moved) find_node(name);
     if (touched.key.kind == "BlockAffinity") find_block(name);
   }
-  // Whose an allocated block is depends on what others have of it.
-  const bool allocated =
-      std::any_of(allocated_.blocks.begin(), allocated_.blocks.end(), [&](const config::BlockAffinity& block) {
-        return nodes_.contains(block.node) || std::any_of(claims_.begin(), claims_.end(), [&](const Prefix& claim) {
-                 return claim.overlaps(block.cidr);
-               });
-      });
-  return nodes_.size() <= most_nodes && !touched_nodes_.contains(gateway_.node_name) && !allocated;
+  for (const std::string& name : change.blocks) find_block(name);
+  return find_allocated() && nodes_.size() <= most_nodes && !touched_nodes_.contains(gateway_.node_name);
+}
+
+// Whose an allocated block is depends on what others have of it.
+bool DeltaMaker::find_allocated() {
+  if (!(allocated_.tunnels == allocated_before_.tunnels)) return false;
+  const auto is_claimed = [&](const config::BlockAffinity& block) {
+    return std::any_of(claims_.begin(), claims_.end(), [&](const Prefix& claim) { return claim.overlaps(block.cidr); });
+  };
+  if (std::any_of(allocated_.blocks.begin(), allocated_.blocks.end(), is_claimed)) return false;
+  const auto touch_those_only_in = [&](const Allocated& some, const Allocated& others) {
+    for (const config::BlockAffinity& block : some.blocks) {
+      if (std::find(others.blocks.begin(), others.blocks.end(), block) == others.blocks.end()) touch_node(block.node);
+    }
+  };
+  if (allocated_.blocks != allocated_before_.blocks) {
+    touch_those_only_in(allocated_, allocated_before_);
+    touch_those_only_in(allocated_before_, allocated_);
+  }
+  // One without a route was warned of, and nobody knows here whether it still has none.
+  return std::all_of(allocated_before_.blocks.begin(), allocated_before_.blocks.end(),
+                     [&](const config::BlockAffinity& block) {
+                       if (!nodes_.contains(block.node)) return true;
+                       const auto node = plan_.nodes.find(block.node);
+                       if (node == plan_.nodes.end()) return false;
+                       const std::vector<Prefix>& networks = node->second.networks;
+                       return std::find(networks.begin(), networks.end(), block.cidr) != networks.end();
+                     });
 }
 
 void DeltaMaker::find_node(const std::string& name) {
@@ -169,7 +198,9 @@ bool DeltaMaker::lose_nodes() {
       if (plan_.tunnels.contains(tunnel) && !part_.tunnels.contains(tunnel)) delta_.lost_tunnels.push_back(tunnel);
     }
     delta_.lost_warnings.insert(delta_.lost_warnings.end(), before.warnings.begin(), before.warnings.end());
-    const bool there = config_.nodes.contains(name) || !blocks.empty();
+    const bool allocated = std::any_of(allocated_.blocks.begin(), allocated_.blocks.end(),
+                                       [&, &of = name](const auto& block) { return block.node == of; });
+    const bool there = config_.nodes.contains(name) || !blocks.empty() || allocated;
     delta_.nodes[name] = there ? std::optional(now) : std::nullopt;
   }
   delta_.warnings = part_.warnings;
@@ -345,14 +376,14 @@ bool DeltaMaker::move_interfaces() {
 }  // namespace
 
 bool is_planned_by_delta(std::string_view kind) {
-  return kind == "Node" || kind == "BlockAffinity" || kind == "WorkloadEndpoint";
+  return kind == "Node" || kind == "BlockAffinity" || kind == "IPAMBlock" || kind == "WorkloadEndpoint";
 }
 
 std::optional<PlanDelta> plan_delta(const Plan& plan, const config::Config& config, const config::Change& change,
-                                    const Allocated& allocated, const HostAddresses& host) {
-  if (host.empty()) return DeltaMaker(plan, config, config.gateway, allocated).make(change);
+                                    const Allocated& allocated, const HostAddresses& host, const Allocated* before) {
+  if (host.empty()) return DeltaMaker(plan, config, config.gateway, allocated, before).make(change);
   const config::Gateway gateway = with_host_addresses(config.gateway, host);
-  return DeltaMaker(plan, config, gateway, allocated).make(change);
+  return DeltaMaker(plan, config, gateway, allocated, before).make(change);
 }
 
 void apply(const PlanDelta& delta, Plan& plan) {

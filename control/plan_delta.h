@@ -47,11 +47,12 @@ struct PlanDelta {
 // Whether this is a kind of object that plan_delta() looks at.
 [[nodiscard]] bool is_planned_by_delta(std::string_view kind);
 
-// `plan` was made of `config` as it was before `change`, with the same `allocated` and `host`. Objects of other kinds
-// than is_planned_by_delta() says are not looked at: their changes must leave the plan as it is.
+// `plan` was made of `config` as it was before `change`, with the same `host` and with `before` (nullptr: the same) for
+// `allocated`, of which blocks may be others. Objects of other kinds than is_planned_by_delta() says are not looked at:
+// their changes must leave the plan as it is.
 [[nodiscard]] std::optional<PlanDelta> plan_delta(const Plan& plan, const config::Config& config,
                                                   const config::Change& change, const Allocated& allocated = {},
-                                                  const HostAddresses& host = {});
+                                                  const HostAddresses& host = {}, const Allocated* before = nullptr);
 void apply(const PlanDelta& delta, Plan& plan);
 // Of the plan after `delta`.
 [[nodiscard]] std::vector<std::string> warnings_after(const PlanDelta& delta, std::vector<std::string> warnings);

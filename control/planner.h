@@ -23,8 +23,9 @@ class Planner {
 
   // The confirmed BlockAffinities of nodes, by the node's name.
   using Nodes = std::map<std::string, std::set<std::string>>;
-  // What these nodes and these WorkloadEndpoints have in the plan, of which `whole` is the rest. Its tunnels are
-  // resolved; neighbours are in its routes only. Empty: what is not looked at has a part in it.
+  // What these nodes, with what is allocated for them, and these WorkloadEndpoints have in the plan, of which `whole`
+  // is the rest. Its tunnels are resolved; neighbours are in its routes only. Empty: what is not looked at has a part
+  // in it.
   [[nodiscard]] std::optional<Plan> make_part(const Plan& whole, const Nodes& nodes,
                                               const std::set<config::ObjectName>& pods);
   // The host route that a neighbour is given; empty: none.
@@ -56,7 +57,10 @@ class Planner {
   void add_node(const config::Node& node);
   // A route leads nowhere, to what a node has.
   void warn(const std::string& node, std::string text);
+  // Whether routes of the host may lead into IPPools with IPIP.
+  [[nodiscard]] bool learns_into_ipip() const;
   void add_block(const config::BlockAffinity& block);
+  void add_allocated(const config::BlockAffinity& block);
   void add_block(const net::Prefix& block, const config::Node& node);
   void add_services();
   void add_direct_returns();

@@ -1,12 +1,27 @@
 #include "control/pod_ports.h"
 
 #include <algorithm>
+#include <net/if.h>
 
 #include <fmt/format.h>
 
 namespace sluice::control {
 
-net::Status<> PodPorts::open(const std::set<std::string>& interfaces) {
+PodPorts::~PodPorts() {
+  for (const auto& [interface, pod] : pods_) give_back(interface, pod);
+}
+
+void PodPorts::look_up(const std::string& interface, Pod& pod) {
+  const net::MacAddr before = pod.link.mac;
+  pod.link = dataplane::PodSocket::prepare(interface, &pod.taken).value_or(dataplane::KernelLink{});
+  if (pod.link.index == 0) pod.link.mac = before;
+}
+
+void PodPorts::give_back(const std::string& interface, const Pod& pod) {
+  if (pod.use == LinkUse::Own && pod.taken) dataplane::PodSocket::release(interface);
+}
+
+net::Status<> PodPorts::open(const KernelLinks& interfaces) {
   added_.clear();
   while (!interfaces.empty() && sockets_.size() < workers_) {
     auto socket = dataplane::PodSocket::open();
@@ -14,9 +29,20 @@ net::Status<> PodPorts::open(const std::set<std::string>& interfaces) {
     sockets_.push_back(std::move(*socket));
     listening_.emplace_back();
   }
-  for (const std::string& interface : interfaces) {
-    if (pods_.contains(interface)) continue;
+  for (const auto& [interface, use] : interfaces) {
+    if (const auto open = pods_.find(interface); open != pods_.end()) {
+      if (open->second.use == use) continue;
+      abandon();
+      return net::Error{fmt::format(
+          "{} cannot turn from a pod's interface into a device, or back, in one change; take it out first", interface)};
+    }
+    if (use == LinkUse::Own && if_nametoindex(interface.c_str()) == 0) {
+      abandon();
+      return net::Error{fmt::format(
+          "device packet,iface={0}: there is no network interface \"{0}\"; create it first (ip link)", interface)};
+    }
     Pod pod;
+    pod.use = use;
     if (!free_.empty()) {
       pod.slot = free_.front();
       free_.pop_front();
@@ -26,7 +52,7 @@ net::Status<> PodPorts::open(const std::set<std::string>& interfaces) {
       abandon();
       return net::Error{fmt::format("more than {} pods on this node", dataplane::max_pod_ports)};
     }
-    pod.link = dataplane::PodSocket::prepare(interface).value_or(dataplane::KernelLink{});
+    look_up(interface, pod);
     pods_.emplace(interface, pod);
     added_.push_back(interface);
   }
@@ -35,18 +61,23 @@ net::Status<> PodPorts::open(const std::set<std::string>& interfaces) {
 
 void PodPorts::abandon() {
   for (const std::string& interface : added_) {
+    give_back(interface, pods_.at(interface));
     free_.push_back(pods_.at(interface).slot);
     pods_.erase(interface);
   }
   added_.clear();
 }
 
-void PodPorts::keep(const std::set<std::string>& interfaces) {
+void PodPorts::keep(const KernelLinks& interfaces) {
   added_.clear();
   for (auto at = pods_.begin(); at != pods_.end();) {
     if (interfaces.contains(at->first)) {
       ++at;
     } else {
+      if (at->second.promiscuous != 0) {
+        (void)sockets_[worker_of(at->second.slot)]->receive_all_of(at->second.promiscuous, false);
+      }
+      give_back(at->first, at->second);
       closing_.push_back(at->second.slot);
       at = pods_.erase(at);
     }
@@ -55,10 +86,17 @@ void PodPorts::keep(const std::set<std::string>& interfaces) {
 
 void PodPorts::finish() {
   std::vector<std::vector<uint32_t>> wanted(sockets_.size());
-  for (const auto& [interface, pod] : pods_) {
-    if (pod.link.index != 0) wanted[worker_of(pod.slot)].push_back(pod.link.index);
-  }
   problem_.clear();
+  for (auto& [interface, pod] : pods_) {
+    if (pod.link.index == 0) continue;
+    wanted[worker_of(pod.slot)].push_back(pod.link.index);
+    if (pod.use != LinkUse::Own || pod.promiscuous == pod.link.index) continue;
+    if (auto done = sockets_[worker_of(pod.slot)]->receive_all_of(pod.link.index, true); done) {
+      pod.promiscuous = pod.link.index;
+    } else {
+      problem_ = done.error().message;
+    }
+  }
   for (size_t worker = 0; worker < sockets_.size(); ++worker) {
     std::sort(wanted[worker].begin(), wanted[worker].end());
     if (wanted[worker] == listening_[worker]) continue;
@@ -75,10 +113,10 @@ void PodPorts::finish() {
 bool PodPorts::look() {
   bool changed = false;
   for (auto& [interface, pod] : pods_) {
-    const dataplane::KernelLink now = dataplane::PodSocket::prepare(interface).value_or(dataplane::KernelLink{});
+    const dataplane::KernelLink before = pod.link;
+    look_up(interface, pod);
     // A pod sets its end down and up as it likes; that is nobody else's business.
-    changed = changed || now.index != pod.link.index || now.mtu != pod.link.mtu;
-    pod.link = now;
+    changed = changed || pod.link.index != before.index || pod.link.mtu != before.mtu || pod.link.mac != before.mac;
   }
   return changed;
 }
@@ -106,6 +144,13 @@ uint16_t PodPorts::port_of(const std::string& interface) const {
 dataplane::KernelLink PodPorts::link_of(const std::string& interface) const {
   const auto found = pods_.find(interface);
   return found == pods_.end() ? dataplane::KernelLink{} : found->second.link;
+}
+
+std::pair<std::string, dataplane::KernelLink> PodPorts::link_at(uint16_t port) const {
+  for (const auto& [interface, pod] : pods_) {
+    if (port_of(interface) == port) return {interface, pod.link};
+  }
+  return {};
 }
 
 uint64_t PodPorts::missed() const {

@@ -1,5 +1,5 @@
-// The ports of pods: which interface of the kernel each has, and the packet sockets behind them
-// (dataplane/pod_socket.h). Opened with the first pod, one socket for each worker.
+// The ports that are interfaces of the kernel, of pods and devices "packet,iface=NAME": which interface each has, and
+// the packet sockets behind them (dataplane/pod_socket.h). Opened with the first, one socket for each worker.
 //
 // An interface that is not there, or not there any more, is waited for: its port stands in snapshots without a device
 // until look() finds it. Control thread only.
@@ -9,7 +9,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -18,16 +17,25 @@
 
 namespace sluice::control {
 
+enum class LinkUse : uint8_t {
+  Pod,  // comes and goes with its pod
+  Own,  // the machine's: it has to be there when it is opened, and is given back to the kernel's stack
+};
+using KernelLinks = std::map<std::string, LinkUse>;
+
 class PodPorts {
  public:
   explicit PodPorts(uint16_t workers) : workers_(workers) {}
+  ~PodPorts();
+  PodPorts(const PodPorts&) = delete;
+  PodPorts& operator=(const PodPorts&) = delete;
 
   // Adds those of these interfaces that have no port yet. An error leaves all as it was.
-  [[nodiscard]] net::Status<> open(const std::set<std::string>& interfaces);
+  [[nodiscard]] net::Status<> open(const KernelLinks& interfaces);
   // Takes back what the last open() added.
   void abandon();
   // Ports of other interfaces stand in no snapshot from now on.
-  void keep(const std::set<std::string>& interfaces);
+  void keep(const KernelLinks& interfaces);
   // After the grace period of a snapshot that fill() made: receives from its ports only, and their numbers are free
   // again that it no longer has.
   void finish();
@@ -39,6 +47,8 @@ class PodPorts {
   [[nodiscard]] uint16_t port_of(const std::string& interface) const;
   // index 0: there is none now.
   [[nodiscard]] dataplane::KernelLink link_of(const std::string& interface) const;
+  // The interface behind a port, and its name; empty: there is none.
+  [[nodiscard]] std::pair<std::string, dataplane::KernelLink> link_at(uint16_t port) const;
   // Frames that found a ring full, since the start.
   [[nodiscard]] uint64_t missed() const;
   // Why pods cannot be listened to; empty: nothing is wrong.
@@ -47,9 +57,14 @@ class PodPorts {
  private:
   struct Pod {
     uint16_t slot = 0;
+    LinkUse use = LinkUse::Pod;
     dataplane::KernelLink link;
+    bool taken = false;        // from the kernel's stack
+    uint32_t promiscuous = 0;  // the index that was made so
   };
 
+  static void look_up(const std::string& interface, Pod& pod);
+  static void give_back(const std::string& interface, const Pod& pod);
   [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
 
   uint16_t workers_;

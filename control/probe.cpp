@@ -45,6 +45,7 @@ void write_l4(const Probe& probe, const ProbeSegment& segment, uint8_t* l3, uint
       break;
     case net::protocol::udp:
       net::store_be16(l4 + 4, payload);
+      std::memcpy(l4 + net::udp_header_length, segment.data.data(), segment.data.size());
       at = 6;
       break;
     case net::protocol::icmp:

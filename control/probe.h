@@ -15,7 +15,7 @@ namespace sluice::control {
 // Its source port if nobody names one.
 inline constexpr uint16_t probe_source_port = 40000;
 
-// Of TCP, host byte order.
+// Numbers of TCP, host byte order. Data of TCP and UDP.
 struct ProbeSegment {
   uint32_t seq = 0;
   uint32_t ack = 0;
@@ -38,6 +38,9 @@ struct ProbeArrival {
 // The Ethernet frame, with the interface's VLAN tag and MAC address, from a made-up neighbour.
 [[nodiscard]] std::vector<uint8_t> make_frame(const std::vector<uint8_t>& packet,
                                               const dataplane::Interface& interface);
+
+// What its client says first, or the datagram; `tls` as below. Empty: nothing.
+[[nodiscard]] std::string said_by(const Probe& probe, const std::vector<uint16_t>& tls);
 
 // Runs the packet, and of a probe with a host also what its client says behind the handshake; `out` is of the last one.
 // `tls`: at ports of these it speaks TLS. Error: in words, why there is no such packet.

@@ -43,18 +43,25 @@ std::string number(size_t value, size_t width) {
 }
 std::string counted(const std::string& text, size_t width) { return number(text.size(), width) + text; }
 
+// RFC 7301 section 3.1. Empty: nothing is said of it.
+std::string alpn_extension(std::string_view names) {
+  std::string list;
+  while (!names.empty()) {
+    const size_t comma = std::min(names.find(','), names.size());
+    if (comma != 0) list += counted(std::string(names.substr(0, comma)), 1);
+    names.remove_prefix(std::min(comma + 1, names.size()));
+  }
+  return list.empty() ? list : number(16, 2) + counted(counted(list, 2), 2);
+}
+
 // RFC 8446 section 4.1.2 with the extension of RFC 6066 section 3.
-std::string client_hello(const std::string& server_name) {
-  const std::string name = counted(number(0, 1) + counted(server_name, 2), 2);
-  const std::string extensions = number(0, 2) + counted(name, 2) + number(43, 2) + counted(counted("\x03\x04", 1), 2);
+std::string client_hello(const Probe& probe) {
+  const std::string name = counted(number(0, 1) + counted(probe.host, 2), 2);
+  const std::string extensions =
+      number(0, 2) + counted(name, 2) + number(43, 2) + counted(counted("\x03\x04", 1), 2) + alpn_extension(probe.alpn);
   const std::string hello = "\x03\x03" + std::string(32, 'x') + counted("", 1) + counted("\x13\x01", 2) +
                             counted(number(0, 1), 1) + counted(extensions, 2);
   return number(22, 1) + "\x03\x01" + counted(number(1, 1) + counted(hello, 3), 2);
-}
-
-std::string first_words(const Probe& probe, const std::vector<uint16_t>& tls) {
-  if (std::find(tls.begin(), tls.end(), probe.to_port) != tls.end()) return client_hello(probe.host);
-  return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", probe.path, probe.host);
 }
 
 template <class F>
@@ -85,13 +92,23 @@ net::Result<bool> run_one(dataplane::DryRun& run, const net::Result<std::vector<
 
 }  // namespace
 
+std::string said_by(const Probe& probe, const std::vector<uint16_t>& tls) {
+  if (probe.host.empty()) return probe.data;
+  if (std::find(tls.begin(), tls.end(), probe.to_port) != tls.end()) return client_hello(probe);
+  return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", probe.path, probe.host);
+}
+
 net::Result<bool> run_probe(dataplane::DryRun& run, const Probe& probe, const ProbeArrival& arrival,
                             const std::vector<uint16_t>& tls, const dataplane::Snapshot& snapshot, rte_mempool* pool,
                             dataplane::PacketTrace& out) {
-  const auto first = run_one(run, make_packet(probe), arrival, snapshot, pool, out);
-  if (!first || probe.host.empty()) return first;
+  const bool tcp = probe.protocol == net::protocol::tcp;
+  ProbeSegment segment;
+  if (!tcp) segment.data = probe.data;
+  const auto first = run_one(run, make_packet(probe, segment), arrival, snapshot, pool, out);
+  const std::string said = said_by(probe, tls);
+  if (!first || !tcp || said.empty()) return first;
   if (out.count(dataplane::Event::SynCookiesSent) == 0) {
-    if (out.dropped()) return first;
+    if (out.dropped() || probe.host.empty()) return first;
     return net::Error{
         fmt::format("host: nobody reads there what clients say first: {} is no address and port of an "
                     "Ingress, or the connection exists",
@@ -102,7 +119,7 @@ net::Result<bool> run_probe(dataplane::DryRun& run, const Probe& probe, const Pr
   second.size = 0;
   const uint32_t cookie = probe.to.is_v4() ? cookie_of<V4>(run, probe) : cookie_of<V6>(run, probe);
   out = {};
-  return run_one(run, make_packet(second, {1, cookie + 1, first_words(probe, tls)}), arrival, snapshot, pool, out);
+  return run_one(run, make_packet(second, {1, cookie + 1, said}), arrival, snapshot, pool, out);
 }
 
 }  // namespace sluice::control

@@ -260,8 +260,12 @@ struct Probe {
   // with this server name. Empty: nothing.
   std::string host;
   std::string path = "/";
+  std::string alpn;  // of that ClientHello: names with commas between them
+  // Instead: the first bytes of a TCP connection that it opens, or what is in the datagram.
+  std::string data;
 };
 inline constexpr uint16_t most_probe_bytes = 9216;
+inline constexpr uint16_t most_probe_data = 8192;
 
 struct TraceRequest {
   std::string filter;  // pcap-filter(7), over frames as they arrive; empty: every frame

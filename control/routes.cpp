@@ -99,6 +99,8 @@ constexpr std::array table{
           get_openapi},
     Route{"/v1/schemas/gatewayconfiguration.json", "GET", Access::Read, no_parameters, Body::None,
           "application/schema+json", "The JSON Schema of GatewayConfiguration", get_gateway_schema},
+    Route{"/v1/schemas/contentpolicy.json", "GET", Access::Read, no_parameters, Body::None, "application/schema+json",
+          "The JSON Schema of ContentPolicy", get_content_schema},
     Route{"/v1/version", "GET", Access::Read, no_parameters, Body::None, "Version", "The router's version",
           get_version},
     Route{"/healthz", "GET", Access::Read, no_parameters, Body::None, plain_text, "Whether the control thread runs",

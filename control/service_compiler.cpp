@@ -504,8 +504,7 @@ ServiceCompiler::Surroundings ServiceCompiler::surroundings_of(const Context& co
   const config::Gateway& gateway = context.config->gateway;
   return {gateway.local_node_names,          gateway.proxy.node_ports_on_primary,
           gateway.proxy.node_port_addresses, gateway.proxy.maglev_table_size,
-          zone_of(*context.config),          context.own_addresses,
-          context.drains->targets()};
+          zone_of(*context.config),          context.own_addresses};
 }
 
 void ServiceCompiler::index_slice(const Config& config, const config::ObjectName& name, Names& services) {
@@ -528,6 +527,7 @@ ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std
                                                  const DrainList& drains) {
   const Context context{&config, own_addresses, &drains};
   surroundings_ = surroundings_of(context);
+  drains_ = drains;
   ingress_.compile(config);
   Names services = ingress_.take_changed_services();
   Names pods;
@@ -562,6 +562,11 @@ ServiceCompiler::Tables ServiceCompiler::update(const Config& config, const conf
     for (auto at = all.lower_bound({name.ns, ""}); at != all.end() && at->first.ns == name.ns; ++at) {
       services.insert(at->first);
     }
+  }
+  if (const auto targets = DrainList::difference(drains_, drains); !targets.empty()) {
+    drains_ = drains;
+    services.merge(services_with(config, targets));
+    for (const auto& [name, pod] : config.pods) pods.insert(name);
   }
   if (change.touches("ContentPolicy") || change.touches("WorkloadEndpoint")) refresh_pods(config);
   return refresh(context, services, pods);

@@ -46,7 +46,8 @@ class ServiceCompiler {
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
   [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
                                const DrainList& drains = {});
-  // The same, if `change` is all that `config` differs in from the one compiled last.
+  // The same, if `change` is all that `config` differs in from the one compiled last. `drains` may be others: then the
+  // services and pods that they are about are looked at as well.
   [[nodiscard]] Tables update(const config::Config& config, const config::Change& change,
                               const std::vector<net::IpAddr>& own_addresses, const DrainList& drains = {});
 
@@ -106,7 +107,6 @@ class ServiceCompiler {
     uint32_t maglev_table_size = 0;
     std::string zone;
     std::vector<net::IpAddr> own_addresses;
-    std::map<DrainTarget, bool> drains;
     friend bool operator==(const Surroundings&, const Surroundings&) = default;
   };
   using Names = std::set<config::ObjectName>;
@@ -160,6 +160,7 @@ class ServiceCompiler {
   std::map<config::ObjectName, config::ObjectName> service_of_slice_;  // those that belong to one
   IngressCompiler ingress_;
   Surroundings surroundings_;
+  DrainList drains_;  // at last
   uint32_t last_affinity_key_ = 0;
   std::map<std::string, uint32_t> ids_;
   std::vector<std::string> names_;

@@ -2,12 +2,12 @@
 
 namespace sluice::control {
 
-std::set<std::string> links_of(const std::vector<PlannedInterface>& interfaces) {
-  std::set<std::string> names;
+KernelLinks links_of(const std::vector<PlannedInterface>& interfaces) {
+  KernelLinks links;
   for (const PlannedInterface& interface : interfaces) {
-    if (interface.in_kernel) names.insert(interface.name);
+    if (interface.in_kernel()) links.emplace(interface.link, interface.device.empty() ? LinkUse::Pod : LinkUse::Own);
   }
-  return names;
+  return links;
 }
 
 std::vector<net::IpAddr> own_addresses_of(const std::vector<PlannedInterface>& interfaces) {

@@ -3,19 +3,19 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/model.h"
 #include "control/plan.h"
+#include "control/pod_ports.h"
 #include "dataplane/snapshot.h"
 
 namespace sluice::control {
 
-// Interfaces of the kernel that are pods' ports.
-[[nodiscard]] std::set<std::string> links_of(const std::vector<PlannedInterface>& interfaces);
+// Interfaces of the kernel that are ports.
+[[nodiscard]] KernelLinks links_of(const std::vector<PlannedInterface>& interfaces);
 // Those of uplinks come first.
 [[nodiscard]] std::vector<net::IpAddr> own_addresses_of(const std::vector<PlannedInterface>& interfaces);
 [[nodiscard]] dataplane::Tunnel make_tunnel(const PlannedTunnel& planned);

@@ -273,6 +273,7 @@ net::Status<> StateJournal::open_journal() {
   if (write_all(fd_, form)) return net::Done{};
   const net::Error why = failure("cannot write", journal(number_));
   ::close(std::exchange(fd_, -1));
+  ::unlink(journal(number_).c_str());  // each attempt has a number of its own
   return why;
 }
 
@@ -394,7 +395,11 @@ net::Status<> StateJournal::install() {
 void StateJournal::give_up() {
   if (document_fd_ >= 0) ::close(std::exchange(document_fd_, -1));
   ::unlink((path() + ".new").c_str());
-  broken_ = broken_ || gap_;
+  if (!gap_) return;
+  // What is in this journal goes on from a document that will not be.
+  broken_ = true;
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  ::unlink(journal(number_).c_str());
 }
 
 }  // namespace sluice::control

@@ -73,6 +73,8 @@ class StateJournal {
   // Does its work when it is called: waits until the disk has all that has been appended by now.
   [[nodiscard]] std::function<net::Status<>()> sync() const;
 
+  // What was appended may not be on the disk, whatever append() said: sync() failed.
+  void lose() { broken_ = true; }
   // Nothing can be appended until the document has been written anew.
   [[nodiscard]] bool is_broken() const { return enabled() && broken_; }
   // It is worth while to write the document anew.

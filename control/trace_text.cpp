@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "control/content_text.h"
 #include "control/drop_advice.h"
 #include "control/flow_entry.h"
 #include "control/frame_text.h"
@@ -76,6 +77,7 @@ class Text {
     parsed();
     tunnel_in();
     flow();
+    tls();
     ingress();
     service();
     backend();
@@ -152,6 +154,7 @@ class Text {
          : dry_             ? std::string()
                             : fmt::format(", worker {}", trace_.worker));
     headers_ = frame.headers;
+    payload_ = frame.payload;
   }
   [[nodiscard]] std::string_view fragment_text() const {
     if (!trace_.parsed || trace_.fragment == net::FragmentKind::Whole) return "";
@@ -193,6 +196,21 @@ class Text {
     } else if (trace_.count(Event::FlowMisses) != 0) {
       step("flow", "{}", "none: a packet like the first of a connection");
     }
+  }
+
+  // A ClientHello, whoever reads it.
+  void tls() {
+    const auto* const said = reinterpret_cast<const uint8_t*>(names_.said.data());
+    const l7::TlsHello hello = trace_.service.tls     ? trace_.service.hello
+                               : !names_.said.empty() ? l7::parse_tls_hello({said, names_.said.size()})
+                                                      : l7::parse_tls_hello(payload_);
+    if (hello.state != l7::HelloState::Whole) return;
+    const auto text = [](std::string_view what, std::string_view value) {
+      if (value.empty()) return fmt::format("no {}", what);
+      return fmt::format("{} {}", what, quoted_bytes({reinterpret_cast<const uint8_t*>(value.data()), value.size()}));
+    };
+    step("tls", "ClientHello with {} and {}", text("server name", hello.server_name()),
+         text("ALPN", hello.protocols()));
   }
 
   // An address whose connections go where their first bytes say.
@@ -259,15 +277,11 @@ class Text {
     }
   }
 
-  // What ContentPolicies found.
+  // What ContentPolicies find.
   void content() {
-    const dataplane::ServiceTrace& found = trace_.service;
-    if (found.content[0] != 0) {
-      step("content", "pattern {} was found; the match ends with byte {} of this direction", found.content.data(),
-           found.content_end);
-    } else if (trace_.count(Event::ContentFlows) != 0) {
-      step("content", "{}", "the first bytes of this connection are looked into (ContentPolicy)");
-    }
+    const ContentText text = describe_content(trace_, names_, dry_, payload_);
+    for (const std::string& line : text.lines) step("content", "{}", line);
+    content_ends_it_ = text.action >= l7::ContentAction::Reset;
   }
 
   // What this packet's addresses become.
@@ -372,11 +386,31 @@ class Text {
     const dataplane::RouteTrace& route = trace_.route;
     const std::string_view of = route.tunnel == dataplane::no_tunnel ? "the interface's MTU" : "the tunnel's MTU";
     if (trace_.l3_length <= route.mtu) {
-      step("mtu", "{} bytes fit {} of {}", trace_.l3_length, of, route.mtu);
+      step("mtu", "{} bytes fit {} of {}{}", trace_.l3_length, of, route.mtu, too_large_text());
     } else {
       step("mtu", "{} bytes do not fit {} of {}{}", trace_.l3_length, of, route.mtu,
            trace_.count(Event::Fragmented) != 0 ? ": fragmented" : "");
     }
+  }
+
+  // What would come of packets that the sender's side carries and this way does not.
+  [[nodiscard]] std::string too_large_text() const {
+    const auto& interfaces = names_.snapshot->interfaces;
+    const bool from_link = trace_.interface < interfaces.size() && trace_.tunnel_source == net::no_tunnel_source;
+    if (!dry_ || !from_link || interfaces[trace_.interface].mtu <= trace_.route.mtu) return "";
+    return fmt::format("; those of {} to {} bytes, which {} takes, {}", trace_.route.mtu + 1,
+                       interfaces[trace_.interface].mtu, interface_name(trace_.interface),
+                       may_be_fragmented()  ? "are fragmented"
+                       : trace_.dst.is_v4() ? "are refused with ICMP \"fragmentation needed\""
+                                            : "are refused with ICMPv6 \"packet too big\"");
+  }
+  // RFC 791 section 3.1: the flag DF. The frame is one that was made for a dry run.
+  [[nodiscard]] bool may_be_fragmented() const {
+    static constexpr size_t ethernet = 14, tag = 4, flags = 6;
+    const auto frame = bytes(trace_.frame);
+    if (!trace_.dst.is_v4() || frame.size() < ethernet + tag + flags) return false;
+    const bool tagged = frame[ethernet - 2] == 0x81 && frame[ethernet - 1] == 0;
+    return (frame[ethernet + (tagged ? tag : 0) + flags] & 0x40) == 0;
   }
 
   // Frames that left: those of the packet itself are `out`, the router's own words to its sender `answer`.
@@ -385,6 +419,8 @@ class Text {
   }
 
   void verdict() {
+    // A datagram is what is explained, of a connection the SYN that opens it.
+    if (content_ends_it_ && trace_.protocol == net::protocol::udp) return drop(DropReason::ContentMatched);
     bool forwarded = false;
     bool handed = false;
     bool resolving = false;
@@ -414,6 +450,7 @@ class Text {
       }
     }
     if (trace_.dropped()) return drop(trace_.drops[0]);
+    if (content_ends_it_) return drop(DropReason::ContentMatched);
     bool to_host = false;
     for (size_t kind = 0; kind < dataplane::punt_class_count; ++kind) {
       to_host = to_host || trace_.events[static_cast<size_t>(Event::HostNeighbor) + kind] != 0;
@@ -493,6 +530,8 @@ class Text {
   bool dry_;
   std::string headers_;  // of the tunnel it came in
   std::string missing_;  // what is wrong with the neighbour
+  std::span<const uint8_t> payload_;
+  bool content_ends_it_ = false;  // a pattern in what a packet that nobody sent says
   Explanation out_;
 };
 

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
+#include "control/content_library.h"
 #include "control/plan.h"
 #include "control/router.h"
 #include "dataplane/snapshot.h"
@@ -22,6 +24,10 @@ struct TraceNames {
   std::function<std::string(uint32_t)> rule;
   // Of "default/web:http": "0 of 2 endpoints are usable (1 not ready, 1 drained)".
   std::function<std::string(const std::string&)> endpoints;
+  // What patterns of ContentPolicies are made of; nullptr: nobody knows.
+  const ContentLibrary* content = nullptr;
+  // Of a packet that nobody sent: what its client says first, or what is in the datagram. Outlives the call.
+  std::string_view said = {};
 };
 
 // `dry`: of a packet that nobody sent (dataplane/dry_run.h).

@@ -2,9 +2,12 @@
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
 #include <algorithm>
 
+#include "dataplane/dhcp.h"
+#include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/punt.h"
 #include "dataplane/sctp_abort.h"
 #include "dataplane/splice_flow.h"
 #include "dataplane/tcp_reset.h"
@@ -162,13 +165,25 @@ bool may_come_from_node(const Context& context, const Output& output, const Flow
   return index == net::no_tunnel_source || index == packet.tunnel_source;
 }
 
+// The port has looked at the checksum behind the IP header.
+bool is_damaged(const net::Packet& packet) {
+  return (packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD;
+}
+
 }  // namespace
 
 // ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
 
 template <class F>
 void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
-  if ((connections_.of<F>().flow(id).flags & nat::flow_flag::spliced) != 0 && late_->on_hit(packet, id)) return;
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  if ((table.flow(id).flags & nat::flow_flag::spliced) != 0) {
+    if (!is_damaged(packet)) {
+      if (late_->on_hit(packet, id)) return;
+    } else if ((table.connection(nat::connection_of(id)).splice & nat::splice::has_record) != 0) {
+      return context_.drop(packet.mbuf, DropReason::L4BadChecksum);  // CT-21
+    }
+  }
   forward_tracked(packet, id);
 }
 
@@ -182,6 +197,22 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   const bool sctp = packet.protocol == net::protocol::sctp && packet.fragment != FragmentKind::Later;
   const nat::SctpChunk chunk = sctp ? chunk_of(packet) : nat::SctpChunk::Other;
   bool close_after = false;
+  if ((flow.flags & unconfirmed) != 0) [[unlikely]] {
+    HandoffNote note = note_of(packet, HandoffKind::Flow);
+    note.neighbor |= asks_for_confirmation;
+    HandoffRings::set_hash(packet.mbuf, packet.hash);
+    return output_.hand_over(packet.mbuf, table.connection(nat::connection_of(id)).stub_worker, note);
+  }
+  if (is_damaged(packet)) [[unlikely]] {
+    // CT-21: its receiver will refuse it, so its record learns nothing of it.
+    const uint8_t content = table.connection(nat::connection_of(id)).content;
+    if ((content & nat::content_flag::blocked) != 0) return context_.drop(packet.mbuf, DropReason::ContentBlocked);
+    if ((content & ~nat::content_flag::seen) != 0) return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
+    nat::Flow<F> looked_up = flow;
+    const Egress egress = flow_egress(looked_up, packet.hash);
+    if (!egress.forwards()) return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
+    return forward(packet, egress, &flow);
+  }
   // What another gateway relayed to us is for our own endpoints (new_flow.h), whatever the client sent us before.
   if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.from_tunnel()) [[unlikely]] {
     close_connection<F>(nat::connection_of(id));
@@ -419,7 +450,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
   const auto opens_mapped = [&] { return kind != HopKind::Service && kind != HopKind::Local && keeps_mapping(packet); };
   if (packet.handed_over && context_.tables.workers > 1 &&
       net::owner_of(packet.hash, context_.tables.workers) != context_.worker && !opens_mapped()) {
-    // Its sender had a stub of a flow that is gone: tell it, and let the packet be sent again.
+    // Its sender had a stub of a flow that is gone: it is told so first, and then has the packet as if it came now.
     StubMessage message;
     message.kind = F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6;
     message.owner = context_.worker;
@@ -429,8 +460,18 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
     } else {
       message.v6 = packet.key;
     }
-    (void)context_.tables.rings->send(context_.worker, net::owner_of(packet.hash, context_.tables.workers), message);
+    const uint16_t sender = net::owner_of(packet.hash, context_.tables.workers);
+    if (context_.tables.rings->send(context_.worker, sender, message))
+      return hand_over(packet, sender, HandoffKind::Flow);
     return context_.drop(packet.mbuf, DropReason::FlowGone);
+  }
+  if constexpr (F::is_v4) {
+    const bool routed = kind != HopKind::Service && kind != HopKind::Local;
+    if (routed && is_dhcp_answer(packet.protocol, packet.key.src_port, packet.key.dst_port) &&
+        is_lease_for_host(context_, packet, output_.egress_of<F>(hop, packet.key.dst, packet.hash))) {
+      return context_.punt->give(packet.mbuf, packet.l3, packet.ingress,
+                                 punt_class(packet.protocol, packet.key.src_port, packet.key.dst_port));
+    }
   }
   // Before services: who may not have this source gets no endpoint either.
   if (packet.tunnel_source == net::no_tunnel_source) {
@@ -488,8 +529,7 @@ bool Pipeline::forward_plain_spliced(FlowPacket<F>& packet, nat::FlowId id, cons
   const uint8_t* tcp = l4;
   if (direction == nat::Direction::Reply) {
     std::memcpy(seen.data(), l4, header);
-    net::store_be32(seen.data() + 4, net::load_be32(l4 + 4) + splice.seq);
-    net::store_be16(seen.data() + 14, l7::window_to_client(splice, net::load_be16(l4 + 14)));
+    l7::renumber(splice, seen.data());
     tcp = seen.data();
   }
   const uint32_t length = packet.l3_length;

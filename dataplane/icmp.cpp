@@ -178,7 +178,7 @@ void IcmpResponder::answer_echo(net::FlowPacket<F>& packet) {
     l3[8] = own_ttl;
     net::store_be16(l3 + 4, context_.ip_id++);
     net::store(l3 + 10, uint16_t{0});
-    net::store(l3 + 10, net::checksum(l3, net::ipv4_header_length));
+    net::store(l3 + 10, net::checksum(l3, static_cast<size_t>(packet.l4 - packet.l3)));
   } else {
     net::store(l3 + 8, own);
     net::store(l3 + 24, client);

@@ -100,6 +100,12 @@ void take_urgency(uint8_t* tcp) {
   net::store(tcp + 16, delta.apply(net::load<uint16_t>(tcp + 16)));
 }
 
+// The handshake is not over.
+bool is_opening(nat::TcpState state) {
+  return state == nat::TcpState::None || state == nat::TcpState::SynSent || state == nat::TcpState::SynRecv ||
+         state == nat::TcpState::SynSent2;
+}
+
 // Whether any of the rules must not be passed by.
 bool insists(const ContentRuleList* list) {
   return list != nullptr &&
@@ -117,6 +123,7 @@ void note_finding(ServiceTrace& trace, const l7::Finding& finding) {
   }
   trace.content[at] = 0;
   trace.content_end = finding.end;
+  trace.content_at = finding.at;
 }
 
 template <class F>
@@ -134,13 +141,50 @@ bool Pipeline::must_be_looked_into(const FlowPacket<F>& packet, const nat::Servi
 }
 
 template <class F>
-bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service) {
-  const nat::Conntrack<F>& table = connections_.of<F>();
-  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+bool Pipeline::may_be_inspected(nat::ConnectionId id, const nat::ServicePort<F>* service) const {
+  const nat::Flow<F>& original = connections_.of<F>().flow(nat::flow_id(id, nat::Direction::Original));
   const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
   // A dry run changes nothing that workers have.
   const bool tcp_or_udp = original.key.protocol == net::protocol::tcp || original.key.protocol == net::protocol::udp;
-  if (connections_.inspector == nullptr || !tcp_or_udp) return true;
+  if (connections_.inspector == nullptr || !tcp_or_udp) return false;
+  return (service != nullptr && !service->content.empty()) ||
+         (!pods.empty() && (pods.find(original.rewrite.dst) != nullptr || pods.find(original.key.src) != nullptr));
+}
+
+// A SYN takes no room, nor does what answers it: whoever sends many of them, from wherever, takes none from others. A
+// connection is looked into without an inspection until somebody says something.
+template <class F>
+void Pipeline::put_off_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service) {
+  if (!may_be_inspected(id, service)) return;
+  connections_.inspection<F>(id) = l7::no_inspection;
+  connections_.of<F>().connection(id).content = nat::content_flag::looked_into;
+}
+
+template <class F>
+bool Pipeline::begin_put_off(nat::ConnectionId id) {
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const FlowKey<F>& key = table.flow(nat::flow_id(id, nat::Direction::Original)).key;
+  const nat::Frontend<F>* const frontend =
+      context_.snapshot->family<F>().services->find(key.dst, key.dst_port, key.protocol);
+  const bool same = frontend != nullptr && frontend->service->id == table.connection(id).service;
+  if (!begin_inspection<F>(id, same ? frontend->service.get() : nullptr)) return false;
+  const l7::InspectionId chain = connections_.inspection<F>(id);
+  if (chain == l7::no_inspection) {
+    // There are no such rules any more.
+    end_inspection<F>(id);
+    return true;
+  }
+  // Neither end has acknowledged more than the other's SYN yet.
+  const nat::TcpWindows& now = table.windows(id);
+  inspect_spliced<F>(id, now.of(nat::Direction::Original).max_ack - 1, now.of(nat::Direction::Reply).max_ack);
+  return true;
+}
+
+template <class F>
+bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service) {
+  if (!may_be_inspected(id, service)) return true;
+  const nat::Flow<F>& original = connections_.of<F>().flow(nat::flow_id(id, nat::Direction::Original));
+  const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
   l7::InspectionId chain = l7::no_inspection;
   bool complete = true;
   const auto look = [&](const ContentRuleList* list, bool selected_replies) {
@@ -180,10 +224,8 @@ void Pipeline::inspect_spliced(nat::ConnectionId id, uint32_t endpoint_isn, uint
 
 template <class F>
 bool Pipeline::begins_anew(const FlowPacket<F>& packet, nat::FlowId id) const {
-  const nat::TcpState state = connections_.of<F>().connection(nat::connection_of(id)).tcp_state;
-  const bool opening = state == nat::TcpState::None || state == nat::TcpState::SynSent ||
-                       state == nat::TcpState::SynRecv || state == nat::TcpState::SynSent2;
-  return !opening && nat::direction_of(id) == nat::Direction::Original &&
+  return !is_opening(connections_.of<F>().connection(nat::connection_of(id)).tcp_state) &&
+         nat::direction_of(id) == nat::Direction::Original &&
          nat::tcp_event(packet.l4_header()[13]) == nat::TcpEvent::Syn;
 }
 
@@ -199,6 +241,19 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
   l7::Finding finding;
   const Payload payload(packet);
   const bool tcp = packet.protocol == net::protocol::tcp;
+  if ((connection.content & nat::content_flag::looked_into) != 0 &&
+      connections_.inspection<F>(owner) == l7::no_inspection) {
+    if (packet.fragment != FragmentKind::Whole) return drop(DropReason::ContentFragment);
+    if (payload.length == 0) return true;
+    // Without both acknowledgements nobody knows where the directions begin.
+    const nat::TcpWindows& windows = table.windows(owner);
+    if (is_opening(connection.tcp_state) || windows.of(nat::Direction::Original).has_acked == 0 ||
+        windows.of(nat::Direction::Reply).has_acked == 0) {
+      return drop(DropReason::ContentGap);
+    }
+    if (!is_as_sent(packet)) return drop(DropReason::L4BadChecksum);
+    if (!begin_put_off<F>(owner)) return drop(DropReason::ContentOverload);
+  }
   if ((connection.content & nat::content_flag::looked_into) != 0) {
     if (packet.fragment != FragmentKind::Whole) return drop(DropReason::ContentFragment);
     if (tcp && !is_as_sent(packet)) return drop(DropReason::L4BadChecksum);
@@ -306,6 +361,8 @@ template bool Pipeline::must_be_looked_into<V4>(const FlowPacket<V4>&, const nat
                                                 const net::Ipv4Addr&) const;
 template bool Pipeline::must_be_looked_into<V6>(const FlowPacket<V6>&, const nat::ServicePort<V6>*,
                                                 const net::Ipv6Addr&) const;
+template void Pipeline::put_off_inspection<V4>(nat::ConnectionId, const nat::ServicePort<V4>*);
+template void Pipeline::put_off_inspection<V6>(nat::ConnectionId, const nat::ServicePort<V6>*);
 template bool Pipeline::begin_inspection<V4>(nat::ConnectionId, const nat::ServicePort<V4>*);
 template bool Pipeline::begin_inspection<V6>(nat::ConnectionId, const nat::ServicePort<V6>*);
 template void Pipeline::inspect_spliced<V4>(nat::ConnectionId, uint32_t, uint32_t);

@@ -115,11 +115,12 @@ void LateBinding::answer_syn(const FlowPacket<F>& packet, const Segment& segment
   Context& context = pipeline_.context_;
   l7::TcpOffer offer = l7::read_offer(segment.options.data(), static_cast<uint32_t>(segment.options.size()));
   const Profile* const known = known_profile(frontend.service->id);
-  if (known != nullptr && !known->timestamps) offer.timestamp.reset();
+  const l7::TcpLimits limits = frontend.service->listener->tcp();
+  if ((known != nullptr && !known->timestamps) || !limits.timestamps) offer.timestamp.reset();
+  offer.sack = offer.sack && limits.sack;
   const uint32_t isn = cookies_.make(packet.key, segment.seq, offer, context.now);
-  const Egress egress = pipeline_.output_.template route<F>(packet.key.src, packet.hash);
   l7::TcpOffer ours;
-  ours.mss = std::min(mss_of<F>(egress.mtu), known != nullptr ? known->mss : uint16_t{0xffff});
+  ours.mss = std::min(own_mss<F>(packet.key, packet.hash, limits), known != nullptr ? known->mss : uint16_t{0xffff});
   ours.scale = offer.scale == l7::no_scale ? l7::no_scale : l7::own_scale;
   ours.sack = offer.sack;
   if (offer.timestamp)
@@ -133,6 +134,11 @@ void LateBinding::answer_syn(const FlowPacket<F>& packet, const Segment& segment
                           .options = {options, length}};
   if (send_segment(context, pipeline_.output_, packet.key.reversed(), answer, packet.hash))
     context.counters.add(Event::SynCookiesSent);
+}
+
+template <class F>
+uint16_t LateBinding::own_mss(const net::FlowKey<F>& key, uint64_t hash, const l7::TcpLimits& limits) const {
+  return std::min(mss_of<F>(pipeline_.output_.template route<F>(key.src, hash).mtu), limits.mss);
 }
 
 // no_late: the packet was dropped.
@@ -358,7 +364,7 @@ void LateBinding::on_timer(LateId id) {
       return answer<F>(id, silent ? l7::Bytes{} : frontend->service->listener->timed_out(late.stream.in_order()));
     }
     case LateState::Connecting:
-      if (++late.tries > connect_tries) return next_endpoint<F>(id);
+      if (++late.tries > connect_tries) return next_endpoint<F>(id, l7::Failure::Unanswered);
       send_syn<F>(id);
       if (lates[id].state == LateState::Connecting) lates.arm(id, context.now + (connect_retry << late.tries));
       return;
@@ -370,7 +376,7 @@ void LateBinding::on_timer(LateId id) {
           late.tries = 0;
           return lates.arm(id, context.now + (late.pipelined ? pipeline_pause : response_time));
         }
-        if (late.pipelined && response_finished(late)) return answer<F>(id, {});
+        if (late.pipelined && !is_certain(late) && seems_finished(late)) return answer<F>(id, {});
         if (late.pipelined && ++late.tries < response_time / pipeline_pause)
           return lates.arm(id, context.now + pipeline_pause);
         context.counters.add(Event::LateTimedOut);
@@ -378,10 +384,11 @@ void LateBinding::on_timer(LateId id) {
       }
       if (++late.tries > owed_tries || !seq_before(context.now, late.give_up_at)) return reset<F>(id);
       late.sent = late.owed;
+      late.flight = 1;
       late.owed_limit = nat::later(late.owed_limit, late.owed + 1);
       send_owed<F>(id);
       if (lates[id].state == LateState::Passing)
-        lates.arm(id, context.now + (owed_retry << std::min<uint8_t>(late.tries, 5)));
+        lates.arm(id, context.now + (late.retry << std::min<uint8_t>(late.tries, 5)));
       return;
     case LateState::Answering:
       if (!late.owes()) return lates.close(id);
@@ -402,6 +409,8 @@ template void LateBinding::on_miss<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&
 template void LateBinding::on_miss<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
 template std::optional<LateBinding::Segment> LateBinding::read<V4>(const FlowPacket<V4>&);
 template bool LateBinding::checksum_good<V4>(const FlowPacket<V4>&);
+template uint16_t LateBinding::own_mss<V4>(const net::FlowKey<V4>&, uint64_t, const l7::TcpLimits&) const;
+template uint16_t LateBinding::own_mss<V6>(const net::FlowKey<V6>&, uint64_t, const l7::TcpLimits&) const;
 template nat::Millis LateBinding::time_for_head<V4>(const Late<V4>&) const;
 template nat::Millis LateBinding::time_for_head<V6>(const Late<V6>&) const;
 template const nat::Frontend<V4>* LateBinding::frontend_of<V4>(const Late<V4>&) const;

@@ -14,6 +14,7 @@
 //   late_endpoint.cpp  the endpoint: SYN, failures, the end
 //   late_owed.cpp      what is owed to the endpoint
 //   late_request.cpp   what may go to the endpoint: the first request, and every later one
+//   late_follow.cpp    where its answers end
 #pragma once
 
 #include <array>
@@ -45,6 +46,9 @@ class LateBinding {
   // The endpoint of a flow that is being connected is reported unreachable. True: that has been seen to.
   template <class F>
   [[nodiscard]] bool on_unreachable(nat::FlowId quoted);
+  // A router says that a segment with this number is more than `mtu` bytes long; `quoted`: the flow that answers it.
+  template <class F>
+  void on_too_big(nat::FlowId quoted, uint32_t mtu, uint32_t seq);
   // Of a flow that on_hit() has opened and that is not tracked yet.
   template <class F>
   void on_opened(nat::ConnectionId id);
@@ -164,8 +168,9 @@ class LateBinding {
   void connect(LateId id);
   template <class F>
   void try_endpoint(LateId id);
+  // `failure`: of the one before.
   template <class F>
-  void next_endpoint(LateId id);
+  void next_endpoint(LateId id, l7::Failure failure);
   template <class F>
   void unavailable(LateId id);
   // Its options are options_.
@@ -207,7 +212,13 @@ class LateBinding {
   // Tells the flow which of its packets concern the record.
   template <class F>
   void mark(LateId id);
-  void learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps);
+  template <class F>
+  void mark_busy(LateId id);
+  // The greatest MSS that this client may be told, whatever the endpoints take.
+  template <class F>
+  [[nodiscard]] uint16_t own_mss(const net::FlowKey<F>& key, uint64_t hash, const l7::TcpLimits& limits) const;
+  // `told`: to the client, of MSS.
+  void learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps, uint16_t told);
   [[nodiscard]] const Profile* known_profile(uint32_t service) const {
     const Profile& found = profiles_[service % profiles_.size()];
     return found.service == service ? &found : nullptr;
@@ -221,6 +232,11 @@ class LateBinding {
   [[nodiscard]] bool decide(LateId id, l7::Bytes rest);
   template <class F>
   static void wait_behind_answers(Late<F>& late);
+  // Of a body whose end nobody can find.
+  template <class F>
+  void refuse_body(LateId id);
+  template <class F>
+  [[nodiscard]] bool seems_finished(const Late<F>& late) const;
   template <class F>
   [[nodiscard]] bool response_finished(const Late<F>& late) const;
   template <class F>
@@ -228,12 +244,40 @@ class LateBinding {
   // A segment with data of a spliced connection whose later requests are read. False: it passes as it is.
   template <class F>
   [[nodiscard]] bool watch(LateId id, net::FlowPacket<F>& packet, const Segment& segment);
-  // Moves `body` over what of `data` may pass. How many bytes; the rest begins a head that must be collected. `begins`
-  // is set if a request does.
+  // Where a connection is in what is asked and answered on it.
+  struct Exchange {
+    l7::Body body;
+    l7::Answers answers;
+    bool begins = false;  // a request has begun
+  };
+  // Moves `now` over what of `data` may pass. How many bytes; the rest begins a head that must be collected.
   template <class F>
-  [[nodiscard]] uint32_t pass_over(const Late<F>& late, l7::Body& body, l7::Bytes data, bool& begins) const;
+  [[nodiscard]] uint32_t pass_over(const Late<F>& late, Exchange& now, l7::Bytes data) const;
   template <class F>
   [[nodiscard]] bool from_spliced_client(LateId id, net::FlowPacket<F>& packet, const Segment& segment);
+
+  // --- late_follow.cpp
+  // Of a request that may go to the endpoint now. `fresh`: it is the first that this endpoint gets.
+  template <class F>
+  void expect_answer(Late<F>& late, const l7::Decision& decision, bool fresh);
+  // Reads a segment of the endpoint. False: it must not pass before what is missing in front of it.
+  template <class F>
+  [[nodiscard]] bool follow(Late<F>& late, const net::FlowPacket<F>& packet, const Segment& segment);
+  // Behind a segment that was read: what waited for it goes on.
+  template <class F>
+  void followed(LateId id);
+  // What passed unread is taken off the answer that it belongs to.
+  template <class F>
+  void catch_up(Late<F>& late) const;
+  template <class F>
+  [[nodiscard]] static bool reads(const Late<F>& late) {
+    return late.reads_answers && late.watched && late.answers.reads();
+  }
+  // It is known where the last answer ends.
+  template <class F>
+  [[nodiscard]] static bool is_certain(const Late<F>& late) {
+    return late.reads_answers && !late.answers.lost();
+  }
 
   Pipeline& pipeline_;
   std::unique_ptr<LateTable<net::V4>> v4_;
@@ -248,9 +292,10 @@ class LateBinding {
   static constexpr nat::Millis answer_retry = 500;
   static constexpr nat::Millis greeting_pause = 50;  // of a client whose bytes decide nothing
   static constexpr nat::Millis challenge_pause = 500;
-  static constexpr nat::Millis connect_retry = 1'000;
-  static constexpr nat::Millis owed_retry = 300;
-  static constexpr uint8_t connect_tries = 2;  // beside the first
+  static constexpr nat::Millis connect_retry = 1'000;  // RFC 6298 section 2.1
+  static constexpr nat::Millis owed_retry = 300;       // at least
+  static constexpr uint8_t initial_flight = 10;        // segments, RFC 6928
+  static constexpr uint8_t connect_tries = 2;          // beside the first
   static constexpr uint8_t owed_tries = 8;
   static constexpr uint8_t probe_tries = 4;          // of who answers with a closed window
   static constexpr nat::Millis owed_time = 120'000;  // without any progress

@@ -21,10 +21,6 @@ namespace {
 
 constexpr uint8_t most_endpoints = 3;
 
-// What every link takes (RFC 9293 section 3.7.1, RFC 8200 section 5).
-template <class F>
-constexpr uint16_t least_mss = F::is_v4 ? l7::default_mss : mss_of<F>(1280);
-
 template <class F>
 FlowPacket<F> packet_of(const Late<F>& late, rte_mbuf* mbuf) {
   FlowPacket<F> packet;
@@ -97,6 +93,7 @@ void LateBinding::connect(LateId id) {
   Late<F>& late = lates[id];
   late.state = LateState::Connecting;
   late.endpoints_tried = 0;
+  late.failure = l7::Failure::Unavailable;
   lates.mark_undecided(id, false);
   if (late.proxy_header) l7::write_proxy_header(late.stream.data() - header_length(late), late.key);
   try_endpoint<F>(id);
@@ -146,13 +143,15 @@ void LateBinding::try_endpoint(LateId id) {
   opening_ = id;
   pipeline_.open_chosen(packet, service, choice);
   opening_ = no_late;
-  if (late.connection == nat::no_connection) return next_endpoint<F>(id);
+  if (late.connection == nat::no_connection) return next_endpoint<F>(id, late.failure);
+  late.asked_at = context.now;
   lates.arm(id, context.now + connect_retry);
 }
 
 template <class F>
-void LateBinding::next_endpoint(LateId id) {
+void LateBinding::next_endpoint(LateId id, l7::Failure failure) {
   Late<F>& late = table<F>()[id];
+  late.failure = failure;
   pipeline_.context_.counters.add(Event::LateEndpointFailed);
   if (late.connection != nat::no_connection) hang_up<F>(id);
   late.state = LateState::Connecting;
@@ -167,9 +166,9 @@ void LateBinding::unavailable(LateId id) {
   const nat::Frontend<F>* const frontend = frontend_of(late);
   if (frontend == nullptr) return reset<F>(id);
   pipeline_.context_.counters.add(Event::LateUnavailable);
-  const l7::Decision decision = frontend->service->listener->decide(late.stream.in_order());
-  if (decision.unavailable.empty()) return reset<F>(id);
-  answer<F>(id, decision.unavailable);
+  const l7::Bytes words = frontend->service->listener->failed(late.stream.in_order(), late.failure);
+  if (words.empty()) return reset<F>(id);
+  answer<F>(id, words);
 }
 
 template <class F>
@@ -218,7 +217,7 @@ void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment&
   if (late.state == LateState::Connecting) {
     context.discard(packet.mbuf);
     if (!segment.has(tcp_flag::ack) || segment.ack != late.stream.base() - header_length(late)) return;
-    if (segment.has(tcp_flag::rst)) return next_endpoint<F>(id);
+    if (segment.has(tcp_flag::rst)) return next_endpoint<F>(id, l7::Failure::Refused);
     if (segment.has(tcp_flag::syn)) established<F>(id, segment);
     return;
   }
@@ -231,6 +230,8 @@ void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment&
   const bool heard = late.owes() && segment.has(tcp_flag::ack) && !segment.has(tcp_flag::rst) &&
                      is_tracked(late, Direction::Reply, segment);
   if (heard) note_acknowledgement(id, late, segment);
+  const bool answers = segment.length != 0 && reads(late);
+  if (answers && !follow(late, packet, segment)) return context.drop(packet.mbuf, DropReason::LateOutOfOrder);
   constexpr uint8_t ends = tcp_flag::fin | tcp_flag::rst;
   if (late.owes() && segment.length == 0 && (segment.flags & ends) == 0) {
     // The client was told of more than that.
@@ -243,8 +244,12 @@ void LateBinding::from_endpoint(LateId id, FlowPacket<F>& packet, const Segment&
     pipeline_.forward_tracked(packet, flow);
   }
   if (!is_of<F>(id, connection)) return;
-  if (!late.owes()) return settle<F>(id);
-  if (heard) send_owed<F>(id);
+  if (!late.owes()) {
+    settle<F>(id);
+  } else if (heard) {
+    send_owed<F>(id);
+  }
+  if (answers && is_of<F>(id, connection)) followed<F>(id);
 }
 
 template <class F>
@@ -256,8 +261,10 @@ void LateBinding::established(LateId id, const Segment& segment) {
   nat::Connection& connection = connections.connection(late.connection);
   const auto size = static_cast<uint32_t>(segment.options.size());
   const l7::TcpOffer offer = l7::read_offer(segment.options.data(), size);
-  if (const nat::Frontend<F>* const frontend = frontend_of(late); frontend != nullptr)
-    learn(frontend->service->id, offer, late.timestamps);
+  if (const nat::Frontend<F>* const frontend = frontend_of(late); frontend != nullptr) {
+    learn(frontend->service->id, offer, late.timestamps,
+          own_mss<F>(late.key, late.hash, frontend->service->listener->tcp()));
+  }
   // A client that was told of timestamps does not take segments without (RFC 7323 section 3.2).
   if (late.timestamps && !offer.timestamp) {
     context.counters.add(Event::LateMismatch);
@@ -287,6 +294,10 @@ void LateBinding::established(LateId id, const Segment& segment) {
   pipeline_.inspect_spliced<F>(late.connection, segment.seq, late.stream.base());
 
   late.state = LateState::Passing;
+  // RFC 6298 sections 2.2 and 5.7; of a SYN that was sent again nobody knows which one is answered.
+  const nat::Millis measured = 3 * (context.now - late.asked_at);
+  late.retry = late.tries != 0 ? connect_retry : std::clamp(measured, owed_retry, 3 * connect_retry);
+  late.flight = initial_flight;
   late.tries = 0;
   const auto& way = connections.flow(nat::flow_id(late.connection, Direction::Original)).rewrite.dst;
   const Egress egress = pipeline_.output_.template route<F>(way, late.hash);
@@ -295,9 +306,9 @@ void LateBinding::established(LateId id, const Segment& segment) {
   late.owed = late.sent = segment.ack;
   late.owed_end = late.stream.base();  // the PROXY header, if there is one
   late.owed_limit = segment.ack + segment.window;
-  late.answers_from = late.next_out;
+  late.answers_from = late.heard = late.next_out;
   late.give_up_at = context.now + owed_time;
-  lates.arm(id, context.now + owed_retry);
+  lates.arm(id, context.now + late.retry);
   context.counters.add(Event::LateForwarded);
   owe<F>(id);
 }
@@ -355,8 +366,16 @@ bool LateBinding::on_unreachable(nat::FlowId quoted) {
   if ((connection.splice & nat::splice::has_record) == 0) return false;
   const LateId id = connection.splice & nat::splice::number;
   if (table<F>()[id].state != LateState::Connecting) return false;
-  next_endpoint<F>(id);
+  next_endpoint<F>(id, l7::Failure::Refused);
   return true;
+}
+
+template <class F>
+void LateBinding::mark_busy(LateId id) {
+  const Late<F>& late = table<F>()[id];
+  const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late || reads(late);
+  pipeline_.connections_.of<F>().connection(late.connection).splice =
+      nat::splice::has_record | (busy ? nat::splice::busy : 0) | id;
 }
 
 template <class F>
@@ -364,9 +383,7 @@ void LateBinding::mark(LateId id) {
   LateTable<F>& lates = table<F>();
   Late<F>& late = lates[id];
   const bool passing = late.state == LateState::Passing;
-  const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late;
-  pipeline_.connections_.of<F>().connection(late.connection).splice =
-      nat::splice::has_record | (busy ? nat::splice::busy : 0) | id;
+  mark_busy<F>(id);
   const bool undecided = passing && !late.owes() && late.buffer != no_late;
   if (undecided && (!late.undecided || late.waiting != late.was_waiting)) {
     late.was_waiting = late.waiting;
@@ -377,9 +394,9 @@ void LateBinding::mark(LateId id) {
   lates.mark_undecided(id, undecided);
 }
 
-void LateBinding::learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps) {
+void LateBinding::learn(uint32_t service, const l7::TcpOffer& offer, bool timestamps, uint16_t told) {
   const bool misses = timestamps && !offer.timestamp;
-  if (!misses && offer.mss >= 1460 && known_profile(service) == nullptr) return;
+  if (!misses && offer.mss >= told && known_profile(service) == nullptr) return;
   Profile& known = profiles_[service % profiles_.size()];
   if (known.service != service) known = {service};
   known.mss = std::min(known.mss, std::max(offer.mss, l7::default_mss));
@@ -404,8 +421,10 @@ template void LateBinding::hang_up<V4>(LateId);
 template void LateBinding::hang_up<V6>(LateId);
 template void LateBinding::mark<V4>(LateId);
 template void LateBinding::mark<V6>(LateId);
-template void LateBinding::next_endpoint<V4>(LateId);
-template void LateBinding::next_endpoint<V6>(LateId);
+template void LateBinding::mark_busy<V4>(LateId);
+template void LateBinding::mark_busy<V6>(LateId);
+template void LateBinding::next_endpoint<V4>(LateId, l7::Failure);
+template void LateBinding::next_endpoint<V6>(LateId, l7::Failure);
 template void LateBinding::send_syn<V4>(LateId);
 template void LateBinding::send_syn<V6>(LateId);
 template void LateBinding::from_endpoint<V4>(LateId, FlowPacket<V4>&, const Segment&);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/late_binding.h"
+#include "dataplane/mss.h"
 #include "dataplane/pipeline.h"
 
 namespace sluice::dataplane {
@@ -30,7 +31,7 @@ void LateBinding::owe(LateId id) {
   if (!owed) {
     late.tries = 0;
     late.give_up_at = pipeline_.context_.now + owed_time;
-    lates.arm(id, pipeline_.context_.now + owed_retry);
+    lates.arm(id, pipeline_.context_.now + late.retry);
   }
   mark<F>(id);
   send_owed<F>(id);
@@ -56,6 +57,7 @@ void LateBinding::send_owed(LateId id) {
   const nat::ConnectionId connection = late.connection;
   const uint32_t data_end = late.stream.base() + late.approved;
   while (seq_before(late.sent, late.owed_end)) {
+    if (late.sent - late.owed >= uint32_t{late.flight} * late.segment) return;
     const uint32_t size =
         seq_before(late.sent, data_end) ? std::min<uint32_t>(late.segment, data_end - late.sent) : uint32_t{0};
     const uint32_t room = seq_before(late.sent, late.owed_limit) ? late.owed_limit - late.sent : uint32_t{0};
@@ -83,11 +85,30 @@ void LateBinding::note_acknowledgement(LateId id, Late<F>& late, const Segment& 
     if (seq_before(late.sent, late.owed)) late.sent = late.owed;
     late.tries = 0;
     late.give_up_at = pipeline_.context_.now + owed_time;
-    table<F>().arm(id, pipeline_.context_.now + owed_retry);
+    late.flight = static_cast<uint8_t>(std::min(late.flight + 1, 0xff));
+    table<F>().arm(id, pipeline_.context_.now + late.retry);
   } else if (segment.window == 0) {
     late.tries = std::min(late.tries, probe_tries);  // it is there
   }
   late.owed_limit = segment.ack + (uint32_t{segment.window} << scale);
+}
+
+// RFC 8201, RFC 1191; what was never sent nobody can find too big (RFC 5927 section 4.1). What passes from end to end
+// is the client's matter, to whom the message goes as well.
+template <class F>
+void LateBinding::on_too_big(nat::FlowId quoted, uint32_t mtu, uint32_t seq) {
+  if (nat::direction_of(quoted) != Direction::Reply) return;
+  const nat::Connection& connection = pipeline_.connections_.of<F>().connection(nat::connection_of(quoted));
+  if ((connection.splice & nat::splice::has_record) == 0) return;
+  const LateId id = connection.splice & nat::splice::number;
+  Late<F>& late = table<F>()[id];
+  if (late.state != LateState::Passing || !late.owes() || seq_before(seq, late.owed) || !seq_before(seq, late.sent))
+    return;
+  const uint16_t mss = std::max(mss_of<F>(static_cast<uint16_t>(std::min(mtu, 0xffffU))), least_mss<F>);
+  const auto fits = static_cast<uint16_t>(mss - (late.timestamps ? 12 : 0));
+  if (fits >= late.segment) return;
+  late.segment = fits;
+  table<F>().arm(id, pipeline_.context_.now);
 }
 
 // The endpoint has all that it was owed.
@@ -101,7 +122,7 @@ void LateBinding::settle(LateId id) {
   late.stream.drop_front(late.approved);
   late.approved = 0;
   const bool ended = late.fin_taken && late.stream.in_order().empty();
-  if (!late.watched || ended) return release<F>(id);
+  if (ended || (!late.watched && late.stream.in_order().empty())) return release<F>(id);
   if (late.stream.in_order().empty()) {
     late.expected = nat::later(late.expected, late.stream.next());
     lates.give_buffer(id);
@@ -110,6 +131,8 @@ void LateBinding::settle(LateId id) {
   consider<F>(id);
 }
 
+template void LateBinding::on_too_big<V4>(nat::FlowId, uint32_t, uint32_t);
+template void LateBinding::on_too_big<V6>(nat::FlowId, uint32_t, uint32_t);
 template void LateBinding::owe<V4>(LateId);
 template void LateBinding::owe<V6>(LateId);
 template void LateBinding::send_owed<V4>(LateId);

@@ -1,11 +1,12 @@
 // What of a client's bytes may go to which endpoint: the first request of a connection, and every later one.
 //
 // A later request of the same target passes as it is when its head comes whole in one segment. Any other is collected
-// like the first, and if it is for another target the connection is bound anew: the old endpoint is reset, the new one
-// is connected with the number of the request's first byte. That is for clients that have acknowledged the answer to
-// the request before when they send it. For one that does not wait the connection ends behind the answers that come.
+// like the first, and if it is for another target the connection is bound anew, once the client has all answers and has
+// acknowledged them: the old endpoint is reset, the new one is connected with the number of the request's first byte.
+// Where nobody can say whether an answer is whole the connection ends behind it instead.
 #include <algorithm>
 
+#include "dataplane/l7/tls_hello.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/tcp_reset.h"
@@ -21,12 +22,15 @@ using net::V4;
 using net::V6;
 namespace tcp_flag = net::tcp_flag;
 
-void note_decision(ServiceTrace& trace, const l7::Decision& decision, size_t size) {
+void note_decision(ServiceTrace& trace, const l7::Decision& decision, l7::Bytes start) {
   trace.read = true;
   trace.decision = decision.outcome;
+  trace.target = decision.target;
   trace.rule = decision.rule;
-  trace.head = decision.outcome == l7::Outcome::Forward ? decision.head : static_cast<uint32_t>(size);
+  trace.head = decision.outcome == l7::Outcome::Forward ? decision.head : static_cast<uint32_t>(start.size());
   trace.answer = decision.reason;
+  trace.hello = l7::parse_tls_hello(start);
+  trace.tls = trace.hello.state == l7::HelloState::Whole;
 }
 
 // ---- decisions ---------------------------------------------------------------------------------------
@@ -43,14 +47,18 @@ void LateBinding::consider(LateId id) {
   }
   const uint32_t before = late.approved;
   late.waiting = false;
+  catch_up(late);
   for (l7::Bytes all = late.stream.in_order(); late.approved < all.size(); all = late.stream.in_order()) {
     const l7::Bytes rest = all.subspan(late.approved);
     if (late.target != l7::no_target && !late.watched) {
       late.approved = static_cast<uint32_t>(all.size());
     } else if (late.target != l7::no_target && !late.body.done()) {
       const l7::Skipped skipped = l7::skip(late.body, rest);
-      if (skipped.bad) return reset<F>(id);
+      if (skipped.bad) return refuse_body<F>(id);
       late.approved += skipped.bytes;
+    } else if (late.reads_answers && late.answers.may_switch()) {
+      late.waiting = true;
+      break;
     } else if (!decide<F>(id, rest)) {
       break;
     }
@@ -75,9 +83,9 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   l7::Decision decision = late.greeted ? listener.decide_greeted(rest) : listener.decide(rest);
   if (late.greeted && late.fin_taken && decision.outcome == l7::Outcome::More) decision = listener.decide(rest);
   if (context.trace != nullptr) [[unlikely]]
-    note_decision(*context.trace, decision, rest.size());
+    note_decision(*context.trace, decision, rest);
   const bool first = late.target == l7::no_target;
-  const bool idle = first || (response_finished(late) && !late.pipelined);
+  const bool idle = first || (response_finished(late) && (is_certain(late) || !late.pipelined));
   late.waiting = !idle;
   switch (decision.outcome) {
     case l7::Outcome::More:
@@ -104,14 +112,18 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
     case l7::Outcome::Forward:
       break;
   }
-  if (!first && !is_same_endpoint(late, decision.target)) {
-    if (!idle) {
-      wait_behind_answers(late);
-      return false;
-    }
+  const bool elsewhere = !first && !is_same_endpoint(late, decision.target);
+  // Nobody would see whether the other protocol is agreed to.
+  const bool unseen = !first && decision.upgrade && decision.watched && late.reads_answers && late.answers.lost();
+  if (unseen || (elsewhere && !idle)) {
+    wait_behind_answers(late);
+    return false;
+  }
+  if (elsewhere) {
     context.counters.add(Event::LateRebound);
     hang_up<F>(id);
   }
+  expect_answer(late, decision, first || elsewhere);
   late.waiting = late.pipelined = false;
   late.target = decision.target;
   late.proxy_header = decision.proxy_protocol;
@@ -124,8 +136,22 @@ bool LateBinding::decide(LateId id, l7::Bytes rest) {
   return true;
 }
 
-// A client that has asked for something elsewhere before it had all answers: nobody counts them, so nobody else may
-// answer next. It gets what still comes, and then the end of the connection (RFC 9112 section 9.3.2).
+// ING-13. The endpoint has seen the beginning, but neither has it answered, nor is an answer before on its way.
+template <class F>
+void LateBinding::refuse_body(LateId id) {
+  Late<F>& late = table<F>()[id];
+  pipeline_.context_.counters.add(Event::LateRefused);
+  const nat::Frontend<F>* const frontend = frontend_of(late);
+  const l7::Bytes words = frontend == nullptr ? l7::Bytes{} : frontend->service->listener->bad_body();
+  const bool passing = late.state == LateState::Passing;
+  const uint32_t said = next_out(late);
+  const bool silent = !passing || (late.acked == said && said == late.heard && is_certain(late));
+  if (words.empty() || !silent || !late.answers.silent()) return reset<F>(id);
+  answer<F>(id, words);
+}
+
+// A client that has asked for something elsewhere before it had all answers. It gets what still comes, and then either
+// that, or the end of the connection where nobody can say when that is (RFC 9112 section 9.3.2).
 template <class F>
 void LateBinding::wait_behind_answers(Late<F>& late) {
   if (!late.pipelined) late.tries = 0;
@@ -135,12 +161,17 @@ void LateBinding::wait_behind_answers(Late<F>& late) {
 // Nothing of the answer is on its way any more, as far as the numbers show: the endpoint has had the whole request and
 // has said something, and the client has acknowledged all of it.
 template <class F>
-bool LateBinding::response_finished(const Late<F>& late) const {
+bool LateBinding::seems_finished(const Late<F>& late) const {
   if (late.state != LateState::Passing || late.owes() || late.approved != 0 || !late.body.done()) return false;
   const nat::TcpWindows& now = windows(late);
   const uint32_t said = now.of(Direction::Reply).end;
   return late.acked == said && said != late.answers_from && now.of(Direction::Reply).max_ack == late.stream.base() &&
          pipeline_.connections_.of<F>().connection(late.connection).tcp_state == nat::TcpState::Established;
+}
+
+template <class F>
+bool LateBinding::response_finished(const Late<F>& late) const {
+  return seems_finished(late) && (!late.reads_answers || late.answers.complete());
 }
 
 template <class F>
@@ -151,37 +182,40 @@ bool LateBinding::is_same_endpoint(const Late<F>& late, l7::TargetId target) con
   // Before there is a connection what counts is where it will go.
   if (late.connection == nat::no_connection || late.state == LateState::Connecting) return target == late.target;
   if (found->service->id != pipeline_.connections_.of<F>().connection(late.connection).service) return false;
-  return std::any_of(found->service->serving.begin(), found->service->serving.end(),
-                     [&](const nat::Backend<F>& backend) {
-                       return backend.addr == late.endpoint && backend.port == late.endpoint_port;
-                     });
+  // One that ends has what it has, and gets nothing new (ING-8).
+  const auto& backends = found->service->cluster.backends;
+  return std::any_of(backends.begin(), backends.end(), [&](const nat::Backend<F>& backend) {
+    return backend.addr == late.endpoint && backend.port == late.endpoint_port;
+  });
 }
 
 // ---- segments of a spliced connection ----------------------------------------------------------------
 
 template <class F>
-uint32_t LateBinding::pass_over(const Late<F>& late, l7::Body& body, l7::Bytes data, bool& begins) const {
+uint32_t LateBinding::pass_over(const Late<F>& late, Exchange& now, l7::Bytes data) const {
   const nat::Frontend<F>* const frontend = frontend_of(late);
   uint32_t passed = 0;
   while (passed < data.size()) {
     const l7::Bytes rest = data.subspan(passed);
-    if (!body.done()) {
-      const l7::Skipped skipped = l7::skip(body, rest);
+    if (!now.body.done()) {
+      const l7::Skipped skipped = l7::skip(now.body, rest);
       if (skipped.bad) return passed;
       passed += skipped.bytes;
       continue;
     }
-    if (frontend == nullptr) return passed;
+    if (frontend == nullptr || now.answers.may_switch()) return passed;
     const l7::Decision decision = frontend->service->listener->decide(rest);
     if (pipeline_.context_.trace != nullptr) [[unlikely]]
-      note_decision(*pipeline_.context_.trace, decision, rest.size());
+      note_decision(*pipeline_.context_.trace, decision, rest);
     if (decision.outcome != l7::Outcome::Forward || !decision.watched || decision.head == 0 ||
         decision.head > rest.size() || decision.proxy_protocol != late.proxy_header ||
-        !is_same_endpoint(late, decision.target))
+        (decision.answers != l7::AnswerKind::Unread) != late.reads_answers ||
+        (decision.upgrade && now.answers.lost()) || !is_same_endpoint(late, decision.target))
       return passed;
-    body = decision.body;
+    now.body = decision.body;
+    if (late.reads_answers) now.answers.expect(decision.answers == l7::AnswerKind::Head, decision.upgrade);
     passed += decision.head;
-    begins = true;
+    now.begins = true;
   }
   return passed;
 }
@@ -217,12 +251,16 @@ bool LateBinding::watch(LateId id, FlowPacket<F>& packet, const Segment& segment
   // What of it was read before goes along: segments that are sent again may begin elsewhere.
   const uint32_t again = late.expected - segment.seq;
   const l7::Bytes data{packet.data() + segment.offset + again, segment.length - again};
-  l7::Body body = late.body;
-  bool begins = false;
-  if (pass_over(late, body, data, begins) == data.size()) {
-    if (begins) late.answers_from = windows(late).of(Direction::Reply).end;
-    late.body = body;
+  catch_up(late);
+  Exchange now{late.body, late.answers};
+  if (pass_over(late, now, data) == data.size()) {
+    late.body = now.body;
     late.expected = segment.end();
+    if (now.begins) {
+      late.answers = now.answers;
+      late.answers_from = windows(late).of(Direction::Reply).end;
+      mark_busy<F>(id);
+    }
     return false;
   }
   // A buffer that still holds what is owed cannot begin elsewhere. And what is collected is acknowledged, with all that
@@ -250,6 +288,9 @@ bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
     if (!has_record || (splice & nat::splice::busy) == 0) return false;
     if (segment) {
       from_endpoint<F>(id, packet, *segment);
+    } else if (Late<F>& late = table<F>()[id]; late.state == LateState::Passing && reads(late) && !late.owes()) {
+      late.answers.lose();
+      return false;
     } else {
       context.drop(packet.mbuf, DropReason::FragmentForUs);
     }
@@ -334,8 +375,8 @@ bool LateBinding::from_spliced_client(LateId id, FlowPacket<F>& packet, const Se
   return late.watched && segment.length != 0 && watch(id, packet, segment);
 }
 
-template bool LateBinding::response_finished<V4>(const Late<V4>&) const;
-template bool LateBinding::response_finished<V6>(const Late<V6>&) const;
+template bool LateBinding::seems_finished<V4>(const Late<V4>&) const;
+template bool LateBinding::seems_finished<V6>(const Late<V6>&) const;
 template void LateBinding::consider<V4>(LateId);
 template void LateBinding::consider<V6>(LateId);
 template bool LateBinding::on_hit<V4>(FlowPacket<V4>&, nat::FlowId);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/l7/answers.h"
 #include "dataplane/l7/decision.h"
 #include "dataplane/l7/proxy_header.h"
 #include "dataplane/l7/stream.h"
@@ -83,6 +84,7 @@ struct Late {
   bool proxy_header = false;
   bool preserve_client = false;
   uint8_t endpoints_tried = 0;
+  l7::Failure failure = l7::Failure::Unavailable;  // of the last one
   typename F::Addr endpoint{};
   net::be16 endpoint_port;
   bool waiting = false;       // what it has sent next waits for the end of an answer
@@ -91,6 +93,9 @@ struct Late {
   uint32_t said = 0;          // by the endpoint when it was looked last
   l7::Body body;              // of the request the client is in, behind what is approved
   uint32_t answers_from = 0;  // what the endpoint had sent when it got its last request
+  bool reads_answers = false;
+  l7::Answers answers;  // if they are read
+  uint32_t heard = 0;   // of them: number of the next byte that was not read
 
   // Of what is sent by the router and not acknowledged yet: to the endpoint [owed, owed_end), to the client an answer.
   uint32_t owed = 0;
@@ -101,6 +106,10 @@ struct Late {
   uint16_t answer_size = 0;
   nat::Millis give_up_at = 0;  // if what is sent is not acknowledged until then, or the head has not come
   uint8_t tries = 0;           // since something was acknowledged
+  // Of what is owed to the endpoint.
+  uint8_t flight = 0;        // segments that may be on their way (RFC 5681 section 3.1)
+  nat::Millis asked_at = 0;  // its SYN
+  nat::Millis retry = 0;     // until it is sent again (RFC 6298)
 
   [[nodiscard]] bool owes() const { return owed != owed_end; }
 };

@@ -15,6 +15,10 @@ template <class F>
   return mtu > headers ? static_cast<uint16_t>(mtu - headers) : uint16_t{0};
 }
 
+// What every link takes (RFC 9293 section 3.7.1, RFC 8200 section 5).
+template <class F>
+inline constexpr uint16_t least_mss = F::is_v4 ? uint16_t{536} : mss_of<F>(1280);
+
 // Lowers the option in the TCP header at `tcp` to `limit` and corrects the checksum. One that is lower or is not there
 // stays as it is. The header with its options is in one piece and as long as it says (parse.h). Host byte order.
 void clamp_mss(uint8_t* tcp, uint16_t limit);

@@ -2,6 +2,7 @@
 // apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
 #include <optional>
 
+#include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
@@ -21,7 +22,8 @@ using net::V6;
 
 namespace {
 
-constexpr unsigned most_moves = 8;  // of a mapping, for one packet
+constexpr unsigned most_moves = 8;           // of a mapping, for one packet
+constexpr nat::Millis clash_memory = 60000;  // of ClashMemory
 
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
@@ -308,6 +310,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   bool taken_elsewhere = is_taken_elsewhere();
   if (taken_elsewhere && move()) taken_elsewhere = is_taken_elsewhere();
   const bool to_service = service != nullptr;
+  // What waits for the answer needs it once: another time the tuple may be free.
+  if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
   if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
   if (masquerade && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
@@ -367,15 +371,22 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   }
   context_.counters.add(Event::FlowsOpened);
   note<F>(FlowEvent::Kind::Opened, id);
-  if (workers > 1 && net::owner_of(reply_hash, workers) != context_.worker && !place_stub(id, reply, reply_hash)) {
+  const bool replies_elsewhere = workers > 1 && net::owner_of(reply_hash, workers) != context_.worker;
+  if (replies_elsewhere && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
   }
+  // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
+  if (replies_elsewhere && !masquerade && may_choose && !late_->opening()) original.flags |= unconfirmed;
   // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
   if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
-  if (!begin_inspection(id, service)) {
+  const bool syn = packet.protocol == net::protocol::tcp && packet.fragment == FragmentKind::Whole &&
+                   nat::tcp_event(packet.l4_header()[13]) == nat::TcpEvent::Syn;
+  if (syn && !late_->opening()) {
+    put_off_inspection(id, service);
+  } else if (!begin_inspection(id, service)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }
@@ -433,6 +444,27 @@ void Pipeline::to_local_address(FlowPacket<F>& packet) {
 // ---- ICMP errors in transit --------------------------------------------------------------------------
 
 namespace {
+
+struct TooBig {
+  uint32_t mtu, seq;
+};
+// What an error says of a TCP segment that is too big; nothing if it says something else.
+template <class F>
+std::optional<TooBig> too_big_segment(const FlowPacket<F>& error) {
+  const uint8_t* const icmp = error.l4_header();
+  const uint32_t quote = error.l4 + net::icmp_header_length;
+  FlowKey<F> key;
+  uint16_t offset = 0;
+  const bool too_big = F::is_v4
+                           ? icmp[0] == net::icmpv4::unreachable && icmp[1] == net::icmpv4::code_fragmentation_needed
+                           : icmp[0] == net::icmpv6::packet_too_big;
+  if (!too_big ||
+      !net::parse_quoted(error.data() + quote, error.contiguous(static_cast<uint16_t>(quote)), key, offset) ||
+      error.contiguous(static_cast<uint16_t>(quote + offset)) < 8)
+    return std::nullopt;
+  const uint32_t mtu = F::is_v4 ? uint32_t{net::load_be16(icmp + 6)} : net::load_be32(icmp + 4);
+  return TooBig{mtu, net::load_be32(icmp + net::icmp_header_length + offset + 4)};
+}
 
 // The numbers of a quoted segment of a spliced connection. `direction`: opposite to the segment's.
 template <class F>
@@ -499,8 +531,10 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
     const bool unreachable =
         F::is_v4 ? icmp[0] == net::icmpv4::unreachable && icmp[1] != net::icmpv4::code_fragmentation_needed
                  : icmp[0] == net::icmpv6::unreachable;
-    if ((table.flow(id).flags & nat::flow_flag::spliced) != 0 && unreachable && late_->on_unreachable<F>(id))
-      return context_.discard(packet.mbuf);
+    if ((table.flow(id).flags & nat::flow_flag::spliced) != 0) [[unlikely]] {
+      if (unreachable && late_->on_unreachable<F>(id)) return context_.discard(packet.mbuf);
+      if (const auto found = too_big_segment(packet)) late_->on_too_big<F>(id, found->mtu, found->seq);
+    }
   }
   if (id != nat::no_flow && packet.from_host() && (table.flow(id).flags & nat::flow_flag::translated) == 0 &&
       leaves_as_framed(packet, context_.tables.fib->lookup(packet.key.dst))) {

@@ -1,11 +1,13 @@
 #include "dataplane/output.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include <rte_ethdev.h>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4_options.h"
 #include "dataplane/pod_socket.h"
 #include "dataplane/resolver.h"
 
@@ -122,35 +124,39 @@ void Output::fragment_and_send(net::Packet& packet, const Egress& egress, uint64
   if (packet.original != nullptr) context_.discard(packet.original);  // no piece can be answered with it
   const uint8_t* const whole = packet.l3_header();
   const uint16_t field = net::load_be16(whole + 6);
-  const auto payload = static_cast<uint16_t>(packet.l3_length - net::ipv4_header_length);
+  const uint16_t first_header = net::ipv4_length_of(whole);
+  const auto payload = static_cast<uint16_t>(packet.l3_length - first_header);
   // A piece lies in one buffer, also where the way out takes larger ones.
   const auto room = static_cast<uint16_t>(rte_pktmbuf_data_room_size(context_.tables.pool) - RTE_PKTMBUF_HEADROOM);
-  const auto step = static_cast<uint16_t>((std::min(egress.mtu, room) - net::ipv4_header_length) & ~7);
-  if (egress.mtu < net::ipv4_header_length + 8) return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
+  if (egress.mtu < first_header + 8) return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
+  const auto step = static_cast<uint16_t>((std::min(egress.mtu, room) - first_header) & ~7);
+  std::array<uint8_t, net::most_ipv4_header> later;
+  const uint16_t later_header = net::later_header(whole, later);
   context_.counters.add(Event::Fragmented);
   for (uint32_t offset = 0; offset < payload; offset += step) {
     const auto size = static_cast<uint16_t>(std::min<uint32_t>(step, payload - offset));
+    const uint16_t header = offset == 0 ? first_header : later_header;
     rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
     if (mbuf == nullptr) return context_.drop(packet.mbuf, DropReason::NoBuffer);
-    auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, net::ipv4_header_length + size));
+    auto* const l3 = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(header + size)));
     if (l3 == nullptr) {
       context_.discard(mbuf);
       return context_.drop(packet.mbuf, DropReason::FragmentationFailed);
     }
-    std::memcpy(l3, whole, net::ipv4_header_length);
-    uint8_t* const body = l3 + net::ipv4_header_length;
-    const void* const from = rte_pktmbuf_read(packet.mbuf, packet.l3 + net::ipv4_header_length + offset, size, body);
+    std::memcpy(l3, offset == 0 ? whole : later.data(), header);
+    uint8_t* const body = l3 + header;
+    const void* const from = rte_pktmbuf_read(packet.mbuf, packet.l3 + uint32_t{first_header} + offset, size, body);
     if (from != body) std::memcpy(body, from, size);
     const bool last = offset + size == payload;
     const uint32_t flags = last ? field & net::ipv4_more_fragments : uint32_t{net::ipv4_more_fragments};
-    net::store_be16(l3 + 2, static_cast<uint16_t>(net::ipv4_header_length + size));
+    net::store_be16(l3 + 2, static_cast<uint16_t>(header + size));
     net::store_be16(l3 + 6, static_cast<uint16_t>(flags | ((field & net::ipv4_offset_mask) + offset / 8)));
     net::store(l3 + 10, uint16_t{0});
-    net::store(l3 + 10, net::checksum(l3, net::ipv4_header_length));
+    net::store(l3 + 10, net::checksum(l3, header));
     net::Packet part;
     part.mbuf = mbuf;
     part.l3 = 0;
-    part.l3_length = static_cast<uint16_t>(net::ipv4_header_length + size);
+    part.l3_length = static_cast<uint16_t>(header + size);
     context_.counters.add(Event::FragmentsSent);
     send<net::V4>(part, egress, flow_hash);
   }

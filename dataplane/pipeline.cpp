@@ -17,10 +17,13 @@
 
 #include <algorithm>
 
+#include "dataplane/dhcp.h"
+#include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/membership.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
+#include "dataplane/pass_clock.h"
 #include "dataplane/punt.h"
 #include "encap/decap.h"
 #include "nat/rewrite.h"
@@ -121,7 +124,9 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
   // Shorter than the headers of UDP over IPv4 is no plain packet.
   if (mbuf->data_len < least_plain) return false;
   constexpr uint64_t address_bits = 0xffffffffffff;
-  if (((net::load<uint64_t>(frame) ^ arrival.mac) & address_bits) != 0) return false;
+  const uint64_t not_to_us = (net::load<uint64_t>(frame) ^ arrival.mac) & address_bits;
+  const uint64_t damaged = (mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD ? 1 : 0;
+  if ((not_to_us | damaged) != 0) return false;
   const auto ether_type = net::load<uint16_t>(frame + 12);
   const uint32_t length = mbuf->pkt_len;
   bool entered = false;
@@ -583,19 +588,8 @@ bool Pipeline::quoted_key(const FlowPacket<F>& packet, FlowKey<F>& key) const {
 
 template <class F>
 void Pipeline::hand_over(const FlowPacket<F>& packet, uint16_t worker, HandoffKind kind) {
-  HandoffNote note;
-  note.kind = kind;
-  note.l3 = packet.l3;
-  note.where = packet.ingress;
-  note.tunnel_source = packet.tunnel_source;
-  note.decapsulations = packet.decapsulations & 0x7;
-  note.plain = packet.plain;
-  note.ports_known = packet.fragment == FragmentKind::Later && kind != HandoffKind::Fragment;
-  note.src_port = packet.key.src_port;
-  note.dst_port = packet.key.dst_port;
-  note.neighbor = packet.protocol;
   HandoffRings::set_hash(packet.mbuf, packet.hash);
-  output_.hand_over(packet.mbuf, worker, note);
+  output_.hand_over(packet.mbuf, worker, note_of(packet, kind));
 }
 
 void Pipeline::process_handed_over(rte_mbuf** packets, uint16_t count) {
@@ -626,6 +620,11 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
       return output_.transmit(mbuf, note.where);
     default:
       break;
+  }
+  if (asks(note)) [[unlikely]] {
+    // The message that came before it has been read: the answer, if there is one, goes before it.
+    const uint16_t owner = net::owner_of(HandoffRings::hash(mbuf), context_.tables.workers);
+    if (owner != context_.worker) return output_.hand_over(mbuf, owner, note);
   }
   if (v4) {
     take_flow<V4>(mbuf, note);
@@ -672,6 +671,11 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     plain_transit_ = false;
   }
   packet.hash = HandoffRings::hash(mbuf);
+  if (asks(note)) [[unlikely]] {
+    nat::Conntrack<F>& table = connections_.of<F>();
+    const nat::FlowId id = table.find(packet.key, packet.hash);
+    if (table.is_connection(id)) table.flow(id).flags &= static_cast<uint8_t>(~unconfirmed);
+  }
   connections_.of<F>().prefetch(packet.hash);
   burst<F>().take();
 }
@@ -679,6 +683,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
 // ---- pass 2: find flows ------------------------------------------------------------------------------
 
 void Pipeline::run_all() {
+  end_pass(Pass::Classify);
   run(burst_v4_);
   run(burst_v6_);
   if (!released_v4_.empty()) [[unlikely]]
@@ -702,6 +707,7 @@ void Pipeline::run(FlowBurst<F>& burst) {
   } else {
     table.find_bulk(burst.data(), burst.size(), ids);
   }
+  end_pass(Pass::Find);
   const uint32_t generation = context_.snapshot->generation;
   const uint64_t removed = table.counters().removed;
   bool found_stale = false;
@@ -729,6 +735,7 @@ void Pipeline::run(FlowBurst<F>& burst) {
     found_stale = table.counters().removed != removed;
   }
   context_.counters.add(Event::FlowHits, hits);
+  end_pass(Pass::Forward);
   if (!misses.empty()) forward_misses(burst, misses);
 }
 
@@ -744,12 +751,14 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
   context_.counters.add(Event::FlowMisses, misses.size());
   NextHopId hops[net::burst_size];
   look_up_routes(burst, misses, hops);
+  end_pass(Pass::Route);
   const nat::Conntrack<F>& table = connections_.of<F>();
   const uint64_t inserted = table.counters().inserted;
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool may_be_transit = plain_transit_ && !tables.any_nat_outgoing;
   const bool may_have_hints = connections_.hints<F>().in_use(context_.now);
   const bool clamps_mss = context_.snapshot->clamps_mss;
+  const bool may_be_lease = F::is_v4 && !context_.snapshot->twins.empty();
   uint64_t transit = 0;
   const bool transit_only = may_be_transit && !clamps_mss && tables.endpoints->empty() && tables.content->empty();
   if (!transit_only && misses.size() > 1 && context_.trace == nullptr) expect_openings(burst, misses, hops);
@@ -761,7 +770,11 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
              !wants_tracking(packet) &&
              !(may_have_hints && tables.endpoints->contains(packet.key.src, packet.key.src_port, packet.protocol));
     };
-    if ((transit_only || needs_no_flow()) && forward_plain(packet, hops[i])) [[likely]] {
+    // What may be for the host has no short cut.
+    const auto is_lease = [&] {
+      return may_be_lease && is_dhcp_answer(packet.protocol, packet.key.src_port, packet.key.dst_port);
+    };
+    if ((transit_only || needs_no_flow()) && !is_lease() && forward_plain(packet, hops[i])) [[likely]] {
       ++transit;
       continue;
     }
@@ -776,6 +789,7 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
     forward_miss(packet, hops[i]);
   }
   context_.counters.add(Event::Transit, transit);
+  end_pass(Pass::Open);
 }
 
 // ---- passes 4 and 5, short ---------------------------------------------------------------------------

@@ -326,6 +326,14 @@ class Pipeline {
   // begins at `client_first`. Both as each of them counts.
   template <class F>
   void inspect_spliced(nat::ConnectionId id, uint32_t endpoint_isn, uint32_t client_first);
+  template <class F>
+  [[nodiscard]] bool may_be_inspected(nat::ConnectionId id, const nat::ServicePort<F>* service) const;
+  // The same as begin_inspection() of a connection that begins with a SYN, for when both ends have agreed to it.
+  template <class F>
+  void put_off_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service);
+  // Now they have. False: as of begin_inspection().
+  template <class F>
+  [[nodiscard]] bool begin_put_off(nat::ConnectionId id);
   // Of a connection that is, or was, looked into: a SYN of its client behind the handshake. It may be the beginning of
   // another connection (CT-5), which is looked into from its own beginning.
   template <class F>

@@ -69,6 +69,10 @@ void write_setting(const std::string& path, const char* value) {
   ::close(file);
 }
 
+std::string ipv6_switch(const std::string& interface) {
+  return "/proc/sys/net/ipv6/conf/" + interface + "/disable_ipv6";
+}
+
 }  // namespace
 
 net::Result<std::unique_ptr<PodSocket>> PodSocket::open() {
@@ -136,7 +140,16 @@ uint64_t PodSocket::missed() {
   return missed_;
 }
 
-std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
+net::Status<> PodSocket::receive_all_of(uint32_t interface, bool all) {
+  packet_mreq request{};
+  request.mr_ifindex = static_cast<int>(interface);
+  request.mr_type = PACKET_MR_PROMISC;
+  if (set_option(descriptor_, all ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, request) != 0)
+    return failure("an interface is not promiscuous");
+  return net::Done{};
+}
+
+std::optional<KernelLink> PodSocket::prepare(const std::string& name, bool* changed) {
   ifreq request{};
   if (name.size() >= sizeof request.ifr_name) return std::nullopt;
   std::memcpy(request.ifr_name, name.data(), name.size());
@@ -148,16 +161,33 @@ std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
   link.index = static_cast<uint32_t>(request.ifr_ifindex);
   if (ioctl(descriptor, SIOCGIFMTU, &request) != 0) return std::nullopt;
   link.mtu = static_cast<uint16_t>(std::clamp(request.ifr_mtu, 0, 65535));
+  if (ioctl(descriptor, SIOCGIFHWADDR, &request) != 0) return std::nullopt;
+  std::memcpy(link.mac.bytes.data(), request.ifr_hwaddr.sa_data, link.mac.bytes.size());
   if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
   constexpr short ours = IFF_UP | IFF_NOARP;
   if ((request.ifr_flags & ours) != ours) {
-    write_setting("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6", "1");
+    if (changed != nullptr) *changed = *changed || (request.ifr_flags & IFF_NOARP) == 0;
+    write_setting(ipv6_switch(name), "1");
     request.ifr_flags = static_cast<short>(request.ifr_flags | ours);
     (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
     if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
   }
   link.up = (request.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
   return link;
+}
+
+void PodSocket::release(const std::string& name) {
+  ifreq request{};
+  if (name.size() >= sizeof request.ifr_name) return;
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return;
+  if (ioctl(descriptor, SIOCGIFFLAGS, &request) == 0) {
+    request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_NOARP);
+    (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
+    write_setting(ipv6_switch(name), "0");
+  }
+  close(descriptor);
 }
 
 // ---- receive -------------------------------------------------------------------------------------------
@@ -216,7 +246,8 @@ uint16_t PodSocket::receive(Context& context, rte_mbuf** packets, uint32_t& inte
     if (!reading_) {
       const Received next = look();
       if (next.frame == nullptr || (count != 0 && next.interface != interface)) break;
-      const bool super = next.about.gso_type == VnetHeader::gso_tcp_v4 || next.about.gso_type == VnetHeader::gso_tcp_v6;
+      const auto gso = static_cast<uint8_t>(next.about.gso_type & ~VnetHeader::gso_ecn);
+      const bool super = gso == VnetHeader::gso_tcp_v4 || gso == VnetHeader::gso_tcp_v6;
       // It may go on whole, when what came before it is on its way.
       if (super && count != 0 && unasked_ == 0) break;
       if (super) unasked_ = count == 0 ? most_unasked : unasked_ - 1;

@@ -1,4 +1,5 @@
-// The pods' side of one worker: one packet socket (packet(7)) for the veth pairs of all its pods.
+// The kernel's side of one worker: one packet socket (packet(7)) for the veth pairs of all its pods, and for interfaces
+// that are ports as they are ("packet,iface=NAME").
 //
 // A pod is no DPDK port: DPDK has room for RTE_MAX_ETHPORTS (32) of those, each polled by itself. Here one
 // memory-mapped ring receives from all pods, so a turn of the loop costs the same for one pod as for a thousand, a pod
@@ -18,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/net/addr.h"
 #include "dataplane/net/result.h"
 #include "dataplane/offload.h"
 
@@ -31,6 +33,7 @@ struct KernelLink {
   uint32_t index = 0;
   uint16_t mtu = 0;  // largest IP packet, bytes
   bool up = false;   // both ends of the pair
+  net::MacAddr mac;
 
   friend bool operator==(const KernelLink&, const KernelLink&) = default;
 };
@@ -52,6 +55,8 @@ class PodSocket {
 
   // Control thread, any time: receives from these interfaces (indices of the kernel) and no others.
   [[nodiscard]] net::Status<> listen(std::vector<uint32_t> interfaces);
+  // Control thread: whether frames for other stations, too, come from this interface.
+  [[nodiscard]] net::Status<> receive_all_of(uint32_t interface, bool all);
   // Control thread: frames that found the ring full, since the start.
   [[nodiscard]] uint64_t missed();
 
@@ -67,8 +72,10 @@ class PodSocket {
   void send_super_frame(Context& context, const SuperFrame& frame, uint32_t interface);
 
   // Looks an interface up, sets it up, and keeps the kernel's own stack off it (no ARP, no IPv6). Empty if there is
-  // none.
-  [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name);
+  // none. `changed` becomes true if it was not kept off before.
+  [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name, bool* changed = nullptr);
+  // Gives an interface back to the kernel's stack.
+  static void release(const std::string& name);
 
  private:
   // A frame of the ring, until it is given back.

@@ -6,6 +6,7 @@
 #include <rte_errno.h>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4_options.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -55,7 +56,7 @@ rte_mbuf* Reassembly::add(const net::FlowPacket<F>& packet, nat::Millis now) {
   if constexpr (F::is_v4) {
     auto* const header = rte_pktmbuf_mtod_offset(whole, uint8_t*, packet.l3);
     net::store(header + 10, uint16_t{0});
-    net::store(header + 10, net::checksum(header, net::ipv4_header_length));
+    net::store(header + 10, net::checksum(header, net::ipv4_length_of(header)));
   }
   return whole;
 }

@@ -1,15 +1,20 @@
 #include "dataplane/super_frame.h"
 
+#include <array>
 #include <cstring>
 
 #include "dataplane/net/plain.h"
 #include "dataplane/pod_socket.h"
+#include "dataplane/splice_flow.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
 namespace {
 
 constexpr uint16_t l3 = net::ethernet_header_length;
+constexpr uint8_t ece = 0x40;  // RFC 3168 section 6.1
+constexpr uint8_t may_have = net::tcp_flag::psh | net::tcp_flag::cwr | ece;
+constexpr uint32_t most_header = net::tcp_header_length + 12;  // what advance_window takes
 
 template <class F>
 net::FlowKey<F> key_of(const SuperFrame& frame) {
@@ -24,12 +29,18 @@ net::FlowKey<F> key_of(const SuperFrame& frame) {
 }
 
 // Within what the receiver allowed: then one packet teaches the same as the many would.
-bool is_allowed(const nat::TcpWindows& windows, nat::Direction direction, const SuperFrame& frame) {
-  const uint32_t end = net::load_be32(frame.l4_header() + 4) + (frame.length - frame.headers);
+bool is_allowed(const nat::TcpWindows& windows, nat::Direction direction, const uint8_t* tcp, uint32_t payload) {
+  const uint32_t end = net::load_be32(tcp + 4) + payload;
   return !nat::seq_before(windows.of(direction).max_end, end);
 }
 
-// Another pod's interface that carries the packets.
+// Whether a spliced connection leaves this direction to short cuts, as forward_plain_spliced() asks.
+bool is_left_alone(const nat::Connection& connection, nat::Direction direction) {
+  const uint32_t record = direction == nat::Direction::Original ? nat::splice::has_record : nat::splice::busy;
+  return (connection.splice & record) == 0;
+}
+
+// Another interface of the kernel that carries the packets.
 bool carries(const Adjacency* way, const SuperFrame& frame) {
   return way != nullptr && way->in_place == l3 && way->buffer->port >= first_pod_port && frame.ip_length() <= way->mtu;
 }
@@ -54,6 +65,7 @@ VnetHeader SuperFrame::about() const {
   VnetHeader out;
   out.flags = VnetHeader::needs_checksum;
   out.gso_type = is_v4() ? VnetHeader::gso_tcp_v4 : VnetHeader::gso_tcp_v6;
+  if ((l4_header()[13] & net::tcp_flag::cwr) != 0) out.gso_type |= VnetHeader::gso_ecn;
   out.header_length = headers;
   out.gso_size = packet_limit;
   out.checksum_start = l4;
@@ -62,8 +74,9 @@ VnetHeader SuperFrame::about() const {
 }
 
 bool read_super_frame(uint8_t* frame, uint32_t length, const VnetHeader& about, SuperFrame& out) {
-  const bool v4 = about.gso_type == VnetHeader::gso_tcp_v4;
-  if (!v4 && about.gso_type != VnetHeader::gso_tcp_v6) return false;
+  const auto gso = static_cast<uint8_t>(about.gso_type & ~VnetHeader::gso_ecn);
+  const bool v4 = gso == VnetHeader::gso_tcp_v4;
+  if (!v4 && gso != VnetHeader::gso_tcp_v6) return false;
   const uint32_t l4 = l3 + (v4 ? net::ipv4_header_length : net::ipv6_header_length);
   if ((about.flags & VnetHeader::needs_checksum) == 0 || about.checksum_start != l4 ||
       about.checksum_offset != tcp_checksum_offset || about.gso_size == 0 || length < l4 + net::tcp_header_length) {
@@ -75,8 +88,7 @@ bool read_super_frame(uint8_t* frame, uint32_t length, const VnetHeader& about, 
   }
   const uint8_t* const tcp = frame + l4;
   const uint32_t headers = l4 + (tcp[12] >> 4) * 4U;
-  if (headers < l4 + net::tcp_header_length || headers >= length ||
-      (tcp[13] & ~net::tcp_flag::psh) != net::tcp_flag::ack) {
+  if (headers < l4 + net::tcp_header_length || headers >= length || (tcp[13] & ~may_have) != net::tcp_flag::ack) {
     return false;
   }
   const uint32_t packets = (length - headers + about.gso_size - 1) / about.gso_size;
@@ -101,7 +113,7 @@ bool SuperFrames::forward(const SuperFrame& frame, uint16_t port) {
 
 template <class F>
 const Adjacency* SuperFrames::way_of(const SuperFrame& frame, const nat::Flow<F>& flow) {
-  constexpr uint8_t kind = nat::flow_flag::settled | nat::flow_flag::direct_return | nat::flow_flag::spliced;
+  constexpr uint8_t kind = nat::flow_flag::settled | nat::flow_flag::direct_return;
   if ((flow.flags & kind) != nat::flow_flag::settled || flow.generation != context_.snapshot->generation) {
     return nullptr;
   }
@@ -122,14 +134,28 @@ bool SuperFrames::forward_as(const SuperFrame& frame, uint16_t ingress) {
   const nat::FlowId id = table.find(key, hash);
   const Adjacency* way = nullptr;
   nat::Flow<F>* flow = nullptr;
+  l7::Splice splice;
+  const nat::Direction direction = nat::direction_of(id);
   if (table.is_connection(id)) {
     flow = &table.flow(id);
     way = way_of(frame, *flow);
     if (way == nullptr) return false;
-    nat::TcpWindows& windows = table.windows(nat::connection_of(id));
-    const nat::Direction direction = nat::direction_of(id);
-    if (!is_allowed(windows, direction, frame) ||
-        !nat::advance_window(windows, direction, tcp, frame.length - frame.l4)) {
+    const nat::ConnectionId owner = nat::connection_of(id);
+    const uint32_t header = frame.headers - uint32_t{frame.l4};
+    std::array<uint8_t, most_header> seen;
+    const uint8_t* numbers = tcp;
+    if ((flow->flags & nat::flow_flag::spliced) != 0) {
+      if (!is_left_alone(table.connection(owner), direction) || header > most_header) return false;
+      splice = splice_of(table, owner);
+      if (direction == nat::Direction::Reply) {
+        std::memcpy(seen.data(), tcp, header);
+        l7::renumber(splice, seen.data());
+        numbers = seen.data();
+      }
+    }
+    nat::TcpWindows& windows = table.windows(owner);
+    if (!is_allowed(windows, direction, numbers, frame.length - frame.headers) ||
+        !nat::advance_window(windows, direction, numbers, frame.length - frame.l4)) {
       return false;
     }
     flow->last_seen = context_.now;
@@ -151,6 +177,14 @@ bool SuperFrames::forward_as(const SuperFrame& frame, uint16_t ingress) {
     nat::apply_and_decrement_ttl(flow->rewrite, ip, tcp, net::protocol::tcp);
   } else {
     nat::decrement_ttl<F>(ip);
+  }
+  if (flow != nullptr && (flow->flags & nat::flow_flag::spliced) != 0) {
+    const uint32_t header = frame.headers - uint32_t{frame.l4};
+    if (direction == nat::Direction::Reply) {
+      l7::to_client(splice, tcp, header);
+    } else {
+      l7::to_endpoint(splice, tcp, header);
+    }
   }
   begin_tcp_checksum(frame.frame, frame.l4, frame.length - frame.l4);
   send(frame, *way);

@@ -1,7 +1,7 @@
-// TCP between two pods of this node at the size that their kernels give it: a super-frame, up to 64 KiB that stand for
-// some forty packets, goes on as one if its connection is established, or needs no record, and its way out is a pod's
-// interface. Its headers are rewritten where it lies, in the ring of the pods' socket, and one system call sends it
-// from there: nothing is cut, copied, checksummed and joined again.
+// TCP between two interfaces of the kernel (pod_socket.h) at the size that kernels give it: a super-frame, up to 64 KiB
+// that stand for some forty packets, goes on as one if its connection is established, or needs no record, and its way
+// out is such an interface, too. Its headers are rewritten where it lies, in the ring of the pods' socket, and one
+// system call sends it from there: nothing is cut, copied, checksummed and joined again.
 //
 // It is a short cut like those of pipeline.cpp, and what it decides is what they would decide about each packet that
 // the frame stands for, down to the counters. It does the whole of it or touches nothing and says no; then the frame is
@@ -19,8 +19,9 @@
 
 namespace sluice::dataplane {
 
-// Data of a TCP connection over IPv4 without options or IPv6 without extension headers, with no flags but ACK and PSH.
-// Before it is room for a VnetHeader. Lengths in bytes.
+// Data of a TCP connection over IPv4 without options or IPv6 without extension headers, with no flags but ACK, PSH
+// and those of ECN (RFC 3168), of which CWR is the first packet's alone. Before it is room for a VnetHeader. Lengths in
+// bytes.
 struct SuperFrame {
   uint8_t* frame = nullptr;  // the Ethernet header, writable
   uint32_t interface = 0;    // it came from: the kernel's index

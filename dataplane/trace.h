@@ -17,6 +17,7 @@
 #include "dataplane/handoff.h"
 #include "dataplane/l7/decision.h"
 #include "dataplane/l7/inspector.h"
+#include "dataplane/l7/tls_hello.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/next_hop.h"
 #include "nat/new_flow.h"
@@ -41,17 +42,22 @@ struct ServiceTrace {
   // What the listener at the address that it came to said last (l7/decision.h).
   bool read = false;
   l7::Outcome decision = l7::Outcome::More;
+  l7::TargetId target = l7::no_target;
   uint32_t rule = l7::no_rule;
   uint32_t head = 0;        // bytes that decided, or decide nothing yet
   std::string_view answer;  // why the router answers itself or resets; lives as long as the program
   // What was found in its bytes.
   std::array<char, 96> content{};  // "namespace/policy: pattern", cut to fit; empty: nothing
   uint64_t content_end = 0;        // of the match, from the first byte that was looked at
+  int64_t content_at = 0;          // so counted the first byte of this packet
+  // The ClientHello that was decided by, from whatever segments it came in.
+  bool tls = false;
+  l7::TlsHello hello;
 };
 
 void note_finding(ServiceTrace& trace, const l7::Finding& finding);
-// `size`: of what it was shown.
-void note_decision(ServiceTrace& trace, const l7::Decision& decision, size_t size);
+// `start`: what it was shown.
+void note_decision(ServiceTrace& trace, const l7::Decision& decision, l7::Bytes start);
 
 template <class F>
 void note_choice(ServiceTrace& trace, const nat::Frontend<F>& frontend, nat::ClientKind client,

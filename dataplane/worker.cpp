@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/buffers.h"
+#include "dataplane/pass_clock.h"
 #include "dataplane/pod_socket.h"
 
 namespace sluice::dataplane {
@@ -129,12 +130,14 @@ void Worker::run(const std::atomic<bool>& stop) {
 }
 
 bool Worker::run_once() {
+  begin_passes();
   read_clock();
   const uint64_t begin = context_.tsc;
   context_.snapshot = &publisher_.current();
   context_.flow_events = watched_.load(std::memory_order_relaxed) ? &flow_events_ : nullptr;
   traced_ = tracer_.orders();
   bool busy = poll_ports();
+  end_pass(Pass::Receive);
   if (context_.tables.workers > 1) busy = poll_workers() || busy;
   if (resolver_) {
     if (!context_.snapshot->twins.empty()) busy = poll_host() || busy;
@@ -143,7 +146,9 @@ bool Worker::run_once() {
   if (tunnel_errors_) tunnel_errors_->tick();
   pipeline_.expire(expiry_budget);
   work_on_command(busy ? command_budget : idle_command_budget);
+  end_pass(Pass::Timers);
   output_.flush();
+  end_pass(Pass::Flush);
   publisher_.quiescent(context_.worker, context_.snapshot->generation);
   const uint64_t spent = rte_rdtsc() - begin;
   WorkerCounters& counters = context_.counters;
@@ -165,6 +170,7 @@ bool Worker::poll_ports() {
     const uint16_t count = rte_eth_rx_burst(queue.port, queue.queue, frames, net::burst_size);
     if (count == 0) continue;
     busy = true;
+    end_pass(Pass::Receive);
     process(frames, count, queue.port);
   }
   PodSocket* const pods = workers[context_.worker].pods;

@@ -269,6 +269,8 @@ TrackAction Conntrack<F>::track_tcp(FlowId id, const TcpSegment& segment, bool l
   // The ends agreed on a younger connection (CT-5), of which the client's SYN was not kept.
   if (cell == TcpCell::Ignore && !has_ignored_segment(connection) && !is_known_syn_ack(windows, segment)) {
     windows = {};
+    // Where the client's numbers begin is all that is known of it.
+    if (direction == Direction::Reply) windows.of(direction).acknowledge(segment.ack);
     connection.flags |= connection_flag::liberal;
   }
   return done.action;

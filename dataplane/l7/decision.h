@@ -52,6 +52,17 @@ struct Skipped {
 };
 // Takes what of `data` belongs to the body off it. `body.done()` afterwards: the body ends with these bytes.
 [[nodiscard]] Skipped skip(Body& body, Bytes data);
+// So many of the next bytes belong to the body or to its chunk whatever they are, and need not be read.
+[[nodiscard]] uint64_t skippable(const Body& body);
+// Takes that many of them off it.
+void pass(Body& body, uint64_t bytes);
+
+// How the endpoint's answers to requests of a connection are read.
+enum class AnswerKind : uint8_t {
+  Unread,  // not at all: what the client has acknowledged while nothing more comes counts as an answer
+  Http,    // as those of HTTP/1 (answers.h)
+  Head,    // the same, without a body
+};
 
 struct Decision {
   Outcome outcome = Outcome::More;
@@ -62,12 +73,29 @@ struct Decision {
   uint32_t head = 0;            // bytes of the head that decided; the body begins behind it
   uint32_t cut = 0;             // of those, that many from `cut_at` on are for the router, not for the endpoint
   uint32_t cut_at = 0;
-  Body body;                // of this request
+  Body body;                                // of this request
+  AnswerKind answers = AnswerKind::Unread;  // of Forward, if it is watched: to this request
+  bool upgrade = false;     // what the client says behind the body is for another protocol if the answer agrees to it
   Bytes answer;             // of Answer: all there is to send. Lives until this thread asks a listener again
-  Bytes unavailable;        // of Forward: what to send if the target has no endpoint; empty: reset. Lives so, too
   std::string_view reason;  // of Answer and Reset: why, for people and as a label of counters: "no_host_rule"
   // Of Forward: the endpoint sees the client's address, not the router's.
   bool preserve_client = false;
+};
+
+// Why a connection to a target did not come about.
+enum class Failure : uint8_t {
+  Unavailable,  // the target has no endpoint
+  Refused,      // none takes connections
+  Unanswered,   // the last one that was tried says nothing
+};
+
+// What is at most offered to clients in the handshake, whatever endpoints can do (RFC 9293 section 3.7.1, RFC 7323, RFC
+// 2018).
+struct TcpLimits {
+  uint16_t mss = 0xffff;  // bytes
+  bool timestamps = true;
+  bool sack = true;
+  friend bool operator==(const TcpLimits&, const TcpLimits&) = default;
 };
 
 // An address whose connections are bound late.
@@ -89,6 +117,16 @@ class Listener {
   // there is of it. Lives until this thread asks a listener again.
   [[nodiscard]] virtual Bytes timed_out([[maybe_unused]] Bytes start = {}) const { return {}; }
   [[nodiscard]] virtual Bytes too_long([[maybe_unused]] Bytes start = {}) const { return {}; }
+  // What to send to a client whose request, which `start` begins with, was forwarded to a target that failed; empty:
+  // reset. Lives as long as the program.
+  [[nodiscard]] virtual Bytes failed([[maybe_unused]] Bytes start, [[maybe_unused]] Failure failure) const {
+    return {};
+  }
+  // What to send to a client whose request has a body that nobody can find the end of; empty: reset. Lives as long as
+  // the program.
+  [[nodiscard]] virtual Bytes bad_body() const { return {}; }
+  // What connections are offered.
+  [[nodiscard]] virtual TcpLimits tcp() const { return {}; }
   // Until the head of a connection's first request has to be there. 0: the worker's own default.
   [[nodiscard]] virtual uint32_t head_seconds() const { return 0; }
   // More bytes than these are never needed to decide.

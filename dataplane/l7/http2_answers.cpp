@@ -72,14 +72,16 @@ class Frames {
 
 thread_local constinit Frames own{};
 
-constexpr Frames make_unavailable() {
+constexpr Frames make_failure(uint16_t status) {
   Frames out;
   out.settings();
-  out.response(503, 1, {});
+  out.response(status, 1, {});
   out.goaway(1, Http2Error::None);
   return out;
 }
-constexpr Frames unavailable = make_unavailable();
+constexpr Frames refused = make_failure(502);
+constexpr Frames unavailable = make_failure(503);
+constexpr Frames unanswered = make_failure(504);
 
 constexpr Frames make_greeting() {
   Frames out;
@@ -107,6 +109,8 @@ Bytes http2_goaway(Http2Error error) {
 
 Bytes http2_greeting() { return greeting.bytes(); }
 
-Bytes http2_unavailable() { return unavailable.bytes(); }
+Bytes http2_failure(uint16_t status) {
+  return (status == 502 ? refused : status == 504 ? unanswered : unavailable).bytes();
+}
 
 }  // namespace sluice::l7

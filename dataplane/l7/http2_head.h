@@ -95,7 +95,7 @@ class Http2Head {
 [[nodiscard]] Bytes http2_answer(uint16_t status, uint32_t stream, std::string_view location = {});
 // SETTINGS and GOAWAY. Lives until this thread asks again.
 [[nodiscard]] Bytes http2_goaway(Http2Error error);
-// 503 for stream 1, which is every client's first but after an upgrade. Lives as long as the program.
-[[nodiscard]] Bytes http2_unavailable();
+// 502, 503 or 504 for stream 1, which is every client's first but after an upgrade. Lives as long as the program.
+[[nodiscard]] Bytes http2_failure(uint16_t status);
 
 }  // namespace sluice::l7

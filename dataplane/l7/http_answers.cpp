@@ -22,7 +22,9 @@ constexpr std::array statuses{
     Status{405, "Method Not Allowed"},
     Status{408, "Request Timeout"},
     Status{431, "Request Header Fields Too Large"},
+    Status{502, "Bad Gateway"},
     Status{503, "Service Unavailable"},
+    Status{504, "Gateway Timeout"},
     Status{505, "HTTP Version Not Supported"},
 };
 constexpr size_t other = 2;

@@ -10,8 +10,8 @@
 namespace sluice::l7 {
 
 // A whole answer with status line, Content-Length and "Connection: close" (RFC 9112 section 9.6). `head`: without its
-// body, whose length it tells all the same (RFC 9110 section 9.3.2). Statuses: 200, 400, 404, 405, 408, 431, 503 and
-// 505; another one gives 400. Lives as long as the program.
+// body, whose length it tells all the same (RFC 9110 section 9.3.2). Statuses: 200, 400, 404, 405, 408, 431, 502,
+// 503, 504 and 505; another one gives 400. Lives as long as the program.
 [[nodiscard]] Bytes http_answer(uint16_t status, bool head = false);
 // The phrase of RFC 9110 section 15.
 [[nodiscard]] std::string_view http_phrase(uint16_t status);

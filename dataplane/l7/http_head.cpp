@@ -154,7 +154,7 @@ class HeadParser {
         if (equals_ignoring_case(name, "expect")) head_.expects_continue = equals_ignoring_case(value, "100-continue");
         break;
       case 7:
-        if (equals_ignoring_case(name, "upgrade")) upgrade(value);
+        if (equals_ignoring_case(name, "upgrade")) upgrade_field_ = true;
         break;
       case 10:
         if (equals_ignoring_case(name, "connection")) connection(value);
@@ -175,12 +175,6 @@ class HeadParser {
     if (host_) return bad("several_hosts");
     host_ = value;
     return parse_authority(value).valid() || bad("host");
-  }
-
-  // Of several nobody knows which one the endpoint takes.
-  void upgrade(std::string_view value) {
-    websocket_ = !upgrade_field_ && equals_ignoring_case(value, "websocket");
-    upgrade_field_ = true;
   }
 
   void connection(std::string_view value) {
@@ -241,12 +235,11 @@ class HeadParser {
   // RFC 9112 sections 6.1 and 6.3.
   bool frame_body() {
     if (head_.http10 && !keep_alive_) head_.close = true;
-    // RFC 6455 section 4.1. Whatever else asks for an upgrade is a request like others: its endpoint may ignore it (RFC
-    // 9110 section 7.8), and then the next head stands behind its body.
-    head_.upgrade = websocket_ && upgrade_option_ && !head_.http10 && head_.method == "GET" && !chunked_ && !length_;
+    // RFC 9110 section 7.8. The endpoint may ignore it, and then the next head stands behind the body.
+    head_.upgrade = upgrade_field_ && upgrade_option_ && !head_.http10;
     if (chunked_ && length_) return bad("content_length_and_transfer_encoding");
     if (chunked_ && head_.http10) return bad("transfer_encoding_of_http10");
-    if (head_.method == "CONNECT" || head_.upgrade) {
+    if (head_.method == "CONNECT") {
       head_.body = {.framing = Framing::Endless};
     } else if (chunked_) {
       head_.body = {.framing = Framing::Chunked};
@@ -264,7 +257,6 @@ class HeadParser {
   std::optional<uint64_t> length_;
   bool chunked_ = false;
   bool upgrade_field_ = false;
-  bool websocket_ = false;
   bool upgrade_option_ = false;
   bool keep_alive_ = false;
 };

@@ -29,7 +29,7 @@ struct HttpHead {
   std::string_view query;      // with the question mark that it begins with
   bool http10 = false;
   bool close = false;             // the client wants no further answer on this connection
-  bool upgrade = false;           // to a WebSocket, if the endpoint agrees
+  bool upgrade = false;           // what follows the body is another protocol's, if the endpoint agrees
   bool expects_continue = false;  // the body comes when the endpoint has said so, or after a while
   Body body;
 };

@@ -34,6 +34,18 @@ void cut_answer(const Http2Head& head, Decision& out) {
   out.cut_at = head.answer_at();
 }
 
+uint16_t status_of(Failure failure) {
+  switch (failure) {
+    case Failure::Unavailable:
+      break;
+    case Failure::Refused:
+      return 502;
+    case Failure::Unanswered:
+      return 504;
+  }
+  return 503;
+}
+
 bool speaks_http2(Bytes start) {
   constexpr size_t method = 4;  // "PRI "
   return start.size() >= method && may_be_http2(start);
@@ -120,10 +132,11 @@ Decision HttpListener::decide(Bytes start) const {
   }
   Decision out = forward(found.route);
   // A client, or a proxy in front, may ask for any host next.
-  out.watched = !only_place_ && !head.close && head.body.framing != Framing::Endless;
+  out.watched = !only_place_ && !head.close;
   out.head = head.size;
   out.body = head.body;
-  out.unavailable = http_answer(503, head.method == "HEAD");
+  out.answers = head.method == "HEAD" ? AnswerKind::Head : AnswerKind::Http;
+  out.upgrade = head.upgrade;
   return out;
 }
 
@@ -184,7 +197,6 @@ Decision HttpListener::decide_http2(Bytes start, bool greeted) const {
     out.head = head.size();
     out.body = {.framing = Framing::Endless};
     if (greeted) cut_answer(head, out);
-    if (head.stream() == 1) out.unavailable = http2_unavailable();
   }
   return out;
 }
@@ -195,6 +207,14 @@ Bytes HttpListener::timed_out(Bytes start) const {
 Bytes HttpListener::too_long(Bytes start) const {
   return speaks_http2(start) ? http2_goaway(Http2Error::EnhanceYourCalm) : http_answer(431);
 }
+// ING-6.
+Bytes HttpListener::failed(Bytes start, Failure failure) const {
+  const uint16_t status = status_of(failure);
+  if (!may_be_http2(start)) return http_answer(status, parse_http_head(start).method == "HEAD");
+  const Http2Head head(start);
+  return head.state() == HeadState::Whole && head.stream() == 1 ? http2_failure(status) : Bytes{};
+}
+Bytes HttpListener::bad_body() const { return http_answer(400); }
 uint32_t HttpListener::most_bytes() const { return most_head_bytes; }
 
 }  // namespace sluice::l7

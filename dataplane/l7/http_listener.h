@@ -18,6 +18,7 @@ struct HttpSettings {
   uint16_t https_port = 443;  // that redirects name (ING-14)
   uint32_t head_seconds = 0;  // Listener::head_seconds()
   bool preserve_client = false;
+  TcpLimits tcp;
   friend bool operator==(const HttpSettings&, const HttpSettings&) = default;
 };
 
@@ -30,6 +31,9 @@ class HttpListener final : public Listener {
   [[nodiscard]] Decision decide_greeted(Bytes start) const override { return decide_http2(start, true); }
   [[nodiscard]] Bytes timed_out(Bytes start = {}) const override;
   [[nodiscard]] Bytes too_long(Bytes start = {}) const override;
+  [[nodiscard]] Bytes failed(Bytes start, Failure failure) const override;
+  [[nodiscard]] Bytes bad_body() const override;
+  [[nodiscard]] TcpLimits tcp() const override { return settings_.tcp; }
   [[nodiscard]] uint32_t head_seconds() const override { return settings_.head_seconds; }
   [[nodiscard]] uint32_t most_bytes() const override;
 

@@ -6,6 +6,8 @@ namespace sluice::l7 {
 
 namespace {
 
+constexpr size_t most_payload = 65535;  // of a packet: its length has 16 bits
+
 // One worker writes it: no read-modify-write that others could see the middle of.
 template <class T>
 void bump(std::atomic<T>& counter, T by, std::memory_order order = std::memory_order_relaxed) {
@@ -21,6 +23,15 @@ struct Inspector::Match {
   bool ingress;
   bool again;  // these bytes passed before
   Finding* finding;
+  int64_t at = 0;    // of the packet's first byte, from the first byte looked at
+  int64_t base = 0;  // what the ends of matches are counted from
+};
+
+struct Inspector::Search {
+  const ContentRules* rules;
+  bool ingress;
+  std::vector<ContentRules::Mask> masks;
+  std::vector<Finding> found;
 };
 
 int Inspector::on_match(unsigned id, unsigned long long /*from*/, unsigned long long to, unsigned /*flags*/,
@@ -43,13 +54,61 @@ int Inspector::on_match(unsigned id, unsigned long long /*from*/, unsigned long 
     finding.action = rule.action;
     finding.rules = match.rules;
     finding.rule = id;
-    finding.end = to;
+    finding.end = static_cast<uint64_t>(match.base + static_cast<int64_t>(to));
+    finding.at = match.at;
   }
   return rule.action == ContentAction::Drop ? 1 : 0;
 }
 
+int Inspector::on_found(unsigned id, unsigned long long /*from*/, unsigned long long to, unsigned /*flags*/,
+                        void* context) {
+  Search& search = *static_cast<Search*>(context);
+  const ContentRules& rules = *search.rules;
+  if (id >= rules.rules_.size()) {
+    const ContentPart& part = rules.parts_[id - rules.rules_.size()];
+    ContentRules::Mask& found = search.masks[part.combination];
+    const bool known = found == part.whole;
+    found |= part.bit;
+    if (known || found != part.whole) return 0;
+    id = part.rule;
+  }
+  const ContentRule& rule = rules.rules_[id];
+  if (search.ingress ? rule.ingress : rule.egress) {
+    Finding& finding = search.found.emplace_back();
+    finding.action = rule.action;
+    finding.rules = &rules;
+    finding.rule = id;
+    finding.end = to;
+  }
+  return 0;
+}
+
+std::vector<Finding> Inspector::search(const ContentRules& rules, bool ingress, bool tcp,
+                                       std::span<const uint8_t> bytes) {
+  Search search{&rules, ingress, std::vector<ContentRules::Mask>(rules.combinations_), {}};
+  const auto* const data = reinterpret_cast<const char*>(bytes.data());
+  const auto size = static_cast<unsigned>(std::min<size_t>(bytes.size(), rules.settings().depth));
+  for (const ContentEngine& engine : rules.engines_) {
+    const hs_database_t* const database = (tcp ? engine.stream : engine.block).get();
+    hs_scratch_t* scratch = nullptr;
+    if (hs_alloc_scratch(database, &scratch) != HS_SUCCESS) continue;
+    hs_stream_t* stream = nullptr;
+    if (!tcp) {
+      hs_scan(database, data, size, 0, scratch, on_found, &search);
+    } else if (hs_open_stream(database, 0, &stream) == HS_SUCCESS) {
+      hs_scan_stream(stream, data, size, 0, scratch, on_found, &search);
+      hs_close_stream(stream, nullptr, nullptr, nullptr);
+    }
+    hs_free_scratch(scratch);
+  }
+  return std::move(search.found);
+}
+
 Inspector::Inspector(uint16_t worker, uint32_t capacity)
-    : worker_(worker), inspections_(std::make_unique<Inspection[]>(capacity)), capacity_(capacity) {}
+    : worker_(worker),
+      inspections_(std::make_unique<Inspection[]>(capacity)),
+      copy_(std::make_unique<uint8_t[]>(most_payload)),
+      capacity_(capacity) {}
 
 bool Inspector::take_streams(const ContentRules& rules, ContentRules::Share& share, Side& side) {
   for (size_t i = 0; i < rules.engines(); ++i) {
@@ -182,13 +241,28 @@ void Inspector::look_at_datagram(Inspection& inspection, Side& side, const Segme
   std::fill(share.datagram.begin(), share.datagram.end(), 0);
   Match match{&rules, share.hits.get(), share.datagram.data(), segment.reply != inspection.selected_replies,
               false,  &finding};
-  for (const std::span<const uint8_t> part : segment.parts) {
-    const auto size = static_cast<uint32_t>(std::min<size_t>(part.size(), side.left));
-    for (const ContentEngine& engine : rules.engines_) {
-      hs_scan(engine.block.get(), reinterpret_cast<const char*>(part.data()), size, 0, share.scratch, on_match, &match);
-    }
-    side.left -= size;
+  const std::span<const uint8_t> data = in_one(segment, 0, side.left);
+  const auto size = static_cast<unsigned>(data.size());
+  for (const ContentEngine& engine : rules.engines_) {
+    hs_scan(engine.block.get(), reinterpret_cast<const char*>(data.data()), size, 0, share.scratch, on_match, &match);
   }
+  side.left -= size;
+}
+
+std::span<const uint8_t> Inspector::in_one(const Segment& segment, size_t skip, size_t most) const {
+  most = std::min(most, most_payload);
+  size_t copied = 0;
+  for (std::span<const uint8_t> part : segment.parts) {
+    const size_t before = std::min(skip, part.size());
+    skip -= before;
+    part = part.subspan(before, std::min(part.size() - before, most - copied));
+    // All that is wanted, or all there is.
+    const bool last = part.size() == most || segment.parts.size() == 1;
+    if (copied == 0 && last) return part;
+    std::copy(part.begin(), part.end(), copy_.get() + copied);
+    copied += part.size();
+  }
+  return {copy_.get(), copied};
 }
 
 void Inspector::look_at_stream(Inspection& inspection, Side& side, const Segment& segment, uint32_t skip,
@@ -206,6 +280,7 @@ void Inspector::look_at_stream(Inspection& inspection, Side& side, const Segment
   }
   side.started = true;
   Match match{&rules, share.hits.get(), side.masks, segment.reply != inspection.selected_replies, false, &finding};
+  match.at = static_cast<int64_t>(side.next - side.first) - skip;
   for (std::span<const uint8_t> part : segment.parts) {
     const size_t known = std::min<size_t>(skip, part.size());
     skip -= static_cast<uint32_t>(known);
@@ -226,15 +301,14 @@ void Inspector::look_again(Inspection& inspection, Side& side, const Segment& se
   ContentRules::Share& share = rules.share(worker_);
   if (!side.started) return;
   Match match{&rules, share.hits.get(), side.masks, segment.reply != inspection.selected_replies, true, &finding};
-  auto skip = static_cast<size_t>(std::max<int32_t>(static_cast<int32_t>(side.first - segment.seq), 0));
-  for (std::span<const uint8_t> part : segment.parts) {
-    const size_t before = std::min(skip, part.size());
-    skip -= before;
-    part = part.subspan(before);
-    for (const ContentEngine& engine : rules.engines_) {
-      hs_scan(engine.block.get(), reinterpret_cast<const char*>(part.data()), static_cast<unsigned>(part.size()), 0,
-              share.scratch, on_match, &match);
-    }
+  const auto early = static_cast<int32_t>(side.first - segment.seq);
+  const auto skip = static_cast<size_t>(std::max<int32_t>(early, 0));
+  match.at = -int64_t{early};
+  match.base = match.at + static_cast<int64_t>(skip);
+  const std::span<const uint8_t> data = in_one(segment, skip, most_payload);
+  for (const ContentEngine& engine : rules.engines_) {
+    hs_scan(engine.block.get(), reinterpret_cast<const char*>(data.data()), static_cast<unsigned>(data.size()), 0,
+            share.scratch, on_match, &match);
   }
 }
 

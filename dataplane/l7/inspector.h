@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "dataplane/l7/content_rules.h"
 
@@ -40,6 +41,7 @@ struct Finding {
   const ContentRules* rules = nullptr;  // unless the action is None
   uint32_t rule = 0;                    // index
   uint64_t end = 0;                     // of the match, counted from the first byte looked at
+  int64_t at = 0;                       // so counted the first byte of the packet
   uint32_t next = 0;                    // of TCP: the number of the first byte that has not passed before
 };
 
@@ -55,6 +57,11 @@ class Inspector {
   // What is found in a packet. Inspections that have seen all they are to see leave the chain; it is over when `chain`
   // becomes no_inspection.
   [[nodiscard]] Finding look(InspectionId& chain, const Segment& segment);
+
+  // Control thread, with memory of its own, and no counter knows of it: all rules that are found in the first bytes of
+  // one direction of a connection, or in a datagram, each where it is found first.
+  [[nodiscard]] static std::vector<Finding> search(const ContentRules& rules, bool ingress, bool tcp,
+                                                   std::span<const uint8_t> bytes);
 
  private:
   // Of one direction: by `reply`.
@@ -83,12 +90,17 @@ class Inspector {
   // `skip`: bytes of it that were looked at before.
   void look_at_stream(Inspection& inspection, Side& side, const Segment& segment, uint32_t skip, Finding& finding);
   void look_again(Inspection& inspection, Side& side, const Segment& segment, Finding& finding);
+  // At most `most` bytes behind the first `skip`, in one piece.
+  [[nodiscard]] std::span<const uint8_t> in_one(const Segment& segment, size_t skip, size_t most) const;
   // What one scan has at hand when something matches.
   struct Match;
   static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void* context);
+  struct Search;
+  static int on_found(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void* context);
 
   uint16_t worker_;
   std::unique_ptr<Inspection[]> inspections_;
+  std::unique_ptr<uint8_t[]> copy_;  // of a payload in several parts
   uint32_t capacity_;
   uint32_t used_ = 0;
   InspectionId free_ = no_inspection;

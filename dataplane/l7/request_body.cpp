@@ -101,19 +101,30 @@ Skipped skip(Body& body, Bytes data) {
     if (body.framing == Framing::Endless) return {.bytes = static_cast<uint32_t>(data.size())};
     if (body.framing == Framing::Length || body.state == Data) {
       const uint64_t taken = std::min<uint64_t>(body.remaining, data.size() - at);
-      body.remaining -= taken;
+      pass(body, taken);
       at += taken;
-      if (body.remaining != 0) break;
-      if (body.framing == Framing::Length) {
-        body = {};
-      } else {
-        body.state = DataReturn;
-      }
     } else if (!step(body, data[at++])) {
       return {.bytes = static_cast<uint32_t>(at), .bad = true};
     }
   }
   return {.bytes = static_cast<uint32_t>(at)};
+}
+
+uint64_t skippable(const Body& body) {
+  if (body.framing == Framing::Endless) return ~uint64_t{0};
+  const bool counted = body.framing == Framing::Length || (body.framing == Framing::Chunked && body.state == Data);
+  return counted ? body.remaining : 0;
+}
+
+void pass(Body& body, uint64_t bytes) {
+  if (bytes == 0 || body.framing == Framing::Endless) return;
+  body.remaining -= bytes;
+  if (body.remaining != 0) return;
+  if (body.framing == Framing::Length) {
+    body = {};
+  } else {
+    body.state = DataReturn;
+  }
 }
 
 }  // namespace sluice::l7

@@ -35,6 +35,12 @@ struct Splice {
   return static_cast<uint16_t>(std::min<uint32_t>(uint32_t{window} << splice.client_scale, 0xffff));
 }
 
+// Sequence number and window of what an endpoint says, as the client is told. The checksum stays.
+inline void renumber(const Splice& splice, uint8_t* tcp) {
+  net::store_be32(tcp + 4, net::load_be32(tcp + 4) + splice.seq);
+  net::store_be16(tcp + 14, window_to_client(splice, net::load_be16(tcp + 14)));
+}
+
 // Changes the numbers in a TCP header of `length` bytes, options included, and its checksum by the difference.
 void to_client(const Splice& splice, uint8_t* tcp, uint32_t length);
 void to_endpoint(const Splice& splice, uint8_t* tcp, uint32_t length);

@@ -132,13 +132,14 @@ void read_alpn(Reader& in, size_t length, TlsHello& out) {
   while (names > 0 && in.ok()) {
     const size_t size = in.vector(1, names, 1, 0xff);
     if (!in.ok()) return;
-    std::array<char, 2> name{};
-    if (size == name.size()) {
-      in.read(size, name.data());
-      out.http2 = out.http2 || std::string_view(name.data(), name.size()) == "h2";
-    } else {
+    const size_t at = out.alpn_size == 0 ? 0 : out.alpn_size + size_t{1};
+    if (at + size > out.alpn.size()) {
       in.skip(size);
+      continue;
     }
+    if (at != 0) out.alpn[at - 1] = ',';
+    in.read(size, out.alpn.data() + at);
+    out.alpn_size = static_cast<uint8_t>(at + size);
   }
 }
 

@@ -34,11 +34,15 @@ struct TlsHello {
   TlsAlert alert = TlsAlert::DecodeError;
   uint32_t size = 0;  // bytes, with the headers of records and what else the last record holds
   uint8_t name_size = 0;
-  bool http2 = false;  // ALPN has "h2"
+  uint8_t alpn_size = 0;
   std::array<char, 255> name;
+  std::array<char, 63> alpn;
 
   // As it was sent; empty: none.
   [[nodiscard]] std::string_view server_name() const { return {name.data(), name_size}; }
+  // Those of ALPN with commas between them, "h2,http/1.1", as many as there is room for. For people: nothing depends
+  // on them.
+  [[nodiscard]] std::string_view protocols() const { return {alpn.data(), alpn_size}; }
 };
 
 // `start`: the first bytes of a connection. What has been read stays checked: a hello whose end is still to come is bad

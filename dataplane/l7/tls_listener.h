@@ -13,6 +13,7 @@ namespace sluice::l7 {
 struct TlsSettings {
   uint32_t head_seconds = 0;  // Listener::head_seconds()
   bool preserve_client = false;
+  TcpLimits tcp;
   friend bool operator==(const TlsSettings&, const TlsSettings&) = default;
 };
 
@@ -24,6 +25,7 @@ class TlsListener final : public Listener {
 
   [[nodiscard]] Decision decide(Bytes start) const override;
   [[nodiscard]] Bytes too_long(Bytes start = {}) const override;
+  [[nodiscard]] TcpLimits tcp() const override { return settings_.tcp; }
   [[nodiscard]] uint32_t head_seconds() const override { return settings_.head_seconds; }
   [[nodiscard]] uint32_t most_bytes() const override;
   [[nodiscard]] const HostRules& rules() const { return rules_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4_options.h"
 
 namespace sluice::net {
 namespace {
@@ -161,7 +162,7 @@ DropReason parse_ip<V4>(FlowPacket<V4>& packet, bool checksum_known_good) {
   // (3) version 4.
   if (ip_version(l3) != 4) return DropReason::IpBadVersion;
   // (4) header length at least 20 bytes.
-  const uint16_t header = static_cast<uint16_t>((l3[0] & 0xf) * 4);
+  const uint16_t header = ipv4_length_of(l3);
   if (header < ipv4_header_length) return DropReason::IpBadHeaderLength;
   if (available < header) return DropReason::IpTruncated;
   // (5) total length holds the header, and the frame holds the total length.
@@ -169,8 +170,7 @@ DropReason parse_ip<V4>(FlowPacket<V4>& packet, bool checksum_known_good) {
   if (total < header || total > packet.mbuf->pkt_len - packet.l3) return DropReason::IpBadTotalLength;
   // (2) header checksum.
   if (!checksum_known_good && checksum_fold(checksum_sum(l3, header)) != 0xffff) return DropReason::IpBadChecksum;
-  // Source routes and records are an attack surface, nothing else uses options (RFC 7126).
-  if (header != ipv4_header_length) return DropReason::IpOptions;
+  if (header != ipv4_header_length && !may_be_forwarded(l3, header)) return DropReason::IpOptions;
 
   packet.key.src = IpHeader<V4>::source(l3);
   packet.key.dst = IpHeader<V4>::destination(l3);

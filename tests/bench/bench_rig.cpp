@@ -9,6 +9,9 @@
 #include <rte_cycles.h>
 #include <rte_eth_ring.h>
 #include <rte_ip.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
 #include <rte_ring.h>
 
 #include "dataplane/eal.h"
@@ -108,6 +111,7 @@ BenchRig::BenchRig(const Options& options)
 }
 
 BenchRig::~BenchRig() {
+  stop_second();
   give_back();
   for (rte_mbuf* mbuf : stock_) rte_pktmbuf_free(mbuf);
   for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker) plane_->publisher().offline(worker);
@@ -144,6 +148,7 @@ rte_mbuf* BenchRig::take() {
 void BenchRig::give_back() {
   stock_.insert(stock_.end(), out_.begin(), out_.end());
   out_.clear();
+  offered_ = 0;
 }
 
 void BenchRig::offer(Side side, rte_mbuf* const* frames, unsigned count) {
@@ -151,10 +156,39 @@ void BenchRig::offer(Side side, rte_mbuf* const* frames, unsigned count) {
                                nullptr) != count) {
     fail("a receive ring is full");
   }
+  offered_ += count;
+}
+
+void BenchRig::run_apart() {
+  const unsigned lcore = rte_get_next_lcore(-1, 1, 0);
+  const auto run = [](void* self) {
+    auto& rig = *static_cast<BenchRig*>(self);
+    while (!rig.stop_second_.load(std::memory_order_relaxed)) (void)rig.plane_->worker(1).run_once();
+    return 0;
+  };
+  if (lcore == RTE_MAX_LCORE || rte_eal_remote_launch(run, this, lcore) != 0) fail("no second CPU");
+  apart_ = true;
+}
+
+void BenchRig::stop_second() {
+  if (!apart_) return;
+  stop_second_ = true;
+  rte_eal_mp_wait_lcore();
 }
 
 uint64_t BenchRig::turn() {
   const uint64_t begin = rte_rdtsc();
+  if (apart_) {
+    const dataplane::WorkerCounters& second = counters(1);
+    const uint64_t busy = __atomic_load_n(&second.busy_cycles, __ATOMIC_RELAXED);
+    (void)plane_->worker(0).run_once();
+    const uint64_t spent = rte_rdtsc() - begin;
+    while (collect().size() < offered_ && rte_rdtsc() - begin < rte_get_tsc_hz() / 10) rte_pause();
+    // What it sent last it counts at the end of that turn.
+    const uint64_t loops = __atomic_load_n(&second.loops, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&second.loops, __ATOMIC_RELAXED) < loops + 2) rte_pause();
+    return spent + __atomic_load_n(&second.busy_cycles, __ATOMIC_RELAXED) - busy;
+  }
   for (uint16_t worker = 0; worker < plane_->worker_count(); ++worker) (void)plane_->worker(worker).run_once();
   return rte_rdtsc() - begin;
 }

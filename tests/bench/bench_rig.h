@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -61,14 +62,18 @@ class BenchRig {
   // A buffer to fill; at most one burst at a time.
   rte_mbuf* take();
   void offer(Side side, rte_mbuf* const* frames, unsigned count);
-  // One turn of every worker; TSC cycles of all.
+  // One turn of every worker; TSC cycles of all. Once they run apart, a turn of the first, and what the second was busy
+  // with until all that was offered has come out.
   uint64_t turn();
+  // From now on the second worker runs by itself on another CPU.
+  void run_apart();
   // What came out since the last call, good until the next take().
   const std::vector<rte_mbuf*>& collect();
   // Without looking; returns how many there were.
   size_t discard_output();
   void advance_clock(nat::Millis milliseconds);
 
+  // Another thread writes what is read here.
   [[nodiscard]] const dataplane::WorkerCounters& counters(uint16_t worker = 0) const {
     return plane_->worker(worker).counters();
   }
@@ -77,6 +82,7 @@ class BenchRig {
 
  private:
   void give_back();
+  void stop_second();
 
   std::unique_ptr<dataplane::Dataplane> plane_;
   control::ContentLibrary content_;
@@ -84,6 +90,9 @@ class BenchRig {
   std::unique_ptr<control::Deployment> deployment_;
   std::deque<rte_mbuf*> stock_;  // first in, first out, so that buffers are as cold as in a driver's ring
   std::vector<rte_mbuf*> out_;
+  size_t offered_ = 0;  // since the last take()
+  bool apart_ = false;
+  std::atomic<bool> stop_second_{false};
 };
 
 }  // namespace sluice::bench

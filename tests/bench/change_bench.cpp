@@ -78,6 +78,15 @@ std::string service(unsigned index, uint32_t first = 0x0a600100) {
       index, ip(first, index));
 }
 
+// With an address and a node port for everybody.
+std::string public_service(unsigned index, unsigned address) {
+  return fmt::format(
+      R"({{"apiVersion":"v1","kind":"Service","metadata":{{"namespace":"s","name":"public-{0}"}},"spec":{{)"
+      R"("type":"NodePort","clusterIP":"{1}","externalIPs":["{2}"],"ports":[{{"name":"http","protocol":"TCP",)"
+      R"("port":80,"nodePort":{3}}}]}}}})",
+      index, ip(0x0a6f0100, index), ip(0xcb007101, address), 30000 + index);
+}
+
 std::string slice(unsigned index, uint32_t endpoint) {
   return fmt::format(
       R"({{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{{"namespace":"s","name":"svc-{0}-0",)"
@@ -165,6 +174,9 @@ void measure_all(Bench& bench, const Size& size) {
   bench.measure("Node: comes, of two blocks", n, [](unsigned i) { return upsert(node(i + 7, 4, "x")); });
   bench.measure("EndpointSlice: another endpoint", n, [](unsigned i) { return upsert(slice(i, 70000 + i)); });
   bench.measure("Service: comes", n, [&](unsigned i) { return upsert(service(size.services + i)); });
+  bench.measure("Service with an external IP: comes", n, [](unsigned i) { return upsert(public_service(i, i)); });
+  bench.measure("Service with an external IP: gets another", n,
+                [](unsigned i) { return upsert(public_service(i, i + 100)); });
 }
 
 int run(const Size& size) {

@@ -1,7 +1,8 @@
 // What the router costs without drivers, in TSC cycles per packet: each case configures the real data plane from JSON
 // text, opens its flows and sends bursts of random flows through one worker (bench_rig.h). Medians over all bursts;
 // "fastest" is the fifth percentile, what a burst costs when the machine is quiet. A case fails if a packet is dropped
-// or does not come out.
+// or does not come out. pass_bench is the same program with a clock between the passes (dataplane/pass_clock.h): its
+// counters say how many cycles each takes per packet.
 //
 //   pipeline_bench --benchmark_filter='service/.*flows:100000/'  --benchmark_format=json
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include "tests/bench/bench_rig.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/pass_times.h"
 #include "tests/packet/documents.h"
 #include "tests/packet/frames.h"
 
@@ -102,6 +104,9 @@ class Bench {
 
   BenchRig& rig() { return rig_; }
 
+  // What follows is measured.
+  void begin() { passes_.clear(); }
+
   // One burst of the flows that `number` gives; returns cycles. What came out is in rig().collect().
   uint64_t burst(const Traffic& traffic, unsigned count, const std::function<uint32_t(unsigned)>& number) {
     rte_mbuf* frames[most];
@@ -111,6 +116,8 @@ class Bench {
     }
     rig_.offer(traffic.side, frames, count);
     const uint64_t cycles = rig_.turn();
+    passes_.take();
+    turn_size_ = count;
     if (rig_.collect().size() != count) lost_ += count - rig_.collect().size();
     return cycles;
   }
@@ -161,6 +168,7 @@ class Bench {
   void measure(const std::vector<Traffic>& streams, uint32_t flows, unsigned count) {
     Distribution cycles;
     uint64_t packets = 0;
+    begin();
     for (auto _ : state_) {
       uint64_t sum = 0;
       for (const Traffic& stream : streams) {
@@ -178,6 +186,7 @@ class Bench {
   void report(const Distribution& cycles, double per) {
     state_.counters["cycles"] = cycles.quantile(0.5) / per;
     state_.counters["fastest"] = cycles.quantile(0.05) / per;
+    passes_.report(state_, turn_size_);
     if (lost_ != 0) state_.SkipWithError(("packets lost: " + std::to_string(lost_) + "; " + rig_.drops()).c_str());
   }
 
@@ -187,6 +196,8 @@ class Bench {
   benchmark::State& state_;
   BenchRig rig_;
   Random random_;
+  PassTimes passes_;
+  unsigned turn_size_ = 0;
   uint64_t lost_ = 0;
 };
 
@@ -279,7 +290,7 @@ void established(benchmark::State& state, const std::string& document, const Tra
 }
 
 // Two workers, one receive queue: every packet is handed over to the second, or none is. Cycles of both together.
-void hand_over(benchmark::State& state, bool with_service) {
+void hand_over(benchmark::State& state, bool with_service, bool apart) {
   const std::string document = with_service ? endpoints_document("10.246.1", "node3", 32, "UDP 80 8080", 1)
                                             : docs::list({gateway(), docs::cluster()});
   Bench bench(state, {.workers = 2}, document);
@@ -297,6 +308,7 @@ void hand_over(benchmark::State& state, bool with_service) {
       bench.all(chosen, 400);
     }
   }
+  if (apart) bench.rig().run_apart();
   bench.measure({chosen}, 400, static_cast<unsigned>(state.range(0)));
 }
 
@@ -408,6 +420,7 @@ Traffic opening_flows() {
 
 void open_flows(benchmark::State& state, Bench& bench, const Traffic& traffic, uint32_t next) {
   Distribution cycles;
+  bench.begin();
   for (auto _ : state) {
     const uint64_t spent = bench.burst(traffic, most, [&](unsigned i) { return next + i; });
     next += most;
@@ -479,6 +492,7 @@ void connections(benchmark::State& state) {
   const uint64_t begin = rte_rdtsc();  // until as many go as come
   while (static_cast<double>(rte_rdtsc() - begin) < 2.5 * Bench::tsc_hz()) (void)connect();
   Distribution cycles;
+  bench.begin();
   for (auto _ : state) {
     const uint64_t spent = connect();
     cycles.add(spent);
@@ -514,10 +528,13 @@ void register_all() {
       ->ArgNames({"flows", "burst", "services"})
       ->ArgsProduct({{100000}, {64}, {10, 1000, 10000, 100000}});
   for (const bool with_service : {false, true}) {
-    add(with_service ? "two_workers/service" : "two_workers/forward",
-        [=](benchmark::State& state) { hand_over(state, with_service); })
-        ->ArgNames({"burst", "handed_over"})
-        ->ArgsProduct({{64}, {0, 1}});
+    for (const bool apart : {false, true}) {
+      const std::string name =
+          fmt::format("two_{}/{}", apart ? "cpus" : "workers", with_service ? "service" : "forward");
+      add(name.c_str(), [=](benchmark::State& state) { hand_over(state, with_service, apart); })
+          ->ArgNames({"burst", "handed_over"})
+          ->ArgsProduct({{64}, {0, 1}});
+    }
   }
   add("new/udp", new_flows)->ArgName("table")->Arg(65536)->Arg(1048576);
   add("new/udp/aging", aging_flows);

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-ID = re.compile(r"(?<![A-Za-z])(PIPE|SVC|MASQ|CT|ICMP|MTU|FRAG|TTL|ECN|CSUM|IPIP|VXL|ENC|SCALE|LB|L2|BGP|IPAM|SPL|ING|CNT)[_-]?(\d+)(?!\d)", re.I)
+ID = re.compile(r"(?<![A-Za-z])(PIPE|SVC|MASQ|CT|ICMP|MTU|FRAG|TTL|ECN|CSUM|IPIP|VXL|ENC|SCALE|LB|L2|BGP|IPAM|SPL|ING|CNT|ARP|SPOOF)[_-]?(\d+)(?!\d)", re.I)
 ID_IN_CAMEL_CASE = re.compile(r"(Pipe|Svc|Masq|Ct|Icmp|Mtu|Frag|Ttl|Ecn|Csum|Ipip|Vxl|Enc|Scale|Bgp)(\d+)(?!\d)")
+# SVC_3_16_TruthTable: of the specification, not a requirement's number.
+SECTION = re.compile(r"(?<![A-Za-z])[A-Z]+_\d+_\d+(?=_)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def read_requirements(text: str) -> list[str | Requirement]:
 
 
 def ids_in(test: str) -> set[str]:
+    test = SECTION.sub("", test)
     return {f"{kind.upper()}-{number}" for pattern in (ID, ID_IN_CAMEL_CASE) for kind, number in pattern.findall(test)}
 
 

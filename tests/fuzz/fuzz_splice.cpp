@@ -2,19 +2,23 @@
 // do, with the whole router in between. Truth is a model of two lines: an endpoint hears what the client said, and the
 // client hears what the endpoints said, one after the other, or what the router says itself.
 //
-// The first bytes of the input choose the family and what both ends can do; each byte behind them is a step, some with
-// bytes of their own. A step that puts a segment on the wire that neither end has sent ends the comparison, not the
-// run.
+// The first bytes of the input choose the family, what both ends can do, and whether the answers are HTTP: then
+// whatever the client hears behind what one of them said begins where an answer of that one ended. Each byte behind
+// them is a step, some with bytes of their own. A step that puts a segment on the wire that neither end has sent ends
+// the comparison, not the run.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "dataplane/net/headers.h"
@@ -47,17 +51,25 @@ class Input {
 constexpr std::array<std::string_view, 16> words{"1 0\n",      "1w 0\n",  "2w 0\n", "1w 20\n", "2w 700\n", "1p 3\n",
                                                  "answer\n",   "reset\n", "3 0\n",  "4w 9\n",  "?\n",      "ok\n",
                                                  "1w 70000\n", "1",       "w 5\n",  "\n"};
-constexpr std::array<std::string_view, 4> answers{"no such thing\n", "unavailable\n", "too slow\n", "too long\n"};
+constexpr std::array<std::string_view, 7> answers{"no such thing\n", "unavailable\n", "refused\n", "unanswered\n",
+                                                  "too slow\n",      "too long\n",    "bad body\n"};
+
+// The same where the answers are HTTP.
+constexpr std::array<std::string_view, 16> http_words{
+    "1wh 0\n", "2wh 0\n", "1wh 20\n",    "2wh 700\n", "1wu 0\n", "2wh 1\n",  "answer\n", "reset\n",
+    "3wh 0\n", "4wh 9\n", "1wh 70000\n", "1whc 0\n",  "w",       "5\r\nx\n", "h 5\n",    "\n"};
 
 // One of the endpoints' connections, which speaks with a letter of its own.
 struct Speaker {
   char letter = 'A';
-  size_t said = 0;
+  std::string said;
+  std::set<size_t> ends;  // of its answers, if they are HTTP
 };
 
 class Run {
  public:
-  Run(Rig& rig, unsigned number, Input input) : input_(input), net_(rig, side(number), number, 0), rig_(rig) {
+  Run(Rig& rig, unsigned number, Input input)
+      : input_(input), http_(Input(input).byte() >= 160), net_(rig, side(number), number, 0), rig_(rig) {
     PeerOptions options = peer();
     options.mss = net_.mss();
     net_.client = TcpPeer(net_.side().client, net_.side().front, 0xfffffff0 + number, options);
@@ -65,7 +77,7 @@ class Run {
     net_.server_options.mss = static_cast<uint16_t>(input_.below(4) == 0 ? 100 : net_.mss());
     net_.on_server = [this](const std::string& name) {
       current_[name] = speakers_.size();
-      speakers_.push_back({static_cast<char>('A' + speakers_.size() % 26), 0});
+      speakers_.push_back({static_cast<char>('A' + speakers_.size() % 26), "", {0}});
     };
     net_.client.connect();
   }
@@ -112,7 +124,7 @@ class Run {
       case 3:
       case 4:
       case 5:
-        return say(std::string(words[input_.below(words.size())]));
+        return say(std::string((http_ ? http_words : words)[input_.below(words.size())]));
       case 6:
         return say(pattern(input_.byte() * size_t{input_.byte()} / 8 + 1, 3));
       case 7:
@@ -146,9 +158,20 @@ class Run {
     const std::string& name = endpoint();
     if (!net_.has_server(name)) return;
     Speaker& speaker = speakers_[current_[name]];
-    if (speaker.said + size > most_said) return;
-    speaker.said += size;
-    net_.server(name).say(std::string(size, speaker.letter));
+    if (speaker.said.size() + size > most_said) return;
+    const std::string text = http_ ? http_answer(speaker.letter, size) : std::string(size, speaker.letter);
+    speaker.said += text;
+    if (http_) speaker.ends.insert(speaker.said.size());
+    net_.server(name).say(text);
+  }
+  static std::string http_answer(char letter, size_t size) {
+    const std::string status = std::string("HTTP/1.1 200 ") + letter + "\r\n";
+    const std::string body(size, letter);
+    if (size % 25 == 5) return std::string("HTTP/1.1 101 ") + letter + "\r\n\r\n";
+    if (size % 5 == 0) return std::string("HTTP/1.1 204 ") + letter + "\r\n\r\n";
+    if (size % 5 == 1) return "HTTP/1.1 100 Go\r\n\r\n" + status + "Content-Length: 0\r\n\r\n";
+    if (size % 5 != 2) return status + "Content-Length: " + std::to_string(size) + "\r\n\r\n" + body;
+    return status + "Transfer-Encoding: chunked\r\n\r\n" + fmt::format("{:x}", size) + "\r\n" + body + "\r\n0\r\n\r\n";
   }
   void finish(const std::string& name) {
     if (net_.has_server(name)) net_.server(name).finish();
@@ -202,23 +225,33 @@ class Run {
     if (fault_.empty() && !is_heard())
       fault_ = "nobody said what the client heard: " + net_.client.heard().substr(0, 200);
   }
-  // Letters of the endpoints in the order in which they were connected, then words of the router.
+  // What the endpoints said in the order in which they were connected, then words of the router. Two of them may begin
+  // alike.
   [[nodiscard]] bool is_heard() const {
-    std::string_view heard = net_.client.heard();
+    const std::string& heard = net_.client.heard();
+    std::set<size_t> begins{0};  // where the next one may begin
     for (const Speaker& speaker : speakers_) {
-      size_t size = 0;
-      while (size < heard.size() && heard[size] == speaker.letter) ++size;
-      if (size > speaker.said) return false;
-      heard.remove_prefix(size);
+      std::set<size_t> next;
+      for (const size_t begin : begins) {
+        const auto [end, unused] = std::mismatch(heard.begin() + static_cast<ptrdiff_t>(begin), heard.end(),
+                                                 speaker.said.begin(), speaker.said.end());
+        const auto same = static_cast<size_t>(end - heard.begin()) - begin;
+        if (begin + same == heard.size()) return true;
+        for (size_t size = http_ ? 0 : same; size <= same; ++size) {
+          if (!http_ || speaker.ends.count(size) != 0) next.insert(begin + size);
+        }
+      }
+      begins = std::move(next);
     }
-    if (heard.empty()) return true;
-    for (const std::string_view words_of_router : answers) {
-      if (words_of_router.starts_with(heard)) return true;
-    }
-    return false;
+    return std::any_of(begins.begin(), begins.end(), [&](size_t begin) {
+      const std::string_view rest = std::string_view(heard).substr(begin);
+      return std::any_of(answers.begin(), answers.end(),
+                         [&](std::string_view words) { return words.starts_with(rest); });
+    });
   }
 
   Input input_;
+  bool http_;
   Network net_;
   Rig& rig_;
   std::map<std::string, size_t> current_;

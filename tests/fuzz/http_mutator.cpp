@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "control/gunzip.h"
+#include "tests/fuzz/http_grammar.h"
 
 namespace sluice::fuzz {
 namespace {
@@ -21,43 +22,6 @@ constexpr std::string_view blank_line = "\r\n\r\n";
 
 constexpr std::array<std::string_view, 9> methods{"GET",  "PUT",     "PATCH", "DELETE", "POST",
                                                   "HEAD", "OPTIONS", "TRACE", "GE"};
-
-constexpr std::array<std::string_view, 36> targets{"/v1/config",
-                                                   "/v1/config?dryRun=true",
-                                                   "/v1/config?ignoreUnknown=true",
-                                                   "/v1/config:validate",
-                                                   "/v1/config?kind=services&namespace=default",
-                                                   "/v1/services/default/web",
-                                                   "/v1/nodes/-/node1",
-                                                   "/v1/Endpointslices/default/web-1",
-                                                   "/v1/gatewayconfiguration/-/g",
-                                                   "/v1/ippools/-/pool",
-                                                   "/v1/blockaffinities/-/b",
-                                                   "/v1/services/default/web?dryRun=true",
-                                                   "/v1/status",
-                                                   "/v1/counters",
-                                                   "/v1/neighbors",
-                                                   "/v1/routes",
-                                                   "/v1/routes?to=10.0.0.1",
-                                                   "/v1/services",
-                                                   "/v1/version",
-                                                   "/v1/conntrack?src=10.0.0.0/8&proto=tcp&limit=3",
-                                                   "/v1/conntrack?all=true",
-                                                   "/v1/conntrack/events?event=new",
-                                                   "/v1/drains",
-                                                   "/v1/drains?endpoint=prod/web-0&hard=true",
-                                                   "/v1/explain",
-                                                   "/v1/trace?filter=tcp%20port%2080&count=5",
-                                                   "/v1/capture",
-                                                   "/v1/events",
-                                                   "/healthz",
-                                                   "/livez",
-                                                   "/readyz",
-                                                   "/metrics",
-                                                   "http://sluice/v1/config",
-                                                   "/",
-                                                   "*",
-                                                   "/v1/%zz/%00?=&&a"};
 
 constexpr std::array<std::string_view, 14> fields{"Host: sluice",
                                                   "Host: other",
@@ -73,16 +37,6 @@ constexpr std::array<std::string_view, 14> fields{"Host: sluice",
                                                   "Expect: miracles",
                                                   "Authorization: Bearer 0123456789abcdef",
                                                   "Transfer-Encoding: gzip, chunked"};
-
-constexpr std::array<std::string_view, 8> documents{
-    R"({"apiVersion":"v1","kind":"List","items":[{"apiVersion":"sluice.dev/v1","kind":"GatewayConfiguration","metadata":{"name":"g"},"spec":{"nodeName":"gw-1","interfaces":[{"name":"a","device":"d","addresses":["192.168.0.2/24"]}],"cluster":{"clusterCIDRs":["10.244.0.0/16"],"serviceCIDRs":["10.96.0.0/16"]}}}]})",
-    R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"default"},"spec":{"type":"LoadBalancer","clusterIP":"10.96.0.1","externalIPs":["203.0.113.1"],"sessionAffinity":"ClientIP","ports":[{"name":"http","port":80,"targetPort":8080,"nodePort":30080,"protocol":"TCP"}]}})",
-    R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"web-1","namespace":"default","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4","ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.244.0.5"],"conditions":{"ready":true},"nodeName":"node1"}]})",
-    R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"node1"},"spec":{"podCIDRs":["10.244.1.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"192.168.0.11"}]}})",
-    R"({"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"pool"},"spec":{"cidr":"10.244.0.0/16","ipipMode":"Never","vxlanMode":"Always","natOutgoing":true,"blockSize":26}})",
-    R"({"kind":"Delta","baseGeneration":1,"upsert":[],"delete":[{"kind":"Node","name":"node1"},{"kind":"Service","namespace":"default","name":"web"}]})",
-    R"({"from":"192.0.2.10","to":"10.96.0.1:80","protocol":"tcp","flags":"SYN","size":64,"ttl":3,"interface":"a"})",
-    R"([])"};
 
 constexpr std::array<std::string_view, 22> scalars{"null",        "true",
                                                    "false",       "0",
@@ -302,7 +256,7 @@ void mutate(std::vector<HttpRequest>& requests, Random& random, MutateBytes muta
   for (auto changes = random() % 3 + 1; changes > 0; --changes) {
     const size_t index = random() % requests.size();
     HttpRequest& request = requests[index];
-    switch (random() % 12) {
+    switch (random() % 13) {
       case 0:
         request.method = any_of(methods, random);
         break;
@@ -342,6 +296,12 @@ void mutate(std::vector<HttpRequest>& requests, Random& random, MutateBytes muta
         request.method = "PUT";
         request.target = "/v1/config";
         request.body = documents[0];
+        break;
+      case 9:
+        request.method = "PATCH";
+        request.target = "/v1/config";
+        request.body = json::serialize(
+            json::object{{"kind", "Delta"}, {"upsert", json::array{parsed(any_of(documents, random))}}});
         break;
       default:
         mutate_body(request, random, mutate_bytes);

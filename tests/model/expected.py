@@ -4,7 +4,7 @@ the frame, or the fragments, among those that came out and nobody claimed yet.""
 import struct
 
 import sctp
-from wire import ICMP, ICMP6, RST, SCTP, TCP, UDP, VXLAN_PORT, checksums_right, text
+from wire import ICMP, ICMP6, RST, SCTP, TCP, UDP, VXLAN_PORT, checksums_right, copied_options, text
 
 QUOTE = {4: 576 - 28, 16: 1280 - 48}
 TYPES = {("ttl", 4): (11, 0), ("big", 4): (3, 4), ("ttl", 16): (3, 0), ("big", 16): (2, 0)}
@@ -87,7 +87,8 @@ def claim_fragments(hop, p, ident, frames, ports_seen):
     for frame in pieces:
         q = frame.packet
         same = (q.ttl, q.tos, q.df, q.ident) == (p.ttl, p.tos, False, pieces[0].packet.ident)
-        if q.offset != at or q.size > hop.mtu or not same:
+        options = p.options if q.offset == p.offset else copied_options(p.options)
+        if q.offset != at or q.size > hop.mtu or q.options != options or not same:
             return f"fragment {q}"
         fault = way_fault(frame, hop, q, ports_seen)
         if fault:

@@ -4,8 +4,8 @@ import struct
 
 import sctp
 from window import Segment
-from wire import (ICMP, ICMP6, IP6IN4, IPIP, SCTP, TCP, UDP, VXLAN_PORT, Malformed, adjusted, checksums_right, is_echo,
-                  is_icmp_error, ones_sum, read_ip, text)  # fmt: skip
+from wire import (ICMP, ICMP6, IP6IN4, IPIP, SCTP, TCP, UDP, VXLAN_PORT, Malformed, adjusted, checksums_right, each_option,
+                  is_echo, is_icmp_error, ones_sum, read_ip, text)  # fmt: skip
 
 MARTIANS = {"ip_martian_source", "ip_martian_destination", "ip_multicast", "ip_broadcast"}
 ECN_RESULT = {  # RFC 6040: inner, then outer Not-ECT, ECT(1), ECT(0), CE; None: dropped
@@ -48,6 +48,14 @@ class Arrived:
         seq, ack, offset, flags, window = struct.unpack_from(">IIBBH", l4, 4)
         header = (offset >> 4) * 4
         return Segment(flags, seq, ack, len(l4) - header, window, l4[20:header], self.packet.is_fragment)
+
+
+def may_be_forwarded(options):
+    """RFC 7126 sections 4.3 and 4.4: no source route, nor what may hide one."""
+    try:
+        return all(option[0] not in (131, 137) for option in each_option(options))
+    except Malformed:
+        return False
 
 
 def ports_of(packet):
@@ -124,7 +132,7 @@ class Ingress:
             return self.drop("ip_bad_total_length")
         if ones_sum(data[:header]) != 0:
             return self.drop("ip_bad_checksum")
-        if header != 20:
+        if not may_be_forwarded(data[20:header]):
             return self.drop("ip_options")
         packet = read_ip(data[:total])
         if packet.src[0] in (0, 127) or packet.src[0] >= 224 or packet.dst[0] in (0, 127) or packet.dst[0] >= 224:

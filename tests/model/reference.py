@@ -67,7 +67,6 @@ class Model(Ingress, Egress, DirectReturn):
         self.drops = []
         self.out = []
         self.story = []
-        self.gone = set()  # keys of replies whose flow has ended in this burst
         self.chosen = Counter()  # endpoints of clients with affinity in this burst...
         self.borrowed = Counter()  # ...and those of them that another packet has to have chosen
         self.unsure = set()  # original keys of flows whose endpoint nobody saw
@@ -75,9 +74,6 @@ class Model(Ingress, Egress, DirectReturn):
     def drop(self, *reasons):
         self.drops.append(frozenset(reasons))
         self.say(f"dropped: {' or '.join(sorted(reasons))}")
-
-    def unaccounted(self, reason):
-        return self.dropped.get(reason, 0) > sum(1 for names in self.drops if names == {reason})
 
     def say(self, sentence):
         self.story.append(sentence)
@@ -93,9 +89,7 @@ class Model(Ingress, Egress, DirectReturn):
         return self.without_flow(a)
 
     def close(self, flow, when=None):
-        self.gone.add(flow.reply)
         if flow.mapping is not None:
-            self.gone.add(flow.original)
             if self.flows.get(flow.original, (None,))[0] is flow:
                 flow.mapping.uses -= 1
                 flow.mapping.since = max(flow.mapping.since, self.now if when is None else when)
@@ -193,8 +187,6 @@ class Model(Ingress, Egress, DirectReturn):
 
     def without_flow(self, a):
         t = self.tables
-        if a.key in self.gone and self.workers > 1 and self.unaccounted("flow_gone"):
-            return self.drop("flow_gone")  # another worker sent it to where its flow was
         route = t.route(a.packet.dst)
         if route.kind in ("local", "service"):
             frontend = t.frontends.get((a.packet.dst, a.proto, a.dport))
@@ -324,11 +316,6 @@ class Model(Ingress, Egress, DirectReturn):
             self.say("another flow has these addresses and ports already (MASQ-7)")
             sport = self.choose_port(a, source, destination, port, (1, 65535))
             reply = (a.proto, destination, port, source, sport)
-            if reply in self.flows and self.workers > 1:
-                # Another worker's flow: this one is given up and the client's next attempt gets another port.
-                self.unsure.add(a.key)
-                self.forward(a, translated(a.packet, source, destination, sport, port), hop)
-                return False
         if reply in self.flows:
             self.say(f"the router's source port {sport} is another flow's")
             sport = None  # wrong, whatever it is
@@ -426,10 +413,10 @@ class Model(Ingress, Egress, DirectReturn):
         hides = self.tables.error_source_vip and peer != shown_peer
         source = peer if hides or p.src == shown_peer else p.src  # ICMP-2
         head = p.l4[8 : 8 + quoted.header]
-        total = struct.unpack_from(">H", head, 2)[0] - 20 if quoted.v4 else struct.unpack_from(">H", head, 4)[0]
+        total = struct.unpack_from(">H", head, 2)[0] - quoted.header if quoted.v4 else struct.unpack_from(">H", head, 4)[0]
         inner = translated(quoted, sender, peer, sender_port, peer_port, total)
         if quoted.v4:
-            head = head[:10] + b"\0\0" + sender + peer
+            head = head[:10] + b"\0\0" + sender + peer + head[20:]
             head = head[:10] + struct.pack(">H", 65535 - (ones_sum(head) or 65535)) + head[12:]
         else:
             head = head[:8] + sender + peer + head[40:]

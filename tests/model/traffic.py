@@ -21,15 +21,14 @@ class Conversation:
         self.client = random.choice(CLIENTS if random.random() < 0.6 else world.regulars)
         self.vip, self.vport = world.destination(self.client, proto)
         self.port = world.fresh_port(self.client)
-        if world.workers == 1 and random.random() < 0.05:
+        if random.random() < 0.05:
             self.meet_another()
         if random.random() < 0.02:
             self.client = ROUTER if len(self.client) == 4 else self.client  # as the node itself would
         self.view = None  # source, port, destination, port, as the server saw it
 
     def meet_another(self):
-        """The same port of a client to an endpoint directly that it has reached through a service (MASQ-7). With several
-        workers the second connection may be given up, which is documented."""
+        """The same port of a client to an endpoint directly that it has reached through a service (MASQ-7)."""
         others = [c for c in self.world.live if type(c) is type(self) and c.view is not None and c.view[2] != c.vip]
         if others:
             other = self.world.random.choice(others)

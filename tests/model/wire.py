@@ -51,12 +51,14 @@ def adjusted(field, before, after):
 
 
 class Packet:
-    __slots__ = ("src", "dst", "proto", "ttl", "tos", "ident", "df", "mf", "offset", "frag", "label", "l4")
+    __slots__ = ("src", "dst", "proto", "ttl", "tos", "ident", "df", "mf", "offset", "frag", "label", "options", "l4")
 
-    def __init__(self, src, dst, proto, l4, ttl=64, tos=0, ident=0, df=False, mf=False, offset=0, frag=False, label=0):
+    def __init__(self, src, dst, proto, l4, ttl=64, tos=0, ident=0, df=False, mf=False, offset=0, frag=False, label=0,
+                 options=b""):  # fmt: skip
         self.src, self.dst, self.proto, self.l4 = src, dst, proto, l4
         self.ttl, self.tos, self.ident, self.df = ttl, tos, ident, df
         self.mf, self.offset, self.frag, self.label = mf, offset, frag, label
+        self.options = options  # of IPv4
 
     def but(self, **fields):
         copy = Packet.__new__(Packet)
@@ -70,7 +72,7 @@ class Packet:
 
     @property
     def header(self):
-        return 20 if len(self.src) == 4 else 48 if self.frag else 40
+        return 20 + len(self.options) if len(self.src) == 4 else 48 if self.frag else 40
 
     @property
     def size(self):
@@ -83,9 +85,9 @@ class Packet:
     def bytes(self):
         if len(self.src) == 4:
             flags = (0x4000 if self.df else 0) | (0x2000 if self.mf else 0) | self.offset >> 3
-            total = 20 + len(self.l4)
-            head = struct.pack(">BBHHHBBH", 0x45, self.tos, total, self.ident, flags, self.ttl, self.proto, 0)
-            head += self.src + self.dst
+            first = 0x40 | self.header // 4
+            head = struct.pack(">BBHHHBBH", first, self.tos, self.size, self.ident, flags, self.ttl, self.proto, 0)
+            head += self.src + self.dst + self.options
             return head[:10] + struct.pack(">H", checksum_of(ones_sum(head))) + head[12:] + self.l4
         proto, rest = self.proto, self.l4
         if self.frag:
@@ -98,6 +100,7 @@ class Packet:
         out = f"{text(self.src)} > {text(self.dst)} ttl {self.ttl} tos {self.tos} len {self.size}"
         if self.v4:
             out += f" id {self.ident}" + (" df" if self.df else "")
+            out += f" options {self.options.hex()}" if self.options else ""
         if self.is_fragment:
             out += f" fragment {self.ident:#x} at {self.offset}{'+' if self.mf else ''}"
         return out + " " + describe_l4(self)
@@ -193,6 +196,23 @@ def echo(src, dst, query, payload, reply=False, **header):
     return icmp(src, dst, kind, 0, struct.pack(">HH", query, 1), payload, **header)
 
 
+def each_option(options):
+    """RFC 791 section 3.1: the options before the end. Malformed: they do not add up."""
+    at = 0
+    while at < len(options) and options[at] != 0:
+        size = 1 if options[at] == 1 else options[at + 1] if at + 1 < len(options) else 0
+        if size == 0 or (size < 2 and options[at] != 1) or at + size > len(options):
+            raise Malformed("IPv4 options")
+        yield options[at : at + size]
+        at += size
+
+
+def copied_options(options):
+    """Those of all fragments but the first."""
+    kept = b"".join(option for option in each_option(options) if option[0] & 0x80)
+    return kept + bytes(-len(kept) % 4)
+
+
 def fragments(packet, cuts):
     """The packet cut at these offsets, multiples of 8."""
     edges = [0, *cuts, len(packet.l4)]
@@ -241,15 +261,16 @@ def read_ip(data, quoted=False):
     if len(data) < 20:
         raise Malformed(f"an IP packet of {len(data)} bytes")
     if data[0] >> 4 == 4:
-        if data[0] != 0x45:
+        header = (data[0] & 15) * 4
+        if header < 20 or len(data) < header:
             raise Malformed("IPv4 header length")
         _, tos, total, ident, flags, ttl, proto, _ = struct.unpack_from(">BBHHHBBH", data)
         if not quoted and total != len(data):
             raise Malformed(f"IPv4 total length {total} in {len(data)} bytes")
-        if ones_sum(data[:20]) != 0:
+        if ones_sum(data[:header]) != 0:
             raise Malformed("IPv4 header checksum")
-        return Packet(data[12:16], data[16:20], proto, data[20:], ttl, tos, ident, bool(flags & 0x4000),
-                      bool(flags & 0x2000), (flags & 0x1FFF) << 3, bool(flags & 0x3FFF))  # fmt: skip
+        return Packet(data[12:16], data[16:20], proto, data[header:], ttl, tos, ident, bool(flags & 0x4000),
+                      bool(flags & 0x2000), (flags & 0x1FFF) << 3, bool(flags & 0x3FFF), options=data[20:header])  # fmt: skip
     if data[0] >> 4 != 6 or len(data) < 40:
         raise Malformed("IP version or length")
     word, length, proto, ttl = struct.unpack_from(">IHBB", data)

@@ -21,6 +21,12 @@ ODD = [  # addresses of the router, of nobody, and of routes that lead nowhere
     "192.168.0.255", "169.254.1.1", "198.18.1.99", "10.244.200.1", "203.0.113.66", "198.51.100.129", "203.0.113.200",
 ]  # fmt: skip
 ODD6 = ["fd00:10:96::77", "fd00:10:246:1::9", "2001:db8:2::1", "fd00:10:246:ff::1", "2001:db8:ff:1::5"]
+# Router alert, record route, timestamp, no operation and the end of the list (RFC 791); then source routes.
+OPTIONS = [
+    bytes.fromhex(o)
+    for o in ("94040000", "0707040000000000", "4408050000000000", "0101940400000000", "940400000707040000000001")
+]
+REFUSED_OPTIONS = [bytes.fromhex(o) for o in ("830704c0a8000b00", "018903040000000000000000", "07010000")]
 STATIC = {addr(a): i for i, a in enumerate(BEHIND_STATIC)}
 
 
@@ -58,7 +64,10 @@ class World:
         random = self.random
         tos = 0 if random.random() < 0.7 else random.randrange(256)
         ttl = random.choices([64, 2, 1], [96, 2, 0 if passes else 2])[0]
-        return {"ttl": ttl, "tos": tos, "df": random.random() < 0.4, "ident": self.ident}
+        options = b""
+        if random.random() < 0.03:
+            options = random.choice(OPTIONS if passes else OPTIONS + REFUSED_OPTIONS)
+        return {"ttl": ttl, "tos": tos, "df": random.random() < 0.4, "ident": self.ident, "options": options}
 
     def may_open(self, proto, src, sport, dst, dport):
         """Whether this packet would open a flow. One that does and yet goes no further shows nobody what was chosen for

@@ -67,7 +67,7 @@ std::string deploy_delta(const std::string& before, const std::string& document,
 std::string deploy_delta(const config::Config& config, const config::Change& change, control::Deployment& deployment,
                          control::ServiceCompiler& services, const std::function<bool(uint64_t)>& wait_for,
                          const control::DrainList& drains) {
-  const auto delta = deployment.plan_delta(config, change, {}, {});
+  const auto delta = deployment.plan_delta(config, change, {}, {}, {});
   if (!delta) return no_delta;
   if (auto opened = deployment.open_ports(*delta); !opened) return opened.error().message;
   if (control::Deployment::announces(*delta) && !wait_for(deployment.announce(*delta))) return "no grace period";

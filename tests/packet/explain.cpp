@@ -9,13 +9,15 @@ std::string text_of(const control::Explanation& explanation) {
   return explanation.reason.empty() ? out : out + " (" + explanation.reason + ")";
 }
 
-control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, bool dry) {
+control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, bool dry, std::string_view said) {
   control::TraceNames names;
   names.snapshot = &rig.snapshot();
   names.plan = &rig.plan();
   names.service = [&](uint32_t id) { return rig.services().name_of(id); };
   names.rule = [&](uint32_t rule) { return rig.services().ingress().rule_name(rule); };
   names.endpoints = [](const std::string& service) { return "endpoints of " + service; };
+  names.content = &rig.content();
+  names.said = said;
   return control::describe(trace, names, dry);
 }
 
@@ -27,10 +29,10 @@ std::string explain(Rig& rig, const control::Probe& probe, const dataplane::Flow
   if (!run) return run.error().message;
   if (flow != nullptr) (*run)->remember_flow(*flow);
   dataplane::PacketTrace trace;
-  const auto ran = control::run_probe(**run, probe, *arrival, rig.services().ingress().settings().https, rig.snapshot(),
-                                      rig.plane().pool(), trace);
+  const std::vector<uint16_t>& tls = rig.services().ingress().settings().https;
+  const auto ran = control::run_probe(**run, probe, *arrival, tls, rig.snapshot(), rig.plane().pool(), trace);
   if (!ran) return ran.error().message;
-  return text_of(describe(rig, trace, true));
+  return text_of(describe(rig, trace, true, control::said_by(probe, tls)));
 }
 
 control::Probe syn(const Endpoint& from, const Endpoint& to) {

@@ -15,7 +15,8 @@ namespace sluice::packet_test {
 // The steps as lines "name: text", then "=> verdict" or "=> verdict (reason)".
 [[nodiscard]] std::string text_of(const control::Explanation& explanation);
 
-[[nodiscard]] control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, bool dry);
+[[nodiscard]] control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, bool dry,
+                                            std::string_view said = {});
 
 // As the controller does it (control/controller_traces.cpp). `flow`: the connection that a worker has of it.
 [[nodiscard]] std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow = nullptr);

@@ -26,7 +26,11 @@ bool read_header(const Bytes& l3, bool whole, Ip& ip, size_t& l4) {
   const bool v4 = l3[0] >> 4 == 4;
   l4 = shortest;
   if (v4) {
-    EXPECT_EQ(l3[0], 0x45) << "version and header length";
+    l4 = size_t{l3[0] & 0xfU} * 4;
+    if (l3[0] >> 4 != 4 || l4 < shortest || l4 > l3.size()) {
+      ADD_FAILURE() << "version and header length " << int{l3[0]};
+      return false;
+    }
     EXPECT_EQ(rte_raw_cksum(l3.data(), l4), 0xffff) << "IPv4 header checksum";
     if (whole) {
       EXPECT_EQ(load_be16(&l3[2]), l3.size()) << "IPv4 total length";
@@ -94,6 +98,14 @@ void verify_l4(const Bytes& l3, const Ip& ip, size_t l4) {
   const int bad = v4 ? rte_ipv4_udptcp_cksum_verify(reinterpret_cast<const rte_ipv4_hdr*>(l3.data()), &l3[l4])
                      : rte_ipv6_udptcp_cksum_verify(reinterpret_cast<const rte_ipv6_hdr*>(l3.data()), &l3[l4]);
   EXPECT_EQ(bad, 0) << "L4 checksum of protocol " << int{ip.protocol};
+}
+
+// Of IPv4: " options 94040000".
+std::string options_of(const Bytes& l3) {
+  if (l3[0] >> 4 != 4 || l3[0] == 0x45) return "";
+  std::string out = " options ";
+  for (size_t at = net::ipv4_header_length; at < (l3[0] & 0xfU) * 4; ++at) out += fmt::format("{:02x}", l3[at]);
+  return out;
 }
 
 std::string tcp_letters(uint8_t flags) {
@@ -170,6 +182,7 @@ std::string describe(const Bytes& l3, bool whole, Ip& ip) {
   if (ip.tos != 0 && quoted.empty()) out += fmt::format(" tos {}", ip.tos);
   if (ip.df) out += " df";
   if (fragment) out += fmt::format(" frag {}{} len {}", ip.offset, ip.mf ? "+" : "", l3.size());
+  out += options_of(l3);
   const size_t payload_at = l4 + (ip.protocol == net::protocol::tcp ? 20U : 8U);
   if (l3.size() > payload_at) ip.payload.assign(l3.begin() + static_cast<std::ptrdiff_t>(payload_at), l3.end());
   return out + quoted;

@@ -454,6 +454,36 @@ TEST_P(Connections, CT21_WhatThePortFoundDamagedOpensNothing) {
   EXPECT_EQ(connect(a_client), "10.246.1.20:8080");
 }
 
+// It goes on, for its receiver to refuse, and the record stays as it is.
+TEST_P(Connections, CT21_WhatThePortFoundDamagedChangesNothing) {
+  const std::string backend = connect(a_client);
+  ASSERT_EQ(backend, "10.246.1.20:8080");
+  rig().set_receive_flags(RTE_MBUF_F_RX_L4_CKSUM_BAD);
+  for (const char* flags : {"R", "FA", "S", "PA"}) {
+    EXPECT_TRUE(like(rig().send("b", tcp(a_client, "10.96.0.10:80", flags)),
+                     std::string("b/13 tcp * ") + a_client + ">" + backend + " ttl 63"))
+        << flags;
+    EXPECT_TRUE(like(rig().send("b", tcp(backend, a_client, flags)),
+                     std::string("b/13 tcp * 10.96.0.10:80>") + a_client + " ttl 63"))
+        << flags;
+  }
+  rig().set_receive_flags(0);
+  EXPECT_EQ(rig().advance(200'000), "");
+  EXPECT_EQ(rig().flows(), 1u) << "no end of it was seen";
+  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "PA")),
+            std::string("b/13 tcp PA ") + a_client + ">" + backend + " ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(Connections, CT21_WhatThePortFoundDamagedKeepsNothingAlive) {
+  EXPECT_NE(rig().send("b", udp(a_client, "10.96.0.10:53")), "");
+  EXPECT_EQ(rig().advance(20'000), "");
+  rig().set_receive_flags(RTE_MBUF_F_RX_L4_CKSUM_BAD);
+  EXPECT_NE(rig().send("b", udp(a_client, "10.96.0.10:53")), "");
+  EXPECT_EQ(rig().advance(20'000), "");
+  EXPECT_EQ(rig().flows(), 0u);
+}
+
 // Only the inner packet has a connection.
 TEST_P(Connections, CT33_OuterPacketsOfTunnelsAreNotTracked) {
   VxlanOptions to_us;

@@ -138,11 +138,11 @@ TEST_P(Content, CNT7_ASynBehindTheHandshakeBeginsAnew) {
   EXPECT_EQ(says(80, "jndi:"), passed) << "behind the depth";
   EXPECT_EQ(rig().send("b", tcp(client, vip, "S").with_seq(9000, 0)),
             "b/13 tcp S 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
-  EXPECT_EQ(rig().count(Event::ContentFlows), 2u);
   (void)rig().send("b", tcp(endpoint, client, "SA").with_seq(7000, 9001));
   Ip packet = tcp(client, vip, "PA").with_seq(9001, 7001);
   packet.payload = bytes("jndi:");
   EXPECT_EQ(rig().send("b", packet), "");
+  EXPECT_EQ(rig().count(Event::ContentFlows), 2u);
   EXPECT_EQ(rig().drops(), "content_matched 1");
 }
 
@@ -214,8 +214,8 @@ TEST_P(Content, CNT4_WhatIsSentAgainWithOtherBytesIsLookedAt) {
 TEST_P(Content, CNT5_BehindTheDepthAConnectionIsLikeAnyOther) {
   load(looks_for("jndi:", "Drop", R"("depth":64,"direction":"Ingress",)"));
   connect();
-  ASSERT_EQ(rig().count(Event::ContentFlows), 1u);
   EXPECT_EQ(says(0, std::string(60, 'x')), passed);
+  ASSERT_EQ(rig().count(Event::ContentFlows), 1u);
   EXPECT_EQ(says(60, "jndi:jndi:"), passed) << "it ends behind the depth";
   EXPECT_EQ(says(70, "jndi:"), passed);
   EXPECT_EQ(says(100, "jndi:"), passed) << "nobody asks for order any more";
@@ -328,7 +328,70 @@ TEST_P(Content, CNT8_WhatHyperscanRefusesIsToldAtItsPlace) {
   EXPECT_TRUE(like(refusal(looks_for("[a-z].{9000}[^x].{9000}y", "Drop")), "*spec.patterns[0].regex*too expensive*"));
 }
 
+TEST_P(Content, CNT6_ASynTakesNoRoom) {
+  load(looks_for("jndi:", "Drop"));
+  for (unsigned i = 0; i < 500; ++i)
+    ASSERT_NE(rig().send("b", tcp("10.246.1.5:" + std::to_string(2000 + i), vip, "S").with_seq(100, 0)), "");
+  // Whose addresses they are may answer what it never asked for.
+  for (unsigned i = 0; i < 250; ++i) {
+    const std::string other = "10.246.1.5:" + std::to_string(2000 + i);
+    (void)rig().send("b", tcp("10.246.1.20:8080", other, "SA").with_seq(500, 101));
+    (void)rig().send("b", tcp(other, vip, "R").with_seq(101, 0));
+  }
+  connect();
+  EXPECT_EQ(rig().count(Event::ContentFlows), 0u);
+  EXPECT_EQ(says(0, "jndi:"), "");
+  EXPECT_EQ(rig().count(Event::ContentFlows), 1u);
+  EXPECT_EQ(rig().drops(), "content_matched 1");
+}
+
+// The client's ACK is lost, and its first bytes come in disorder.
+TEST_P(Content, CNT4_TheFirstByteIsThatBehindTheSyn) {
+  load(looks_for("^jndi:", "Drop"));
+  Ip early = tcp(client, vip, "S").with_seq(100, 0);
+  early.payload = bytes("jndi:");
+  EXPECT_EQ(rig().send("b", early), "") << "with the SYN";
+  EXPECT_EQ(rig().drops(), "content_gap 1");
+  ASSERT_NE(rig().send("b", tcp(client, vip, "S").with_seq(100, 0)), "");
+  (void)rig().send("b", tcp(endpoint, client, "SA").with_seq(500, 101));
+  EXPECT_EQ(says(2, "di:"), "");
+  EXPECT_EQ(rig().drops(), "content_gap 1");
+  EXPECT_EQ(answers(3, "behind"), "");
+  EXPECT_EQ(rig().drops(), "content_gap 1");
+  EXPECT_EQ(answers(0, "abc"), passed_back);
+  EXPECT_EQ(says(0, "jn"), passed);
+  EXPECT_EQ(says(2, "di:"), "");
+  EXPECT_EQ(rig().drops(), "content_matched 1");
+}
+
+TEST_P(Content, CNT3_ADatagramInSeveralBuffers) {
+  load(looks_for("version\\\\.bind", "Drop"));
+  Ip query = udp("10.246.1.5:1000", "10.96.0.10:53");
+  query.payload = bytes("a version.bind b");
+  const size_t payload = 14 + 20 + 8;
+  EXPECT_EQ(rig().send_cut("b", query.bytes(), {payload + 5, payload + 6}), "");
+  EXPECT_EQ(rig().drops(), "content_matched 1");
+}
+
 SLUICE_WITH_WORKERS(Content);
+
+// More connections than can be looked into are half open, and those that are not still are.
+TEST(ContentFlood, CNT6_ManySynsTakeNoRoomFromOthers) {
+  Rig rig({.connections = 100'000});
+  rig.load(list({gateway(), cluster(), service(web), looks_for("jndi:", "Drop")}));
+  for (unsigned i = 0; i < 66'000; ++i) {
+    const std::string from = "10.246.1." + std::to_string(40 + i / 60'000) + ":" + std::to_string(1000 + i % 60'000);
+    ASSERT_NE(rig.send("b", tcp(from, vip, "S").with_seq(100, 0)), "") << from;
+  }
+  EXPECT_EQ(rig.count(Event::ContentFlows), 0u);
+  (void)rig.send("b", tcp(client, vip, "S").with_seq(100, 0));
+  (void)rig.send("b", tcp(endpoint, client, "SA").with_seq(500, 101));
+  (void)rig.send("b", tcp(client, vip, "A").with_seq(101, 501));
+  Ip packet = tcp(client, vip, "PA").with_seq(101, 501);
+  packet.payload = bytes("jndi:");
+  EXPECT_EQ(rig.send("b", packet), "");
+  EXPECT_EQ(rig.drops(), "content_matched 1");
+}
 
 }  // namespace
 }  // namespace sluice::packet_test

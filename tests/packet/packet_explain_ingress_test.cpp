@@ -60,6 +60,29 @@ TEST_P(ExplainIngress, EXP1_ING14_TheServerName) {
   EXPECT_EQ(step(ask("198.51.100.7:443", "www.example.com"), "ingress").find("the router answers itself: "), 0U);
 }
 
+TEST_P(ExplainIngress, EXP1_ING14_NamesOfTheClientHello) {
+  control::Probe probe = syn("10.246.1.5", "198.51.100.7:443");
+  probe.host = "tls.example.com";
+  EXPECT_EQ(step(explain(rig(), probe), "tls"), "ClientHello with server name \"tls.example.com\" and no ALPN");
+  probe.alpn = "h2,http/1.1";
+  EXPECT_EQ(step(explain(rig(), probe), "tls"),
+            "ClientHello with server name \"tls.example.com\" and ALPN \"h2,http/1.1\"");
+  EXPECT_EQ(step(ask("198.51.100.7:80", "www.example.com"), "tls"), "");
+  // To an address where nobody decides by it, on its way.
+  const std::string hello = control::said_by(probe, {443});
+  EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1000", "10.96.0.11:80", "S").with_seq(100, 0)),
+            "b/13 tcp S 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
+  (void)rig().send("b", tcp("10.246.1.20:8080", "10.246.1.5:1000", "SA").with_seq(500, 101));
+  RigTrace trace(rig(), "tcp port 80");
+  Ip packet = tcp("10.246.1.5:1000", "10.96.0.11:80", "PA").with_seq(101, 501);
+  packet.payload = {hello.begin(), hello.end()};
+  (void)rig().send("b", packet);
+  std::string seen;
+  for (const std::string& text : trace.texts()) seen += step(text, "tls") + "\n";
+  EXPECT_NE(seen.find("ClientHello with server name \"tls.example.com\" and ALPN \"h2,http/1.1\"\n"), std::string::npos)
+      << seen;
+}
+
 TEST_P(ExplainIngress, EXP4_WhatTheRouterAnswers) {
   const std::string text = ask("198.51.100.7:80", "nobody.example.com");
   EXPECT_EQ(step(text, "ingress"), "the router answers itself: no_host_rule");

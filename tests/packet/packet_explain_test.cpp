@@ -71,6 +71,13 @@ TEST_P(Explain, EXP1_APacketLargerThanItsTunnelCarries) {
   EXPECT_TRUE(ask(probe).ends_with("=> forwarded")) << ask(probe);
   probe.size = 1451;
   probe.dont_fragment = false;
+  EXPECT_TRUE(ask(probe).ends_with("=> forwarded")) << ask(probe);
+  probe.size = 100;
+  EXPECT_EQ(step(ask(probe), "mtu"),
+            "100 bytes fit the tunnel's MTU of 1450; those of 1451 to 1500 bytes, which up takes, are fragmented");
+  // Where the way carries all that comes in there is nothing to add.
+  EXPECT_EQ(step(ask("10.244.34.5", "192.0.2.10:80"), "mtu"), "40 bytes fit the interface's MTU of 1500");
+  probe.size = 1451;
   EXPECT_EQ(step(ask(probe), "mtu"), "1451 bytes do not fit the tunnel's MTU of 1450: fragmented");
 }
 
@@ -130,20 +137,22 @@ TEST_P(Explain, EXP1_AServiceThatIsAnsweredDirectly) {
 
 TEST_P(Explain, EXP1_AConnectionThatWorks) {
   const std::string text = ask("192.0.2.10", "198.51.100.80:80");
-  EXPECT_TRUE(like(text,
-                   "parsed: tcp SYN 192.0.2.10:40000 > 198.51.100.80:80, 40 bytes, in by up\n"
-                   "flow: none yet: this packet opens one\n"
-                   "service: default/web:p80-tcp, LoadBalancer 198.51.100.80:80; the client is outside the cluster\n"
-                   "backend: 10.244.34.*:8080, one of 2 endpoints by Maglev hash\n"
-                   "nat: destination 198.51.100.80:80 to 10.244.34.*:8080, source 192.0.2.10:40000 to 10.244.0.0 and "
-                   "a free port (masqueraded, so that replies come back here)\n"
-                   "route: 10.244.34.0/26 (node node1) into a tunnel, dev un\n"
-                   "tunnel: vxlan 192.168.0.11, MTU 1450\n"
-                   "neighbor: 192.168.0.11 is at 02:00:00:00:00:11, by configuration\n"
-                   "mtu: 40 bytes fit the tunnel's MTU of 1450\n"
-                   "out: tcp SYN 10.244.0.0:* > 10.244.34.*:8080, 40 bytes by un, in vxlan 192.168.0.1 > "
-                   "192.168.0.11\n"
-                   "=> forwarded"))
+  EXPECT_TRUE(
+      like(text,
+           "parsed: tcp SYN 192.0.2.10:40000 > 198.51.100.80:80, 40 bytes, in by up\n"
+           "flow: none yet: this packet opens one\n"
+           "service: default/web:p80-tcp, LoadBalancer 198.51.100.80:80; the client is outside the cluster\n"
+           "backend: 10.244.34.*:8080, one of 2 endpoints by Maglev hash\n"
+           "nat: destination 198.51.100.80:80 to 10.244.34.*:8080, source 192.0.2.10:40000 to 10.244.0.0 and "
+           "a free port (masqueraded, so that replies come back here)\n"
+           "route: 10.244.34.0/26 (node node1) into a tunnel, dev un\n"
+           "tunnel: vxlan 192.168.0.11, MTU 1450\n"
+           "neighbor: 192.168.0.11 is at 02:00:00:00:00:11, by configuration\n"
+           "mtu: 40 bytes fit the tunnel's MTU of 1450; those of 1451 to 1500 bytes, which up takes, are refused "
+           "with ICMP \"fragmentation needed\"\n"
+           "out: tcp SYN 10.244.0.0:* > 10.244.34.*:8080, 40 bytes by un, in vxlan 192.168.0.1 > "
+           "192.168.0.11\n"
+           "=> forwarded"))
       << text;
 }
 

@@ -164,6 +164,32 @@ TEST_P(Host, HOST1_BroadcastsAndMulticastsOfTheLink) {
   EXPECT_EQ(rig().count(Event::HostMulticast), 4u);
 }
 
+// RFC 2131 section 4.1: a server answers a client to its MAC address and the address it offers.
+TEST_P(Host, HOST1_LeasesForAnAddressThatTheHostDoesNotHaveYet) {
+  EXPECT_EQ(to_host("a", udp("192.0.2.10:67", "192.0.2.77:68")), "a/0a udp 192.0.2.10:67>192.0.2.77:68 ttl 64");
+  EXPECT_EQ(to_host("a", udp("192.0.2.10:67", "10.9.9.9:68")), "a/0a udp 192.0.2.10:67>10.9.9.9:68 ttl 64")
+      << "another network, to which the way is back where it came from";
+  EXPECT_EQ(to_host("b", udp("192.168.0.11:67", "192.168.0.77:68")), "b/0b udp 192.168.0.11:67>192.168.0.77:68 ttl 64");
+  EXPECT_EQ(to_host("a", udp("192.0.2.10:67", "192.0.2.1:68")), "a/0a udp 192.0.2.10:67>192.0.2.1:68 ttl 64")
+      << "a renewal";
+  EXPECT_EQ(rig().count(Event::HostOther), 4u);
+  EXPECT_EQ(rig().drops(), "");
+  // What is for others passes.
+  EXPECT_EQ(rig().send("a", udp("198.51.100.9:67", "192.168.0.11:68")),
+            "b/11 udp 198.51.100.9:67>192.168.0.11:68 ttl 63");
+  EXPECT_EQ(rig().send("b", udp("192.168.0.11:67", "203.0.113.9:68")),
+            "a/fe udp 192.168.0.11:67>203.0.113.9:68 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.254:1000", "203.0.113.9:68")),
+            "a/fe udp 192.0.2.254:1000>203.0.113.9:68 ttl 63");
+  EXPECT_EQ(punted(), "");
+}
+
+TEST_P(Host, HOST1_LeasesWithoutATwinAreAsAnyPacket) {
+  rig().load(list({gateway(), cluster()}));
+  EXPECT_EQ(rig().send("a", udp("192.0.2.254:67", "203.0.113.9:68")), "a/fe udp 192.0.2.254:67>203.0.113.9:68 ttl 63");
+  EXPECT_EQ(punted(), "");
+}
+
 TEST_P(Host, HOST1_ArpAndDiscoveryAreAnsweredHereAndAnswersAreCopied) {
   EXPECT_EQ(rig().send_frame("a", arp(1, mac(0x10), "192.0.2.10", "192.0.2.1")),
             "a/10 arp reply 192.0.2.1 is 02:00:00:00:00:0a to 192.0.2.10");

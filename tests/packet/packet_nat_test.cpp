@@ -37,13 +37,8 @@ TEST_P(Nat, MASQ7_ClashTowardsTheEndpoint) {
   for (int pod = 30; pod < 54; ++pod) {
     const std::string client = "10.246.1." + std::to_string(pod) + ":" + std::to_string(port);
     ASSERT_EQ(rig().send("b", tcp(client, "10.96.0.10:80", "S")), "b/13 tcp S " + client + ">10.246.1.20:8080 ttl 63");
-    Endpoint translated;
-    // With two workers the clash may be found on the other one, after the packet left; the client sends again.
-    for (int attempt = 0; attempt < (GetParam() == 1 ? 1 : 3); ++attempt) {
-      ASSERT_NE(rig().send("b", tcp(client, "10.96.0.12:80", "S")), "");
-      translated = rig().only().ip.src;
-      if (translated.port != port) break;
-    }
+    ASSERT_NE(rig().send("b", tcp(client, "10.96.0.12:80", "S")), "");
+    const Endpoint translated = rig().only().ip.src;
     ASSERT_NE(translated.port, port) << "both connections have the same tuple towards the endpoint";
     EXPECT_EQ(translated.address, Endpoint(client).address) << "only the port is changed";
     EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", client, "SA")),
@@ -291,6 +286,7 @@ TEST_P(Nat, RFC5508_3_DamagedErrorsAreDropped) {
 }
 
 SLUICE_WITH_WORKERS(Nat);
+INSTANTIATE_TEST_SUITE_P(ManyWorkers, Nat, testing::Values(uint16_t{4}));
 
 }  // namespace
 }  // namespace sluice::packet_test

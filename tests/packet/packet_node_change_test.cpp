@@ -64,6 +64,27 @@ TEST_P(NodeChange, SCALE5_ABlockComesMovesAndGoes) {
   EXPECT_EQ(rig().drops(), "blackhole 1") << "ENC-4";
 }
 
+// Nodes come and go for as long as the router runs.
+TEST_P(NodeChange, SCALE5_PlacesOfTunnelsThatAreGoneAreUsedAgain) {
+  Network network{{{"node1", "192.168.0.11"}}, {{"10.244.34.0/26", "node1"}}};
+  rig().load(network.text(tunnelled));
+  for (int i = 2; i < 40; ++i) {
+    // By a delta, and every third one by a plan that is made anew.
+    const std::string name = fmt::format("node{}", i);
+    network.nodes = {{name, fmt::format("192.168.0.{}", 11 + i % 2)}};
+    network.blocks = {{"10.244.34.0/26", name}};
+    if (i % 3 == 0) {
+      rig().load(network.text(tunnelled));
+    } else {
+      ASSERT_EQ(rig().try_change(network.text(tunnelled)), "");
+    }
+    EXPECT_EQ(to_pod("10.244.34.5"),
+              fmt::format("b/{0} vxlan 192.168.0.1>192.168.0.{0} vni 4096 | udp 192.0.2.10:5>10.244.34.5:6 ttl 63",
+                          11 + i % 2));
+  }
+  EXPECT_LE(rig().snapshot().tunnels.size(), 4U);
+}
+
 TEST_P(NodeChange, SCALE5_VXL6_ANodeGetsAnotherAddress) {
   Network network{{{"node1", "192.168.0.11"}, {"node2", "192.168.0.12"}}, {{"10.244.34.0/26", "node1"}}};
   rig().load(network.text(tunnelled));

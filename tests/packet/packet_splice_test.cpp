@@ -181,13 +181,18 @@ TEST_P(Splice, SPL4_AnEndpointThatRefusesOrIsSilent) {
   }
 }
 
-TEST_P(Splice, SPL4_NobodyAnswers) {
-  Network net(rig(), Network::v4());
-  net.refuses[net.side().server] = true;
-  net.client.connect();
-  net.client.say("1 0\n");
-  EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 200));
-  EXPECT_EQ(net.client.heard(), "unavailable\n");
+TEST_P(Splice, SPL4_ING6_NobodyAnswers) {
+  unsigned port = 3300;
+  for (const bool by_reset : {true, false}) {
+    Network::Side side = Network::v4();
+    side.client = "10.246.1.5:" + std::to_string(port++);
+    Network net(rig(), side);
+    net.refuses[net.side().server] = by_reset;
+    net.client.connect();
+    net.client.say("1 0\n");
+    EXPECT_TRUE(net.run_until([&] { return net.client.ended(); }, 200));
+    EXPECT_EQ(net.client.heard(), by_reset ? "refused\n" : "unanswered\n");
+  }
 }
 
 TEST_P(Splice, SPL8_AHeadThatDoesNotCome) {
@@ -766,6 +771,93 @@ TEST_P(Splice, SPL5_WhatIsAcknowledgedMustBeTrue) {
   (void)rig().send("b", heard.bytes());
   (void)rig().advance(5000);
   EXPECT_EQ(to_endpoint(rig()).size(), 0u);
+}
+
+// On links of large frames a client must not send what endpoints do not take.
+TEST_P(Splice, SPL6_AnMssBelowThatOfTheClientsLinkIsLearnt) {
+  load_splices(rig(), {}, {}, 9000);
+  const auto told = [&](unsigned port) {
+    (void)opened(rig(), port, 1000);
+    return segment_of(rig().only()).mss;
+  };
+  EXPECT_EQ(told(8000), 8960);
+  // Every worker has seen some.
+  for (unsigned port = 9000; port < 9040; ++port) {
+    const TcpSegment client = opened(rig(), port, 1000);
+    (void)rig().send("b", with(client, 0, "1 0\n").bytes());
+    const auto syn = to_endpoint(rig());
+    ASSERT_EQ(syn.size(), 1u);
+    (void)rig().send("b", accepted(syn[0], 5000).bytes());
+  }
+  for (unsigned port = 9100; port < 9110; ++port) EXPECT_EQ(told(port), 1460);
+}
+
+TEST_P(Splice, SPL6_WhatIsConfiguredIsTold) {
+  LineListener::limits = {.mss = 1200, .timestamps = false, .sack = false};
+  TcpSegment syn;
+  syn.src = "10.246.1.5:1000";
+  syn.dst = "10.96.0.10:80";
+  syn.flags = tcp_flag::syn;
+  syn.mss = 1460;
+  syn.sack_permitted = true;
+  syn.timestamp = {1, 0};
+  (void)rig().send("b", syn.bytes());
+  LineListener::limits = {};
+  const TcpSegment answer = segment_of(rig().only());
+  EXPECT_EQ(answer.mss, 1200);
+  EXPECT_FALSE(answer.timestamp);
+  EXPECT_FALSE(answer.sack_permitted);
+}
+
+// A sender that has heard nothing of the way yet (RFC 6928); what gets lost comes again one by one (RFC 5681).
+TEST_P(Splice, SPL5_WhatIsOwedDoesNotComeAllAtOnce) {
+  const TcpSegment client = opened(rig(), 9000, 1000);
+  (void)rig().send("b", client.bytes());
+  for (uint32_t at = 0; at < 12'000; at += 1000)
+    (void)rig().send("b", with(client, at, (at == 0 ? "1 0\n" : "") + pattern(at == 0 ? 996 : 1000, 1)).bytes());
+  (void)rig().advance(3000);
+  auto out = to_endpoint(rig());
+  ASSERT_FALSE(out.empty());
+  TcpSegment answer = accepted(out[0], 5000);
+  answer.mss = 536;
+  (void)rig().send("b", answer.bytes());
+  out = to_endpoint(rig());
+  EXPECT_EQ(out.size(), 10u);
+  (void)rig().advance(20'000);
+  out = to_endpoint(rig());
+  for (const TcpSegment& segment : out) EXPECT_EQ(segment.seq, client.seq) << "nobody has acknowledged the first";
+  answer.mss.reset();
+  answer.flags = tcp_flag::ack;
+  answer.seq += 1;
+  answer.ack = client.seq + static_cast<uint32_t>(out[0].data.size());
+  (void)rig().send("b", answer.bytes());
+  EXPECT_EQ(to_endpoint(rig()).size(), 2u);
+}
+
+TEST_P(Splice, SPL5_WhatIsOwedAndTooBigIsSentInSmallerSegments) {
+  const Network::Side side = Network::v6();
+  Network net(rig(), side);
+  net.client.connect();
+  net.client.say("1 0\n" + pattern(2800, 1));
+  ASSERT_TRUE(net.run_until([&] { return net.has_server(side.server) && net.server().other_syn(); }, 60));
+  net.deaf = true;
+  net.turn(false);
+  // The first segment to the server that comes again, at most 10 s later.
+  const auto again = [&] {
+    for (unsigned i = 0; i < 50; ++i) {
+      (void)rig().advance(200);
+      for (const View& view : rig().out()) {
+        if (view.ip.dst.text() == side.server && !segment_of(view).data.empty()) return view;
+      }
+    }
+    return View{};
+  };
+  const View big = again();
+  ASSERT_EQ(big.l3.size(), 1500u);
+  (void)rig().send("b", icmp_error("fd00:10:246::9", big.ip.src, 2, 0, big.l3, 1280));
+  EXPECT_EQ(again().l3.size(), 1280u);
+  net.deaf = false;
+  EXPECT_TRUE(net.run_until([&] { return net.server().heard() == net.client.said(); }, 100));
 }
 
 TEST_P(Splice, SPL5_AnEndpointWithASmallWindow) {

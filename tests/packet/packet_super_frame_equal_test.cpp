@@ -14,7 +14,7 @@ using dataplane::FlowRecord;
 using dataplane::InterfaceCounters;
 using dataplane::VnetHeader;
 
-constexpr uint8_t fin = 1, push = 8;
+constexpr uint8_t fin = 1, push = 8, ece = 0x40, cwr = 0x80;
 
 // All that is left of a conversation.
 struct Outcome {
@@ -86,7 +86,10 @@ class Conversation {
       default:
         side.seq += size;
     }
-    one_frame(from, packet, pick(4) == 0 ? push : uint8_t{0});
+    uint8_t flags = pick(4) == 0 ? push : uint8_t{0};
+    if (pick(8) == 0) flags |= ece;
+    if (pick(8) == 0) flags |= cwr;
+    one_frame(from, packet, flags);
   }
   void one_frame(size_t from, Ip packet, uint8_t flags) {
     packet.flags |= flags;
@@ -98,6 +101,7 @@ class Conversation {
       about.gso_type = VnetHeader::no_gso;
       about.gso_size = 0;
     }
+    if (about.gso_size != 0 && (packet.flags & cwr) != 0 && pick(2) == 0) about.gso_type |= VnetHeader::gso_ecn;
     pods_.put(connection_.sides[from].pod, frame, about);
     for (const Got& got : pods_.run()) {
       ++out_.frames;

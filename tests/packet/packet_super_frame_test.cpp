@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/pod_rig.h"
+#include "tests/packet/splice_network.h"
 
 namespace sluice::packet_test {
 namespace {
@@ -118,8 +119,8 @@ TEST_F(SuperFrame, CT20_WhatIsNotDataOfAnEstablishedConnectionIsCut) {
   EXPECT_TRUE(whole([](Ip&) {}));
   EXPECT_TRUE(whole([](Ip& packet) { packet.flags |= push; }));
   EXPECT_FALSE(whole([](Ip& packet) { packet.flags |= 0x20; })) << "URG";
-  EXPECT_FALSE(whole([](Ip& packet) { packet.flags |= 0x40; })) << "ECE";
-  EXPECT_FALSE(whole([](Ip& packet) { packet.flags |= 0x80; })) << "CWR is the first packet's alone";
+  EXPECT_TRUE(whole([](Ip& packet) { packet.flags |= 0x40; })) << "ECE";
+  EXPECT_TRUE(whole([](Ip& packet) { packet.flags |= 0x80; })) << "CWR, of the first packet";
   EXPECT_FALSE(whole([](Ip& packet) { packet.ttl = 1; }));
   EXPECT_TRUE(whole([](Ip& packet) { packet.ttl = 2; }));
   EXPECT_FALSE(whole([](Ip& packet) { packet.mf = true; }));
@@ -245,7 +246,7 @@ TEST_F(SuperFrame, CSUM3_OddDescriptionsAreNotBelieved) {
   EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.gso_size = 0; }));
   EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.gso_size = 100; })) << "300 packets";
   EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.gso_type = VnetHeader::gso_tcp_v6; }));
-  EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.gso_type |= VnetHeader::gso_ecn; }));
+  EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.gso_type = VnetHeader::gso_udp | VnetHeader::gso_ecn; }));
   EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.checksum_start += 4; }));
   EXPECT_FALSE(whole([](Bytes&, VnetHeader& about) { about.checksum_offset = 6; }));
   EXPECT_FALSE(whole([](Bytes& frame, VnetHeader&) { frame.push_back(0); })) << "longer than its IP packet";
@@ -255,6 +256,32 @@ TEST_F(SuperFrame, CSUM3_OddDescriptionsAreNotBelieved) {
   EXPECT_FALSE(whole([](Bytes& frame, VnetHeader&) { frame[l3 + 20 + 12] = 0x40; }));
   EXPECT_FALSE(whole([](Bytes& frame, VnetHeader&) { frame[12] = 0x86; }));
   EXPECT_TRUE(whole([](Bytes&, VnetHeader&) {}));
+}
+
+// RFC 3168 section 6.1: the first packet of many has CWR, all of them ECE, and the kernel is told of the first.
+TEST_F(SuperFrame, ECN5_WhatTheFlagsOfCongestionSay) {
+  constexpr uint8_t ece = 0x40, cwr = 0x80;
+  for (const uint8_t flags : {ece, cwr, static_cast<uint8_t>(ece | cwr)}) {
+    for (const bool told : {false, true}) {
+      start();
+      const PodConnection connection = to_service();
+      Ip packet = PodRig::data(connection, 0, many);
+      packet.flags |= flags;
+      Bytes frame = PodRig::frame_of(0, packet);
+      VnetHeader about = leave_unfinished(frame, limit);
+      if (told && (flags & cwr) != 0) about.gso_type |= VnetHeader::gso_ecn;
+      pods().put(0, frame, about);
+      const std::vector<Got> got = pods().run();
+      ASSERT_TRUE(is_whole(got)) << int{flags};
+      EXPECT_EQ(got[0].about.gso_type & VnetHeader::gso_ecn, (flags & cwr) != 0 ? VnetHeader::gso_ecn : 0);
+      const std::vector<View> packets = pods().packets(got[0]);
+      ASSERT_EQ(packets.size(), 100U);
+      for (const View& each : packets) {
+        const bool first = &each == packets.data();
+        EXPECT_EQ(each.ip.flags & (ece | cwr), first ? flags : flags & ece);
+      }
+    }
+  }
 }
 
 // RFC 7323: what nearly every connection has.
@@ -281,6 +308,72 @@ TEST_F(SuperFrame, CT12_Timestamps) {
   Bytes and_more = timestamp;
   and_more.insert(and_more.end(), {1, 1, 5, 10, 0, 0, 1, 245, 0, 0, 1, 246});
   EXPECT_FALSE(with_options(and_more)) << "CT-12: a selective acknowledgement is read";
+}
+
+// A pod, an address with rules, and the pod that they choose; both speak TCP with options, in segments that only a
+// super-frame carries. What one says is what the other hears.
+TEST_F(SuperFrame, SPL5_SPL6_SplicedConnectionsAreTranslatedInOnePiece) {
+  struct Case {
+    const char *client, *front, *server;
+  };
+  for (const Case& each : {Case{"10.244.0.5:1000", "10.96.0.11:80", "10.244.0.6:8080"},
+                           Case{"[fd00:10:246:1::5]:1000", "[fd00:10:96::11]:80", "[fd00:10:246:1::6]:8080"}}) {
+    for (const bool timestamps : {true, false}) {
+      for (const std::optional<uint8_t> scale : {std::optional<uint8_t>(7), std::optional<uint8_t>(2)}) {
+        SCOPED_TRACE(std::string(each.front) + (timestamps ? " timestamps" : "") + " scale " + std::to_string(*scale));
+        start();
+        pods().republish(
+            [](dataplane::Snapshot& next) {
+              put_listener(next.v4, {"10.96.0.11"}, {"10.96.0.10"});
+              put_listener(next.v6, {"fd00:10:96::11"}, {"fd00:10:96::10"});
+            },
+            1);
+        const PeerOptions options{.mss = 1400, .scale = scale, .timestamps = timestamps, .buffer = 50'000};
+        TcpPeer client(each.client, each.front, 0xffffff00, {.mss = 1400, .timestamps = timestamps, .buffer = 50'000});
+        std::unique_ptr<TcpPeer> server;
+        std::array<unsigned, 2> whole{};
+        uint32_t now = 0;
+        const auto say = [&](int pod, TcpPeer& peer, bool again) {
+          for (const TcpSegment& segment : peer.send(again, now)) {
+            Bytes frame = ethernet(gateway_mac, PodRig::mac_of(pod), segment.bytes());
+            const VnetHeader about = segment.data.size() > 1400 ? leave_unfinished(frame, limit) : VnetHeader{};
+            pods().put(pod, frame, about);
+            for (const Got& got : pods().run()) {
+              for (const View& packet : pods().packets(got)) {
+                const TcpSegment arrived = segment_of(packet);
+                const bool at_server = packet.to == PodRig::mac_of(1);
+                if (at_server && !server) server = std::make_unique<TcpPeer>(each.server, arrived.src, 77, options);
+                (at_server ? *server : client).receive(arrived);
+              }
+              if (got.frame.size() > 20'000) ++whole[static_cast<size_t>(pod)];
+            }
+          }
+        };
+        const auto turns = [&](int count) {
+          for (int i = 0; i < count; ++i) {
+            now += 10;
+            say(0, client, i % 4 == 3);
+            if (server) say(1, *server, i % 4 == 3);
+          }
+        };
+        client.connect();
+        client.say("1 0\n");
+        turns(10);
+        ASSERT_TRUE(server && server->heard() == "1 0\n") << client.fault() << pods().rig().drops();
+        client.cut(25'000);
+        server->cut(25'000);
+        server->say(pattern(400'000, 1));
+        client.say(pattern(300'000, 2));
+        turns(120);
+        EXPECT_TRUE(client.heard() == pattern(400'000, 1)) << client.heard().size();
+        EXPECT_TRUE(server->heard() == "1 0\n" + pattern(300'000, 2)) << server->heard().size();
+        EXPECT_EQ(client.fault() + server->fault(), "");
+        EXPECT_EQ(pods().rig().drops(), "");
+        EXPECT_GT(whole[0], 5U) << "from the client";
+        EXPECT_GT(whole[1], 5U) << "from the endpoint";
+      }
+    }
+  }
 }
 
 TEST_F(SuperFrame, PIPE2_BehindWhatCameBeforeIt) {

@@ -277,6 +277,35 @@ TEST_P(Tunnel, ENC5_ABorrowedAddressIsWhereItsBorrowerIs) {
   EXPECT_EQ(node_of(to("10.244.34.8:6")), "b/12");
 }
 
+// As Calico tells it: nobody makes a BlockAffinity of a borrowed address.
+TEST_P(Tunnel, ENC5_IPAM4_AnIpamBlockKnowsWhoBorrows) {
+  const auto document = [](const std::string& affinity, const std::string& borrower) {
+    return list({gateway(), cluster(),
+                 R"({"apiVersion":"crd.projectcalico.org/v1","kind":"IPAMBlock",
+      "metadata":{"name":"10-244-34-0-26"},"spec":{"cidr":"10.244.34.0/26","affinity":"host:)" +
+                     affinity +
+                     R"(","allocations":[null,1,null,null,null,null,null,0],"attributes":[
+      {"handle_id":"a","secondary":{"node":")" +
+                     borrower + R"(","pod":"p"}},
+      {"handle_id":"b","secondary":{"node":"node1"}}]}})"});
+  };
+  const auto to = [&](const char* pod) { return rig().send("a", udp("192.0.2.10:5", pod)); };
+  rig().load(document("node1", "node2"));
+  EXPECT_EQ(to("10.244.34.7:6"),
+            "b/12 vxlan 192.168.0.1>192.168.0.12 vni 4096 | udp 192.0.2.10:5>10.244.34.7:6 ttl 63");
+  EXPECT_EQ(node_of(to("10.244.34.6:6")), "b/11") << "those beside it stay with the block";
+  EXPECT_EQ(node_of(to("10.244.34.1:6")), "b/11");
+  EXPECT_EQ(
+      rig().send("b", vxlan("192.168.0.12", "192.168.0.1", udp("10.244.34.7:6", "192.0.2.10:5").bytes(), to_us())),
+      "a/10 udp 10.244.34.7:6>192.0.2.10:5 ttl 63");
+  ASSERT_EQ(rig().try_change(document("node1", "node1")), "");
+  EXPECT_EQ(node_of(to("10.244.34.7:6")), "b/11") << "given back";
+  ASSERT_EQ(rig().try_change(document("node2", "node2")), "");
+  EXPECT_EQ(node_of(to("10.244.34.6:6")), "b/12") << "the affinity of an IPAMBlock beats the BlockAffinity's";
+  EXPECT_EQ(node_of(to("10.244.34.1:6")), "b/11");
+  EXPECT_EQ(rig().drops(), "");
+}
+
 TEST_P(Tunnel, ENC5_LentOutOfABlockOfOurs) {
   rig().load(list({gateway(), cluster(), block("node1", "10.245.0.9/32")}));
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.245.0.9:6")),

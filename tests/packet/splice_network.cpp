@@ -16,34 +16,6 @@ namespace {
 
 l7::Bytes text(std::string_view words) { return {reinterpret_cast<const uint8_t*>(words.data()), words.size()}; }
 
-// Puts the listener where `fronts` are, and the services at `prefix`1, 2, 3 and 4 behind their hidden addresses.
-template <class F>
-void bind(dataplane::FamilyTables<F>& tables, const std::vector<const char*>& fronts, const std::string& prefix) {
-  std::vector<nat::Frontend<F>> added, removed;
-  const auto find = [&](const std::string& address) {
-    const auto* const found =
-        tables.services->find(F::addr_of(*net::parse_ip(address)), net::be16::from_host(80), net::protocol::tcp);
-    EXPECT_NE(found, nullptr) << address;
-    return *found;
-  };
-  for (const char* const front : fronts) {
-    removed.push_back(find(front));
-    added.push_back(removed.back());
-    auto service = std::make_shared<nat::ServicePort<F>>(*added.back().service);
-    service->listener = std::make_shared<LineListener>();
-    service->cluster = service->local = {};
-    service->serving.clear();
-    added.back().service = service;
-  }
-  for (l7::TargetId target = 1; target <= 4; ++target) {
-    nat::Frontend<F> hidden = find(prefix + std::to_string(target));
-    hidden.addr = l7::target_address<typename F::Addr>(target);
-    hidden.port = {};
-    added.push_back(hidden);
-  }
-  tables.services = std::make_shared<nat::ServiceTable<F>>(tables.services->changed(added, removed));
-}
-
 TcpSegment refusal(const TcpSegment& syn) {
   TcpSegment answer;
   answer.src = syn.dst;
@@ -54,6 +26,38 @@ TcpSegment refusal(const TcpSegment& syn) {
 }
 
 }  // namespace
+
+template <class F>
+void put_listener(dataplane::FamilyTables<F>& tables, const std::vector<std::string>& fronts,
+                  const std::vector<std::string>& targets) {
+  std::vector<nat::Frontend<F>> added, removed;
+  const auto find = [&](const std::string& address) {
+    const auto* const found =
+        tables.services->find(F::addr_of(*net::parse_ip(address)), net::be16::from_host(80), net::protocol::tcp);
+    EXPECT_NE(found, nullptr) << address;
+    return *found;
+  };
+  for (const std::string& front : fronts) {
+    removed.push_back(find(front));
+    added.push_back(removed.back());
+    auto service = std::make_shared<nat::ServicePort<F>>(*added.back().service);
+    service->listener = std::make_shared<LineListener>();
+    service->cluster = service->local = {};
+    service->serving.clear();
+    added.back().service = service;
+  }
+  for (l7::TargetId target = 1; target <= targets.size(); ++target) {
+    nat::Frontend<F> hidden = find(targets[target - 1]);
+    hidden.addr = l7::target_address<typename F::Addr>(target);
+    hidden.port = {};
+    added.push_back(hidden);
+  }
+  tables.services = std::make_shared<nat::ServiceTable<F>>(tables.services->changed(added, removed));
+}
+template void put_listener(dataplane::FamilyTables<V4>&, const std::vector<std::string>&,
+                           const std::vector<std::string>&);
+template void put_listener(dataplane::FamilyTables<V6>&, const std::vector<std::string>&,
+                           const std::vector<std::string>&);
 
 l7::Decision LineListener::decide(l7::Bytes start) const {
   l7::Decision out;
@@ -75,10 +79,14 @@ l7::Decision LineListener::decide(l7::Bytes start) const {
   out.target = static_cast<l7::TargetId>(line[0] - '0');
   out.watched = line.find('w') != std::string_view::npos;
   out.proxy_protocol = line.find('p') != std::string_view::npos;
-  out.unavailable = text("unavailable\n");
+  const bool upgrade = line.find('u') != std::string_view::npos;
+  if (upgrade || line.find('h') != std::string_view::npos) out.answers = l7::AnswerKind::Http;
+  if (line.find('d') != std::string_view::npos) out.answers = l7::AnswerKind::Head;
+  out.upgrade = upgrade;
   const std::string_view size = line.substr(std::min(line.find(' '), line.size() - 1) + 1);
   std::from_chars(size.data(), size.data() + size.size(), out.body.remaining);
   out.body.framing = out.body.remaining != 0 ? l7::Framing::Length : l7::Framing::None;
+  if (line.find('c') != std::string_view::npos) out.body = {.framing = l7::Framing::Chunked};
   return out;
 }
 l7::Bytes LineListener::greeting(l7::Bytes start) const {
@@ -97,13 +105,20 @@ l7::Decision LineListener::decide_greeted(l7::Bytes start) const {
 l7::Bytes LineListener::timed_out(l7::Bytes /*start*/) const { return text("too slow\n"); }
 l7::Bytes LineListener::too_long(l7::Bytes /*start*/) const { return text("too long\n"); }
 
+l7::Bytes LineListener::failed(l7::Bytes /*start*/, l7::Failure failure) const {
+  return text(failure == l7::Failure::Refused      ? "refused\n"
+              : failure == l7::Failure::Unanswered ? "unanswered\n"
+                                                   : "unavailable\n");
+}
+l7::Bytes LineListener::bad_body() const { return text("bad body\n"); }
+
 std::string pattern(size_t size, unsigned seed) {
   std::string out(size, ' ');
   for (size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + (i * 7 + i / 251 + seed) % 26);
   return out;
 }
 
-void load_splices(Rig& rig, const std::string& more) {
+void load_splices(Rig& rig, const std::string& more, const std::vector<std::string>& of_both, uint16_t mtu) {
   ServiceSpec front{.name = "front",
                     .cluster_ips = {"10.96.0.10", "fd00:10:96::10"},
                     .ports = {"TCP 80 8080"},
@@ -116,14 +131,16 @@ void load_splices(Rig& rig, const std::string& more) {
   ServiceSpec none{.name = "none", .cluster_ips = {"10.96.0.13", "fd00:10:96::13"}, .ports = {"TCP 80 8080"}};
   ServiceSpec both{.name = "both", .cluster_ips = {"10.96.0.14", "fd00:10:96::14"}, .ports = {"TCP 80 8080"}};
   both.endpoints = {"10.246.1.20 node3", "10.246.1.21 node3", "fd00:10:246::20 node3", "fd00:10:246::21 node3"};
+  if (!of_both.empty()) both.endpoints = of_both;
   std::vector<std::string> objects = {gateway(),    cluster(),     service(front), service(one),
                                       service(two), service(none), service(both)};
   if (!more.empty()) objects.push_back(more);
   rig.load(list(objects));
   auto next = std::make_unique<Snapshot>(rig.snapshot());
   ++next->generation;
-  bind(next->v4, {"10.96.0.10", "198.51.100.80"}, "10.96.0.1");
-  bind(next->v6, {"fd00:10:96::10"}, "fd00:10:96::1");
+  for (auto& interface : next->interfaces) interface.mtu = mtu;
+  put_listener(next->v4, {"10.96.0.10", "198.51.100.80"}, {"10.96.0.11", "10.96.0.12", "10.96.0.13", "10.96.0.14"});
+  put_listener(next->v6, {"fd00:10:96::10"}, {"fd00:10:96::11", "fd00:10:96::12", "fd00:10:96::13", "fd00:10:96::14"});
   (void)rig.plane().publisher().publish(std::move(next));
   (void)rig.run();
 }

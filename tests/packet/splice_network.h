@@ -17,20 +17,34 @@
 namespace sluice::packet_test {
 
 // A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
-// "answer", "reset". A client that says "?" first waits for "go on", and its "ok" is not for the endpoint.
+// of "1wh 7" the answers are HTTP, "1wd 7" of HEAD, "1wu 7" asks for an upgrade, "1whc 0" has a chunked body; "answer",
+// "reset". A client that says "?" first waits for "go on", and its "ok" is not for the endpoint.
 class LineListener : public l7::Listener {
  public:
+  static inline l7::TcpLimits limits;  // of all of them
+
   [[nodiscard]] l7::Decision decide(l7::Bytes start) const override;
   [[nodiscard]] l7::Bytes greeting(l7::Bytes start) const override;
   [[nodiscard]] l7::Decision decide_greeted(l7::Bytes start) const override;
   [[nodiscard]] l7::Bytes timed_out(l7::Bytes start) const override;
   [[nodiscard]] l7::Bytes too_long(l7::Bytes start) const override;
+  [[nodiscard]] l7::Bytes failed(l7::Bytes start, l7::Failure failure) const override;
+  [[nodiscard]] l7::Bytes bad_body() const override;
+  [[nodiscard]] l7::TcpLimits tcp() const override { return limits; }
   [[nodiscard]] uint32_t most_bytes() const override { return 4000; }
 };
 
+// Puts a LineListener where `fronts` are, and the services at the addresses `targets` behind their hidden ones; all at
+// TCP port 80.
+template <class F>
+void put_listener(dataplane::FamilyTables<F>& tables, const std::vector<std::string>& fronts,
+                  const std::vector<std::string>& targets);
+
 // Services "front", which has the listener, and the targets "one", "two", "none", which has no endpoint, and "both";
-// `more`: other objects.
-void load_splices(Rig& rig, const std::string& more = "");
+// `more`: other objects. `both`: endpoints of "both", if they are not those of "one" and "two". `mtu`: of all
+// interfaces.
+void load_splices(Rig& rig, const std::string& more = "", const std::vector<std::string>& both = {},
+                  uint16_t mtu = 1500);
 
 [[nodiscard]] std::string pattern(size_t size, unsigned seed);
 

@@ -140,10 +140,10 @@ void TcpPeer::receive(const TcpSegment& segment) {
   }
   if (stamps_ && !segment.timestamp) fault_ = "a segment without a timestamp";
   if (stamps_ && segment.timestamp) {
-    // RFC 7323 section 5.3.
+    // RFC 7323 sections 4.3 and 5.3.
     if (before(segment.timestamp->first, echo_) && segment.seq == expected_ && !segment.data.empty())
       fault_ = "a new segment with an old timestamp";
-    if (before(echo_, segment.timestamp->first)) echo_ = segment.timestamp->first;
+    if (before(echo_, segment.timestamp->first) && !before(expected_, segment.seq)) echo_ = segment.timestamp->first;
   }
   if (before(next_, segment.ack)) {
     fault_ = "what was not sent is acknowledged";

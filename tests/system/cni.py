@@ -36,11 +36,13 @@ class Host:
         self.conf = {"cniVersion": "1.0.0", "name": "net", "type": "sluice-cni", "socket": str(router.socket), **conf}
 
     def call(self, command: str, container: "Container", args: str = "", before: str = "", **conf: Any) -> Answer:
-        """`before`: a command in a mount namespace of its own, in which the plugin is run then."""
+        """`before`: a command in a mount namespace of its own, in which the plugin is run then. Another `type` is one of
+        Debian's plugins."""
+        plugin = f"{PLUGINS}/{conf['type']}" if "type" in conf else SLUICE_CNI
         environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": container.id, "CNI_NETNS": container.path,
                        "CNI_IFNAME": "eth0", "CNI_PATH": PLUGINS, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
                        "CNI_ARGS": args or container.args}
-        program = ["unshare", "--mount", "sh", "-c", f"{before} && exec {SLUICE_CNI}"] if before else [str(SLUICE_CNI)]
+        program = ["unshare", "--mount", "sh", "-c", f"{before} && exec {plugin}"] if before else [str(plugin)]
         done = subprocess.run(["nsenter", f"--net={NAMESPACES / self.router.namespace.full_name}", *program],
                               input=json.dumps({**self.conf, **conf}), capture_output=True, text=True, timeout=60,
                               env=environment)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 logging.getLogger("scapy").setLevel(logging.ERROR)  # it warns of interfaces that it need not know
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_RR  # noqa: E402
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR  # noqa: E402
 from scapy.layers.l2 import ARP, Dot1Q, Ether  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 from scapy.packet import Packet, Raw  # noqa: E402
 
 from netns import Namespace  # noqa: E402
 
-__all__ = ["ARP", "Dot1Q", "Ether", "ICMP", "IP", "IPOption_RR", "Packet", "Raw", "TCP", "UDP", "VXLAN", "Wire"]
+__all__ = ["ARP", "Dot1Q", "Ether", "ICMP", "IP", "IPOption_LSRR", "Packet", "Raw", "TCP", "UDP", "VXLAN", "Wire"]
 
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23

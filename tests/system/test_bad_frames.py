@@ -12,7 +12,7 @@ import pytest
 
 import cluster as lab
 from cluster import Cluster, vtep_mac
-from frames import ARP, ICMP, IP, IPOption_RR, TCP, UDP, VXLAN, Dot1Q, Ether, Packet, Wire
+from frames import ARP, ICMP, IP, IPOption_LSRR, TCP, UDP, VXLAN, Dot1Q, Ether, Packet, Wire
 from netns import wait_until
 from probes import curl
 
@@ -92,7 +92,7 @@ IPV4: dict[str, tuple[Make, tuple[str, ...]]] = {
     "length-beyond": (lambda to: to.ip(len=2000) / UDP() / b"x", ("ip_bad_total_length", "ip_truncated")),
     "length-below-header": (lambda to: to.ip(len=19) / UDP() / b"x", ("ip_bad_total_length",)),
     "checksum": (lambda to: to.ip(chksum=0x1234) / UDP(), ("ip_bad_checksum",)),
-    "record-route": (lambda to: to.ip(options=[IPOption_RR(routers=["0.0.0.0"])]) / UDP(), ("ip_options",)),
+    "source-route": (lambda to: to.ip(options=[IPOption_LSRR(routers=["0.0.0.0"])]) / UDP(), ("ip_options",)),
     "from-loopback": (lambda to: to.ip(src="127.0.0.1") / UDP(), ("ip_martian_source",)),
     "from-this-network": (lambda to: to.ip(src="0.1.2.3") / UDP(), ("ip_martian_source",)),
     "from-multicast": (lambda to: to.ip(src="224.0.0.5") / UDP(), ("ip_martian_source",)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 
+import pytest
 from bgp_cluster import LINUX_POD, BgpCluster
 from gateways import CLIENT, Connection
 from netns import Lab, Namespace, wait_until
@@ -11,13 +13,15 @@ from test_host import answers
 
 LOCAL, SHARED, DIRECT, MASQUERADED = (f"203.0.113.{number}" for number in (1, 2, 3, 4))
 CONNECTIONS = 100
+ROUNDS = int(os.environ.get("SLUICE_BGP_ROUNDS", "1"))
+pytestmark = pytest.mark.parametrize("number", range(ROUNDS), ids=lambda number: f"round{number + 1}")
 
 
 def reaches(namespace: Namespace, address: str) -> None:
     wait_until(lambda: answers(namespace, address), 5, f"{address} to answer {namespace.name}")
 
 
-def test_BGP8_pods_everywhere_and_a_node_lost_and_back(lab: Lab) -> None:
+def test_BGP8_pods_everywhere_and_a_node_lost_and_back(lab: Lab, number: int) -> None:
     cluster = BgpCluster(lab).start()
     pods = {name: cluster.pod(name) for name in cluster.gateways}
     everywhere = {LINUX_POD: cluster.linux_pod, **{pod.address: pod.namespace for pod in pods.values()}}
@@ -56,7 +60,7 @@ def test_BGP8_pods_everywhere_and_a_node_lost_and_back(lab: Lab) -> None:
     reaches(pods["gw1"].namespace, LINUX_POD)
 
 
-def test_BGP11_CT7_connections_survive_the_death_of_a_gateway(lab: Lab, record_property) -> None:
+def test_BGP11_CT7_connections_survive_the_death_of_a_gateway(lab: Lab, number: int, record_property) -> None:
     cluster = BgpCluster(lab).start()
     first, second = cluster.gateways.values()
     endpoint = [(cluster.pod("gw2").address, "gw2")]

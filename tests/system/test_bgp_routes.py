@@ -1,4 +1,4 @@
-"""Routes by BGP on a gateway: BIRD in the host, its sessions through the router, the router behind its kernel."""
+"""Routes by BGP on a gateway: BIRD in the host as sluiced configures it, the router behind its kernel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 
 from bird import BirdDaemon
 from netns import Lab, Namespace, wait_until
+from objects import calico, with_items
+from router import Json, Options
 from test_host import DOWN, UP, Hosts, Stream, answers, many_networks
 from two_hosts import RIGHT, ROUTER_RIGHT
 
@@ -26,17 +28,21 @@ protocol bgp peer {{
   ipv4 {{ import none; export all; next hop self; }};
 }}
 """
-GATEWAY = f"""
-log stderr all;
-router id {ROUTER_RIGHT};
-protocol device {{ }}
-protocol kernel {{ ipv4 {{ export all; }}; }}
-protocol bgp upstream {{
-  local {ROUTER_RIGHT} as 64512;
-  neighbor {RIGHT} as 65001;
-  ipv4 {{ import all; export none; }};
-}}
-"""
+
+
+class Gateway(Hosts):
+    """The host of sluiced has BIRD with what sluiced writes."""
+
+    def __init__(self, lab: Lab):
+        folder = lab.directory / "bird-router"
+        folder.mkdir()
+        super().__init__(lab, Options(extra=BirdDaemon.options(folder)), routes={"protocols": ["bird"]})
+        self.bird = BirdDaemon(self.middle)
+
+    def document(self, **spec: Json) -> Json:
+        made = super().document(bgp={"engine": "bird", "maxPrefixes": 0}, **spec)
+        return with_items(made, calico("BGPPeer", "upstream", node="router", peerIP=RIGHT, asNumber=65001,
+                                       sourceAddress="None"))
 
 
 def in_kernel(namespace: Namespace) -> int:
@@ -46,14 +52,15 @@ def in_kernel(namespace: Namespace) -> int:
 
 
 def test_BGP8_100000_routes_appear_and_disappear_under_traffic(lab: Lab) -> None:
-    hosts = Hosts(lab, routes={"protocols": ["bird"]})
+    hosts = Gateway(lab)
     networks = many_networks(COUNT)
     listed = lab.directory / "networks"
     listed.write_text("".join(f"route {network} unreachable;\n" for network in networks))
     hosts.right.ip("addr add 11.0.0.1/32 dev lo", "addr add 12.134.159.1/32 dev lo")
     upstream = BirdDaemon(hosts.right, UPSTREAM % listed).start()
-    gateway = BirdDaemon(hosts.middle, GATEWAY).start()
-    wait_until(lambda: gateway.established("upstream"), 20, lambda: gateway.ask("show protocols all upstream"))
+    hosts.bird.start()
+    wait_until(lambda: any(one["up"] for one in hosts.router.get("/v1/bgp")["sessions"]), 20,
+               lambda: hosts.bird.ask("show protocols all"))
     assert UP in hosts.addresses(UP) and DOWN in hosts.addresses(DOWN)
     own = in_kernel(hosts.middle)
 

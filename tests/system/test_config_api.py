@@ -158,3 +158,75 @@ def test_API_wide_tables_yaml_and_metrics(shared: Router) -> None:
 def shared(hosts: TwoHosts) -> Router:
     return hosts.router.start(hosts.document(items=service_with_endpoints(
         "web", "10.96.0.10", 80, 8080, [("10.0.1.7", "router"), ("10.0.1.8", "router")])))
+
+
+def test_API_addresses_of_pools_are_taken_and_given_back_by_hand(hosts: TwoHosts) -> None:
+    pool = {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "pods"},
+            "spec": {"cidr": "10.244.0.0/24", "blockSize": 28}}
+    router = hosts.router.start(hosts.document(items=[pool]))
+    taken = router.control("ipam", "assign", "by-hand", "--family", "IPv4", "--pool", "pods").stdout.split()
+    assert len(taken) == 1 and taken[0].startswith("10.244.0.")
+    assert router.get("/v1/ipam/handles/by-hand")["addresses"] == taken
+    again = router.control("ipam", "assign", "other", "--address", taken[0], check=False)
+    assert again.returncode == 1 and taken[0] in again.stderr
+    nothing = router.control("ipam", "assign", "other", check=False)
+    assert nothing.returncode == 2 and "--family" in nothing.stderr
+    assert router.control("ipam", "release", "by-hand").stdout == "released 1 address\n"
+    assert router.control("ipam", "release", "by-hand").stdout == "released 0 addresses\n"
+    answer = json.loads(router.control("ipam", "assign", "by-hand", "--address", taken[0], "-o", "json").stdout)
+    assert answer == {"handle": "by-hand", "addresses": taken}
+
+
+def test_API_a_small_body_with_millions_of_values_is_refused(hosts: TwoHosts) -> None:
+    router = hosts.start().router
+    empty = router.resident_bytes()
+    zeros = "[" + "0," * (8 << 20) + "0]"
+    item = '{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}, "spec": ' + zeros + "}"
+    for method, path, body in (("POST", "/v1/config:validate", '{"kind": "List", "items": ' + zeros + "}"),
+                               ("POST", "/v1/config:validate", '{"kind": "List", "items": [' + item + "]}"),
+                               ("PATCH", "/v1/config", '{"kind": "Delta", "upsert": [' + item + "]}"),
+                               ("PUT", "/v1/namespaces/-/a", item)):
+        reply = router.request(method, path, body, timeout=60)
+        assert reply.status == 413 and "send it in several parts" in reply.text, (path, reply.status, reply.text[:300])
+        assert router.resident_bytes() - empty < (384 << 20)
+    assert router.request("POST", "/v1/explain", zeros).status == 413
+
+
+def records(router: Router) -> int:
+    """Changes in the journal; what is put in place together is kept together."""
+    return sum(path.read_bytes().count(b"\nchange ") for path in router.state.glob("config.journal.*"))
+
+
+def burst(router: Router, items: list[Json]) -> list[tuple[int, Json]]:
+    """Each item in a PATCH of its own, all of them sent before any answer is read."""
+    connections = [router.connect() for _ in items]
+    try:
+        for connection, item in zip(connections, items):
+            connection.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", "upsert": [item]}))
+        answers = [connection.getresponse() for connection in connections]
+        return [(answer.status, json.loads(answer.read())) for answer in answers]
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_API_bursts_are_put_in_place_together_and_each_has_its_answer(hosts: TwoHosts) -> None:
+    router = hosts.router.start(hosts.document(items=[service("first", "10.96.1.1", PORTS)]))
+    taken = [service(f"wrong-{number}", "10.96.1.1", PORTS) for number in range(4)]
+    good = [service(f"web-{number}", f"10.96.2.{number + 1}", PORTS) for number in range(32)]
+    nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"},
+              "status": {"addresses": [{"type": "InternalIP", "address": f"10.1.0.{number + 100}"}]}} for number in range(32)]
+    for items, wrong in ((good[:16] + taken + good[16:], 4), (nodes, 0)):
+        before, kept = router.generation(), records(router)
+        answers = burst(router, items)
+        refused = [item["metadata"]["name"] for item, (status, _) in zip(items, answers) if status != 200]
+        assert refused == [item["metadata"]["name"] for item in taken[:wrong]]
+        assert all(status == 422 for status, _ in answers[16:16 + wrong])
+        told = sorted(answer["generation"] for status, answer in answers if status == 200)
+        assert told == list(range(before + 1, before + 33)), "a generation each"
+        assert 1 <= records(router) - kept < 32
+    served = router.get("/v1/config")["items"]
+    router.process.signal(9)
+    router.process.wait(5)
+    router.start()
+    assert router.get("/v1/config")["items"] == served

@@ -15,8 +15,8 @@ from netns import Lab, wait_until
 from objects import service_with_endpoints, with_items
 from pod_server import write_pattern
 from probes import listening
-from router import Json, Options
-from two_hosts import RIGHT, TwoHosts
+from router import SLUICECTL, Json, Options
+from two_hosts import LEFT, RIGHT, TwoHosts
 
 SERVERS = Path(__file__).parent
 VIP, ECHO = "10.96.0.10", "10.96.0.11"
@@ -78,6 +78,33 @@ def test_CNT3_curl_meets_each_action(hosts: TwoHosts) -> None:
     metrics = hosts.router.connect()
     metrics.request("GET", "/metrics")
     assert 'sluice_content_matches_total{policy="default/looks"} 3' in metrics.getresponse().read().decode()
+
+
+def test_CNT9_which_pattern_and_which_bytes(hosts: TwoHosts) -> None:
+    put(hosts, policy({"name": "attack", "regex": r"(?i)x-attack: *yes", "action": "Reset"}, direction="Ingress"))
+    assert fetch(hosts, f"{URL}/")[0] == 0, "and the neighbour is known"
+    probe = ("explain", "--from", LEFT, "--to", f"{VIP}:80", "--data")
+    said = hosts.router.control(*probe, "GET / HTTP/1.1\r\nX-Attack:  yes\r\n").stdout
+    assert ('pattern default/looks: attack matches bytes 16 to 29 ("X-Attack:  yes") of what the client says: both ends '
+            "get a RST") in said, said
+    assert said.endswith("=> dropped (content_matched)\n"), said
+    said = hosts.router.control(*probe, "GET / HTTP/1.1").stdout
+    assert ("default/looks looks into the first 16384 bytes that the client says: none of its patterns is in these 14 "
+            "bytes") in said and said.endswith("=> forwarded\n"), said
+    assert found(hosts) == {"attack": 0}, "nobody sent anything"
+
+    words = ("--socket", str(hosts.router.socket), "trace", "-c", "400", "--seconds", "20", f"dst host {VIP}")
+    trace = hosts.router.namespace.start(str(SLUICECTL), *words, name="trace")
+
+    def seen() -> bool:
+        assert fetch(hosts, "-A", "", "-H", "X-Attack: yes", f"{URL}/")[0] == RESET
+        return '("X-Attack: yes")' in trace.stdout()
+    wait_until(seen, 15, lambda: f"a trace of it: {trace.stdout()}{trace.stderr()}")
+    trace.stop()
+    sent = f"GET / HTTP/1.1\r\nHost: {VIP}\r\nAccept: */*\r\n"
+    assert (f'pattern default/looks: attack matches bytes {len(sent)} to {len(sent) + 12} ("X-Attack: yes") of this '
+            "direction") in trace.stdout(), trace.stdout()
+    assert "default/looks looks into the first 16384 bytes that the client says" in trace.stdout()
 
 
 def test_CNT4_a_pattern_in_many_small_segments(hosts: TwoHosts) -> None:

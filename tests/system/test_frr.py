@@ -24,21 +24,43 @@ def documented() -> str:
 
 
 class Frr:
-    """zebra, which writes to the kernel, and bgpd, of one configuration."""
+    """zebra, which writes to the kernel, bfdd, and bgpd, which has the configuration."""
 
     def __init__(self, namespace: Namespace, configuration: str):
         folder = namespace.lab.directory / f"frr-{namespace.name}"
         folder.mkdir()
         namespace.lab.directory.chmod(0o711)
-        for name, text in (("zebra", ""), ("bgpd", configuration)):
+        for name, text in (("zebra", ""), ("bfdd", ""), ("bgpd", configuration)):
             (folder / f"{name}.conf").write_text(text)
         for path in (folder, *folder.iterdir()):
             shutil.chown(path, "frr", "frr")
-        for name in ("zebra", "bgpd"):
-            namespace.start(str(PROGRAMS / name), "-f", str(folder / f"{name}.conf"), "-i", str(folder / f"{name}.pid"),
-                            "-z", str(folder / "zserv.api"), "--vty_socket", str(folder), "-A", "127.0.0.1", "-P", "0",
-                            name=name)
+        for name in ("zebra", "bfdd", "bgpd"):
+            own = ("--bfdctl", str(folder / "bfdd.sock")) if name == "bfdd" else ()
+            namespace.start(str(PROGRAMS / name), *own, "-f", str(folder / f"{name}.conf"), "-i",
+                            str(folder / f"{name}.pid"), "-z", str(folder / "zserv.api"), "--vty_socket", str(folder),
+                            "-A", "127.0.0.1", "-P", "0", name=name)
             wait_until((folder / f"{name}.vty").exists, 10, f"{name} to start")
+
+
+def test_BGP10_FRR_finds_a_dead_link_by_bfd(lab: Lab) -> None:
+    hosts = Hosts(lab, routes={"protocols": ["bgp"]})
+    hosts.left.ip("link set lo up", f"addr add {BEYOND}/32 dev lo")
+    upstream = BirdDaemon(hosts.left, ROUTER.format(address=LEFT, sessions=SESSION.format(
+        name="sluice", address=LEFT, local_as=64900, peer=ROUTER_LEFT, peer_as=64512, options="bfd on;",
+        channel=""))).start()
+    Frr(hosts.middle, documented())
+    wait_until(lambda: re.search(rf"{ROUTER_LEFT}\s+\S+\s+Up", upstream.ask("show bfd sessions")), 30,
+               lambda: upstream.ask("show bfd sessions") + upstream.ask("show protocols all sluice"))
+
+    def learned() -> bool:
+        return f"{BEYOND}/32" in {route["destination"] for route in hosts.router.routes() if route["origin"] == "host"}
+
+    wait_until(learned, 15, lambda: str(hosts.router.routes()))
+    # The link stays up here: nothing but BFD notices before the hold time of 180 s.
+    hosts.left.run("nft", "add table netdev dead; " + "".join(
+        f"add chain netdev dead {hook} {{ type filter hook {hook} device eth0 priority 0; policy drop; }}; "
+        for hook in ("ingress", "egress")))
+    wait_until(lambda: not learned(), 10, lambda: str(hosts.router.routes()))
 
 
 def test_FRR_learns_and_announces_in_the_place_of_bird(lab: Lab) -> None:

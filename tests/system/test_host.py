@@ -6,14 +6,16 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from frames import IP, UDP, Ether, Packet, Wire
 from netns import Lab, Namespace, execute, wait_until
 from objects import service_with_endpoints, with_items
 from probes import connect_error
 from router import Json, Options
+from scapy.layers.dhcp import BOOTP, DHCP
 from two_hosts import LEFT, LEFT6, RIGHT, ROUTER_LEFT, ROUTER_LEFT6, ROUTER_RIGHT, TwoHosts
 
 UP, DOWN = "up0", "dn0"  # twins of left0 and right0
@@ -200,6 +202,38 @@ def test_HOST1_broadcasts_such_as_those_of_dhcp(lab: Lab) -> None:
     server.sendto(b"offer", ("255.255.255.255", 68))
     assert client.recvfrom(100) == (b"offer", (ROUTER_LEFT, 67))
     assert hosts.router.counters()["host_multicast"] >= 1
+
+
+def dhcp_message(kind: str, address: str, mac: bytes) -> Packet:
+    """RFC 2131, without its Ethernet, IP and UDP headers. The broadcast flag is not set, as clients do by default."""
+    op = 1 if kind in ("discover", "request") else 2
+    return BOOTP(op=op, xid=0x51ce, chaddr=mac, yiaddr=address) / DHCP(options=[("message-type", kind), "end"])
+
+
+def test_HOST1_a_dhcp_client_without_the_broadcast_flag(lab: Lab) -> None:
+    hosts = Hosts(lab)
+    leased, broadcast = "10.1.0.77", "ff:ff:ff:ff:ff:ff"
+
+    def is_kind(kind: int) -> Callable[[Packet], bool]:
+        return lambda frame: DHCP in frame and ("message-type", kind) in frame[DHCP].options
+
+    # Raw sockets on both sides, as clients and servers have them for who has no address.
+    with Wire(hosts.left, "eth0") as server, Wire(hosts.middle, UP) as client:
+        mac = hosts.mac("left0")
+        chaddr = bytes.fromhex(mac.replace(":", ""))
+        offered = Ether(dst=mac) / IP(src=LEFT, dst=leased) / UDP(sport=67, dport=68)
+        asked = Ether(src=mac, dst=broadcast) / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67)
+        client.send(asked / dhcp_message("discover", "0.0.0.0", chaddr))
+        server.expect(is_kind(1), "DHCPDISCOVER")
+        server.send(offered / dhcp_message("offer", leased, chaddr))
+        offer = client.expect(is_kind(2), "DHCPOFFER")
+        assert offer.dst == mac and offer[IP].dst == leased, offer.summary()
+        client.send(asked / dhcp_message("request", "0.0.0.0", chaddr))
+        server.expect(is_kind(3), "DHCPREQUEST")
+        server.send(offered / dhcp_message("ack", leased, chaddr))
+        client.expect(is_kind(5), "DHCPACK")
+    hosts.middle.ip(f"addr add {leased}/24 dev {UP}")
+    wait_until(lambda: answers(hosts.left, leased), 5, "the leased address")
 
 
 def test_HOST3_addresses_that_a_person_adds(lab: Lab) -> None:

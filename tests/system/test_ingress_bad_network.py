@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import time
@@ -51,6 +52,32 @@ def test_SPL2_SPL5_SPL6_100_megabytes_both_ways(web: WebPods) -> None:
 def test_SPL2_SPL5_SPL7_pipelining(web: WebPods) -> None:
     script = web.pipeline("/a", "/more/b", "/c", "/d", "/more/e")
     assert web.wrk("-s", str(script), connections=30, seconds=2) > 100
+
+
+def test_SPL2_SPL5_SPL7_requests_for_both_in_turn(web: WebPods) -> None:
+    """On one connection: an answer is whole before the other endpoint is asked, however its segments come."""
+    (web.files / "some").write_bytes(os.urandom(50_000))
+    content = hashlib.sha256((web.files / "some").read_bytes()).hexdigest()
+    paths = ["/files/some", "/two/files/some"] * 15
+    fetched = web.lab.directory / "fetched"
+    fetched.mkdir()
+    outputs = [word for number in range(len(paths)) for word in ("-o", str(fetched / str(number)))]
+    said = web.curl(paths, *outputs, "-w", "%{num_connects}\\n", timeout=60).split()
+    assert said == ["1"] + ["0"] * (len(paths) - 1), "one connection"
+    for number in range(len(paths)):
+        assert hashlib.sha256((fetched / str(number)).read_bytes()).hexdigest() == content
+
+
+def test_SPL2_SPL5_websockets(web: WebPods) -> None:
+    web.speak_websockets()
+
+
+def test_SPL2_SPL5_http_2(web: WebPods) -> None:
+    content = os.urandom(4 << 20)
+    (web.files / "h2").write_bytes(content)
+    got = web.lab.directory / "h2"
+    web.curl(["/files/h2"], "--http2-prior-knowledge", "-o", str(got), host="h2.example.com", timeout=40)
+    assert got.read_bytes() == content
 
 
 def test_SPL2_SPL4_a_connection_for_each_request(web: WebPods) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import pytest
 from netns import Lab, wait_until
 from two_hosts import ROUTER_LEFT
 from web_programs import HOST, ONE, TWO, Answers, WebPods, request
-from websocket_server import CLOSE, accept_key, frame, read_frame
 
 HEAD_LIMIT = 16384
 
@@ -45,14 +43,14 @@ def test_ING12_SPL7_pipelining_by_hand(web: WebPods) -> None:
 
 
 def test_ING12_SPL7_pipelining_to_two_endpoints(web: WebPods) -> None:
-    """Nobody counts answers, so behind those of the first endpoint the connection ends."""
+    """All at once: each is asked when the one before has answered."""
     for before in (1, 3, 12):
+        paths = ["/a"] * before + ["/two/a", "/a"]
         with web.connect() as sock:
-            sock.sendall(b"".join(request(path) for path in ["/a"] * before + ["/two/a", "/a"]))
+            sock.sendall(b"".join(request(path) for path in paths))
             answers = Answers(sock)
-            for _ in range(before):
-                assert answers.next() == (200, f"{ONE} GET /a\n")
-            assert answers.at_end()
+            for path in paths:
+                assert answers.next() == (200, f"{TWO if path.startswith('/two') else ONE} GET {path}\n")
     with web.connect() as sock:  # who waits may go where he likes
         answers = Answers(sock)
         for path in ["/a", "/two/a"] * 5:
@@ -182,26 +180,22 @@ def test_SPL6_a_slow_reader_closes_its_window(web: WebPods) -> None:
 # ---- upgrades ----
 
 def test_ING12_websockets(web: WebPods) -> None:
-    """On a connection that had other requests before; messages both ways, also of the server by itself."""
-    key = b"dGhlIHNhbXBsZSBub25jZQ=="
-    assert accept_key(key) == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455, 1.3"
-    messages = [(1, b"text"), (2, os.urandom(60000)), (2, os.urandom(500000)), (9, b"ping"), (CLOSE, b"\x03\xe8")]
-    with web.connect() as sock:
-        answers = Answers(sock)
-        sock.sendall(request("/before"))
-        assert answers.next() == (200, f"{ONE} GET /before\n")
-        sock.sendall(request("/ws/echo", "Upgrade: websocket", "Connection: keep-alive, Upgrade",
-                             "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}"))
-        head = b"".join(iter(answers.line, b"\r\n"))
-        assert head.startswith(b"HTTP/1.1 101 ") and accept_key(key) in head, head
+    web.speak_websockets()
 
-        async def read(count: int) -> bytes:
-            return answers.file.read(count)
-        assert asyncio.run(read_frame(read)) == (1, b"welcome")
-        for opcode, payload in messages:
-            sock.sendall(frame(opcode, payload, mask=os.urandom(4)))
-            assert asyncio.run(read_frame(read)) == (opcode, payload)
-        assert answers.at_end()
+
+def test_ING12_a_refused_upgrade_leaves_the_connection_as_it_was(web: WebPods) -> None:
+    """Requests behind it go where their paths say, also when they come before the refusal does."""
+    asks = request("/a", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    for early in (False, True):
+        with web.connect() as sock:
+            answers = Answers(sock)
+            sock.sendall(asks + (request("/two/b") if early else b""))
+            assert answers.next() == (200, f"{ONE} GET /a\n")
+            if not early:
+                sock.sendall(request("/two/b"))
+            assert answers.next() == (200, f"{TWO} GET /two/b\n")
+            sock.sendall(request("/c"))
+            assert answers.next() == (200, f"{ONE} GET /c\n")
 
 
 # ---- load ----

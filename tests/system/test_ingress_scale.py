@@ -21,6 +21,7 @@ from two_hosts import ROUTER_LEFT, TwoHosts
 from web_programs import Answers, connected
 
 HOSTS, PATHS = 10000, 5
+LIVE = 50.0  # milliseconds, where nothing else keeps the processors busy
 PORTS = range(9000, 9064)  # of the endpoint; each is a service of its own
 ENDPOINT = "10.2.0.11"
 SERVERS = "\n".join(["access_log off; keepalive_requests 1000000;", "server {", *(f"listen {port};" for port in PORTS),
@@ -101,7 +102,8 @@ def test_SCALE5_SPL7_a_changed_rule_is_live_when_its_change_is_answered(hosts: T
     live, applied = (sorted(getattr(change, what) for change in changes) for what in ("live_millis", "apply_millis"))
     print(f"from a PATCH to an answer by its rule: median {live[10]:.1f} ms, worst {live[-1]:.1f} ms; "
           f"to be applied: median {applied[10]:.1f} ms, worst {applied[-1]:.1f} ms")
-    assert applied[10] <= 50, applied
+    patience = LIVE * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert live[10] <= patience and applied[10] <= patience, (patience, live, applied)
 
 
 def test_SCALE6_SPL7_connections_outlive_changes_of_rules(hosts: TwoHosts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import ssl
 import sys
 import termios
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from cluster import listens
 from netns import Lab, wait_until
 from nginx import Nginx
 from objects import service_with_endpoints, with_items
-from router import Json, Options
+from router import SLUICECTL, Json, Options
 from test_ingress_rules import CLASS, ingress
 from tls_programs import Authority, Client
 from two_hosts import ROUTER_LEFT, TwoHosts
@@ -46,8 +47,8 @@ def passed_on(name: str, host: str, service: str) -> Json:
 
 
 class TlsPods(TwoHosts):
-    def __init__(self, lab: Lab, workers: int):
-        super().__init__(lab, Options(workers=workers), ipv6=False)
+    def __init__(self, lab: Lab, workers: int, driver: str = "net_af_packet"):
+        super().__init__(lab, Options(workers=workers), ipv6=False, driver=driver)
         self.authority = Authority(lab.directory / "authority")
         self.right.ip(f"addr add {ENDPOINT}/24 dev eth0")
         certificate, key = self.authority.issue(OPENSSL)
@@ -117,6 +118,16 @@ def test_ING14_SPL5_ten_megabytes(pods: TlsPods) -> None:
     assert hashlib.sha256(fetched.read_bytes()).digest() == hashlib.sha256(content).digest()
 
 
+def test_ING14_SPL2_SPL5_over_a_bad_network(lab: Lab, workers: int) -> None:
+    made = TlsPods(lab, workers, "net_tap")
+    made.lose(1)
+    made.reorder(2)
+    test_ING14_SPL5_ten_megabytes(made)
+    done = made.curl(*(f"https://{NGINX}/{number}" for number in range(20)), "-H", "Connection: close")
+    assert done.count(f"{NGINX} HTTP/") == 20
+    assert made.right.snmp()["TcpRetransSegs"] > 0, "the server has lost nothing"
+
+
 @pytest.mark.parametrize("options", [("-servername", "unknown.example.com"), ("-noservername",)],
                          ids=["unknown", "none"])
 def test_ING14_an_alert_for_names_without_rule(pods: TlsPods, options: tuple[str, ...]) -> None:
@@ -140,14 +151,14 @@ def in_records(hello: bytes, *cuts: int) -> bytes:
     return b"".join(head + len(piece).to_bytes(2, "big") + piece for piece in pieces)
 
 
-def asks(pieces: list[bytes], client: Client) -> None:
+def asks(pieces: list[bytes], client: Client, version: str = "TLSv1.3") -> None:
     """Each piece is a segment of its own: it is sent when the one before has been acknowledged."""
     for piece in pieces:
         client.sock.sendall(piece)
         wait_until(lambda: unacknowledged(client) == 0, 5, "an acknowledgement", interval=0.001)
     client.finish()
     answer = client.ask(b"GET / HTTP/1.1\r\nHost: nginx.example.com\r\nConnection: close\r\n\r\n")
-    assert b"\r\n\r\nnginx.example.com HTTP/1.1 TLSv1.3 " in answer, answer
+    assert f"\r\n\r\nnginx.example.com HTTP/1.1 {version} ".encode() in answer, answer
 
 
 def unacknowledged(client: Client) -> int:
@@ -159,12 +170,33 @@ def cut(data: bytes, size: int) -> list[bytes]:
     return [data[at:at + size] for at in range(0, len(data), size)]
 
 
-@pytest.mark.parametrize("first", [1, 5, 20, 200])
-def test_ING14_SPL2_a_hello_in_two_segments(pods: TlsPods, first: int) -> None:
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize("first", [1, 5, 20, 100])
+def test_ING14_SPL2_a_hello_in_two_segments(pods: TlsPods, first: int, version: str) -> None:
     with connected(pods.left, port=443) as sock:
-        client = Client(sock, pods.authority.context(), NGINX)
+        context = pods.authority.context()
+        context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
+        client = Client(sock, context, NGINX)
         hello = client.hello()
-        asks([hello[:first], hello[first:]], client)
+        assert len(hello) > first
+        asks([hello[:first], hello[first:]], client, version)
+
+
+def test_ING14_a_trace_names_what_a_hello_in_two_segments_says(pods: TlsPods) -> None:
+    words = ("--socket", str(pods.router.socket), "trace", "-c", "1000", "--seconds", "20", "tcp dst port 443")
+    trace = pods.router.namespace.start(str(SLUICECTL), *words, name="trace")
+
+    def seen() -> bool:
+        with connected(pods.left, port=443) as sock:
+            client = Client(sock, pods.authority.context(["h2", "http/1.1"]), NGINX)
+            hello = client.hello()
+            for piece in (hello[:100], hello[100:]):
+                client.sock.sendall(piece)
+                wait_until(lambda: unacknowledged(client) == 0, 5, "an acknowledgement", interval=0.001)
+        return "ClientHello with" in trace.stdout()
+    wait_until(seen, 15, lambda: f"a trace of it: {trace.stdout()}{trace.stderr()}")
+    trace.stop()
+    assert f'ClientHello with server name "{NGINX}" and ALPN "h2,http/1.1"' in trace.stdout(), trace.stdout()
 
 
 def test_ING14_SPL2_a_hello_byte_by_byte(pods: TlsPods) -> None:

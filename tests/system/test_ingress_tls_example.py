@@ -13,11 +13,12 @@ from cluster import listens
 from netns import Lab, execute, wait_until
 from nginx import Nginx
 from objects import with_items
+from pods import UNDERLAY_MTU, PodNode
 from router import PROJECT, Json
 from tls_programs import Authority
-from two_hosts import LEFT, ROUTER_LEFT, TwoHosts
 
 HOST = "shop.example.com"
+CLIENT = "192.168.0.100"
 EXAMPLE = PROJECT / "docs" / "examples" / "ingress-tls"
 TOOL = PROJECT / "tools" / "ingress-nginx-conf"
 APPLICATIONS = """
@@ -36,6 +37,17 @@ def commands(beginning: str) -> list[str]:
     found = [line for line in lines if line.startswith(beginning)]
     assert found, f"no command {beginning} in the document"
     return found
+
+
+def listening() -> Json:
+    """The document's spec.ingress."""
+    text = (PROJECT / "docs" / "ingress-tls.md").read_text()
+    return json.loads(re.search(r"```json\n(.*?)```", text, re.S)[1])
+
+
+def endpoints(objects: Json) -> set[str]:
+    return {address for item in objects["items"] for endpoint in item.get("endpoints", [])
+            for address in endpoint["addresses"]}
 
 
 def secret(authority: Authority, name: str, host: str) -> Json:
@@ -59,39 +71,43 @@ def test_ING11_ING14_SPL9_the_documented_example(lab: Lab) -> None:
         (lab.directory / name).write_text(text.replace("/etc/edge", str(lab.directory / "edge")))
     (lab.directory / "secret.json").write_text(json.dumps(secret(authority, "shop-tls", HOST)))
 
-    hosts = TwoHosts(lab, ipv6=False)
-    hosts.right.ip(*(f"addr add 10.2.0.{number}/24 dev eth0" for number in (20, 21, 22)))
-    Nginx(hosts.right, "applications", APPLICATIONS, 8080)
+    node = PodNode(lab, 1)
+    world = lab.namespace("world")
+    lab.router_link(node.namespace, "underlay", world, "eth0", UNDERLAY_MTU)
+    world.ip(f"addr add {CLIENT}/24 dev eth0")
+    document = with_items(node.document(1), *objects["items"])
+    document["items"][0]["spec"]["ingress"] = listening()
+    node.router.start(document)
+    nginx, web, api = (node.pod(name) for name in ("edge", "web", "api"))
+    assert {pod.address for pod in (nginx, web, api)} == endpoints(objects)
+    for pod in (web, api):
+        Nginx(pod.namespace, pod.name, APPLICATIONS, 8080)
     for command in commands("ingress-nginx-conf") + commands("nginx -t"):
         execute("bash", "-c", shell(command, lab.directory))
-    edge = hosts.right.start("nginx", "-c", str(lab.directory / "edge" / "nginx.conf"), name="edge")
-    wait_until(lambda: listens(hosts.right, 8443), 10, lambda: f"nginx: {edge.stderr()}")
-    listening = {"enabled": True, "addresses": [ROUTER_LEFT], "http": [80], "https": [443]}
-    # All pods are in the one namespace behind the router, which is a link to the world outside, not to a pod.
-    proxy = {"masqueradeAll": True, "allowExternalClusterIP": True}
-    hosts.start().router.apply(with_items(hosts.document(ingress=listening, proxy=proxy), *objects["items"]))
+    edge = nginx.namespace.start("nginx", "-c", str(lab.directory / "edge" / "nginx.conf"), name="edge")
+    wait_until(lambda: listens(nginx.namespace, 8443), 10, lambda: f"nginx: {edge.stderr()}")
 
     def answers() -> list[str]:
-        return [hosts.left.run("bash", "-c", shell(command, lab.directory)).stdout for command in commands("curl")]
-    wanted = [f"10.2.0.21 {LEFT} https /cart\n", *[f"10.2.0.22 {LEFT} https /api/orders\n"] * 2]
+        return [world.run("bash", "-c", shell(command, lab.directory)).stdout for command in commands("curl")]
+    wanted = [f"{web.address} {CLIENT} https /cart\n", *[f"{api.address} {CLIENT} https /api/orders\n"] * 2]
     assert answers() == wanted
     wait_until(lambda: len(edge.stdout().splitlines()) == 3, 5, lambda: f"three lines of a log: {edge.stdout()}")
-    assert all(line.startswith(f"{LEFT} - - ") for line in edge.stdout().splitlines()), edge.stdout()
+    assert all(line.startswith(f"{CLIENT} - - ") for line in edge.stdout().splitlines()), edge.stdout()
 
     edge.stop()
     (lab.directory / "edge" / "haproxy").mkdir()
     execute("bash", "-c", shell(commands("cat ")[0], lab.directory))
-    other = hosts.right.start("bash", "-c", shell("exec " + commands("haproxy")[0], lab.directory), name="haproxy")
-    wait_until(lambda: listens(hosts.right, 8443), 10, lambda: f"haproxy: {other.stdout()}{other.stderr()}")
+    other = nginx.namespace.start("bash", "-c", shell("exec " + commands("haproxy")[0], lab.directory), name="haproxy")
+    wait_until(lambda: listens(nginx.namespace, 8443), 10, lambda: f"haproxy: {other.stdout()}{other.stderr()}")
     assert answers() == wanted
-    wait_until(lambda: other.stdout().count(f"{LEFT}:") == 3, 5, lambda: f"three lines of a log: {other.stdout()}")
-    alert = hosts.left.run("openssl", "s_client", "-connect", f"{ROUTER_LEFT}:443", "-servername", "other.example.com",
+    wait_until(lambda: other.stdout().count(f"{CLIENT}:") == 3, 5, lambda: f"three lines of a log: {other.stdout()}")
+    alert = world.run("openssl", "s_client", "-connect", f"{listening()['addresses'][0]}:443", "-servername", "other.example.com",
                            check=False).stderr
     assert "unrecognized name" in alert, alert
 
     # The router's own list of objects says the same.
     router = lab.directory / "router.json"
-    router.write_text(json.dumps(hosts.router.get("/v1/config")))
+    router.write_text(json.dumps(node.router.get("/v1/config")))
     again = commands("ingress-nginx-conf")[0].replace("objects.json", "router.json")
     done = execute("bash", "-c", shell(again, lab.directory), check=False)
     assert done.returncode == 3, f"unchanged; {done.stdout}{done.stderr}"

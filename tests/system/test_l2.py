@@ -282,7 +282,7 @@ def test_LB2_why_a_service_waits_is_told(segment: Segment) -> None:
     assert shown["addresses"] == [FIRST]
 
 
-def test_LB4_what_cannot_be_kept_is_refused_but_not_the_start(segment: Segment) -> None:
+def test_LB4_what_cannot_be_kept_is_not_given_but_known_addresses_serve(segment: Segment) -> None:
     router = segment.gateways["gw-1"]
     log = router.state / "loadbalancers.log"
     router.process.signal(9)
@@ -299,8 +299,11 @@ def test_LB4_what_cannot_be_kept_is_refused_but_not_the_start(segment: Segment) 
         router.apply(segment.document("gw-1", *load_balancer("late", "10.96.3.1", SERVERS[:1])))
         services = {one["service"]: one for one in router.get("/v1/load-balancers")["loadBalancers"]}
         assert services["default/late"]["addresses"] == [] and "could not be" in services["default/late"]["pending"]
-        reply = router.put(segment.document("gw-1", *load_balancer("late", "10.96.3.1", SERVERS[:1], "192.0.2.103")))
-        assert reply.status == 503 and "load balancer addresses could not be written down" in reply.text
+        reply = router.put(segment.document("gw-1", *load_balancer("late", "10.96.3.1", SERVERS[:1], "192.0.2.103"),
+                                            *load_balancer("later", "10.96.3.2", SERVERS[:1])))
+        assert reply.status == 200 and "services that have no address yet wait: load balancer addresses" in reply.text
+        services = {one["service"]: one for one in router.get("/v1/load-balancers")["loadBalancers"]}
+        assert services["default/late"]["addresses"] == ["192.0.2.103"] and not services["default/later"]["addresses"]
     finally:
         router.process.signal(9)
         router.process.wait(5)

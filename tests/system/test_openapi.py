@@ -192,6 +192,19 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
             "bfd": {"receiveInterval": 300, "transmitInterval": 300, "detectMultiplier": 3}}}}
 
 
+POLICY_SCHEMA = json.loads((PROJECT / "config" / "contentpolicy.schema.json").read_text())
+FULL_POLICY = {"apiVersion": "sluice.dev/v1", "kind": "ContentPolicy", "metadata": {"name": "full", "namespace": "a"},
+               "spec": {
+    **{name: {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["x"]}]}
+       for name in ("serviceSelector", "podSelector")},
+    "depth": 4096, "overload": "Drop", "action": "Reset", "direction": "Egress",
+    "patterns": [{"name": "a", "regex": "x+", "flags": ["caseless", "dotAll"], "action": "Count", "direction": "Both"},
+                 {"name": "b", "literal": "cmd.exe"}],
+    "suricataRules": ['alert tcp any any -> any any (msg:"key"; content:"BEGIN RSA PRIVATE KEY"; sid:1;)']}}
+GATEWAY = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "g"},
+           "spec": {"interfaces": [{"name": "up", "device": "net_null0"}]}}
+
+
 def properties(schema: Json, path: tuple = ()) -> Iterator[tuple[tuple, Json, bool]]:
     """Every field: its way (True: some item of a list), its schema, whether it must be there."""
     for name, inner in schema.get("properties", {}).items():
@@ -202,6 +215,7 @@ def properties(schema: Json, path: tuple = ()) -> Iterator[tuple[tuple, Json, bo
             yield from properties(inner["items"], (*path, name, True))
 
 
+POLICY_FIELDS = list(properties(POLICY_SCHEMA["properties"]["spec"], ("spec",)))
 FIELDS = [(path, schema, required) for path, schema, required in properties(SCHEMA["properties"]["spec"], ("spec",))
           if path[1] not in ("dns", "ingress", "policy")]
 
@@ -221,10 +235,10 @@ def places(value: Json, path: tuple) -> Iterator[tuple[Json, Any]]:
             yield from places(value[path[0]], path[1:])
 
 
-def mutants() -> Iterator[tuple[str, Json]]:
+def mutants(fields: list[tuple] = FIELDS, full: Json = FULL) -> Iterator[tuple[str, Json]]:
     """Of the full document: each with one field of a wrong type, out of its range, none of its words, or missing."""
-    for path, schema, required in FIELDS:
-        found = list(places(FULL, path))
+    for path, schema, required in fields:
+        found = list(places(full, path))
         if not found:
             continue
         name = ".".join("[]" if part is True else part for part in path[1:])
@@ -245,12 +259,12 @@ def mutants() -> Iterator[tuple[str, Json]]:
         if "minLength" in schema:
             values.append(("length", ""))
         for what, value in values:
-            document = copy.deepcopy(FULL)
+            document = copy.deepcopy(full)
             container, key = next(places(document, path))
             container[key] = value
             yield f"{name} {what}", document
         if required:
-            document = copy.deepcopy(FULL)
+            document = copy.deepcopy(full)
             container, key = next(places(document, path))
             del container[key]
             yield f"{name} missing", document
@@ -258,6 +272,8 @@ def mutants() -> Iterator[tuple[str, Json]]:
 
 def verdict_of_router(document: Json, tmp_path: Path) -> tuple[bool, str]:
     file = tmp_path / "document.json"
+    if document.get("kind") == "ContentPolicy":
+        document = {"apiVersion": "v1", "kind": "List", "items": [GATEWAY, document]}
     file.write_text(json.dumps(document))
     done = subprocess.run([str(SLUICECTL), "check", "--offline", "-f", str(file)], capture_output=True, text=True,
                           timeout=10)
@@ -304,3 +320,44 @@ def test_schema_has_the_fields_that_the_router_reads() -> None:
     assert read == known
     used = {path[-1] for path, _, _ in FIELDS if path[-1] is not True and any(True for _ in places(FULL, path))}
     assert known - used <= {"v6"}, "the full document has every field"
+
+
+# ---- ContentPolicy -----------------------------------------------------------------------------------
+
+def test_schema_of_content_policies_and_the_router_agree(tmp_path: Path) -> None:
+    schema = jsonschema.Draft202012Validator(POLICY_SCHEMA)
+    schema.check_schema(POLICY_SCHEMA)
+    texts = re.findall(r"^```json\n(.*?)^```", (PROJECT / "docs" / "config.md").read_text(), re.M | re.S)
+    examples = [item for item in map(json.loads, texts) if item.get("kind") == "ContentPolicy"]
+    as_text = copy.deepcopy(FULL_POLICY)
+    as_text["spec"]["suricataRules"] = FULL_POLICY["spec"]["suricataRules"][0]
+    assert examples
+    for document in (*examples, FULL_POLICY, as_text):
+        schema.validate(document)
+        accepted, said = verdict_of_router(document, tmp_path)
+        assert accepted and "warning" not in said, said
+    disagreements = []
+    count = 0
+    for what, document in mutants(POLICY_FIELDS, FULL_POLICY):
+        count += 1
+        accepted, said = verdict_of_router(document, tmp_path)
+        if accepted or schema.is_valid(document):
+            disagreements.append(f"{what}: router takes it: {accepted}, schema takes it: {schema.is_valid(document)}: {said}")
+    assert count > 30
+    assert not disagreements, "\n".join(disagreements)
+
+
+def test_schema_of_content_policies_has_the_fields_that_the_router_reads() -> None:
+    known = {path[-1] for path, _, _ in POLICY_FIELDS if path[-1] is not True}
+    call = re.compile(r'(?:\b\w+\.\w+\(|read_label_selector\(spec, |key = )"(\w+)"')
+    read = {name for file in ("content_policy.cpp", "label_selector.cpp")
+            for name in call.findall((PROJECT / "config" / file).read_text())} - {"spec"}
+    assert read == known
+    used = {path[-1] for path, _, _ in POLICY_FIELDS
+            if path[-1] is not True and any(True for _ in places(FULL_POLICY, path))}
+    assert known == used, "the full policy has every field"
+
+
+def test_API_the_schemas_are_served(cluster: Cluster) -> None:
+    for name, schema in (("gatewayconfiguration", SCHEMA), ("contentpolicy", POLICY_SCHEMA)):
+        assert cluster.gateway.get(f"/v1/schemas/{name}.json") == schema

@@ -79,9 +79,10 @@ def exchange(client: pods.Pod, server: pods.Pod, address: str, port: int, there:
 
 
 class Lengths:
-    """Of the frames that come to a pod, while this is open."""
+    """Of the frames that come to a pod, while this is open; of those over IPv4 with a flag of TCP alone, if one is named."""
 
-    def __init__(self, pod: pods.Pod):
+    def __init__(self, pod: pods.Pod, flag: int = 0):
+        self.flag = flag
         self.socket = pod.namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
         self.socket.bind(("eth0", 3))  # ETH_P_ALL
         self.socket.settimeout(0.2)
@@ -90,12 +91,13 @@ class Lengths:
         self.thread = in_thread(self.look)
 
     def look(self) -> None:
+        packet = bytearray(64)
         while not self.ended.is_set():
             try:
-                length, _, _, address = self.socket.recvmsg_into([bytearray(64)], 0, socket.MSG_TRUNC)
+                length, _, _, address = self.socket.recvmsg_into([packet], 0, socket.MSG_TRUNC)
             except TimeoutError:
                 continue
-            if address[2] != socket.PACKET_OUTGOING:
+            if address[2] != socket.PACKET_OUTGOING and (self.flag == 0 or packet[20 + 13] & self.flag):
                 self.largest = max(self.largest, length)
 
     def __enter__(self) -> "Lengths":
@@ -147,3 +149,20 @@ def test_MTU5_a_large_frame_arrives_as_it_was_sent(lab: Lab, target: str) -> Non
     with Lengths(second) as there, Lengths(first) as back:
         exchange(first, second, address, port, 10, 10)
     assert there.largest > LARGEST_PIECE and back.largest > LARGEST_PIECE, (there.largest, back.largest)
+
+
+def test_ECN5_a_large_frame_says_that_the_window_was_reduced(lab: Lab) -> None:
+    """RFC 3168: one packet of a hundred is marked where it arrives, which is answered by ECE, and that by CWR."""
+    cwr = 0x80
+    node = pods.one_node(lab)
+    first, second = node.pod("first"), node.pod("second")
+    for pod in (first, second):
+        pod.namespace.sysctl(**{"net.ipv4.tcp_ecn": 1})
+    second.namespace.run("nft", "add table ip marks; add chain ip marks every { type filter hook prerouting priority -300; "
+                                f"}}; add rule ip marks every ip saddr {first.address} ip ecn != not-ect "
+                                "numgen random mod 100 == 0 ip ecn set ce")
+    ping(first.namespace, second.address)
+    with Lengths(second, cwr) as there:
+        exchange(first, second, second.address, PORT, MEGABYTES, 0)
+    assert there.largest > 2 * pods.POD_MTU, there.largest
+    assert node.router.drops()["offload_malformed"] == 0

@@ -14,6 +14,7 @@ import cluster as lab
 from cluster import Cluster, changed, find_object, gateway_configuration
 from frames import IP, TCP, UDP
 from netns import Process, wait_until
+from objects import service_with_endpoints, with_items
 from probes import connect_error, curl, ping
 from router import SLUICECTL, Router
 from scapy.utils import PcapNgReader
@@ -120,6 +121,59 @@ def test_EXP1_neighbor_missing(cluster: Cluster) -> None:
         return step(text, "dropped") == (f"neighbor_failed: {failed}: is it up, on this link and in this VLAN? "
                                          "`sluicectl get neighbors` shows its state")
     wait_until(dropped, 8, "the gateway to be given up")
+
+
+BEHIND = "203.0.113.70"  # a load balancer address whose endpoint cannot be reached
+
+
+def with_endpoint(cluster: Cluster, endpoint: str, **spec: object) -> None:
+    """A service with one endpoint and, by `spec`, what else of the gateway's configuration is another."""
+    document = with_items(cluster.gateway_document,
+                          *service_with_endpoints("behind", "10.96.7.70", 80, 8080, [(endpoint, "node1")], BEHIND))
+    gateway_configuration(document)["spec"] = {**gateway_configuration(document)["spec"], **spec}
+    cluster.gateway.apply(document)
+
+
+@pytest.mark.changes_config
+def test_EXP1_a_service_whose_endpoint_has_no_route(cluster: Cluster) -> None:
+    with_endpoint(cluster, NOWHERE)
+    assert connect_error(cluster.client, BEHIND, 80, seconds=1.5) != ""
+    text = explain(cluster.gateway, "--from", lab.CLIENT, "--to", f"{BEHIND}:80")
+    assert step(text, "backend") == f"{NOWHERE}:8080, the only endpoint"
+    assert step(text, "route") == f"none to {NOWHERE}"
+    assert step(text, "dropped") == (f"no_route: no route leads to {NOWHERE}: add a route, node or block for it; "
+                                     "`sluicectl get routes` shows those there are")
+    assert text.endswith("=> dropped (no_route)\n")
+
+
+@pytest.mark.changes_config
+def test_EXP1_a_service_whose_endpoint_is_behind_a_next_hop_that_is_down(cluster: Cluster) -> None:
+    with_endpoint(cluster, NOWHERE, routes=[{"destination": f"{NOWHERE}/32", "via": "192.168.0.99"}])
+
+    def dropped() -> bool:
+        text = explain(cluster.gateway, "--from", lab.CLIENT, "--to", f"{BEHIND}:80")
+        assert step(text, "backend") == f"{NOWHERE}:8080, the only endpoint"
+        assert step(text, "route") == f"{NOWHERE}/32 (static) via 192.168.0.99 dev underlay0"
+        return step(text, "dropped") == (
+            "neighbor_failed: 192.168.0.99 on underlay0 does not answer ARP: is it up, on this link and in this VLAN? "
+            "`sluicectl get neighbors` shows its state")
+    assert connect_error(cluster.client, BEHIND, 80, seconds=1.5) != "", "asks for the next hop"
+    wait_until(dropped, 8, "the next hop to be given up")
+
+
+@pytest.mark.changes_config
+def test_EXP1_a_service_whose_path_is_too_small(cluster: Cluster) -> None:
+    """The connection opens, and its large packets do not come through: seen without a guess at their size."""
+    with_endpoint(cluster, lab.PODS["web-1a"].address)
+    text = explain(cluster.gateway, "--from", lab.CLIENT, "--to", f"{BEHIND}:80")
+    assert step(text, "backend") == lab.PODS["web-1a"].address + ":8080, the only endpoint"
+    assert step(text, "mtu") == ("40 bytes fit the tunnel's MTU of 1450; those of 1451 to 1500 bytes, which uplink0 "
+                                 'takes, are refused with ICMP "fragmentation needed"')
+    assert text.endswith("=> forwarded\n")
+    text = explain(cluster.gateway, "--from", lab.CLIENT, "--to", f"{BEHIND}:80", "--size", "1500")
+    assert step(text, "mtu") == "1500 bytes do not fit the tunnel's MTU of 1450"
+    assert step(text, "dropped").startswith("mtu_exceeded: the packet is larger than its way carries")
+    assert text.endswith("=> dropped (mtu_exceeded)\n")
 
 
 # ---- what it says is what happens ----
@@ -286,6 +340,22 @@ def test_EXP8_yaml_is_what_json_is(cluster: Cluster) -> None:
                 return {key: without_counts(inner) for key, inner in value.items() if not key.startswith(("rx", "tx"))}
             return [without_counts(inner) for inner in value] if isinstance(value, list) else value
         assert without_counts(yaml.safe_load(as_yaml)) == without_counts(json.loads(as_json)), as_yaml
+
+
+def test_EXP8_rates_and_traces_as_yaml(cluster: Cluster) -> None:
+    looks = list(yaml.safe_load_all(cluster.gateway.control("top", "-d", "0.1", "-c", "2", "-o", "yaml").stdout))
+    assert len(looks) == 2 and {each["interface"] for each in looks[1]["interfaces"]} == {"uplink0", "underlay0"}
+    (services,) = yaml.safe_load_all(cluster.gateway.control("top", "--services", "-d", "0.1", "-c", "1", "-o", "yaml").stdout)
+    assert "seconds" in services or "services" in services
+    process = start(cluster, "trace", "-c", "1", "--seconds", "6", "-o", "yaml", f"dst host {lab.WEB}", name="trace")
+
+    def seen() -> bool:
+        connect_error(cluster.client, lab.WEB, 80, seconds=0.3)
+        return not process.running()
+    wait_until(seen, 10, "the trace to end")
+    events = list(yaml.safe_load_all(process.stdout()))
+    assert [event["event"] for event in events] == ["packet", "end"]
+    assert events[0]["data"]["verdict"] in ("dropped", "handed over")
 
 
 def test_EXP8_get_again_and_again(cluster: Cluster) -> None:

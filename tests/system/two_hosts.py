@@ -19,15 +19,17 @@ def document(interfaces: list[Json] | None = None, items: list[Json] | None = No
 
 
 def two_interfaces(right_mtu: int = 1500, driver: str = "net_af_packet") -> list[Json]:
-    return [{"name": "left0", "device": f"{driver}0,iface=r-left", "role": "uplink",
+    first, second = ("packet", "packet") if driver == "packet" else (f"{driver}0", f"{driver}1")
+    return [{"name": "left0", "device": f"{first},iface=r-left", "role": "uplink",
              "addresses": [f"{ROUTER_LEFT}/24", f"{ROUTER_LEFT6}/64"], "mtu": 1500},
-            {"name": "right0", "device": f"{driver}1,iface=r-right", "role": "uplink",
+            {"name": "right0", "device": f"{second},iface=r-right", "role": "uplink",
              "addresses": [f"{ROUTER_RIGHT}/24", f"{ROUTER_RIGHT6}/64"], "mtu": right_mtu}]
 
 
 class TwoHosts:
     """`driver` net_af_packet: the router's ports are its ends of the links. net_tap: they are devices that the router
-    makes itself, and a bridge each joins them to the links. Then frames come as they were sent, fragments too."""
+    makes itself, and a bridge each joins them to the links. Then frames come as they were sent, fragments too. packet:
+    ends of the links again, with all that the kernel does to them by default."""
 
     def __init__(self, lab: Lab, options: Options | None = None, right_mtu: int = 1500, ipv6: bool = True,
                  driver: str = "net_af_packet"):
@@ -42,6 +44,8 @@ class TwoHosts:
                 (self.right, "r-right", RIGHT, RIGHT6, ROUTER_RIGHT, ROUTER_RIGHT6, right_mtu)):
             if driver == "net_tap":
                 lab.link(self.middle, f"to-{interface}", host, "eth0", mtu)
+            elif driver == "packet":
+                lab.link(self.middle, interface, host, "eth0", mtu)
             else:
                 lab.router_link(self.middle, interface, host, "eth0", mtu)
             host.ip(f"addr add {address}/24 dev eth0", f"route add default via {gateway}")

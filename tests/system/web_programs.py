@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import io
+import os
 import re
 import socket
 import sys
@@ -18,6 +20,7 @@ from objects import service_with_endpoints, with_items
 from router import Json, Options
 from test_ingress_rules import CLASS, ingress
 from two_hosts import ROUTER_LEFT, TwoHosts
+from websocket_server import CLOSE, accept_key, frame, read_frame
 
 ONE, TWO = "10.2.0.11", "10.2.0.12"
 HTTP1, HTTP2, WEBSOCKET = 8080, 8082, 8090
@@ -95,6 +98,28 @@ class WebPods(TwoHosts):
         script = self.lab.directory / "pipeline.lua"
         script.write_text(PIPELINE.replace("PATHS", ", ".join(f'"{path}"' for path in paths)))
         return script
+
+    def speak_websockets(self) -> None:
+        """On a connection that had other requests before; messages both ways, also of the server by itself."""
+        key = b"dGhlIHNhbXBsZSBub25jZQ=="
+        assert accept_key(key) == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455, 1.3"
+        messages = [(1, b"text"), (2, os.urandom(60000)), (2, os.urandom(500000)), (9, b"ping"), (CLOSE, b"\x03\xe8")]
+        with self.connect() as sock:
+            answers = Answers(sock)
+            sock.sendall(request("/before"))
+            assert answers.next() == (200, f"{ONE} GET /before\n")
+            sock.sendall(request("/ws/echo", "Upgrade: websocket", "Connection: keep-alive, Upgrade",
+                                 "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}"))
+            head = b"".join(iter(answers.line, b"\r\n"))
+            assert head.startswith(b"HTTP/1.1 101 ") and accept_key(key) in head, head
+
+            async def read(count: int) -> bytes:
+                return answers.file.read(count)
+            assert asyncio.run(read_frame(read)) == (1, b"welcome")
+            for opcode, payload in messages:
+                sock.sendall(frame(opcode, payload, mask=os.urandom(4)))
+                assert asyncio.run(read_frame(read)) == (opcode, payload)
+            assert answers.at_end()
 
     def connect(self, receive_buffer: int = 0) -> contextlib.AbstractContextManager[socket.socket]:
         return connected(self.left, 80, receive_buffer)

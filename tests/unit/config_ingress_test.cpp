@@ -240,6 +240,10 @@ TEST(ConfigIngress, ING16_WhereTheGatewayListens) {
                   .config()
                   .gateway.ingress.preserve_client_address);
   EXPECT_EQ(settings.header_timeout, Seconds(5));
+  EXPECT_EQ(settings.tcp, IngressTcp{});
+  const std::string offer = R"({"tcp": {"mss": 1400, "timestamps": false, "sack": false}})";
+  EXPECT_EQ(valid_set(list_of({gateway(offer)})).config().gateway.ingress.tcp, (IngressTcp{1400, false, false}));
+  EXPECT_EQ(valid_set(list_of({gateway(R"({"tcp": {"mss": null}})")})).config().gateway.ingress.tcp, IngressTcp{});
 
   const std::string at = "/items/0/spec/ingress/";
   EXPECT_THAT(gateway_faults(R"({"enabled": false})"), IsEmpty());
@@ -259,6 +263,7 @@ TEST(ConfigIngress, ING16_WhereTheGatewayListens) {
         << port;
   }
   EXPECT_THAT(gateway_faults(R"({"http": [0]})"), ElementsAre(HasSubstr(at + "http/0: ")));
+  EXPECT_THAT(gateway_faults(R"({"tcp": {"mss": 535}})"), ElementsAre(HasSubstr(at + "tcp/mss: ")));
 }
 
 std::string web(std::string_view fields) {

@@ -1,11 +1,15 @@
 // JSON text → objects: the shapes of documents and deltas, what is refused, and where a fault is said to be.
 #include <algorithm>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "config/duration.h"
 #include "config/json.h"
+#include "config/json_memory.h"
+#include "config/json_reader.h"
+#include "config/object_set.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::config {
@@ -15,6 +19,7 @@ using std::chrono_literals::operator""h;
 using std::chrono_literals::operator""min;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using Lines = std::vector<std::string>;
@@ -53,6 +58,79 @@ TEST(ConfigDocument, NestingIsLimitedTheSameAloneAndInAList) {
   EXPECT_EQ(lines(parse_document(nested(30))->findings.faults),
             (Lines{": lists and objects in it are nested too deeply"}));
   EXPECT_FALSE(parse_document(list_of({nested(30)})).ok());
+}
+
+std::string repeated(std::string_view text, size_t times) {
+  std::string out;
+  for (size_t i = 0; i < times; ++i) (out += i == 0 ? "" : ",") += text;
+  return out;
+}
+
+// Whether it is refused for the memory that it takes: true with less than `memory` bytes, false without a limit.
+template <class Read>
+bool takes_more_than(size_t memory, const Read& read) {
+  EXPECT_TRUE(read().ok() || read().error().syntax.value_or(SyntaxError{}).message != TooLarge().what());
+  const auto budget = std::make_shared<MemoryBudget>(memory);
+  const MemoryScope scope(budget);
+  const auto result = read();
+  if (!result.ok()) {
+    EXPECT_EQ(result.error().syntax.value().message, TooLarge().what());
+    EXPECT_THAT(result.error().syntax->message, HasSubstr("send it in several parts"));
+  }
+  EXPECT_EQ(budget->exceeded(), !result.ok());
+  return !result.ok();
+}
+
+// The limits are far from what the whole would take.
+TEST(ConfigDocument, API_MemoryIsBoundedWhileItIsRead) {
+  constexpr size_t memory = size_t{2} << 20;
+  const std::string zeros = "[" + repeated("0", 1 << 18) + "]";
+  const std::string object =
+      R"({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "p"}, "spec": )" + zeros + "}";
+  const std::vector<std::string> texts{
+      zeros,
+      object,
+      list_of({object}),
+      R"({"kind": "List", "metadata": )" + zeros + R"(, "items": []})",
+      R"({"kind": "List", "items": )" + zeros + "}",
+  };
+  for (const std::string& text : texts) {
+    const ObjectSet set;
+    EXPECT_TRUE(takes_more_than(memory, [&] { return parse_document(text); })) << text.substr(0, 90);
+    EXPECT_TRUE(takes_more_than(memory, [&] { return set.prepare(text); })) << text.substr(0, 90);
+  }
+  const std::string delta = R"({"kind": "Delta", "upsert": [)" + object + "]}";
+  EXPECT_TRUE(takes_more_than(memory, [&] { return parse_delta(delta); }));
+  std::string zero_lines;
+  for (size_t i = 0; i < size_t{1} << 16; ++i) zero_lines += "0\n";
+  EXPECT_TRUE(takes_more_than(memory, [&] { return ObjectSet().prepare(zero_lines, {.format = Format::NdJson}); }));
+}
+
+// Two hundred bytes of warning for ten of text.
+TEST(ConfigDocument, API_MemoryOfWhatIsFoundIsBounded) {
+  constexpr size_t memory = size_t{3} << 20;
+  std::string unknown;
+  for (size_t i = 0; i < 10000; ++i) unknown += fmt::format(R"(,"a{}":0)", i);
+  const std::string object =
+      R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "p"}, "spec": {"x":0)" + unknown + "}}";
+  const std::string list = list_of({object});
+  EXPECT_TRUE(takes_more_than(memory, [&] { return ObjectSet().prepare(list); }));
+  EXPECT_FALSE(takes_more_than(16 * memory, [&] { return ObjectSet().prepare(list); }));
+  // What is found in a delta is found when it is applied, after it was parsed.
+  const std::string text = R"({"kind": "Delta", "upsert": [)" + std::string(gateway_object) + "," + object + "]}";
+  EXPECT_TRUE(takes_more_than(memory, [&] {
+    auto delta = parse_delta(text);
+    EXPECT_TRUE(delta.ok());
+    return ObjectSet().apply(std::move(*delta));
+  }));
+}
+
+TEST(ConfigDocument, API_MemoryIsGivenBackWhenTheDocumentIsGone) {
+  const auto budget = std::make_shared<MemoryBudget>(size_t{4} << 20);
+  const MemoryScope scope(budget);
+  const std::string text = "{\"a\": [" + repeated("0", 10000) + "]}";
+  for (int round = 0; round < 100; ++round) ASSERT_TRUE(read_within(text, budget));
+  EXPECT_FALSE(budget->exceeded());
 }
 
 // They could not be written out again.

@@ -46,9 +46,10 @@ Delta delta(const std::string& fields) {
 
 std::vector<std::string> actions(const Change& change) {
   std::vector<std::string> out;
-  for (const auto& [key, action, effective, before, moved, service] : change.touched) {
+  for (const Change::Touched& touched : change.touched) {
+    const Change::Action action = touched.action;
     const char sign = action == Change::Action::Added ? '+' : action == Change::Action::Removed ? '-' : '*';
-    out.push_back(sign + key.kind + " " + key.object_name() + (effective ? "" : " (same)"));
+    out.push_back(sign + touched.key.kind + " " + touched.key.object_name() + (touched.effective ? "" : " (same)"));
   }
   return out;
 }
@@ -241,6 +242,32 @@ TEST(ConfigExamples, AreRightAndWithoutWarnings) {
     EXPECT_EQ(valid_set(objects.to_text({})).config(), objects.config());
   }
   EXPECT_GE(count, 3U);
+}
+
+TEST(ConfigObjectSet, FiltersByKindNamespaceAndName) {
+  const auto at = [](const std::string& ns, const std::string& name) {
+    return R"({"apiVersion":"v1","kind":"Pod","metadata":{"namespace":")" + ns + R"(","name":")" + name + R"("}})";
+  };
+  const ObjectSet objects = valid_set(list_with_gateway(
+      {at("a", "one"), at("a", "two"), at("b", "one"), at("b", "zero"), service("one", "10.96.0.1")}));
+  const auto names = [&](const ObjectSet::Filter& filter) {
+    Lines out;
+    const boost::json::value list = objects.to_json(filter);
+    for (const auto& item : list.at("items").as_array()) {
+      const auto& metadata = item.at("metadata").as_object();
+      out.push_back((metadata.contains("namespace") ? std::string(metadata.at("namespace").as_string()) + "/" : "") +
+                    std::string(metadata.at("name").as_string()));
+    }
+    return out;
+  };
+  EXPECT_EQ(names({"Pod", "a", "one"}), (Lines{"a/one"}));
+  EXPECT_EQ(names({"Pod", "a", "none"}), Lines{});
+  EXPECT_EQ(names({"Pod", "aa", "one"}), Lines{});
+  EXPECT_EQ(names({"Pod", "b", ""}), (Lines{"b/one", "b/zero"}));
+  EXPECT_EQ(names({"Pod", "", "one"}), (Lines{"a/one", "b/one"}));
+  EXPECT_EQ(names({"Pod", "", ""}).size(), 4U);
+  EXPECT_EQ(names({"", "", "one"}), (Lines{"a/one", "b/one", "one"}));
+  EXPECT_EQ(names({"GatewayConfiguration", "", "default"}), (Lines{"default"}));
 }
 
 }  // namespace

@@ -194,19 +194,23 @@ TEST(ConfigReplacement, LinesAreItemsAndBlankOnesDoNotCount) {
               ElementsAre("/items/3/metadata/name: a second Service of this name; the first is at /items/1"));
 }
 
+std::optional<std::vector<std::string_view>> items_of(std::string_view text) {
+  return list_items(text, std::make_shared<MemoryBudget>(SIZE_MAX));
+}
+
 TEST(ConfigListItems, FindsItemsWithoutParsingThem) {
   const auto items =
-      list_items(R"( { "kind" : "List", "items": [ {"a": "]}\"\\"} , 5,"x,y", [1,{}] ], "metadata": {} } )");
+      items_of(R"( { "kind" : "List", "items": [ {"a": "]}\"\\"} , 5,"x,y", [1,{}] ], "metadata": {} } )");
   ASSERT_TRUE(items);
   EXPECT_THAT(*items, ElementsAre(R"({"a": "]}\"\\"})", "5", R"("x,y")", "[1,{}]"));
-  EXPECT_TRUE(list_items(R"({"items": [], "kind": "List"})")->empty());
+  EXPECT_TRUE(items_of(R"({"items": [], "kind": "List"})")->empty());
   for (const char* other :
        {R"({"kind": "Lists", "items": []})", R"({"kind": "List"})", R"({"items": []})",
         R"({"kind": "List", "kind": "List", "items": []})", R"({"kind": "List", "items": [] } x)",
         R"({"kind": "List", "items": [1,]})", R"({"kind": "List", "items": [] "a": 1})",
         R"({"k\u0069nd": "List", "kind": "List", "items": []})", R"({"kind": "List", "items": [{]})",
         R"({"kind": "List", "items": [], "x": tru})", R"(["kind"])", "{", ""}) {
-    EXPECT_FALSE(list_items(other)) << other;
+    EXPECT_FALSE(items_of(other)) << other;
   }
 }
 

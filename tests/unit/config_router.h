@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
 
+#include "config/json_memory.h"
 #include "config/object_set.h"
 #include "config/validate.h"
 #include "control/router.h"
@@ -19,17 +21,20 @@ class ConfigRouter : public Router {
  public:
   Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override {
     if (stale(options)) co_return stale_reply();
-    auto prepared = objects.prepare(text, parse_options(options));
+    const auto memory = budget_for(text);
+    auto prepared = within(memory, [&] { return objects.prepare(text, parse_options(options)); });
     if (!prepared) co_return refusal(prepared.error());
     co_return conclude(objects.apply(std::move(*prepared), config::validate), options);
   }
   Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override {
-    auto delta = config::parse_delta(text, parse_options(options));
+    const auto memory = budget_for(text);
+    auto delta = within(memory, [&] { return config::parse_delta(text, parse_options(options)); });
     if (!delta) co_return refusal(delta.error());
     co_return apply(std::move(*delta), options);
   }
   Awaitable<ApplyReply> put_object(std::string text, ApplyOptions options) override {
-    auto document = config::parse_document(text, parse_options(options));
+    const auto memory = budget_for(text);
+    auto document = within(memory, [&] { return config::parse_document(text, parse_options(options)); });
     if (!document) co_return refusal(document.error());
     co_return apply(config::to_delta(std::move(*document)), options);
   }
@@ -103,8 +108,25 @@ class ConfigRouter : public Router {
     return options.base_generation && *options.base_generation != serving;
   }
   [[nodiscard]] ApplyReply stale_reply() const { return {ApplyReply::Code::StaleBase, serving, "another", {}, {}, 0}; }
+  using Memory = std::shared_ptr<config::MemoryBudget>;
+  static Memory budget_for(const std::string& text) {
+    return std::make_shared<config::MemoryBudget>(config::memory_for(text.size()));
+  }
+  template <class Parse>
+  static std::invoke_result_t<const Parse&> within(const Memory& memory, const Parse& parse) {
+    const config::MemoryScope scope(memory);
+    return parse();
+  }
   [[nodiscard]] ApplyReply refusal(const config::ParseFailure& failure) const {
-    if (failure.syntax) return {ApplyReply::Code::SyntaxError, serving, failure.syntax->text(), {}, {}, 0};
+    if (failure.syntax) {
+      const bool too_large = failure.syntax->message == config::TooLarge().what();
+      return {ApplyReply::Code::SyntaxError,
+              serving,
+              too_large ? failure.syntax->message : failure.syntax->text(),
+              {},
+              {},
+              0};
+    }
     return {ApplyReply::Code::Invalid, serving, "", failure.faults, {}, 0};
   }
   ApplyReply apply(config::Delta delta, ApplyOptions options) {

@@ -78,6 +78,14 @@ TEST(ConfigUnknownFields, API_MistypedFieldsOfOtherKindsAreNamed) {
               ElementsAre("/items/1/spec/sate: unknown field, ignored; did you mean \"state\"?"));
   EXPECT_THAT(one("projectcalico.org/v3", "IPAMConfiguration", "default", R"({"strictAfinity": true})"),
               ElementsAre("/items/1/spec/strictAfinity: unknown field, ignored; did you mean \"strictAffinity\"?"));
+  EXPECT_THAT(
+      one("v1", "Pod", "p", R"({"nodename": "n1", "containers": [{"name": "c", "ports": [{"hostport": 80}]}]})"),
+      ElementsAre("/items/1/spec/nodename: unknown field, ignored; did you mean \"nodeName\"?",
+                  "/items/1/spec/containers/0/ports/0/hostport: unknown field, ignored; did you mean \"hostPort\"?"));
+  EXPECT_THAT(one("v1", "Namespace", "p", R"({"finalisers": []})"),
+              ElementsAre("/items/1/spec/finalisers: unknown field, ignored; did you mean \"finalizers\"?"));
+  EXPECT_THAT(warnings_of(R"({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringdata": {}})"),
+              ElementsAre("/items/1/stringdata: unknown field, ignored; did you mean \"stringData\"?"));
   EXPECT_THAT(one("networking.k8s.io/v1", "ServiceCIDR", "c", R"({"cidr": ["10.97.0.0/16"]})"),
               ElementsAre("/items/1/spec/cidr: unknown field, ignored; did you mean \"cidrs\"?"));
   EXPECT_THAT(one("projectcalico.org/v3", "WorkloadEndpoint", "w",

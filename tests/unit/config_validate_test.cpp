@@ -65,8 +65,11 @@ TEST(ConfigValidateService, Ports) {
        {service_with("s", R"("ports": [{"name": "a", "port": 53}, {"name": "b", "port": 53, "protocol": "UDP"},
                                        {"name": "c", "port": 53}])")},
        {"/items/1/spec/ports/2/port: a second TCP port 53"}},
-      {"headless services need no ports (SVC-111)", {service_with("s", R"("clusterIP": "None")")}, {}},
   });
+}
+
+TEST(ConfigValidateService, SVC111_HeadlessServicesNeedNoPorts) {
+  expect_faults({{"none", {service_with("s", R"("clusterIP": "None")")}, {}}});
 }
 
 TEST(ConfigValidateService, Svc50Svc54Svc55Svc80NodePorts) {

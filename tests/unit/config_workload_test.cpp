@@ -109,7 +109,7 @@ TEST(ConfigWorkload, OnlyThoseOfThisNodeBecomePorts) {
   const control::Plan plan = control::make_plan(objects.config());
   std::vector<std::string> ports;
   for (const control::PlannedInterface& interface : plan.interfaces) {
-    if (interface.in_kernel) ports.push_back(interface.name);
+    if (interface.in_kernel()) ports.push_back(interface.name);
   }
   EXPECT_THAT(ports, ElementsAre("cali1", "cali3"));
   const auto* route = control::find_route(plan.routes, *net::parse_ip("fd00:244::1"));

@@ -381,5 +381,49 @@ TEST_F(AnnouncerTest, L21_AChangeOfOneServiceIsSeen) {
   EXPECT_THAT(announcer_.entries(), IsEmpty());
 }
 
+// L2-2: an election looks at every Node, so it is held only if what it has of endpoints is different.
+TEST_F(AnnouncerTest, L22_SCALE5_EndpointsThatDecideNothingHoldNoElection) {
+  add("local", {"203.0.113.11"}).external_policy = config::TrafficPolicy::Local;
+  size_t elections = 0;
+  const Announcer::Sources known = sources();
+  const Announcer::Sources counted{known.slices_of, [&](const IpAddr& address) {
+                                     ++elections;
+                                     return known.pool_of(address);
+                                   }};
+  const auto touch = [&](const std::string& service) {
+    Change change;
+    change.touched.push_back({{"EndpointSlice", "default", service + "-1"}, Change::Action::Replaced, true, {}});
+    change.touched.back().service = service;
+    elections = 0;
+    announcer_.update(config_, &change, counted, now_);
+    Announcer fresh;
+    fresh.update(config_, nullptr, sources(), now_);
+    EXPECT_EQ(announcer_.announced(), fresh.announced());
+    return elections;
+  };
+  announcer_.update(config_, nullptr, counted, now_);
+  EXPECT_EQ(elections, 2U);
+  auto& endpoints = config_.slices.at({"default", "web-1"}).endpoints;
+  endpoints.push_back({.address = ip("10.244.0.2"), .node_name = "gw-3"});
+  EXPECT_EQ(touch("web"), 0U) << "another endpoint, at another node, of policy Cluster";
+  auto& local = config_.slices.at({"default", "local-1"}).endpoints;
+  local.push_back({.address = ip("10.244.0.3"), .node_name = "node-a"});
+  EXPECT_EQ(touch("local"), 0U) << "at a node that has one";
+  local.push_back({.address = ip("10.244.0.4"), .node_name = "gw-1"});
+  EXPECT_EQ(touch("local"), 1U);
+  for (config::Endpoint& endpoint : endpoints) endpoint.ready = endpoint.serving = false;
+  EXPECT_EQ(touch("web"), 1U) << "none is ready";
+  EXPECT_EQ(entry().note, "no endpoint is ready");
+  endpoints[0].ready = true;
+  EXPECT_EQ(touch("web"), 1U);
+  // Nodes begin to count.
+  config_.services.at({"default", "web"}).external_policy = config::TrafficPolicy::Local;
+  update("Service", "default", "web");
+  endpoints[1].ready = true;
+  EXPECT_EQ(touch("web"), 1U);
+  endpoints[0].ready = false;
+  EXPECT_EQ(touch("web"), 1U);
+}
+
 }  // namespace
 }  // namespace sluice::control

@@ -20,6 +20,7 @@ class ApiIpam : public testing::Test {
  protected:
   ApiIpam() {
     router.pools.gateway.node_name = "gw-1";
+    router.pools.gateway.local_node_names = {"gw-1", "n2"};
     router.pools.nodes["n2"] = {.name = "n2"};
     for (const auto& [name, cidr, size] : {std::tuple("four", "10.0.0.0/29", 30), {"six", "fd00::/120", 126}}) {
       config::IpPool pool;

@@ -23,6 +23,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "config/json_memory.h"
 #include "control/api.h"
 #include "control/api_server.h"
 #include "control/metrics.h"
@@ -87,6 +88,24 @@ TEST_F(Api, PutConfigReplacesEverything) {
   EXPECT_EQ(router.call, "replace");
   EXPECT_EQ(router.text, "the text");
   EXPECT_FALSE(router.options.dry_run || router.options.ignore_unknown_kinds || router.options.ndjson);
+}
+
+// What is made of a body can be many times larger than the body.
+TEST_F(Api, API_MemoryIsBoundedWhileABodyIsRead) {
+  router.reply.code = Code::SyntaxError;
+  router.reply.message = config::TooLarge().what();
+  const Response refused = ask("POST", "/v1/config:validate", "{}");
+  EXPECT_EQ(refused.status, 413);
+  EXPECT_EQ(message(refused), router.reply.message);
+
+  std::string zeros = R"({"metadata": [0)";
+  while (zeros.size() < (size_t{16} << 20)) zeros += ",0";
+  zeros += "]}";
+  router.call.clear();
+  EXPECT_EQ(ask("PUT", "/v1/services/default/web", zeros).status, 413);
+  EXPECT_EQ(router.call, "");
+  EXPECT_EQ(message(ask("POST", "/v1/explain", zeros)), "the body is larger than 1048576 bytes");
+  EXPECT_EQ(ask("POST", "/v1/ipam/addresses", zeros).status, 413);
 }
 
 TEST_F(Api, OptionsOfAChange) {

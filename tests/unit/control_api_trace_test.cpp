@@ -146,6 +146,24 @@ TEST_F(ApiTrace, EXP1_FieldsOfAPacket) {
             net::tcp_flag::syn | net::tcp_flag::ack);
 }
 
+TEST_F(ApiTrace, CNT9_WhatAPacketSays) {
+  const auto probe = read_probe(R"({"from": "10.0.0.1", "to": "10.0.0.2:80", "data": "GET /\r\n"})");
+  ASSERT_TRUE(probe) << probe.error().message;
+  EXPECT_EQ(probe->data, "GET /\r\n");
+  EXPECT_EQ(read_probe(R"({"from": "10.0.0.1", "to": "10.0.0.2:53", "protocol": "udp", "data": "x"})")->data, "x");
+  EXPECT_EQ(read_probe(R"({"from": "10.0.0.1", "to": "10.0.0.2:443", "host": "a", "alpn": "h2"})")->alpn, "h2");
+  const auto fault = [](const std::string& more) {
+    return read_probe(R"({"from": "10.0.0.1", "to": "10.0.0.2:80", )" + more + "}").error().message;
+  };
+  EXPECT_EQ(fault(R"("data": "x", "flags": "ACK")"),
+            "data: expected nothing: who opens a TCP connection says something, and datagrams of UDP, found \"x\"");
+  EXPECT_TRUE(fault(R"("data": "x", "protocol": "sctp")").starts_with("data: expected nothing"));
+  EXPECT_TRUE(fault(R"("data": "x", "host": "a")").starts_with("data: expected nothing beside a host"));
+  EXPECT_EQ(fault(R"("data": ")" + std::string(8193, 'x') + '"'),
+            "data: expected 8192 bytes at most, found \"8193 bytes\"");
+  EXPECT_TRUE(fault(R"("alpn": "h2")").starts_with("alpn: expected nothing without a host"));
+}
+
 TEST_F(ApiTrace, EXP4_WhatIsNoPacket) {
   const auto fault = [](const std::string& body) { return read_probe(body).error().message; };
   EXPECT_EQ(fault("[]"), R"(expected an object like {"from": "192.0.2.1", "to": "10.96.0.10:80"})");
@@ -161,8 +179,9 @@ TEST_F(ApiTrace, EXP4_WhatIsNoPacket) {
             "size: expected a number from 20 to 9216, found \"10\"");
   EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "flags": "SIN"})"),
             "flags: expected names with commas between them, like SYN,ACK, found \"SIN\"");
-  EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "df": true})"),
-            "unknown field \"df\"; a packet has: from to protocol flags size ttl dontFragment interface host path");
+  EXPECT_EQ(
+      fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "df": true})"),
+      "unknown field \"df\"; a packet has: from to protocol flags size ttl dontFragment interface host path alpn data");
   EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "host": "a b"})"),
             "host: expected a host or server name, found \"a b\"");
   EXPECT_EQ(fault(R"({"from": "192.0.2.1", "to": "192.0.2.2:80", "host": "a", "path": "b"})"),

@@ -1,5 +1,6 @@
 // Who peers with whom, what is announced, and the configuration of BIRD that comes of it. Every text is given to the
 // real BIRD, which has to take it.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -369,6 +370,72 @@ TEST(BgpPlan, BGP6_OnlyNamespacesOfTheClusterHavePasswords) {
   const BgpPlan none = plan_of({peer, secret("a-tenant", "bG91ZA==")});
   EXPECT_THAT(none.sessions, IsEmpty());
   EXPECT_THAT(none.warnings, ElementsAre(HasSubstr("in the namespace calico-system or kube-system")));
+}
+
+// Whatever kind is not asked for leaves the plan as it is.
+TEST(BgpPlan, SCALE5_KindsThatAPlanIsNotMadeOf) {
+  ObjectSet objects =
+      config::valid_set(config::list_of({gateway(), pool, node("gw-1", "192.168.0.2/24"),
+                                         block("b", "gw-1", "10.244.1.0/26"), node("node1", "192.168.0.11/24")}));
+  const auto put = [&](const std::string& object) {
+    const BgpPlan before = plan_of(objects);
+    auto document = config::parse_document(object);
+    EXPECT_TRUE(document) << object;
+    const auto change = objects.apply(config::to_delta(std::move(*document)), config::validate);
+    if (!change) {
+      ADD_FAILURE() << object << change.error().faults.front().text();
+      return false;
+    }
+    EXPECT_TRUE(change->effective()) << object;
+    const bool concerned = concerns_bgp_plan(*change, objects.config());
+    if (!concerned) {
+      EXPECT_EQ(plan_of(objects), before) << object;
+    }
+    return concerned;
+  };
+  const auto remove = [&](const config::ObjectKey& key) {
+    const auto change = objects.apply(config::deletion_of(key), config::validate);
+    return concerns_bgp_plan(*change, objects.config());
+  };
+  const auto plain = [](const char* version, const char* kind, const char* spec) {
+    return fmt::format(
+        R"({{"apiVersion": "{}", "kind": "{}", "metadata": {{"namespace": "default", "name": "one"}}, {}}})", version,
+        kind, spec);
+  };
+  EXPECT_FALSE(put(plain("v1", "Namespace", R"("spec": {})")));
+  EXPECT_FALSE(put(plain("networking.k8s.io/v1", "ServiceCIDR", R"("spec": {"cidrs": ["10.97.0.0/16"]})")));
+  EXPECT_FALSE(put(plain("networking.k8s.io/v1", "IngressClass", R"("spec": {"controller": "sluice.dev/ingress"})")));
+  EXPECT_FALSE(put(plain("networking.k8s.io/v1", "Ingress", R"("spec": {"ingressClassName": "one",
+      "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}})")));
+  EXPECT_FALSE(put(plain("metallb.io/v1beta1", "L2Advertisement", R"("spec": {})")));
+  EXPECT_FALSE(put(plain("sluice.dev/v1", "ContentPolicy", R"("spec": {"direction": "Ingress",
+      "patterns": [{"name": "shell", "literal": "cmd.exe"}]})")));
+  EXPECT_FALSE(put(calico("IPAMConfiguration", "default", R"({"strictAffinity": true})")));
+  EXPECT_FALSE(put(config::service("web", "10.97.0.1"))) << "BgpServices looks at these";
+  const auto workload = [&](const char* name, const char* at, const char* address) {
+    return fmt::format(R"({{"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+        "metadata": {{"namespace": "ns", "name": "{0}"}},
+        "spec": {{"node": "{1}", "pod": "{0}", "interfaceName": "cali{0}", "ipNetworks": ["{2}/32"]}}}})",
+                       name, at, address);
+  };
+  EXPECT_FALSE(put(workload("far", "node1", "10.244.9.1")));
+  EXPECT_TRUE(put(workload("near", "gw-1", "10.244.9.2"))) << "BGP-2";
+  EXPECT_TRUE(put(workload("near", "node1", "10.244.9.2"))) << "it was here";
+  EXPECT_TRUE(put(workload("near", "gw-1", "10.244.9.2")));
+  EXPECT_TRUE(remove({"WorkloadEndpoint", "ns", "near"}));
+  EXPECT_FALSE(remove({"WorkloadEndpoint", "ns", "far"}));
+  EXPECT_TRUE(put(node("node2", "192.168.0.12/24")));
+  EXPECT_TRUE(put(block("c", "gw-1", "10.244.2.0/26")));
+  EXPECT_TRUE(put(calico("BGPConfiguration", "default", R"({"asNumber": 65000})")));
+  EXPECT_TRUE(put(calico("BGPPeer", "tor", R"({"peerIP": "192.168.0.99", "asNumber": 65001})")));
+  EXPECT_TRUE(put(calico("BGPFilter", "none", R"({"exportV4": []})")));
+  EXPECT_TRUE(put(calico("IPPool", "more", R"({"cidr": "10.245.0.0/16"})")));
+  EXPECT_TRUE(put(plain("v1", "Secret", R"("data": {"key": "aHVzaA=="})")));
+  EXPECT_TRUE(
+      put(plain("metallb.io/v1beta1", "Community", R"("spec": {"communities": [{"name": "x", "value": "1:2"}]})")));
+  EXPECT_TRUE(put(plain("metallb.io/v1beta1", "BFDProfile", R"("spec": {"detectMultiplier": 5})")));
+  EXPECT_TRUE(put(plain("metallb.io/v1beta1", "BGPAdvertisement", R"("spec": {})")));
+  EXPECT_TRUE(put(plain("metallb.io/v1beta1", "IPAddressPool", R"("spec": {"addresses": ["198.51.100.0/28"]})")));
 }
 
 }  // namespace

@@ -172,5 +172,20 @@ TEST_F(Announced, BGP4_AChangeOfEndpointsLooksAtItsServiceAlone) {
   EXPECT_THAT(prefixes(), ElementsAre("198.51.100.2/32"));
 }
 
+TEST_F(Announced, SCALE5_BGP4_ADrainIsSeenByTheServicesItIsAbout) {
+  start({bgp_configuration(R"({"serviceLoadBalancerIPs": [{"cidr": "198.51.100.0/24"}],
+                               "serviceLoadBalancerAggregation": "Disabled"})"),
+         node(), load_balancer("web", "10.96.0.1", "198.51.100.1", "Cluster"), slice("web", "other")});
+  EXPECT_THAT(prefixes(), ElementsAre("198.51.100.1/32"));
+  DrainList drains;
+  (void)drains.add(*DrainTarget::parse("10.244.1.6"), false);
+  EXPECT_FALSE(services_.update(objects_.config(), drains));
+  (void)drains.add(*DrainTarget::parse("10.244.1.5"), false);
+  EXPECT_TRUE(services_.update(objects_.config(), drains));
+  EXPECT_THAT(prefixes(), IsEmpty());
+  EXPECT_TRUE(services_.update(objects_.config(), DrainList()));
+  EXPECT_THAT(prefixes(), ElementsAre("198.51.100.1/32"));
+}
+
 }  // namespace
 }  // namespace sluice::control

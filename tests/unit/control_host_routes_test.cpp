@@ -31,6 +31,10 @@ std::string text_of(const PlannedHop& hop) {
   if (hop.fixed == dataplane::hop::unreachable) return "unreachable";
   if (hop.fixed == dataplane::hop::prohibit) return "prohibit";
   if (!hop.neighbor) return "dev " + hop.interface;
+  if (hop.kind == dataplane::HopKind::Tunnel) {
+    return fmt::format("{} by {} dev {}{}", hop.tunnel, net::to_string(hop.neighbor->address), hop.neighbor->interface,
+                       hop.neighbor->mac ? " known" : "");
+  }
   return fmt::format("{} dev {}{}", net::to_string(hop.neighbor->address), hop.neighbor->interface,
                      hop.neighbor->mac ? " known" : "");
 }
@@ -188,6 +192,85 @@ TEST_F(HostRoutes, HOST4_NeighboursThatTheConfigurationKnows) {
   table.set_neighbors(
       {{"up", ip("192.0.2.9"), net::MacAddr{{2, 0, 0, 0, 0, 9}}}, {"un", ip("192.0.2.8"), std::nullopt}});
   EXPECT_EQ(changes(), "10.1.0.0/16 192.0.2.9 dev up known");
+}
+
+// 192.0.2.9 is a node in our subnet, 192.0.2.1 the way to one that is not.
+HostTunnels tunnels(config::TunnelMode mode) {
+  const auto hop = [](const char* tunnel, std::string_view outer) {
+    return PlannedHop{.kind = dataplane::HopKind::Tunnel,
+                      .neighbor = PlannedNeighbor{"up", ip(outer), std::nullopt},
+                      .tunnel = tunnel};
+  };
+  return {.pools = {{*net::parse_prefix("10.244.0.0/16"), mode}},
+          .nodes = {{ip("192.0.2.9"), hop("ipip@a", "192.0.2.9")}, {ip("203.0.113.9"), hop("ipip@b", "192.0.2.1")}},
+          .connected = {*net::parse_prefix("192.0.2.0/24")}};
+}
+
+TEST_F(HostRoutes, BGP8_IntoAPoolWithIpipByTheTunnelToTheNode) {
+  table.set_tunnels(tunnels(config::TunnelMode::Always));
+  table.learn(route("10.244.1.0/26", {via("192.0.2.9")}));
+  table.learn(route("10.244.2.0/26", {via("203.0.113.9")}));
+  table.learn(route("10.244.3.0/26", {via("192.0.2.7")}));
+  table.learn(route("198.51.100.0/24", {via("192.0.2.9")}));
+  table.learn(route("10.0.0.0/8", {via("192.0.2.9")}));
+  EXPECT_EQ(
+      changes(),
+      "10.0.0.0/8 192.0.2.9 dev up; 10.244.1.0/26 ipip@a by 192.0.2.9 dev up; "
+      "10.244.2.0/26 ipip@b by 192.0.2.1 dev up; 10.244.3.0/26 192.0.2.7 dev up; 198.51.100.0/24 192.0.2.9 dev up")
+      << "bare what is no node's, and what is not inside the pool";
+  table.set_neighbors({{"up", ip("192.0.2.1"), net::MacAddr{{2, 0, 0, 0, 0, 1}}}});
+  EXPECT_EQ(changes(), "10.244.2.0/26 ipip@b by 192.0.2.1 dev up known");
+}
+
+TEST_F(HostRoutes, BGP8_AcrossSubnetsOnlyAndAgainWhenPoolsAndNodesChange) {
+  table.learn(route("10.244.1.0/26", {via("192.0.2.9")}));
+  table.learn(route("10.244.2.0/26", {via("203.0.113.9")}));
+  table.learn(route("198.51.100.0/24", {via("192.0.2.9")}));
+  (void)changes();
+  table.set_tunnels(tunnels(config::TunnelMode::CrossSubnet));
+  EXPECT_EQ(changes(), "10.244.2.0/26 ipip@b by 192.0.2.1 dev up");
+  table.set_tunnels(tunnels(config::TunnelMode::Always));
+  EXPECT_EQ(changes(), "10.244.1.0/26 ipip@a by 192.0.2.9 dev up");
+  HostTunnels fewer = tunnels(config::TunnelMode::Always);
+  fewer.nodes.erase(ip("192.0.2.9"));
+  table.set_tunnels(fewer);
+  EXPECT_EQ(changes(), "10.244.1.0/26 192.0.2.9 dev up");
+  table.set_tunnels({});
+  EXPECT_EQ(changes(), "10.244.2.0/26 203.0.113.9 dev up") << "the pool is gone";
+}
+
+TEST_F(HostRoutes, BGP8_WhatNeedsATunnelOfTheConfiguration) {
+  config::Config config;
+  config.gateway.node_name = "gw";
+  config::Interface up;
+  up.name = "up";
+  up.device = "net_null0";
+  up.addresses = {*net::parse_prefix("192.0.2.1/24")};
+  up.gateway_v4 = ip("192.0.2.254").v4();
+  config.gateway.interfaces = {up};
+  for (const auto& [name, address] : {std::pair("gw", "192.0.2.1"), {"a", "192.0.2.9"}, {"b", "203.0.113.9"}}) {
+    config.nodes[name].name = name;
+    config.nodes[name].internal_ips = {ip(address)};
+  }
+  config.pools["pods"] = {
+      .name = "pods", .cidr = *net::parse_prefix("10.244.0.0/16"), .ipip_mode = config::TunnelMode::CrossSubnet};
+  config.pools["bare"] = {.name = "bare", .cidr = *net::parse_prefix("10.245.0.0/16")};
+  EXPECT_EQ(host_tunnels(config, make_plan(config)), HostTunnels{}) << "no routes of the host are wanted";
+  EXPECT_TRUE(make_plan(config).tunnels.empty());
+
+  config.gateway.host.routes.emplace();
+  const Plan plan = make_plan(config);
+  const HostTunnels made = host_tunnels(config, plan);
+  EXPECT_EQ(made.pools.size(), 1u);
+  EXPECT_EQ(made.pools.count(*net::parse_prefix("10.244.0.0/16")), 1u);
+  EXPECT_EQ(made.connected, std::vector{*net::parse_prefix("192.0.2.0/24")});
+  ASSERT_EQ(made.nodes.size(), 2u) << "not the router itself";
+  EXPECT_EQ(text_of(made.nodes.at(ip("192.0.2.9"))), "ipip@a by 192.0.2.9 dev up");
+  EXPECT_EQ(text_of(made.nodes.at(ip("203.0.113.9"))), "ipip@b by 192.0.2.254 dev up");
+  EXPECT_EQ(plan.tunnels.at("ipip@b").spec.remote, ip("203.0.113.9"));
+
+  config.pools.erase("pods");
+  EXPECT_EQ(host_tunnels(config, make_plan(config)), HostTunnels{});
 }
 
 TEST_F(HostRoutes, HOST4_ManyAreTakenInPartsAndShareTheirWay) {

@@ -255,7 +255,11 @@ TEST(IngressCompiler, ING11_SettingsReachTheListeners) {
   EXPECT_EQ(one.compiler.ingress().http()->head_seconds(), 30U);
   EXPECT_EQ(one.compiler.ingress().tls()->head_seconds(), 30U);
   EXPECT_FALSE(one.compiler.ingress().http()->settings().preserve_client);
-  one.upsert(gateway(R"(, "timeouts": {"headers": "7s"}, "preserveClientAddress": true)"));
+  EXPECT_EQ(one.compiler.ingress().http()->tcp(), l7::TcpLimits{});
+  one.upsert(gateway(R"(, "timeouts": {"headers": "7s"}, "preserveClientAddress": true,
+                     "tcp": {"mss": 1400, "timestamps": false})"));
+  EXPECT_EQ(one.compiler.ingress().http()->tcp(), (l7::TcpLimits{1400, false, true}));
+  EXPECT_EQ(one.compiler.ingress().tls()->tcp(), (l7::TcpLimits{1400, false, true}));
   EXPECT_EQ(one.compiler.ingress().http()->head_seconds(), 7U);
   EXPECT_EQ(one.compiler.ingress().tls()->head_seconds(), 7U);
   EXPECT_TRUE(one.compiler.ingress().http()->settings().preserve_client);

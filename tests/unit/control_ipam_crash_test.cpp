@@ -1,6 +1,8 @@
 // The allocator of addresses under random requests, with syncs that fail and the power cut at any step of any write: no
 // address is ever given twice, nothing that was answered is lost, and nothing stays behind that no one asked for.
 #include <algorithm>
+#include <array>
+#include <map>
 #include <random>
 #include <set>
 
@@ -225,6 +227,80 @@ TEST(IpamCrash, IPAM8_NeverTwiceNeverLostNeverLeaked) {
   EXPECT_GT(answered, 5000);
   EXPECT_GT(failed_syncs, 500);
   EXPECT_GT(refused, 100) << "the pools are small";
+}
+
+// Two routers, each with a store of its own, and one configuration but for their names: no address is ever given by
+// both, whatever ranges the configuration gives to whom, for whomever they are asked.
+TEST(IpamCrash, IPAM4_TwoStoresOfOneConfigurationNeverGiveTheSameAddress) {
+  int answered = 0, refused = 0;
+  for (uint32_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto pick = [&](size_t below) { return std::uniform_int_distribution<size_t>(0, below - 1)(random); };
+    config::Config config =
+        pools_of({pool("a", "10.0.0.0/26", 30), pool("b", "10.0.1.0/27", 29), pool("six", "fd00::/122", 125)});
+    config.ipam.max_blocks_per_host = pick(2) == 0 ? 0 : 3;
+    config.ipam.strict_affinity = pick(3) == 0;
+    std::array<config::Config, 2> of{config, config};
+    std::array<MemoryStorage, 2> disks;
+    std::array<Ipam, 2> stores{Ipam(disks[0]), Ipam(disks[1])};
+    const auto say = [&](const auto& change) {
+      for (config::Config& one : of) change(one);
+    };
+    const std::array<const char*, 2> names{"n1", "n2"};
+    for (size_t i = 0; i < 2; ++i) {
+      of[i].gateway.node_name = names[i];
+      of[i].gateway.local_node_names = {names[i]};
+      ASSERT_TRUE(stores[i].load());
+    }
+    // Ranges of the pools in quarters, each a node's for ever; some come later.
+    const std::array<const char*, 12> ranges{"10.0.0.0/28", "10.0.0.16/28", "10.0.0.32/28", "10.0.0.48/28",
+                                             "10.0.1.0/29", "10.0.1.8/29",  "10.0.1.16/29", "10.0.1.24/29",
+                                             "fd00::/124",  "fd00::10/124", "fd00::20/124", "fd00::30/124"};
+    std::map<net::IpAddr, std::pair<size_t, std::string>> given;
+    for (int step = 0; step < 300; ++step) {
+      if (pick(30) == 0) {
+        const size_t range = pick(ranges.size());
+        const std::string node = "n" + std::to_string(1 + range % 3);
+        const std::string name = "range-" + std::to_string(range);
+        say([&](config::Config& one) {
+          one.blocks[name] = {.name = name, .node = node, .cidr = *net::parse_prefix(ranges[range])};
+        });
+      }
+      const size_t at = pick(2);
+      if (pick(4) == 0 && !given.empty()) {
+        const auto held = std::next(given.begin(), static_cast<std::ptrdiff_t>(pick(given.size())));
+        const auto holder = held->second;
+        const auto& [store, handle] = holder;
+        ASSERT_TRUE(stores[store].release(handle, step));
+        std::erase_if(given, [&](const auto& one) { return one.second == holder; });
+        ASSERT_TRUE(stores[store].tidy(of[store], step));
+        ASSERT_TRUE(stores[store].sync()());
+        ASSERT_TRUE(stores[store].synced(stores[store].written()));
+        ASSERT_TRUE(stores[store].drop(stores[store].given_up()));
+        continue;
+      }
+      Request request{.handle = "h" + std::to_string(step),
+                      .node = pick(4) == 0 ? "n" + std::to_string(1 + pick(3)) : names[at],
+                      .families = {pick(2) == 0 ? Family::V4 : Family::V6}};
+      if (pick(6) == 0) request.addresses = {net::Ipv4Addr::from_host(0x0a000000 + static_cast<uint32_t>(pick(64)))};
+      const auto got = stores[at].assign(of[at], request, step);
+      if (!got) {
+        ++refused;
+        continue;
+      }
+      ++answered;
+      ASSERT_TRUE(stores[at].sync()());
+      ASSERT_TRUE(stores[at].synced(stores[at].written()));
+      for (const net::IpAddr& address : *got) {
+        const auto [before, fresh] = given.try_emplace(address, at, request.handle);
+        ASSERT_TRUE(fresh) << net::to_string(address) << " is given by both, " << names[before->second.first] << " and "
+                           << names[at];
+      }
+    }
+  }
+  EXPECT_GT(answered, 3000);
+  EXPECT_GT(refused, 1000);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "control/ipam_choice.h"
 #include "tests/unit/ipam_memory.h"
 
 namespace sluice::control::ipam {
@@ -227,6 +228,37 @@ TEST_F(Ipam4, IPAM4_WithoutAutoAllocateOnlyWhereTheConfigurationGivesIt) {
   config.ipam.strict_affinity = true;
   EXPECT_THAT(ask("h2", "n2"), HasSubstr("no IPv4 address is free for node n2"));
   EXPECT_THAT(ask_for("h2", "n1", "10.0.0.1"), HasSubstr("is not node n1's"));
+}
+
+// Every Node may have a router with a store of its own.
+TEST_F(Ipam4, IPAM4_BesideOtherRoutersOnlyWhereTheConfigurationGivesIt) {
+  config.gateway.local_node_names = {"n1", "n3"};
+  const std::string remedy = "give node n1 a range of its own, by a BlockAffinity or spec.podCIDRs of its Node";
+  EXPECT_THAT(ask("h1"), HasSubstr(remedy));
+  EXPECT_THAT(ask_for("h1", "n1", "10.0.0.1"), HasSubstr(remedy));
+  EXPECT_THAT(blocks(), IsEmpty());
+
+  config.nodes["n1"].pod_cidrs = {*net::parse_prefix("10.0.0.8/30")};
+  config.nodes["n2"].pod_cidrs = {*net::parse_prefix("10.0.0.12/30")};
+  config.nodes["n3"].pod_cidrs = {*net::parse_prefix("10.0.0.4/30")};
+  EXPECT_EQ(ask("h1"), "10.0.0.8");
+  EXPECT_EQ(doubt_about(config, *net::parse_prefix("10.0.0.8/30")), "");
+  for (const char* handle : {"h2", "h3", "h4"}) EXPECT_THAT(ask(handle), testing::StartsWith("10.0.0."));
+  EXPECT_THAT(ask("h5"), HasSubstr(remedy)) << "its range is full";
+  EXPECT_THAT(ask_for("h6", "n2", "10.0.0.12"), HasSubstr("blocks of node n2 are cut by its own router"));
+  EXPECT_EQ(ask_for("h7", "n3", "10.0.0.5"), "10.0.0.5") << "one of localNodeNames";
+  EXPECT_THAT(blocks(), ElementsAre("10.0.0.4/30 n3 confirmed", "10.0.0.8/30 n1 confirmed"));
+}
+
+TEST_F(Ipam4, IPAM4_ARouterAloneIsAsEver) {
+  for (const char* other : {"n2", "n3"}) config.nodes.erase(other);
+  config.gateway.local_node_names = {"n1"};
+  EXPECT_EQ(ask("h1"), "10.0.0.0");
+  EXPECT_EQ(doubt_about(config, *net::parse_prefix("10.0.0.0/30")), "");
+  config.nodes["n9"] = {.name = "n9"};
+  EXPECT_THAT(doubt_about(config, *net::parse_prefix("10.0.0.0/30")),
+              HasSubstr("block 10.0.0.0/30 is this router's by its own claim"));
+  EXPECT_EQ(ask("h2"), "10.0.0.1") << "what it has already it uses";
 }
 
 TEST_F(Ipam4, IPAM6_EveryAddressOfABlock) {

@@ -26,6 +26,7 @@ using net::IpAddr;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 
 IpAddr ip(std::string_view text) { return *net::parse_ip(text); }
 
@@ -347,6 +348,55 @@ TEST(LoadBalancer, LB4_WhereNothingCanBeWrittenWhatIsKnownServes) {
   world.allocator.freeze({});
   EXPECT_THAT(world.settle(), ElementsAre(named("new")));
   EXPECT_EQ(world.has("new"), "203.0.113.2");
+}
+
+TEST(LoadBalancer, LB4_AChangeThatCannotBeWrittenDownGivesOnlyWhatIsKnown) {
+  World world;
+  world.pool("a", {"203.0.113.0/29"});
+  world.service("old");
+  world.service("leaves");
+  world.allocator.restore({{named("absent"), {ip("203.0.113.7")}}, {named("deleted"), {ip("203.0.113.6")}}});
+  (void)world.settle();
+  const std::string had = world.has("leaves");
+  const std::string old = world.has("old");
+
+  world.remove("leaves");
+  world.service("new");
+  world.service("wants").load_balancer.wanted = {ip("203.0.113.4")};
+  world.allocator.drop_kept({named("deleted")});
+  (void)world.allocator.update(world.config, &world.change);
+  EXPECT_EQ(world.has("new"), had) << "what became free";
+  EXPECT_THAT(world.allocator.update_frozen(world.config, &world.change, "the disk is full"),
+              UnorderedElementsAre(named("deleted"), named("leaves"), named("new"), named("wants")));
+  EXPECT_EQ(world.has("new"), "pending");
+  EXPECT_EQ(world.why("new"), "the disk is full");
+  EXPECT_EQ(world.has("wants"), "203.0.113.4");
+  EXPECT_EQ(world.has("old"), old);
+  EXPECT_FALSE(world.allocator.all().contains(named("deleted")));
+  EXPECT_TRUE(world.allocator.all().contains(named("absent")));
+  world.change = {};
+
+  world.allocator.freeze({});
+  EXPECT_THAT(world.settle(), ElementsAre(named("new")));
+  EXPECT_EQ(world.has("new"), had);
+}
+
+// The change fails after all: everything is as it was.
+TEST(LoadBalancer, LB4_WhatWasGivenFrozenIsTakenBack) {
+  World world;
+  world.pool("a", {"203.0.113.0/29"});
+  world.service("old");
+  world.allocator.restore({{named("deleted"), {ip("203.0.113.6")}}});
+  (void)world.settle();
+  const GivenAddresses before = world.allocator.all();
+  const Config config = world.config;
+  world.remove("old");
+  world.service("new");
+  world.allocator.drop_kept({named("deleted")});
+  (void)world.allocator.update(world.config, &world.change);
+  (void)world.allocator.update_frozen(world.config, &world.change, "the disk is full");
+  world.allocator.undo(config);
+  EXPECT_EQ(world.allocator.all(), before);
 }
 
 TEST(LoadBalancer, LB4_AServiceThatComesLaterHasWhatItHad) {

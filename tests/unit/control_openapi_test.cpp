@@ -69,7 +69,7 @@ TEST_F(OpenApi, BodiesAndAnswersHaveSchemas) {
   }
   const std::string text = json::serialize(document);
   static constexpr std::string_view reference = "#/components/schemas/";
-  std::set<std::string> used{"GatewayConfiguration"};  // in a List, beside kinds that are others'
+  std::set<std::string> used{"GatewayConfiguration", "ContentPolicy"};  // in a List, beside kinds that are others'
   for (size_t at = 0; (at = text.find(reference, at)) != std::string::npos;) {
     at += reference.size();
     used.insert(text.substr(at, text.find('"', at) - at));

@@ -1,4 +1,5 @@
 // plan_delta: whatever nodes, blocks and pods come, change and go, the plan is what a plan made anew would be.
+#include <algorithm>
 #include <array>
 #include <map>
 #include <random>
@@ -7,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "config/ipam_blocks.h"
 #include "control/plan_delta.h"
 
 namespace sluice::control {
@@ -18,7 +20,7 @@ using net::Prefix;
 IpAddr ip(const std::string& text) { return *net::parse_ip(text); }
 Prefix prefix(const std::string& text) { return *net::parse_prefix(text); }
 
-enum class Overlay : uint8_t { None, Vxlan, VxlanCrossSubnet, IpipCrossSubnet };
+enum class Overlay : uint8_t { None, Vxlan, VxlanCrossSubnet, IpipCrossSubnet, IpipLearned };
 
 void add_pool(config::Config& config, const std::string& name, const std::string& cidr, Overlay overlay) {
   config::IpPool pool;
@@ -26,7 +28,8 @@ void add_pool(config::Config& config, const std::string& name, const std::string
   pool.cidr = prefix(cidr);
   if (overlay == Overlay::Vxlan) pool.vxlan_mode = config::TunnelMode::Always;
   if (overlay == Overlay::VxlanCrossSubnet) pool.vxlan_mode = config::TunnelMode::CrossSubnet;
-  if (overlay == Overlay::IpipCrossSubnet) pool.ipip_mode = config::TunnelMode::CrossSubnet;
+  if (overlay == Overlay::IpipCrossSubnet || overlay == Overlay::IpipLearned)
+    pool.ipip_mode = config::TunnelMode::CrossSubnet;
   config.pools[name] = pool;
 }
 
@@ -48,7 +51,8 @@ config::Config base(Overlay overlay) {
                             config::RouteType::Unicast,
                             {{ip("192.0.2.253"), "up", ""}, {ip("192.0.2.252"), "up", ""}}}};
   add_pool(config, "pods", "10.244.0.0/16", overlay);
-  add_pool(config, "pods6", "fd00:10::/48", overlay == Overlay::IpipCrossSubnet ? Overlay::None : overlay);
+  add_pool(config, "pods6", "fd00:10::/48", overlay >= Overlay::IpipCrossSubnet ? Overlay::None : overlay);
+  if (overlay == Overlay::IpipLearned) config.gateway.host.routes.emplace();  // may lead to any node (BGP-8)
   config::Node own;
   own.name = "gw";
   own.internal_ips = {ip("192.0.2.1"), ip("2001:db8::1")};
@@ -113,6 +117,7 @@ class Nodes : public testing::Test {
  protected:
   void begin(Overlay overlay) {
     config = base(overlay);
+    allocated_before = allocated;
     plan = make_plan(config, allocated);
   }
   void set_node(const std::string& name, std::vector<IpAddr> addresses, std::vector<Prefix> pod_cidrs = {}) {
@@ -124,8 +129,31 @@ class Nodes : public testing::Test {
     touch("Node", name);
   }
   void set_block(const std::string& name, const std::string& node, const std::string& cidr, bool confirmed = true) {
-    config.blocks[name] = {.name = name, .node = node, .cidr = prefix(cidr), .confirmed = confirmed};
+    ipam.set(config::BlockAffinity{.name = name, .node = node, .cidr = prefix(cidr), .confirmed = confirmed},
+             config.blocks);
     touch("BlockAffinity", name);
+  }
+  void allocate(const std::string& cidr, const std::string& node = "gw") {
+    std::erase_if(allocated.blocks, [&](const auto& block) { return block.name == cidr; });
+    allocated.blocks.push_back({.name = cidr, .node = node, .cidr = prefix(cidr), .confirmed = true});
+    std::sort(allocated.blocks.begin(), allocated.blocks.end(),
+              [](const auto& a, const auto& b) { return a.cidr < b.cidr; });
+  }
+  void give_back(const std::string& cidr) {
+    std::erase_if(allocated.blocks, [&](const auto& block) { return block.name == cidr; });
+  }
+  void erase_block(const std::string& name) {
+    ipam.erase_affinity(name, config.blocks);
+    touch("BlockAffinity", name);
+  }
+  void set_ipam_block(const std::string& name, const std::string& node, const std::string& cidr,
+                      const std::map<IpAddr, std::string>& borrowed) {
+    ipam.set(config::IpamBlock{name, prefix(cidr), node, borrowed}, config.blocks);
+    touch("IPAMBlock", name);
+  }
+  void erase_ipam_block(const std::string& name) {
+    ipam.erase_block(name, config.blocks);
+    touch("IPAMBlock", name);
   }
   void set_pod(const std::string& name, std::vector<IpAddr> addresses, const std::string& node = "gw") {
     config::WorkloadEndpoint pod;
@@ -141,8 +169,10 @@ class Nodes : public testing::Test {
   }
   // Whether there is a delta. The plan is as the configuration says afterwards.
   bool follow() {
-    const auto delta = plan_delta(plan, config, change, allocated);
+    change.blocks = ipam.settle(config.blocks);
+    const auto delta = plan_delta(plan, config, change, allocated, {}, &allocated_before);
     change = {};
+    allocated_before = allocated;
     const Plan wanted = make_plan(config, allocated);
     if (!delta) {
       plan = wanted;
@@ -154,15 +184,17 @@ class Nodes : public testing::Test {
   }
 
   config::Config config;
+  config::IpamBlocks ipam;
   config::Change change;
-  Allocated allocated;
+  Allocated allocated, allocated_before;
   Plan plan;
   std::vector<IpAddr> sources{ip("192.0.2.1"), ip("192.0.2.10"), ip("192.0.2.11"), ip("203.0.113.10"),
                               ip("2001:db8::10")};
 };
 
 TEST_F(Nodes, SCALE5_ANodeComesWithBlocksAndGoes) {
-  for (const Overlay overlay : {Overlay::None, Overlay::Vxlan, Overlay::VxlanCrossSubnet, Overlay::IpipCrossSubnet}) {
+  for (const Overlay overlay :
+       {Overlay::None, Overlay::Vxlan, Overlay::VxlanCrossSubnet, Overlay::IpipCrossSubnet, Overlay::IpipLearned}) {
     begin(overlay);
     // The first way of all into tunnels from an address other than the own node's would be planned anew.
     set_node("a", {ip("192.0.2.10"), ip("2001:db8::10")});
@@ -184,14 +216,39 @@ TEST_F(Nodes, SCALE5_ANodeComesWithBlocksAndGoes) {
     touch("Node", "a");
     EXPECT_TRUE(follow());
     EXPECT_EQ(plan.warnings.size(), 3u);
-    for (const char* block : {"a1", "a2", "a3"}) {
-      config.blocks.erase(block);
-      touch("BlockAffinity", block);
-    }
+    for (const char* block : {"a1", "a2", "a3"}) erase_block(block);
     EXPECT_TRUE(follow());
     EXPECT_TRUE(plan.warnings.empty());
     EXPECT_TRUE(plan.tunnels.empty());
   }
+}
+
+TEST_F(Nodes, SCALE5_ENC5_IPAM4_WhatAnIpamBlockSaysComesAndGoes) {
+  begin(Overlay::Vxlan);
+  set_node("a", {ip("192.0.2.10")});
+  set_node("b", {ip("192.0.2.11")});
+  set_block("a1", "a", "10.244.1.0/26");
+  (void)follow();
+  const auto origin = [&](const char* to) { return plan.routes.at(prefix(to)).origin; };
+  set_ipam_block("i", "a", "10.244.1.0/26", {{ip("10.244.1.9"), "b"}});
+  (void)follow();
+  EXPECT_EQ(origin("10.244.1.0/26"), "node a");
+  EXPECT_EQ(origin("10.244.1.9/32"), "node b");
+  EXPECT_FALSE(plan.blocks.contains("a1")) << "the IPAMBlock speaks for it";
+  set_ipam_block("i", "a", "10.244.1.0/26", {{ip("10.244.1.9"), "b"}, {ip("10.244.1.10"), "b"}});
+  EXPECT_TRUE(follow()) << "one more needs no new plan";
+  EXPECT_EQ(origin("10.244.1.10/32"), "node b");
+  set_block("a1", "b", "10.244.1.0/26");
+  (void)follow();
+  EXPECT_EQ(origin("10.244.1.0/26"), "node a");
+  set_ipam_block("i", "", "10.244.1.0/26", {});
+  (void)follow();
+  EXPECT_EQ(origin("10.244.1.0/26"), "node b") << "the BlockAffinity again";
+  EXPECT_FALSE(plan.routes.contains(prefix("10.244.1.9/32")));
+  erase_ipam_block("i");
+  erase_block("a1");
+  (void)follow();
+  EXPECT_FALSE(plan.routes.contains(prefix("10.244.1.0/26")));
 }
 
 TEST_F(Nodes, SCALE5_APodOfThisNodeComesAndGoes) {
@@ -215,12 +272,41 @@ TEST_F(Nodes, SCALE5_APodOfThisNodeComesAndGoes) {
   EXPECT_EQ(plan.interfaces.size(), 1u);
 }
 
+TEST_F(Nodes, SCALE5_IPAM5_AnAllocatedBlockComesAndGoes) {
+  begin(Overlay::Vxlan);
+  allocate("10.244.3.0/26");
+  EXPECT_TRUE(follow());
+  EXPECT_EQ(plan.routes.at(prefix("10.244.3.0/26")).origin, "block");
+  set_block("own", "gw", "10.244.7.0/26");
+  EXPECT_TRUE(follow());
+  allocate("10.244.1.0/26");
+  allocate("fd00:10::/122");
+  EXPECT_TRUE(follow());
+  EXPECT_EQ(plan.nodes.at("gw").networks.size(), 4U);
+  give_back("10.244.3.0/26");
+  set_node("a", {ip("192.0.2.10")});
+  set_block("a1", "a", "10.244.8.0/26");
+  EXPECT_TRUE(follow());
+  EXPECT_FALSE(plan.routes.contains(prefix("10.244.3.0/26")));
+  allocate("10.244.9.0/26", "a");
+  EXPECT_TRUE(follow());
+  EXPECT_EQ(plan.routes.at(prefix("10.244.9.0/26")).origin, "node a");
+  allocate("10.244.8.0/26");
+  EXPECT_FALSE(follow()) << "it is another's";
+  give_back("10.244.8.0/26");
+  EXPECT_FALSE(follow()) << "it had no route";
+  allocated.tunnels.vxlan_v4 = ip("10.244.1.1").v4();
+  EXPECT_FALSE(follow());
+  allocated = {};
+}
+
 TEST_F(Nodes, SCALE5_WhatSomebodyElseHasAPartInIsPlannedAnew) {
   const auto refuses = [&](const char* why, const auto& prepare, const auto& act) {
     begin(Overlay::Vxlan);
     prepare();
     change = {};
     plan = make_plan(config, allocated);
+    allocated_before = allocated;
     act();
     EXPECT_FALSE(follow()) << why;
     allocated = {};
@@ -317,7 +403,7 @@ TEST_P(RandomChanges, SCALE5_AnyOrderOfChangesLeadsToAPlanMadeAnew) {
   for (unsigned step = 0; step < steps; ++step) {
     std::set<std::string> touched;
     for (uint32_t i = 0, count = 1 + below(3); i < count; ++i) {
-      const uint32_t what = below(12);
+      const uint32_t what = below(14);
       if (what < 4) {
         const std::string name = nodes[below(below(16) == 0 ? 7 : 6)];
         if (!touched.insert("Node " + name).second) continue;
@@ -338,8 +424,7 @@ TEST_P(RandomChanges, SCALE5_AnyOrderOfChangesLeadsToAPlanMadeAnew) {
         const std::string name = "b" + std::to_string(number);
         if (!touched.insert("BlockAffinity " + name).second) continue;
         if (below(3) == 0) {
-          config.blocks.erase(name);
-          touch("BlockAffinity", name);
+          erase_block(name);
           continue;
         }
         std::string cidr = "10.244." + std::to_string(number) + ".0/26";
@@ -347,6 +432,30 @@ TEST_P(RandomChanges, SCALE5_AnyOrderOfChangesLeadsToAPlanMadeAnew) {
         if (below(12) == 0) cidr = "10.244." + std::to_string(below(56)) + ".64/27";
         if (below(24) == 0) cidr = "10.244." + std::to_string(below(24)) + "." + std::to_string(below(8)) + "/32";
         set_block(name, nodes[below(7)], cidr, below(8) != 0);
+      } else if (what >= 12) {
+        const std::string cidr = "10.244." + std::to_string(60 + below(below(8) == 0 ? 140 : 8)) + ".0/26";
+        touched.insert(cidr);
+        if (below(3) == 0) {
+          give_back(cidr);
+        } else {
+          allocate(cidr, below(8) == 0 ? "a" : "gw");
+        }
+      } else if (what < 11) {
+        const uint32_t number = below(24);
+        const std::string name = "i" + std::to_string(number);
+        if (!touched.insert("IPAMBlock " + name).second) continue;
+        if (below(3) == 0) {
+          erase_ipam_block(name);
+          continue;
+        }
+        const std::string network =
+            number % 6 == 5 ? "fd00:10::" + std::to_string(number) + "0" : "10.244." + std::to_string(number) + ".";
+        std::map<IpAddr, std::string> borrowed;
+        for (uint32_t count = below(4); count > 0; --count) {
+          borrowed[ip(network + std::to_string(below(8)))] = nodes[below(7)];
+        }
+        set_ipam_block(name, below(8) == 0 ? "" : nodes[below(7)], network + (number % 6 == 5 ? "0/122" : "0/26"),
+                       borrowed);
       } else {
         const std::string name(1, static_cast<char>('p' + below(6)));
         if (!touched.insert("pod " + name).second) continue;
@@ -369,7 +478,7 @@ TEST_P(RandomChanges, SCALE5_AnyOrderOfChangesLeadsToAPlanMadeAnew) {
 
 INSTANTIATE_TEST_SUITE_P(Overlays, RandomChanges,
                          testing::Values(Overlay::None, Overlay::Vxlan, Overlay::VxlanCrossSubnet,
-                                         Overlay::IpipCrossSubnet));
+                                         Overlay::IpipCrossSubnet, Overlay::IpipLearned));
 
 }  // namespace
 }  // namespace sluice::control

@@ -1,5 +1,6 @@
 // Random changes of a small cluster: tables and verdicts of a change alone are those of the whole configuration.
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <random>
 #include <set>
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "control/service_compiler.h"
+#include "control/service_totals.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::control {
@@ -120,6 +122,27 @@ std::vector<std::string> describe(const ServiceCompiler::Tables& tables) {
   return out;
 }
 
+// Reckoned from the whole.
+std::vector<size_t> counts_of(const config::Config& config) {
+  std::vector<size_t> out(6);
+  for (const auto& [name, service] : config.services) {
+    if (service.proxied && service.type != config::ServiceType::ExternalName) ++out[static_cast<size_t>(service.type)];
+  }
+  for (const auto& [name, slice] : config.slices) {
+    const auto service = config.services.find({name.ns, slice.service});
+    if (slice.fqdn || service == config.services.end() || !service->second.proxied) continue;
+    for (const config::Endpoint& endpoint : slice.endpoints) {
+      ++out[endpoint.ready ? 3 : endpoint.serving && endpoint.terminating ? 4 : 5];
+    }
+  }
+  return out;
+}
+
+std::vector<size_t> counts_of(const Totals& totals) {
+  return {totals.cluster_ip_services, totals.node_port_services,    totals.load_balancer_services,
+          totals.ready_endpoints,     totals.terminating_endpoints, totals.unready_endpoints};
+}
+
 TEST(ServiceChange, SCALE5_TablesOfAChangeAreThoseOfTheWhole) {
   const std::vector<net::IpAddr> own{*net::parse_ip("192.168.0.2")};
   size_t applied = 0;
@@ -128,6 +151,7 @@ TEST(ServiceChange, SCALE5_TablesOfAChangeAreThoseOfTheWhole) {
     ObjectSet objects = config::valid_set(config::list_of({gateway}));
     ServiceCompiler compiler;
     (void)compiler.compile(objects.config(), own);
+    ServiceTotals totals;
     Churn churn(seed);
     for (int round = 0; round < 60; ++round) {
       const std::string text = churn.delta();
@@ -147,6 +171,8 @@ TEST(ServiceChange, SCALE5_TablesOfAChangeAreThoseOfTheWhole) {
       }
       ++applied;
       EXPECT_TRUE(config::validate(objects.config()).empty()) << text;
+      totals.update(objects.config(), *change);
+      ASSERT_EQ(counts_of(totals.totals()), counts_of(objects.config())) << "seed " << seed << " round " << round;
       ServiceCompiler fresh;
       ASSERT_EQ(describe(compiler.update(objects.config(), *change, own)),
                 describe(fresh.compile(objects.config(), own)))
@@ -181,6 +207,70 @@ TEST(ServiceChange, SCALE5_OneSliceBuildsOneService) {
   EXPECT_EQ(service(before, "10.96.0.1"), service(after, "10.96.0.1"));
   EXPECT_NE(service(before, "10.96.0.2"), service(after, "10.96.0.2"));
   EXPECT_EQ(before.v6, after.v6);
+}
+
+TEST(ServiceChange, SCALE5_SVC91_TablesAfterADrainAreThoseOfTheWhole) {
+  const std::vector<net::IpAddr> own{*net::parse_ip("192.168.0.2")};
+  ObjectSet objects = config::valid_set(config::list_of({gateway}));
+  ServiceCompiler compiler;
+  (void)compiler.compile(objects.config(), own);
+  Churn churn(3);
+  std::mt19937 random(3);
+  DrainList drains;
+  size_t seen = 0;
+  for (int round = 0; round < 400; ++round) {
+    auto delta = config::parse_delta(churn.delta());
+    const auto change = objects.apply(std::move(*delta), config::validate);
+    if (!change) continue;
+    const auto before = compiler.update(objects.config(), *change, own, drains);
+    const std::string what = random() % 3 == 0
+                                 ? fmt::format("default/o{}", random() % 6)
+                                 : fmt::format("10.244.0.{}{}", 1 + random() % 9, random() % 2 == 0 ? "" : ":8080");
+    const DrainTarget target = *DrainTarget::parse(what);
+    if (random() % 2 == 0 || !drains.remove(target)) (void)drains.add(target, random() % 2 == 0);
+    const auto after = compiler.update(objects.config(), {}, own, drains);
+    ServiceCompiler fresh;
+    ASSERT_EQ(describe(after), describe(fresh.compile(objects.config(), own, drains)))
+        << "round " << round << ": " << what;
+    if (describe(before) != describe(after)) ++seen;
+  }
+  EXPECT_GT(seen, 20U);
+}
+
+// The best of several, so that what else the machine does is not measured.
+template <class Run>
+double least_milliseconds(const Run& run) {
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    run(i);
+    best = std::min(best, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return best;
+}
+
+TEST(ServiceChange, SCALE5_SVC91_ADrainCompilesNoOtherServices) {
+  constexpr int services = 2000;
+  std::vector<std::string> all{gateway};
+  for (int i = 0; i < services; ++i) {
+    all.push_back(config::service(fmt::format("s{}", i), fmt::format("10.96.{}.{}", i / 200, 1 + i % 200)));
+    all.push_back(
+        fmt::format(R"({{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {{"name": "s{0}",
+        "labels": {{"kubernetes.io/service-name": "s{0}"}}}}, "addressType": "IPv4",
+        "ports": [{{"name": "", "port": 8080}}], "endpoints": [{{"addresses": ["10.244.{1}.{2}"]}}]}})",
+                    i, i / 200, 1 + i % 200));
+  }
+  const ObjectSet objects = config::valid_set(config::list_of(all));
+  const std::vector<net::IpAddr> own{*net::parse_ip("192.168.0.2")};
+  ServiceCompiler compiler;
+  (void)compiler.compile(objects.config(), own);
+  const double whole = least_milliseconds([&](int) { (void)compiler.compile(objects.config(), own); });
+  const double drained = least_milliseconds([&](int i) {
+    DrainList drains;
+    (void)drains.add(*DrainTarget::parse(fmt::format("10.244.0.{}", 1 + i)), false);
+    (void)compiler.update(objects.config(), {}, own, drains);
+  });
+  EXPECT_LT(drained * 4, whole);
 }
 
 }  // namespace

@@ -253,6 +253,46 @@ TEST_F(Journal, AFailureLeavesAnOlderStateUntilAllIsWrittenAnew) {
   EXPECT_EQ(kept(), now());
 }
 
+// The disk said so later than append() could: fdatasync(2) failed.
+TEST_F(Journal, WhatWasLostOnItsWayToTheDiskIsWrittenAnew) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
+  journal.lose();
+  EXPECT_TRUE(journal.is_broken());
+  EXPECT_FALSE(journal.append(objects_, put("c", "10.96.0.3"), ++generation_));
+  rewrite(journal);
+  EXPECT_FALSE(journal.is_broken());
+  ASSERT_TRUE(journal.append(objects_, put("d", "10.96.0.4"), ++generation_));
+  EXPECT_EQ(kept(), now());
+}
+
+// A disk that stays full is tried again and again.
+TEST_F(Journal, AttemptsThatFailLeaveNothing) {
+  StateJournal journal(folder_);
+  (void)journal.load();
+  ASSERT_TRUE(journal.append(objects_, first_, ++generation_));
+  rewrite(journal);
+  ASSERT_TRUE(journal.append(objects_, put("b", "10.96.0.2"), ++generation_));
+  const std::string before = now();
+  journal.lose();
+  const auto files = [&] { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); };
+  const auto there = files();
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    ASSERT_TRUE(journal.rotate());
+    ASSERT_TRUE(journal.begin(generation_));
+    ASSERT_TRUE(journal.append(objects_, put("c", fmt::format("10.96.0.{}", 3 + attempt)), ++generation_));
+    journal.give_up();
+    EXPECT_TRUE(journal.is_broken());
+    EXPECT_EQ(files(), there);
+    EXPECT_EQ(found().objects->to_text({}), before);
+  }
+  rewrite(journal);
+  EXPECT_EQ(kept(), now());
+}
+
 TEST_F(Journal, WhatWasKeptIsVoidWhenAnotherDocumentComes) {
   StateJournal journal(folder_);
   (void)journal.load();

@@ -85,10 +85,11 @@ inline config::IpPool pool(const std::string& name, std::string_view cidr, uint8
   return out;
 }
 
-// Nodes n1, n2, n3; this router is n1.
+// Nodes n1, n2, n3; this router is n1, and the only one.
 inline config::Config pools_of(const std::vector<config::IpPool>& pools) {
   config::Config out;
   out.gateway.node_name = "n1";
+  out.gateway.local_node_names = {"n1", "n2", "n3"};
   for (const char* name : {"n1", "n2", "n3"}) out.nodes[name] = {.name = name};
   for (const config::IpPool& one : pools) out.pools[one.name] = one;
   return out;

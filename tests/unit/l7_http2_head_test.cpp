@@ -190,11 +190,14 @@ TEST(L7HttpListener, ING1_AnHttp2ConnectionGoesWhereItsFirstRequestDoes) {
   EXPECT_EQ(decision.rule, 7U);
   EXPECT_FALSE(decision.watched);
   EXPECT_EQ(decision.body.framing, Framing::Endless);
-  // SETTINGS, its acknowledgement, :status 503 for stream 1, GOAWAY.
-  EXPECT_EQ(to_data(decision.unavailable), from_hex("000000040000000000000000040100000000000005010500000001"
-                                                    "0803353033"
-                                                    "00000807000000000000000001"
-                                                    "00000000"));
+  // SETTINGS, its acknowledgement, the status for stream 1, GOAWAY.
+  const std::vector<std::pair<Failure, std::string>> failures{
+      {Failure::Unavailable, "353033"}, {Failure::Refused, "353032"}, {Failure::Unanswered, "353034"}};
+  for (const auto& [failure, status] : failures) {
+    EXPECT_EQ(to_data(listener.failed(of_curl(), failure)),
+              from_hex("0000000400000000000000000401000000000000050105000000010803" + status +
+                       "0000080700000000000000000100000000"));
+  }
 
   const auto answer = [&](const Data& data) {
     const Decision out = listener.decide(data);

@@ -89,12 +89,12 @@ TEST(L7HttpHead, ING12_WhereTheBodyEnds) {
       whole("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n").expects_continue);
 }
 
-TEST(L7HttpHead, ING12_AnUpgradeEndsNever) {
+TEST(L7HttpHead, ING12_AnUpgradeIsARequestLikeOthers) {
   const HttpHead upgrade = whole(
       "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
   EXPECT_TRUE(upgrade.upgrade);
-  EXPECT_EQ(upgrade.body.framing, Framing::Endless);
+  EXPECT_EQ(upgrade.body.framing, Framing::None);
   // RFC 9110 section 7.8: without the option the field means nothing; nor does it to HTTP/1.0.
   EXPECT_FALSE(whole("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n").upgrade);
   EXPECT_FALSE(whole("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").upgrade);

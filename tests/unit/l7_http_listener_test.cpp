@@ -94,30 +94,32 @@ TEST(L7HttpListener, ING12_LaterRequestsAreReadUnlessThereIsOnePlaceForAll) {
   EXPECT_TRUE(watched({{"", paths({{"/x", prefix, web}})}, {"a.com", paths(root)}}, {}));
 }
 
-TEST(L7HttpListener, ING12_OnlyWhatCanBecomeAWebSocketIsReadNoFurther) {
+TEST(L7HttpListener, ING12_WhatAsksForAnUpgradeIsReadOn) {
   const auto upgrade = [](std::string_view start, std::string_view fields) {
     return ask(std::string(start) + "\r\nHost: two.com\r\nConnection: keep-alive, Upgrade\r\n" + std::string(fields) +
                "\r\n");
   };
-  const Decision socket = upgrade("GET /a HTTP/1.1", "Upgrade: WebSocket\r\n");
-  EXPECT_FALSE(socket.watched);
-  EXPECT_EQ(socket.body.framing, Framing::Endless);
   for (const auto& [start, fields] : std::vector<std::pair<std::string_view, std::string_view>>{
+           {"GET /a HTTP/1.1", "Upgrade: WebSocket\r\n"},
            {"GET /a HTTP/1.1", "Upgrade: x\r\n"},
            {"GET /a HTTP/1.1", "Upgrade: h2c\r\n"},
            {"GET /a HTTP/1.1", "Upgrade: websocket, h2c\r\n"},
            {"GET /a HTTP/1.1", "Upgrade: h2c\r\nUpgrade: websocket\r\n"},
            {"GET /a HTTP/1.1", "Upgrade: websocket\r\nUpgrade: websocket\r\n"},
            {"POST /a HTTP/1.1", "Upgrade: websocket\r\n"},
-           {"GET /a HTTP/1.0", "Upgrade: websocket\r\n"},
        }) {
     const Decision other = upgrade(start, fields);
     EXPECT_EQ(other.outcome, Outcome::Forward);
     EXPECT_TRUE(other.watched) << start << fields;
+    EXPECT_TRUE(other.upgrade) << start << fields;
+    EXPECT_EQ(other.answers, AnswerKind::Http);
     EXPECT_EQ(other.body.framing, Framing::None) << start << fields;
   }
+  EXPECT_FALSE(upgrade("GET /a HTTP/1.0", "Upgrade: websocket\r\n").upgrade);
+  EXPECT_FALSE(upgrade("GET /a HTTP/1.1", "").upgrade);
+  EXPECT_EQ(upgrade("HEAD /a HTTP/1.1", "").answers, AnswerKind::Head);
   const Decision length = upgrade("GET /a HTTP/1.1", "Upgrade: websocket\r\nContent-Length: 3\r\n");
-  EXPECT_TRUE(length.watched);
+  EXPECT_TRUE(length.watched && length.upgrade);
   EXPECT_EQ(length.body.remaining, 3U);
   EXPECT_EQ(upgrade("GET /a HTTP/1.1", "Upgrade: x\r\nTransfer-Encoding: chunked\r\n").body.framing, Framing::Chunked);
 }
@@ -233,9 +235,20 @@ TEST(L7HttpListener, ING13_BadRequestsAreAnsweredAndClosed) {
   EXPECT_TRUE(text(any.timed_out()).starts_with("HTTP/1.1 408 "));
 }
 
-TEST(L7HttpListener, ING6_WhatToSayIfTheTargetHasNoEndpoint) {
-  EXPECT_TRUE(text(get("foo.com", "/").unavailable).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
-  EXPECT_FALSE(text(ask("HEAD / HTTP/1.1\r\nHost: foo.com\r\n\r\n").unavailable).ends_with("Unavailable\n"));
+TEST(L7HttpListener, ING6_WhatToSayIfTheTargetFails) {
+  const HttpListener any = listener();
+  const auto failed = [&](std::string_view method, Failure failure) {
+    return std::string(text(any.failed(bytes(std::string(method) + " / HTTP/1.1\r\nHost: foo.com\r\n\r\n"), failure)));
+  };
+  EXPECT_TRUE(failed("GET", Failure::Unavailable).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+  EXPECT_TRUE(failed("GET", Failure::Refused).starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+  EXPECT_TRUE(failed("GET", Failure::Unanswered).starts_with("HTTP/1.1 504 Gateway Timeout\r\n"));
+  EXPECT_TRUE(failed("GET", Failure::Refused).ends_with("\r\n\r\n502 Bad Gateway\n"));
+  EXPECT_TRUE(failed("HEAD", Failure::Refused).ends_with("\r\n\r\n"));
+}
+
+TEST(L7HttpListener, ING13_WhatToSayToABadBody) {
+  EXPECT_TRUE(text(listener().bad_body()).starts_with("HTTP/1.1 400 Bad Request\r\n"));
 }
 
 TEST(L7HttpListener, ING14_RedirectsKeepHostPathAndQuery) {

@@ -50,6 +50,16 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
+  // A datagram in several buffers.
+  Finding send(const std::vector<std::string_view>& texts) {
+    std::vector<std::span<const uint8_t>> parts;
+    uint32_t length = 0;
+    for (const std::string_view text : texts) {
+      parts.emplace_back(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+      length += static_cast<uint32_t>(text.size());
+    }
+    return inspector_.look(chain_, {.tcp = tcp_, .seq = first, .length = length, .parts = parts});
+  }
   Finding send(uint32_t at, std::string_view text, bool syn = false, bool reply = false) {
     const std::span<const uint8_t> part(reinterpret_cast<const uint8_t*>(text.data()), text.size());
     const uint32_t begin = first + at;
@@ -111,6 +121,56 @@ TEST(L7Inspector, CNT4_AnySegmentsAnyOrderTheSameFindings) {
   }
   EXPECT_GT(hits(*whole), 1000u);
   EXPECT_EQ(whole->in_use(), 0u);
+}
+
+TEST(L7Inspector, CNT9_WhereAMatchEndsAndItsPacketBegins) {
+  const auto rules = rules_of({literal("needle")}, {}, ContentAction::Reset);
+  Inspector inspector(0, 16);
+  Stream stream(inspector, *rules);
+  EXPECT_EQ(stream.send(0, "hay, n").action, ContentAction::None);
+  const Finding finding = stream.send(6, "eedle, hay");
+  EXPECT_EQ(finding.end, 11u);
+  EXPECT_EQ(finding.at, 6);
+  // Other bytes in the place of those that passed, and more: half before what counts, half seen.
+  Stream again(inspector, *rules);
+  EXPECT_EQ(again.send(0, "hay and more hay").action, ContentAction::None);
+  const Finding second = again.send(4, "needle");
+  EXPECT_EQ(second.end, 10u);
+  EXPECT_EQ(second.at, 4);
+  const Finding third = again.send(static_cast<uint32_t>(-2), "xxneedle");
+  EXPECT_EQ(third.end, 6u);
+  EXPECT_EQ(third.at, -2);
+}
+
+// What is found in bytes that nobody sent is what a worker finds in them.
+TEST(L7Inspector, CNT9_SearchFindsWhatWorkersFind) {
+  const std::vector<ContentPattern> patterns{regex("ab+a"),
+                                             regex("^cab"),
+                                             literal("caca"),
+                                             regex("b$"),
+                                             {.name = "both", .all = {{.text = "bb"}, {.text = "cc"}}}};
+  const auto rules = rules_of(patterns, {.depth = 64});
+  Inspector inspector(0, 16);
+  std::mt19937 random(3);
+  for (const bool tcp : {true, false}) {
+    for (unsigned round = 0; round < 500; ++round) {
+      std::string text(random() % 80 + 1, 'a');
+      for (char& c : text) c = static_cast<char>('a' + random() % 3);
+      std::vector<uint64_t> before;
+      for (uint32_t i = 0; i < patterns.size(); ++i) before.push_back(rules->hits(i));
+      {
+        Stream stream(inspector, *rules, tcp);
+        (void)stream.send(0, text);
+      }
+      std::vector<uint64_t> found(patterns.size());
+      const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+      for (const Finding& finding : Inspector::search(*rules, true, tcp, bytes)) ++found[finding.rule];
+      for (uint32_t i = 0; i < patterns.size(); ++i) {
+        ASSERT_EQ(found[i], rules->hits(i) - before[i]) << patterns[i].name << " in " << text;
+      }
+    }
+  }
+  EXPECT_GT(hits(*rules), 500u);
 }
 
 TEST(L7Inspector, CNT5_OnlyTheDepthIsLookedAt) {
@@ -216,6 +276,18 @@ TEST(L7Inspector, CNT2_AllOfSeveralExpressionsInAnyOrder) {
   EXPECT_EQ(datagrams.send(0, "user").action, ContentAction::None);
   EXPECT_EQ(datagrams.send(0, "pass").action, ContentAction::None);
   EXPECT_EQ(datagrams.send(0, "pass user").action, ContentAction::Count);
+}
+
+TEST(L7Inspector, CNT3_ADatagramInSeveralBuffersIsOne) {
+  const auto rules = rules_of({regex("version\\.bind"), literal("tail")}, {.depth = 64});
+  Inspector inspector(0, 4);
+  Stream datagrams(inspector, *rules, false);
+  EXPECT_EQ(datagrams.send({"a ver", "si", "", "on.bind"}).action, ContentAction::Count);
+  EXPECT_EQ(datagrams.send({"version", " bind"}).action, ContentAction::None);
+  EXPECT_EQ(rules->hits(0), 1u);
+  // 26 bytes have passed: "tail" ends behind the depth.
+  EXPECT_EQ(datagrams.send({std::string(20, '.'), std::string(15, '.') + "ta", "il"}).action, ContentAction::None);
+  EXPECT_FALSE(datagrams.is_looked_into() && datagrams.send({"tail"}).action != ContentAction::None);
 }
 
 TEST(L7Inspector, CNT2_PlacesAreCountedFromTheFirstByte) {

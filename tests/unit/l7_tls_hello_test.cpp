@@ -85,13 +85,13 @@ TEST(L7TlsHello, ING14_TheServerNameOfRealClients) {
     const TlsHello read = parse_tls_hello(data);
     EXPECT_EQ(read.state, HelloState::Whole);
     EXPECT_EQ(read.server_name(), "Foo.example.com");
-    EXPECT_TRUE(read.http2);
+    EXPECT_EQ(read.protocols(), "http/1.1,h2");
     EXPECT_EQ(read.size, data.size());
   }
   const TlsHello bare = parse_tls_hello(hello(nullptr));
   EXPECT_EQ(bare.state, HelloState::Whole);
   EXPECT_EQ(bare.server_name(), "");
-  EXPECT_FALSE(bare.http2);
+  EXPECT_EQ(bare.protocols(), "http/1.1");
 }
 
 TEST(L7TlsHello, ING14_CutAnywhere) {
@@ -161,7 +161,7 @@ TEST(L7TlsListener, ING14_TheServerNameDecides) {
   EXPECT_EQ(exact.rule, 11U);
   EXPECT_EQ(exact.body.framing, Framing::Endless);
   EXPECT_FALSE(exact.watched);
-  EXPECT_TRUE(exact.unavailable.empty());
+  EXPECT_TRUE(listener.failed(hello("FOO.com"), Failure::Refused).empty());
   EXPECT_EQ(ask(hello("a.foo.com")).target, 2U);
   EXPECT_TRUE(ask(hello("a.foo.com")).proxy_protocol);
   EXPECT_EQ(ask({22}).outcome, Outcome::More);

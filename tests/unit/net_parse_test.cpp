@@ -78,9 +78,24 @@ TEST(ParseV4, ChecksumVerifiedByThePortIsNotReadAgain) {
   EXPECT_EQ(Parsed4(bad, true).reason, DropReason::None);
 }
 
-TEST(ParseV4, OptionsAreRefused) {
-  EXPECT_EQ(reason4(ipv4({.options = {1, 1, 1, 0}}, udp(1, 2, {}))), DropReason::IpOptions);
-  EXPECT_EQ(reason4(ipv4({.options = Bytes(40, 1)}, udp(1, 2, {}))), DropReason::IpOptions);
+TEST(ParseV4, OptionsAreSteppedOver) {
+  for (const Bytes& options : {Bytes{1, 1, 1, 0}, Bytes(40, 1), Bytes{0x94, 4, 0, 0}, Bytes{7, 7, 4, 0, 0, 0, 0, 1},
+                               Bytes{0, 131, 3, 4}, Bytes{0x44, 4, 5, 0, 0, 0, 0, 0}}) {
+    const Parsed4 parsed(ipv4({.options = options}, udp(7, 9, counting(5))));
+    EXPECT_EQ(parsed.reason, DropReason::None) << int{options[0]};
+    EXPECT_EQ(parsed.packet.l4, parsed.packet.l3 + 20 + options.size());
+    EXPECT_EQ(parsed.packet.key.src_port.host(), 7);
+    EXPECT_EQ(parsed.packet.key.dst_port.host(), 9);
+  }
+}
+
+// RFC 7126 sections 4.3 and 4.4; one may hide behind an option whose length is wrong.
+TEST(ParseV4, SourceRoutesAndBrokenOptionsAreRefused) {
+  for (const Bytes& options : {Bytes{131, 7, 4, 10, 0, 0, 1, 0}, Bytes{137, 7, 4, 10, 0, 0, 1, 0}, Bytes{1, 131, 3, 4},
+                               Bytes{0x94, 4, 0, 0, 1, 137, 2, 0}, Bytes{7, 1, 0, 0}, Bytes{7, 0, 0, 0},
+                               Bytes{7, 5, 4, 0}, Bytes{1, 1, 1, 7}}) {
+    EXPECT_EQ(reason4(ipv4({.options = options}, udp(1, 2, {}))), DropReason::IpOptions) << int{options[0]};
+  }
 }
 
 struct AddressCase {

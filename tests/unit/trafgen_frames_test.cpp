@@ -185,9 +185,29 @@ TEST(TrafgenConnections, OpenAndCloseWithRightChecksums) {
     expect_right(bytes, view());
     EXPECT_EQ(client.receive(identify_segment(view())->id, view()), ConnectionClient::Reaction::LastAck);
     EXPECT_TRUE(client.idle(77777));
+    EXPECT_EQ(client.counters().duplicated.get(), 2 * round + 1);
+    EXPECT_EQ(client.receive(identify_segment(view())->id, view()), ConnectionClient::Reaction::None);
+    EXPECT_EQ(client.counters().duplicated.get(), 2 * round + 2) << "a second copy of the last answer";
   }
   EXPECT_EQ(client.counters().opened.get(), 10);
   EXPECT_EQ(client.counters().completed.get(), 10);
+}
+
+TEST(TrafgenConnections, AnAnswerToWhatWasGivenUpIsLateAndNoSecondCopy) {
+  const FlowSpace flows = FlowSpace::make(flow_spec("10.0.0.1", "10.96.0.1", "1000-1999", "80", 1000)).value();
+  const FrameTemplate frame({.protocol = Protocol::Tcp, .bare_tcp = true});
+  ConnectionClient client(0, flows.count());
+  const ConnectionId id = client.open(7);
+  client.give_up(7);
+  EXPECT_TRUE(client.idle(7));
+  std::vector<uint8_t> bytes(2048);
+  frame.fill_segment(bytes.data(), flows.at(7), 7, net::tcp_flag::syn, id.first_sequence(), 0);
+  const FrameView view = read_frame(bytes.data(), frame.length());
+  ASSERT_EQ(answer_tcp(view), TcpAnswer::SynAck);
+  EXPECT_EQ(client.receive(id, view), ConnectionClient::Reaction::None);
+  EXPECT_EQ(client.counters().duplicated.get(), 0);
+  EXPECT_EQ(client.counters().failed.get(), 1);
+  EXPECT_EQ(client.open(7).generation, id.generation + 1);
 }
 
 TEST(TrafgenConnections, ARefusalIsCounted) {
@@ -219,6 +239,10 @@ TEST(TrafgenFault, EachSpoilsWhatItSays) {
   spoiled(Fault::WrongChecksum, false, false);
   spoiled(Fault::Corrupt, false, false);
   spoiled(Fault::SwapEndpoint, true, true);
+  spoiled(Fault::Signature, false, false);
+  auto bytes = frames.build(1, 1);
+  spoil(frames.view(bytes), Fault::Length);
+  EXPECT_EQ(frames.view(bytes).kind, FrameKind::Malformed);
 }
 
 TEST(TrafgenView, RefusesLengthsThatContradict) {

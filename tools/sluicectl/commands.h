@@ -84,16 +84,16 @@ struct GetOptions {
 
 // top.cpp
 // Rates of workers, interfaces and drops, again and again: every `delay` seconds, `count` times; 0: until the user ends
-// it. On a terminal one takes the place of the other.
-[[nodiscard]] ExitCode top(const Server& server, double delay, unsigned count, bool as_json);
+// it. On a terminal one takes the place of the other. `output`: table, yaml (a document each time), json (a line).
+[[nodiscard]] ExitCode top(const Server& server, double delay, unsigned count, const std::string& output);
 // top_services.cpp: connections and rates of services and endpoints, in the same way.
-[[nodiscard]] ExitCode top_services(const Server& server, double delay, unsigned count, bool as_json);
+[[nodiscard]] ExitCode top_services(const Server& server, double delay, unsigned count, const std::string& output);
 
 // trace.cpp
 // `packet`: the body of POST /v1/explain.
 [[nodiscard]] ExitCode explain(const Server& server, const boost::json::value& packet, const std::string& output);
 // Prints what happens to the packets that match until there were enough of them.
-[[nodiscard]] ExitCode trace(const Server& server, const Parameters& parameters, bool as_json);
+[[nodiscard]] ExitCode trace(const Server& server, const Parameters& parameters, const std::string& output);
 // Writes them to a file, "-" for standard output.
 [[nodiscard]] ExitCode capture(const Server& server, const Parameters& parameters, const std::string& file);
 

@@ -10,6 +10,7 @@
 
 #include "tools/sluicectl/commands.h"
 #include "tools/sluicectl/completion.h"
+#include "tools/sluicectl/ipam_commands.h"
 #include "tools/sluicectl/server_options.h"
 #include "tools/sluicectl/trace_commands.h"
 
@@ -336,6 +337,7 @@ ExitCode run(int argc, char** argv) {
   add_events(app, arguments);
   add_completion(app, arguments);
   add_trace_commands(app, arguments.server, arguments.run);
+  add_ipam_commands(app, arguments.server, arguments.run);
   app.add_subcommand("version", "Versions of sluicectl and sluiced")->callback([&] {
     arguments.run = [&] { return version(arguments.server); };
   });

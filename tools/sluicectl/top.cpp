@@ -10,6 +10,7 @@
 #include "tools/sluicectl/calls.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
+#include "tools/sluicectl/yaml.h"
 
 namespace sluice::ctl {
 namespace {
@@ -153,8 +154,8 @@ ExitCode look(const Server& server, Look& out) {
 
 }  // namespace
 
-ExitCode top(const Server& server, double delay, unsigned count, bool as_json) {
-  const bool screen = !as_json && isatty(STDOUT_FILENO) != 0;
+ExitCode top(const Server& server, double delay, unsigned count, const std::string& output) {
+  const bool screen = output == "table" && isatty(STDOUT_FILENO) != 0;
   Look before;
   if (const ExitCode code = look(server, before); code != ExitCode::Ok) return code;
   for (unsigned shown = 0; count == 0 || shown < count; ++shown) {
@@ -162,8 +163,10 @@ ExitCode top(const Server& server, double delay, unsigned count, bool as_json) {
     Look after;
     if (const ExitCode code = look(server, after); code != ExitCode::Ok) return code;
     const Difference difference(before, after);
-    if (as_json) {
+    if (output == "json") {
       print(json::serialize(difference.as_json()) + "\n");
+    } else if (output == "yaml") {
+      print("---\n" + yaml_text(difference.as_json()));
     } else {
       print(screen ? clear_screen : shown == 0 ? "" : "\n");
       print(difference.as_text());

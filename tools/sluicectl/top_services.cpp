@@ -15,6 +15,7 @@
 #include "tools/sluicectl/calls.h"
 #include "tools/sluicectl/fields.h"
 #include "tools/sluicectl/tables.h"
+#include "tools/sluicectl/yaml.h"
 
 namespace sluice::ctl {
 namespace {
@@ -152,8 +153,8 @@ ExitCode take(const Server& server, Look& out) {
 
 }  // namespace
 
-ExitCode top_services(const Server& server, double delay, unsigned count, bool as_json_lines) {
-  const bool screen = !as_json_lines && isatty(STDOUT_FILENO) != 0;
+ExitCode top_services(const Server& server, double delay, unsigned count, const std::string& output) {
+  const bool screen = output == "table" && isatty(STDOUT_FILENO) != 0;
   Look before;
   if (const ExitCode code = take(server, before); code != ExitCode::Ok) return code;
   for (unsigned shown = 0; count == 0 || shown < count; ++shown) {
@@ -161,8 +162,10 @@ ExitCode top_services(const Server& server, double delay, unsigned count, bool a
     Look after;
     if (const ExitCode code = take(server, after); code != ExitCode::Ok) return code;
     const auto rows = rows_of(before, after);
-    if (as_json_lines) {
+    if (output == "json") {
       print(json::serialize(as_json(rows, after.truncated)) + "\n");
+    } else if (output == "yaml") {
+      print("---\n" + yaml_text(as_json(rows, after.truncated)));
     } else {
       print(screen ? clear_screen : shown == 0 ? "" : "\n");
       print(as_text(rows, after.truncated));

@@ -53,12 +53,14 @@ ExitCode explain(const Server& server, const json::value& packet, const std::str
   });
 }
 
-ExitCode trace(const Server& server, const Parameters& parameters, bool as_json) {
+ExitCode trace(const Server& server, const Parameters& parameters, const std::string& output) {
   bool ended = false;
   EventReader reader([&](std::string_view name, std::string_view data) {
     ended = ended || name == "end";
-    if (as_json) {
+    if (output == "json") {
       print(event_json(name, data));
+    } else if (output == "yaml") {
+      print("---\n" + yaml_text(parsed(event_json(name, data))));
     } else if (name == "packet") {
       print(packet_text(parsed(std::string(data))));
     } else if (name == "lost") {

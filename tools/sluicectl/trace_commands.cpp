@@ -12,7 +12,7 @@ namespace {
 namespace json = boost::json;
 
 struct ProbeWords {
-  std::string from, to, protocol, flags, interface, host, path;
+  std::string from, to, protocol, flags, interface, host, path, alpn, data;
   unsigned size = 0;
   unsigned ttl = 0;
   bool may_fragment = false;
@@ -26,6 +26,8 @@ json::value packet_of(const ProbeWords& words) {
   if (!words.interface.empty()) packet["interface"] = words.interface;
   if (!words.host.empty()) packet["host"] = words.host;
   if (!words.path.empty()) packet["path"] = words.path;
+  if (!words.alpn.empty()) packet["alpn"] = words.alpn;
+  if (!words.data.empty()) packet["data"] = words.data;
   if (words.size != 0) packet["size"] = words.size;
   if (words.ttl != 0) packet["ttl"] = words.ttl;
   if (words.may_fragment) packet["dontFragment"] = false;
@@ -53,6 +55,11 @@ void add_explain(CLI::App& app, const Server& server, std::function<ExitCode()>&
   command->add_option("--host", words->host, "of an Ingress: what the client asks for first, or its TLS server name")
       ->type_name("NAME");
   command->add_option("--path", words->path, "of that request (default: /)")->type_name("PATH");
+  command->add_option("--alpn", words->alpn, "of its TLS ClientHello: h2,http/1.1 (default: none)")->type_name("NAMES");
+  command
+      ->add_option("--data", words->data,
+                   "what the client says first, or what is in the datagram: text, whose bytes are looked into")
+      ->type_name("TEXT");
   command->add_option("-o,--output", words->output, "table, yaml or json")
       ->check(CLI::IsMember({"table", "yaml", "json"}));
   command->callback(
@@ -83,9 +90,10 @@ void add_trace(CLI::App& app, const Server& server, std::function<ExitCode()>& r
       app.add_subcommand("trace", "Follow the next packets that match a filter through every decision of the router");
   const auto words = std::make_shared<TraceWords>();
   add_bounds(*command, *words, "so many packets (default: 10)");
-  command->add_option("-o,--output", words->output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  command->add_option("-o,--output", words->output, "table, yaml (a document each) or json (a line each)")
+      ->check(CLI::IsMember({"table", "yaml", "json"}));
   command->callback([&server, &run, words] {
-    run = [&server, words] { return trace(server, parameters_of(*words), words->output == "json"); };
+    run = [&server, words] { return trace(server, parameters_of(*words), words->output); };
   });
 }
 
@@ -115,11 +123,11 @@ void add_top(CLI::App& app, const Server& server, std::function<ExitCode()>& run
       ->capture_default_str();
   command->add_option("-c,--count", words->count, "so many times (default: until Ctrl-C)")->type_name("NUMBER");
   command->add_flag("--services", words->services, "of services and endpoints instead: what goes over connections");
-  command->add_option("-o,--output", words->output, "table or json, a line each time")
-      ->check(CLI::IsMember({"table", "json"}));
+  command->add_option("-o,--output", words->output, "table, yaml (a document each time) or json (a line)")
+      ->check(CLI::IsMember({"table", "yaml", "json"}));
   command->callback([&server, &run, words] {
     run = [&server, words] {
-      return (words->services ? top_services : top)(server, words->delay, words->count, words->output == "json");
+      return (words->services ? top_services : top)(server, words->delay, words->count, words->output);
     };
   });
 }

@@ -5,7 +5,7 @@ namespace sluice::trafgen {
 using namespace net::tcp_flag;
 
 void ConnectionCounters::clear() {
-  for (Counter* counter : {&opened, &completed, &failed, &reset}) counter->clear();
+  for (Counter* counter : {&opened, &completed, &failed, &reset, &duplicated}) counter->clear();
 }
 
 std::optional<Segment> identify_segment(const FrameView& view) {
@@ -41,10 +41,12 @@ ConnectionId ConnectionClient::open(uint32_t flow) {
 ConnectionClient::Reaction ConnectionClient::receive(const ConnectionId& id, const FrameView& view) {
   const uint8_t flags = view.tcp_flags();
   uint8_t& state = states_[id.flow];
-  if (finished(id.flow, id.generation)) return Reaction::None;
+  const bool current = static_cast<uint32_t>(state >> 2 & 7) == id.generation;
+  if (!current || (state & state_mask) == given_up) return Reaction::None;
   const auto enter = [&](uint8_t next) { state = static_cast<uint8_t>((state & ~state_mask) | next); };
   if ((flags & rst) != 0) {
-    enter(closed);
+    if (idle(id.flow)) return Reaction::None;
+    enter(given_up);
     counters_.reset.add();
     return Reaction::None;
   }
@@ -58,11 +60,16 @@ ConnectionClient::Reaction ConnectionClient::receive(const ConnectionId& id, con
     counters_.completed.add();
     return Reaction::LastAck;
   }
+  const bool opening = (flags & syn) != 0 && acknowledged == 1;
+  const bool closing = (flags & fin) != 0 && acknowledged == 2;
+  if ((opening && (state & state_mask) != syn_sent) || (closing && (state & state_mask) == closed)) {
+    counters_.duplicated.add();
+  }
   return Reaction::None;
 }
 
 void ConnectionClient::give_up(uint32_t flow) {
-  states_[flow] &= static_cast<uint8_t>(~state_mask);
+  states_[flow] |= given_up;
   counters_.failed.add();
 }
 

@@ -41,6 +41,7 @@ struct Segment {
 
 struct ConnectionCounters {
   Counter opened, completed, failed, reset;
+  Counter duplicated;  // answers that had come already
   void clear();
 };
 
@@ -50,7 +51,10 @@ class ConnectionClient {
 
   explicit ConnectionClient(uint32_t stream, uint32_t flows) : stream_(stream), states_(flows) {}
 
-  [[nodiscard]] bool idle(uint32_t flow) const { return (states_[flow] & state_mask) == closed; }
+  [[nodiscard]] bool idle(uint32_t flow) const {
+    const unsigned state = states_[flow] & state_mask;
+    return state == closed || state == given_up;
+  }
   // Begins a new connection of an idle flow.
   ConnectionId open(uint32_t flow);
   // A segment from the server, checked already.
@@ -64,7 +68,8 @@ class ConnectionClient {
   [[nodiscard]] const ConnectionCounters& counters() const { return counters_; }
 
  private:
-  static constexpr uint8_t closed = 0, syn_sent = 1, fin_sent = 2, state_mask = 3;
+  // Given up: failed or refused, so that what comes late comes for the first time.
+  static constexpr uint8_t closed = 0, syn_sent = 1, fin_sent = 2, given_up = 3, state_mask = 3;
 
   uint32_t stream_;
   std::vector<uint8_t> states_;  // state 2 bits, generation 3 bits

@@ -6,13 +6,15 @@
 namespace sluice::trafgen {
 
 std::optional<Fault> parse_fault(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, Fault>, 7> names{{{"none", Fault::None},
+  static constexpr std::array<std::pair<std::string_view, Fault>, 9> names{{{"none", Fault::None},
                                                                             {"wrong-checksum", Fault::WrongChecksum},
                                                                             {"corrupt", Fault::Corrupt},
                                                                             {"drop-one", Fault::DropOne},
                                                                             {"duplicate", Fault::Duplicate},
                                                                             {"reorder", Fault::Reorder},
-                                                                            {"swap-endpoint", Fault::SwapEndpoint}}};
+                                                                            {"swap-endpoint", Fault::SwapEndpoint},
+                                                                            {"signature", Fault::Signature},
+                                                                            {"length", Fault::Length}}};
   for (const auto& [name, fault] : names) {
     if (name == text) return fault;
   }
@@ -27,6 +29,13 @@ void spoil(const FrameView& view, Fault fault) {
       break;
     case Fault::Corrupt:
       if (view.payload_length > 0) view.data[view.payload + view.payload_length - 1] ^= 0x01;
+      break;
+    case Fault::Signature:
+      if (view.payload_length > 0) view.data[view.payload] ^= 0x01;
+      break;
+    case Fault::Length:
+      // An IP packet that is longer than its frame.
+      view.data[view.l3 + (view.v4 ? 2 : 4)] |= 0x40;
       break;
     case Fault::SwapEndpoint: {
       // Another source address, with all checksums right.

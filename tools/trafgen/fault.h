@@ -9,7 +9,17 @@
 
 namespace sluice::trafgen {
 
-enum class Fault : uint8_t { None, WrongChecksum, Corrupt, DropOne, Duplicate, Reorder, SwapEndpoint };
+enum class Fault : uint8_t {
+  None,
+  WrongChecksum,
+  Corrupt,
+  DropOne,
+  Duplicate,
+  Reorder,
+  SwapEndpoint,
+  Signature,
+  Length
+};
 [[nodiscard]] std::optional<Fault> parse_fault(std::string_view text);
 
 // Every n-th packet is spoilt.
@@ -26,7 +36,7 @@ class FaultPlan {
   uint64_t count_ = 0;
 };
 
-// Those faults that are done to the packet itself: wrong checksum, corrupt, swap endpoint.
+// Those faults that are done to the packet itself: wrong checksum, corrupt, swap endpoint, signature, length.
 void spoil(const FrameView& view, Fault fault);
 
 }  // namespace sluice::trafgen

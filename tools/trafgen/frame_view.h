@@ -35,6 +35,12 @@ struct FrameView {
 
   [[nodiscard]] const uint8_t* ip() const { return data + l3; }
   [[nodiscard]] bool icmp() const { return protocol == (v4 ? net::protocol::icmp : net::protocol::icmpv6); }
+  // An echo request or reply.
+  [[nodiscard]] bool echo() const {
+    const uint8_t type = data[l4];
+    return icmp() && (v4 ? type == net::icmpv4::echo_request || type == net::icmpv4::echo_reply
+                         : type == net::icmpv6::echo_request || type == net::icmpv6::echo_reply);
+  }
   [[nodiscard]] WideAddr src() const { return v4 ? WideAddr{0, net::load_be32(ip() + 12)} : wide(ip() + 8); }
   [[nodiscard]] WideAddr dst() const { return v4 ? WideAddr{0, net::load_be32(ip() + 16)} : wide(ip() + 24); }
   [[nodiscard]] uint16_t src_port() const { return net::load_be16(data + l4 + (icmp() ? 4 : 0)); }

@@ -97,7 +97,9 @@ ExitCode run_all(const Options& options) {
                                               .mbufs = options.mbufs,
                                               .burst = options.burst,
                                               .fault = options.fault,
-                                              .fault_every = options.fault_every});
+                                              .fault_every = options.fault_every,
+                                              .wait_link = options.wait_link,
+                                              .stop = &stop});
   if (!bed) return fail(bed.error().message);
   LiveTable table(**bed, options.live && isatty(STDERR_FILENO) != 0);
   RunResult result;

@@ -38,17 +38,33 @@ uint64_t TrialResult::lost() const {
   });
 }
 
-uint64_t TrialResult::wrong() const {
-  return total(streams, [](const StreamResult& stream) {
-    return stream.forward.wrong() + (stream.answers ? stream.answers->wrong() : 0);
-  });
+WrongPackets& WrongPackets::operator+=(const WrongPackets& other) {
+  duplicated += other.duplicated;
+  corrupted += other.corrupted;
+  misrouted += other.misrouted;
+  unreadable += other.unreadable;
+  damaged += other.damaged;
+  return *this;
+}
+
+WrongPackets TrialResult::wrong() const {
+  WrongPackets out;
+  const auto add = [&out](const DirectionResult& from) {
+    out += {.duplicated = from.duplicated, .corrupted = from.corrupted, .misrouted = from.misrouted};
+  };
+  for (const StreamResult& stream : streams) {
+    add(stream.forward);
+    if (stream.answers) add(*stream.answers);
+  }
+  for (const PortResult& port : ports) out += {.unreadable = port.unreadable, .damaged = port.damaged};
+  return out;
 }
 
 bool TrialResult::passed(double tolerance) const {
   for (const StreamResult& stream : streams) {
     if (stream.offered_rate > 0 && stream.sent_rate < stream.offered_rate * 0.995) return false;
   }
-  return static_cast<double>(lost() + wrong()) <= tolerance * static_cast<double>(sent());
+  return static_cast<double>(lost() + wrong().sum()) <= tolerance * static_cast<double>(sent());
 }
 
 LatencySummary summarize(const Histogram& histogram, uint64_t tsc_hz) {

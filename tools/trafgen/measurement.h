@@ -27,8 +27,16 @@ struct DirectionResult {
   [[nodiscard]] double lost_share() const {
     return sent == 0 ? 0 : static_cast<double>(lost) / static_cast<double>(sent);
   }
-  // What should not have happened to any packet, loss aside.
-  [[nodiscard]] uint64_t wrong() const { return duplicated + corrupted + misrouted; }
+};
+
+// What should not have happened to any packet, loss and order aside.
+struct WrongPackets {
+  uint64_t duplicated = 0, corrupted = 0, misrouted = 0;
+  uint64_t unreadable = 0;  // frames whose lengths contradict each other
+  uint64_t damaged = 0;     // the streams' packets whose signature cannot be read any more
+
+  [[nodiscard]] uint64_t sum() const { return duplicated + corrupted + misrouted + unreadable + damaged; }
+  WrongPackets& operator+=(const WrongPackets& other);
 };
 
 struct StreamResult {
@@ -47,7 +55,7 @@ struct StreamResult {
 
 struct PortResult {
   uint64_t sent = 0, sent_bytes = 0, received = 0, received_bytes = 0, refused = 0, missed = 0, errors = 0;
-  uint64_t foreign = 0, reflected = 0, unreadable = 0, neighbor_answers = 0;
+  uint64_t foreign = 0, damaged = 0, reflected = 0, unreadable = 0, neighbor_answers = 0;
   double sent_rate = 0, received_rate = 0;
 };
 
@@ -75,8 +83,8 @@ struct TrialResult {
   [[nodiscard]] double sent_rate() const;
   [[nodiscard]] double received_rate() const;
   [[nodiscard]] uint64_t sent() const;
-  [[nodiscard]] uint64_t lost() const;   // both directions
-  [[nodiscard]] uint64_t wrong() const;  // duplicated, corrupted, misrouted
+  [[nodiscard]] uint64_t lost() const;  // both directions
+  [[nodiscard]] WrongPackets wrong() const;
   // RFC 2544 section 26.1: all was sent as offered, and no more than `tolerance` (a share) was lost or wrong.
   [[nodiscard]] bool passed(double tolerance) const;
 };

@@ -23,7 +23,7 @@ struct Flags {
   std::string profile;
   std::vector<std::string> ports;
   std::string mode, rate, ramp, frame, flows, order, src, dst, src_port, dst_port, src_mac, dst_mac, protocol;
-  std::string send, receive, reflect, duration, warmup, search, max_rate, lcores, fault = "none";
+  std::string send, receive, replay, reflect, duration, warmup, search, max_rate, lcores, fault = "none";
   bool latency = false, no_huge = false, huge = false, no_live = false;
   std::string file_prefix;
 };
@@ -48,12 +48,13 @@ void add_flags(CLI::App& app, Flags& flags, Options& options) {
   app.add_option("--src-mac", flags.src_mac, "source MAC address");
   app.add_option("--dst-mac", flags.dst_mac, "destination MAC address, or resolve");
   app.add_option("--protocol", flags.protocol, "udp, tcp, icmp");
+  app.add_option("--replay", flags.replay, "send the packets of a capture; mode is replay then")->type_name("FILE");
   app.add_option("--send", flags.send, "sending port, by number or name");
   app.add_option("--receive", flags.receive, "receiving ports, by number or name, with commas");
   app.add_option("--reflect", flags.reflect, "send back what is not this process's own: mac or swap");
   app.add_option("--fault", flags.fault,
                  "for tests, what the reflecting side does wrong: wrong-checksum, corrupt, drop-one, duplicate, "
-                 "reorder, swap-endpoint");
+                 "reorder, swap-endpoint, signature, length");
   app.add_option("--fault-every", options.fault_every, "to every n-th packet")->capture_default_str();
   app.add_flag("--latency", flags.latency, "measure latency");
   app.add_option("--duration", flags.duration, "seconds measured, per trial")->type_name("S");
@@ -155,6 +156,10 @@ net::Status<> override_stream(json::object& stream, const Flags& flags) {
   put(stream, "protocol", flags.protocol);
   put(stream, "send", flags.send);
   if (!flags.receive.empty()) stream["receive"] = list_of(flags.receive == "none" ? "" : flags.receive);
+  if (!flags.replay.empty()) {
+    child(stream, "replay")["file"] = json::string(flags.replay);
+    if (flags.mode.empty()) stream["mode"] = "replay";
+  }
   if (flags.latency) stream["latency"] = true;
   return net::Done{};
 }
@@ -217,7 +222,7 @@ net::Status<> finish(const Flags& flags, Options& options) {
   if (!fault) {
     return net::Error{
         fmt::format("--fault does not know \"{}\"; it knows wrong-checksum, corrupt, drop-one, duplicate, "
-                    "reorder and swap-endpoint",
+                    "reorder, swap-endpoint, signature and length",
                     flags.fault)};
   }
   options.fault = *fault;

@@ -73,9 +73,16 @@ struct PrefixRewrite {
   net::Prefix from, to;
 };
 
+// The ports of `from`, in their order, become those from `to` on.
+struct PortRewrite {
+  PortRange from;
+  uint16_t to = 0;
+};
+
 struct ReplayProfile {
   std::string file;
   std::vector<PrefixRewrite> src, dst;
+  std::vector<PortRewrite> src_port, dst_port;
 };
 
 struct StreamProfile {

@@ -301,6 +301,24 @@ void read_replay(Reader& stream, StreamProfile& out) {
   };
   list("src", out.replay.src);
   list("dst", out.replay.dst);
+  const auto ports = [&](std::string_view key, std::vector<PortRewrite>& rules) {
+    rewrite.each(key, [&](Reader& rule, size_t) {
+      std::optional<PortRange> from;
+      PortRewrite found;
+      if (!rule.require("from") || !rule.require("to")) return;
+      read_port_range(rule, "from", from);
+      rule.number("to", found.to, 1, 65535);
+      if (!from || found.to == 0) return;
+      found.from = *from;
+      if (found.to + from->count > 65536) {
+        rule.fault("to", fmt::format("{} ports from here on go beyond 65535; choose a lower one", from->count));
+      } else {
+        rules.push_back(found);
+      }
+    });
+  };
+  ports("srcPort", out.replay.src_port);
+  ports("dstPort", out.replay.dst_port);
 }
 
 void read_stream(Reader& stream, size_t index, const std::vector<PortProfile>& ports, StreamProfile& out) {

@@ -30,6 +30,15 @@ void rewrite(uint8_t* at, net::Family family, const std::vector<PrefixRewrite>& 
   }
 }
 
+void rewrite_port(uint8_t* at, const std::vector<PortRewrite>& rules) {
+  const uint16_t port = net::load_be16(at);
+  for (const PortRewrite& rule : rules) {
+    if (!rule.from.contains(port)) continue;
+    net::store_be16(at, static_cast<uint16_t>(rule.to + (port - rule.from.first)));
+    return;
+  }
+}
+
 }  // namespace
 
 net::Result<Replay> Replay::read(const ReplayProfile& profile) {
@@ -71,7 +80,7 @@ bool Replay::take(const uint8_t* data, uint16_t length, const ReplayProfile& pro
   FrameView view = read_frame(bytes_.data() + offset, length);
   const net::Family family = view.v4 ? net::Family::V4 : net::Family::V6;
   if (view.kind != FrameKind::Packet || view.tunnel != TunnelKind::None || view.payload_length < signature_length ||
-      (!frames_.empty() && family != family_)) {
+      (view.icmp() && !view.echo()) || (!frames_.empty() && family != family_)) {
     bytes_.resize(offset);
     return false;
   }
@@ -79,6 +88,10 @@ bool Replay::take(const uint8_t* data, uint16_t length, const ReplayProfile& pro
   uint8_t* ip = view.data + view.l3;
   rewrite(ip + (view.v4 ? 12 : 8), family, profile.src);
   rewrite(ip + (view.v4 ? 16 : 24), family, profile.dst);
+  if (!view.icmp()) {
+    rewrite_port(view.data + view.l4, profile.src_port);
+    rewrite_port(view.data + view.l4 + 2, profile.dst_port);
+  }
   if (view.v4) {
     net::store<uint16_t>(ip + 10, 0);
     net::store(ip + 10, net::checksum(ip, static_cast<size_t>(view.l4 - view.l3)));

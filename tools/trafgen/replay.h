@@ -1,4 +1,5 @@
-// A capture, read whole and sent again: packet n of the file is flow n. Addresses are mapped from prefix to prefix.
+// A capture, read whole and sent again: packet n of the file is flow n. Addresses are mapped from prefix to prefix,
+// ports from range to range.
 //
 // UDP, TCP and echo packets with at least 16 bytes of payload get the signature and the pattern over their payload,
 // so that they are checked like all others; packets that cannot carry it are left out and counted.

@@ -43,6 +43,21 @@ json::object direction_json(const DirectionResult& from) {
   return out;
 }
 
+json::object brief_json(const DirectionResult& from) {
+  return {{"sent", from.sent},           {"received", from.received},
+          {"lost", from.lost},           {"duplicated", from.duplicated},
+          {"reordered", from.reordered}, {"corrupted", from.corrupted},
+          {"misrouted", from.misrouted}};
+}
+
+json::object wrong_json(const WrongPackets& from) {
+  return {{"duplicated", from.duplicated},
+          {"corrupted", from.corrupted},
+          {"misrouted", from.misrouted},
+          {"unreadable", from.unreadable},
+          {"damaged", from.damaged}};
+}
+
 json::object stream_json(const TestStream& stream, const StreamResult& from, const StreamResult* warmup) {
   json::object out{{"name", stream.profile->name},
                    {"mode", name_of(stream.profile->mode)},
@@ -67,10 +82,9 @@ json::object stream_json(const TestStream& stream, const StreamResult& from, con
   }
   if (stream.replay) out["replay"] = {{"packets", stream.replay->packets()}, {"leftOut", stream.replay->left_out()}};
   if (warmup != nullptr) {
-    const DirectionResult& w = warmup->forward;
-    out["warmup"] = {{"sent", warmup->sent},       {"received", w.received},   {"lost", w.lost},
-                     {"duplicated", w.duplicated}, {"reordered", w.reordered}, {"corrupted", w.corrupted},
-                     {"misrouted", w.misrouted}};
+    out["warmup"] = brief_json(warmup->forward);
+    out["warmup"].get_object()["sent"] = warmup->sent;
+    if (warmup->answers) out["warmup"].get_object()["answers"] = brief_json(*warmup->answers);
   }
   return out;
 }
@@ -89,6 +103,7 @@ json::object port_json(const TestPort& port, const PortResult& from) {
           {"missed", from.missed},
           {"errors", from.errors},
           {"foreign", from.foreign},
+          {"damaged", from.damaged},
           {"reflected", from.reflected},
           {"unreadable", from.unreadable},
           {"neighborAnswers", from.neighbor_answers}};
@@ -109,6 +124,7 @@ json::object trial_json(const Testbed& bed, const TrialResult& trial, double tol
           {"sent", trial.sent()},
           {"lost", trial.lost()},
           {"lostShare", trial.sent() == 0 ? 0 : static_cast<double>(trial.lost()) / static_cast<double>(trial.sent())},
+          {"wrong", wrong_json(trial.wrong())},
           {"passed", trial.passed(tolerance)},
           {"seconds", trial.seconds},
           {"generatorLimited", trial.generator_limited},
@@ -155,10 +171,7 @@ std::string direction_text(std::string_view name, const DirectionResult& d) {
 
 }  // namespace
 
-bool is_clean(const RunResult& result) {
-  return (!result.warmup || result.warmup->wrong() == 0) &&
-         std::all_of(result.trials.begin(), result.trials.end(), [](const TrialResult& t) { return t.wrong() == 0; });
-}
+bool is_clean(const RunResult& result) { return result.wrong().sum() == 0; }
 
 uint64_t lost_in(const RunResult& result) { return result.trials.empty() ? 0 : result.trials[result.shown].lost(); }
 
@@ -173,7 +186,8 @@ json::object to_json(const Options& options, const Testbed& bed, const RunFacts&
                    {"lcores", list_of(options.cpus)},
                    {"burst", options.burst},
                    {"interrupted", result.interrupted},
-                   {"clean", is_clean(result)}};
+                   {"clean", is_clean(result)},
+                   {"wrong", wrong_json(result.wrong())}};
   if (result.trials.empty()) return out;
   const TrialResult& trial = result.trials[result.shown];
   out["generatorLimited"] = trial.generator_limited;
@@ -195,6 +209,7 @@ json::object to_json(const Options& options, const Testbed& bed, const RunFacts&
                      {"resolutionPercent", options.resolution_percent},
                      {"rate", result.search->rate},
                      {"found", result.search->found}};
+    if (result.flood) out["search"].get_object()["flood"] = trial_json(bed, *result.flood, tolerance);
   }
   out["generator"] = {{"cyclesPerPacket", trial.cycles_per_packet},
                       {"busyShare", trial.busy_share},
@@ -211,6 +226,12 @@ std::string summary(const Testbed& bed, const RunResult& result) {
           fmt::format("offered {:.3f} Mpps: sent {:.3f}, received {:.3f} Mpps, lost {}\n", trial.offered_rate() / 1e6,
                       trial.sent_rate() / 1e6, trial.received_rate() / 1e6, trial.lost());
     }
+  }
+  if (const WrongPackets wrong = result.wrong(); wrong.sum() != 0) {
+    out += fmt::format(
+        "WRONG, warm-up and all trials together: duplicated {}, corrupted {}, misrouted {}, unreadable {}, damaged "
+        "{}\n",
+        wrong.duplicated, wrong.corrupted, wrong.misrouted, wrong.unreadable, wrong.damaged);
   }
   const TrialResult& trial = result.trials[result.shown];
   for (size_t i = 0; i < bed.streams.size(); ++i) {

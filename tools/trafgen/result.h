@@ -17,7 +17,7 @@ struct RunFacts {
   uint64_t tsc_hz = 0;
 };
 
-// No packet was duplicated, corrupted or misrouted in any part of the run.
+// No packet was duplicated, corrupted, misrouted, unreadable or damaged in any part of the run.
 [[nodiscard]] bool is_clean(const RunResult& result);
 [[nodiscard]] uint64_t lost_in(const RunResult& result);
 [[nodiscard]] boost::json::object to_json(const Options& options, const Testbed& bed, const RunFacts& facts,

@@ -38,10 +38,10 @@ void search(const Options& options, Session& session, const std::atomic<bool>& s
   if (options.max_rate) {
     spec.highest = *options.max_rate * static_cast<double>(streams);
   } else {
-    const TrialResult flood = session.trial("flood, for the highest rate", std::vector<double>(streams, 0),
-                                            std::min(seconds, 3.0), seconds * (steps + 1));
-    for (size_t i = 0; i < streams; ++i) weights[i] = flood.streams[i].sent_rate;
-    spec.highest = flood.sent_rate();
+    result.flood = session.trial("flood, for the highest rate", std::vector<double>(streams, 0), std::min(seconds, 3.0),
+                                 seconds * (steps + 1));
+    for (size_t i = 0; i < streams; ++i) weights[i] = result.flood->streams[i].sent_rate;
+    spec.highest = result.flood->sent_rate();
   }
   const std::vector<double> share = shares(profile, weights);
   double best = -1;
@@ -70,6 +70,14 @@ void search(const Options& options, Session& session, const std::atomic<bool>& s
 }
 
 }  // namespace
+
+WrongPackets RunResult::wrong() const {
+  WrongPackets out;
+  if (warmup) out += warmup->wrong();
+  if (flood) out += flood->wrong();
+  for (const TrialResult& trial : trials) out += trial.wrong();
+  return out;
+}
 
 RunResult run(const Options& options, Session& session, const std::atomic<bool>& stop) {
   RunResult result;

@@ -12,6 +12,7 @@ namespace sluice::trafgen {
 
 struct RunResult {
   std::optional<TrialResult> warmup;
+  std::optional<TrialResult> flood;  // a search's first trial, for the highest rate
   std::vector<TrialResult> trials;
   size_t shown = 0;  // of the trials: the one whose streams are the run's result
   struct Search {
@@ -20,6 +21,9 @@ struct RunResult {
   };
   std::optional<Search> search;
   bool interrupted = false;
+
+  // Of everything that was sent: warm-up, flood, all trials.
+  [[nodiscard]] WrongPackets wrong() const;
 };
 
 [[nodiscard]] RunResult run(const Options& options, Session& session, const std::atomic<bool>& stop);

@@ -149,6 +149,7 @@ TrialResult Session::trial(const std::string& what, const std::vector<double>& r
            .missed = stats.imissed,
            .errors = stats.ierrors + stats.oerrors,
            .foreign = port->counters.foreign.get(),
+           .damaged = port->counters.damaged.get(),
            .reflected = port->counters.reflected.get(),
            .unreadable = port->counters.unreadable.get(),
            .neighbor_answers = port->responder->answered().get(),
@@ -213,6 +214,7 @@ StreamResult Session::read(const TestStream& stream, double rate, double seconds
     const ConnectionCounters& counters = stream.connections->counters();
     out.connections = {counters.opened.get(), counters.completed.get(), counters.failed.get(), counters.reset.get(),
                        static_cast<double>(stream.end.completed) / seconds};
+    out.answers->duplicated += counters.duplicated.get();
     // Segments have no sequence of ours: what is lost shows as failed connections.
     out.forward.lost = 0;
     out.answers->lost = 0;

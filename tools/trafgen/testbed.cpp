@@ -1,6 +1,8 @@
 #include "tools/trafgen/testbed.h"
 
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include <fmt/format.h>
 #include <rte_cycles.h>
@@ -10,7 +12,8 @@
 namespace sluice::trafgen {
 
 void PortCounters::clear() {
-  for (Counter* counter : {&received, &received_bytes, &foreign, &reflected, &unreadable, &bursts, &full_bursts}) {
+  for (Counter* counter :
+       {&received, &received_bytes, &foreign, &damaged, &reflected, &unreadable, &bursts, &full_bursts}) {
     counter->clear();
   }
 }
@@ -46,8 +49,20 @@ net::Status<> Testbed::open_port(const PortProfile& profile) {
   port->worker = port->number % options_.workers;
   std::string name = profile.device;
   if (is_null_device(name) && name.find("no-rx=") == std::string::npos) name += ",no-rx=1";
-  auto device = dataplane::Port::open(
-      {.device = name, .mac = profile.mac, .promiscuous = true, .receive_queues = profile.receive_queues}, pool_);
+  const dataplane::PortSpec spec{
+      .device = name, .mac = profile.mac, .promiscuous = true, .receive_queues = profile.receive_queues};
+  auto device = dataplane::Port::open(spec, pool_);
+  // A server that is not there yet, or is busy with the end of its last client.
+  const bool client = name.starts_with("net_memif") && name.find("role=server") == std::string::npos;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto may_come = [&] {
+    return client && std::chrono::steady_clock::now() - begin < std::chrono::duration<double>(options_.wait_link) &&
+           !(options_.stop != nullptr && options_.stop->load());
+  };
+  while (!device && may_come()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    device = dataplane::Port::open(spec, pool_);
+  }
   if (!device) return device.error();
   port->device = std::move(device).value();
   port->responder = std::make_unique<Responder>(profile, port->device->mac());
@@ -102,6 +117,7 @@ net::Status<> Testbed::build_stream(const StreamProfile& profile) {
       CheckSpec{answers ? count : 1, Expectation(expect, &made.flows, true), lengths, profile.latency});
   setup.answers = made.answers.get();
   made.sender = std::make_unique<Sender>(profile, made.flows, setup);
+  addresses_.add(profile);
   streams.push_back(std::move(stream));
   return net::Done{};
 }

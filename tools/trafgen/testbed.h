@@ -2,6 +2,7 @@
 // control thread; each port and stream belongs to one packet thread from then on (docs/trafgen.md, --lcores).
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "tools/trafgen/replay.h"
 #include "tools/trafgen/responder.h"
 #include "tools/trafgen/sender.h"
+#include "tools/trafgen/test_addresses.h"
 #include "tools/trafgen/transmit_buffer.h"
 
 namespace sluice::trafgen {
@@ -23,6 +25,7 @@ namespace sluice::trafgen {
 struct PortCounters {
   Counter received, received_bytes;
   Counter foreign;  // not of a stream, and nobody wanted them
+  Counter damaged;  // of the foreign ones: a stream's addresses, and no signature that can be read
   Counter reflected;
   Counter unreadable;  // lengths that contradict each other
   Counter bursts, full_bursts;
@@ -69,6 +72,8 @@ struct TestbedOptions {
   unsigned burst = 32;
   Fault fault = Fault::None;
   uint64_t fault_every = 1000;
+  double wait_link = 0;                     // seconds in which a memif client's server may come
+  const std::atomic<bool>* stop = nullptr;  // becomes true when there is nothing to wait for any more
 };
 
 class Testbed {
@@ -82,6 +87,7 @@ class Testbed {
   [[nodiscard]] uint32_t key() const { return key_; }
   [[nodiscard]] const TestbedOptions& options() const { return options_; }
   [[nodiscard]] rte_mempool* pool() const { return pool_; }
+  [[nodiscard]] const TestAddresses& addresses() const { return addresses_; }
   std::vector<std::unique_ptr<TestPort>> ports;
   std::vector<std::unique_ptr<TestStream>> streams;
 
@@ -96,6 +102,7 @@ class Testbed {
   TestbedOptions options_;
   uint32_t key_ = 0;
   rte_mempool* pool_ = nullptr;
+  TestAddresses addresses_;
 };
 
 }  // namespace sluice::trafgen

@@ -189,6 +189,7 @@ void Worker::process(TestPort& port, rte_mbuf** mbufs, unsigned count) {
       continue;
     } else {
       port.counters.foreign.add();
+      if (bed_.addresses().known(view)) port.counters.damaged.add();
     }
     done[done_count++] = mbuf;
   }

@@ -7,19 +7,24 @@
   peers    the same services for Linux with the rule sets of kube-proxy (iptables, nftables): time until they are in
            place, until one change is, to open a connection
   idle     what an idle worker takes, and what it costs the first packet
+  restart  how long a router that was killed does not serve: with the cluster and changes since, until it is ready and
+           until a connection opens
+  all      these, one after the other, and at the end the tables of docs/performance.md
 
-Without a name: push. Prints tables, with --json a file as well. traffic, peers and idle need root.
+Without a name: push. Prints figures, with --json a file as well. All but push need root.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import importlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
@@ -27,6 +32,9 @@ sys.path.insert(0, str(HERE))
 
 from cluster import Cluster, delta  # noqa: E402
 from pushes import Changes, Measured, Router, put, quantile  # noqa: E402
+
+
+MEASUREMENTS = ("push", "traffic", "peers", "idle", "restart")
 
 
 def slice_changes(cluster: Cluster, count: int) -> list[bytes]:
@@ -86,6 +94,7 @@ def measure_pushes(arguments: argparse.Namespace) -> list[Measured]:
             note(put(client, "the same, gzip", packed, Content_Encoding="gzip"))
         if count := int(arguments.rate * arguments.seconds):
             note(Changes(router, slice_changes(cluster, count), arguments).run())
+            client = router.client()  # the router has closed the one that said nothing meanwhile
             note(put(client, "full document after the changes", text))
         for measured in service_changes(cluster, router, 100):
             note(measured)
@@ -94,10 +103,16 @@ def measure_pushes(arguments: argparse.Namespace) -> list[Measured]:
     return results
 
 
+def measure(name: str, arguments: argparse.Namespace) -> list[Any]:
+    if name == "push":
+        return [vars(each) for each in measure_pushes(arguments)]
+    return importlib.import_module(name).measure(arguments)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench control", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("push", "traffic", "peers", "idle"), default="push")
+    parser.add_argument("what", nargs="?", choices=(*MEASUREMENTS, "all"), default="push")
     parser.add_argument("--services", type=int, default=10_000)
     parser.add_argument("--endpoints", type=int, default=25, help="of each service")
     parser.add_argument("--nodes", type=int, default=5_000, help="each with two blocks, hence two routes")
@@ -116,22 +131,24 @@ def main() -> int:
     parser.add_argument("--counts", type=lambda words: [int(word) for word in words.split(",")],
                         default=[10, 1_000, 10_000], help="peers: numbers of services")
     parser.add_argument("--peer-endpoints", type=int, default=5, help="peers: of each service")
-    parser.add_argument("--plots", type=Path, help="peers: the folder for plots")
+    parser.add_argument("--plots", type=Path, help="peers: the folder for plots, docs/plots for the document")
+    parser.add_argument("--changes", type=int, default=1_000, help="restart: before the kill")
+    parser.add_argument("--repeat", type=int, default=5, help="restart: kills")
     parser.add_argument("--json", type=Path, help="where the figures go")
     arguments = parser.parse_args()
-    if arguments.what == "push":
-        results = [vars(each) for each in measure_pushes(arguments)]
-    elif arguments.what == "traffic":
-        import traffic
-        results = traffic.measure(arguments)
-    elif arguments.what == "peers":
-        import peers
-        results = peers.measure(arguments)
-    else:
-        import idle
-        results = idle.measure(arguments)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.plots:
+        arguments.plots.mkdir(parents=True, exist_ok=True)
+    chosen = MEASUREMENTS if arguments.what == "all" else (arguments.what,)
+    results: dict[str, list[Any]] = {}
+    for name in chosen:
+        if len(chosen) > 1:
+            print(f"\n---- {name} ----", flush=True)
+        results[name] = measure(name, arguments)
+        if arguments.json:  # what there is, also if the next one fails
+            arguments.json.write_text(json.dumps(results if len(chosen) > 1 else results[name], indent=1) + "\n")
+    if len(chosen) > 1:
+        import control_tables
+        print("\n" + control_tables.document(results))
     return 0
 
 

@@ -161,6 +161,7 @@ def measure(arguments: argparse.Namespace) -> list[Json]:
         if generator is not None and generator.poll() is None:
             generator.kill()
         router.stop()
+    print(f"beside {arguments.packets:,.0f} packets a second, half of them UDP and half TCP, in {2 * arguments.flows} flows")
     print(f"{made.what}: {made.note}; CPU {used / len(changes.bodies) * 1e3:.2f} ms each")
     rows = []
     for each in result["streams"]:
@@ -173,4 +174,5 @@ def measure(arguments: argparse.Namespace) -> list[Json]:
               f"{faults or 'none lost, none misrouted'}")
     if drops:
         print(f"drops of the router: {drops}")
-    return [vars(made) | {"cpu": used, "streams": rows, "drops": drops}]
+    return [vars(made) | {"cpu": used, "packetsPerSecond": arguments.packets, "flows": 2 * arguments.flows,
+                          "streams": rows, "drops": drops}]

@@ -88,6 +88,7 @@ def listens(namespace: Namespace, port: int) -> bool:
 class Sluice(Between):
     name = "sluice"
     poll = "adaptive"
+    device = "net_af_packet{index},iface={}"
 
     def link(self, name: str, host: Namespace) -> None:
         self.lab.router_link(self.middle, name, host, "eth0")
@@ -96,7 +97,7 @@ class Sluice(Between):
         options = Options(memory=512, mbufs=32768, extra=("--poll", self.poll))
         options.cpus = [self.cpus.system, self.cpus.control]  # of the worker and of the control thread
         self.sluiced = Router(self.middle, "sluiced", options)
-        self.sluiced.start(document())
+        self.sluiced.start(document(self.device))
 
     def thread(self) -> int:
         for task in Path(f"/proc/{self.sluiced.process.pid}/task").iterdir():
@@ -108,12 +109,21 @@ class Sluice(Between):
         return self.sluiced.status()["workers"][0]["busyCycles"]
 
 
+class SluiceOffloads(Sluice):
+    """Frames as veth makes them by default: the router's own packet socket takes super-frames."""
+
+    name, offloads, device = "sluice-offloads", True, "packet,iface={}"
+
+    def link(self, name: str, host: Namespace) -> None:
+        self.lab.link(self.middle, name, host, "eth0")
+
+
 class BusySluice(Sluice):
     name, poll = "sluice-busy", "busy"
 
 
-def document() -> Json:
-    interfaces = [{"name": name, "device": f"net_af_packet{index},iface=m-{name}", "role": "uplink",
+def document(device: str) -> Json:
+    interfaces = [{"name": name, "device": device.format(f"m-{name}", index=index), "role": "uplink",
                    "addresses": [f"{address}/24"]} for index, (name, address) in enumerate((("left", LEFT),
                                                                                            ("right", RIGHT)))]
     spec = {"nodeName": "bench", "interfaces": interfaces, "conntrack": {"max": 262144},
@@ -179,4 +189,4 @@ class HaproxyOffloads(Haproxy):
 
 
 SYSTEMS: dict[str, type[Between]] = {each.name: each for each in
-                                     (Sluice, BusySluice, Nginx, Haproxy, NginxOffloads, HaproxyOffloads)}
+                                     (Sluice, SluiceOffloads, BusySluice, Nginx, Haproxy, NginxOffloads, HaproxyOffloads)}

@@ -61,9 +61,10 @@ def test_every_system_has_the_same_rules_and_every_service_is_led_to():
 
 
 @pytest.mark.skipif(not SLUICED.exists(), reason="sluiced is not built")
-def test_sluiced_accepts_the_document(tmp_path):
+@pytest.mark.parametrize("system", ["sluice", "sluice-offloads"])
+def test_sluiced_accepts_the_document(tmp_path, system):
     path = tmp_path / "sluice.json"
-    path.write_text(json.dumps(between.document()))
+    path.write_text(json.dumps(between.document(between.SYSTEMS[system].device)))
     done = subprocess.run([SLUICED, "--check", path], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -133,6 +134,14 @@ def test_ratios_are_of_the_same_round_and_wrong_runs_do_not_count():
     found.runs = [run("kept", "sluice", 0, 1000, 1.0, 10**8), run("kept", "nginx", 1, 500, 0.5),
                   run("kept", "nginx", 0, 500, 0.5, error="3 status")]
     assert found.ratio("kept", "sluice", "nginx", "per_core") is None
+
+
+def test_who_has_offloads_is_compared_with_who_has_them():
+    found = everything()
+    found.runs += [run("bulk", "sluice-offloads", 0, 1000, 1.0, 10**8), run("bulk", "nginx-offloads", 0, 500, 0.5)]
+    shown = page.text(found)
+    assert "| bulk per core: times nginx's, both with offloads | ≥ 5 | 10.00" in shown
+    assert [line for line in shown.splitlines() if line.startswith("| nginx-offloads |")][0].count("10.00") == 1
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

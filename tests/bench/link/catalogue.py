@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
 from network import (ENDPOINTS, IPIP_RIGHT, LEFT, NODE_PORT, OUTSIDE, PODS, REMOTE_VTEP_MAC, RIGHT, SERVICE_PORT,
                      TARGET_PORT, TUNNEL_PODS, VTEP_MAC, VXLAN_LEFT, VXLAN_RIGHT, Link, Tunnel, nth, routed_host,
                      routed_prefix, service_address)
@@ -36,6 +40,7 @@ def stream(name: str, sender: Link, receiver: Link, flows: Json, frame: Json = 6
 
 # ---- forwarding ----
 
+@functools.cache
 def forwarding_routes(count: int, family: int) -> tuple[Route, ...]:
     each = max(count // 2, 1)
     return tuple(Route(routed_prefix(link, number, family), link) for link in (LEFT, RIGHT) for number in range(each))
@@ -143,48 +148,59 @@ def cluster_ip(flows: int, frame: str = "64", group: str = "clusterip") -> Scena
         return [stream("service", LEFT, RIGHT, service_flows(services, flows), FRAMES[frame],
                        service_expectation(services), answer={"every": 1})]
     systems = ("sluice", "testpmd-macswap", "ovs-dpdk", "linux-nftables")
-    return Scenario(f"{group}-{short(flows)}" + ("" if frame == "64" else f"-{frame}"),
-                    group if frame == "64" else f"{group}-frames",
+    return Scenario(f"{group}-{short(flows)}{suffix(frame)}", sized(group, frame),
                     f"ClusterIP, {short(flows)} established flows, both directions, {frame_words(frame)}", flows,
                     Work(service_routes(), services=services, connections=flows),
                     Traffic(streams, fill=fill_time(flows)), systems,
-                    label=f"{written(flows)} flows" + ("" if frame == "64" else f", {frame_words(frame)}"),
-                    quick=flows == 1000)
+                    label=flows_label(flows, frame), quick=flows == 1000 and frame == "64")
 
 
-def node_port(flows: int) -> Scenario:
+def node_port(flows: int, frame: str = "64") -> Scenario:
     services = Services(count=1, endpoints=16, node_port=True)
 
     def streams() -> list[Json]:
         flow = {"count": flows, "order": "random", "src": {"first": nth(OUTSIDE, 2), "count": 65536},
                 "dst": LEFT.router4, "srcPort": "1024-2047", "dstPort": NODE_PORT}
-        return [stream("nodeport", LEFT, RIGHT, flow, 64,
+        return [stream("nodeport", LEFT, RIGHT, flow, FRAMES[frame],
                        {"src": [RIGHT.router4], "srcPort": ["1-65535"], "dst": [services.all_backends()],
                         "dstPort": [TARGET_PORT]}, answer={"every": 1})]
     systems = ("sluice", "testpmd-macswap", "ovs-dpdk", *KERNEL)
-    return Scenario(f"nodeport-{short(flows)}", "nodeport",
-                    f"NodePort, DNAT and SNAT, {short(flows)} established flows, both directions, 64-byte frames",
+    return Scenario(f"nodeport-{short(flows)}{suffix(frame)}", sized("nodeport", frame),
+                    f"NodePort, DNAT and SNAT, {short(flows)} established flows, both directions, {frame_words(frame)}",
                     flows, Work(service_routes(), services=services, connections=flows),
-                    Traffic(streams, fill=fill_time(flows)), systems, label=f"{written(flows)} flows",
-                    quick=flows == 1000)
+                    Traffic(streams, fill=fill_time(flows)), systems, label=flows_label(flows, frame),
+                    quick=flows == 1000 and frame == "64")
 
 
-def tunnel_to_tunnel(flows: int) -> Scenario:
+def suffix(frame: str) -> str:
+    return "" if frame == "64" else f"-{frame}"
+
+
+def sized(group: str, frame: str) -> str:
+    """The group that a frame size is shown in."""
+    return group if frame == "64" else f"{group}-frames"
+
+
+def flows_label(flows: int, frame: str, words: str = "") -> str:
+    return f"{written(flows)} flows" + ("" if frame == "64" else f", {words or frame_words(frame)}")
+
+
+def tunnel_to_tunnel(flows: int, frame: str = "64") -> Scenario:
     services = Services(pool=TUNNEL_PODS["ipip"])
 
     def streams() -> list[Json]:
-        return [stream("overlay", LEFT, RIGHT, service_flows(services, flows), 64,
+        return [stream("overlay", LEFT, RIGHT, service_flows(services, flows), INNER_FRAMES[frame],
                        service_expectation(services, tunnel=outer(IPIP_RIGHT, False)),
                        tunnel=outer(VXLAN_LEFT, True),
                        answer={"every": 1, "expect": {"tunnel": outer(VXLAN_LEFT, False)}})]
-    return Scenario(f"vxlan-dnat-ipip-{short(flows)}", "overlay-service",
-                    f"VXLAN in, DNAT, IPIP out, {short(flows)} established flows, both directions, 64-byte frames",
-                    flows,
+    return Scenario(f"vxlan-dnat-ipip-{short(flows)}{suffix(frame)}", sized("overlay-service", frame),
+                    f"VXLAN in, DNAT, IPIP out, {short(flows)} established flows, both directions, "
+                    f"{inner_frame_words(frame)}", flows,
                     Work((Route(PODS, LEFT, VXLAN_LEFT), Route(TUNNEL_PODS["ipip"], RIGHT, IPIP_RIGHT)),
                          services=services, connections=flows),
                     Traffic(streams, fill=fill_time(flows)),
-                    ("sluice", "testpmd-macswap", "linux-nftables"), label=f"{written(flows)} flows",
-                    quick=flows == 1000)
+                    ("sluice", "testpmd-macswap", "ovs-dpdk", "linux-nftables"),
+                    label=flows_label(flows, frame, inner_frame_words(frame)), quick=flows == 1000 and frame == "64")
 
 
 def many_services(count: int) -> Scenario:
@@ -204,16 +220,25 @@ def many_services(count: int) -> Scenario:
 
 # ---- opening ----
 
+AGING = 2  # seconds after which a flow, or a closed connection, is forgotten
+
+
+def sustained(streams: Callable[[], list[Json]]) -> Traffic:
+    """Measured only once as many flows go as come, and long enough that every flow of the beginning has gone. Neither
+    part is shortened by --speed: a shorter run would be of a table that only grows."""
+    return Traffic(streams, fill=AGING + 1.0, warmup=0.0, duration=5.0, shortest=5.0)
+
+
 def new_flows(count: int, name: str, title: str, group: str, flows: Json, systems: tuple[str, ...],
               label: str) -> Scenario:
-    """Every packet opens a flow; old ones age out after two seconds while new ones come."""
+    """Every packet opens a flow; old ones age out after AGING seconds while new ones come."""
     services = Services(count=count, endpoints=2)
 
     def streams() -> list[Json]:
         return [stream("opening", LEFT, RIGHT, flows, 64, service_expectation(services))]
     return Scenario(name, group, title, count,
-                    Work(service_routes(), services=services, connections=8_000_000, udp_timeout=2),
-                    Traffic(streams, warmup=3.0, duration=5.0), systems, "opened", label)
+                    Work(service_routes(), services=services, connections=8_000_000, udp_timeout=AGING),
+                    sustained(streams), systems, "opened", label)
 
 
 def opening_flows(services: int) -> Json:
@@ -243,8 +268,8 @@ def tcp_connections() -> Scenario:
         # Fewer than the links' rings hold, so that a burst of openings does not lose what then waits for its timeout.
         return [made | {"mode": "connections", "protocol": "tcp", "outstanding": 512}]
     return Scenario("tcp-connections", "opening", "complete TCP connections per second", 1,
-                    Work(service_routes(), services=services, connections=8_000_000),
-                    Traffic(streams, warmup=2.0, duration=5.0), ("sluice", "ovs-dpdk", *KERNEL), "connections",
+                    Work(service_routes(), services=services, connections=8_000_000, tcp_time_wait=AGING),
+                    sustained(streams), ("sluice", "ovs-dpdk", *KERNEL), "connections",
                     "TCP connections")
 
 
@@ -254,7 +279,8 @@ def latency(name: str, base: Scenario) -> Scenario:
     def streams() -> list[Json]:
         return [made | {"latency": True} for made in base.traffic.streams()]
     return Scenario(f"latency-{name}", "latency", f"latency: {base.title}", 0, base.work,
-                    Traffic(streams, base.traffic.fill, duration=3.0), base.systems, "latency", base.title)
+                    Traffic(streams, base.traffic.fill, duration=3.0, shortest=1.0), base.systems, "latency",
+                    base.title)
 
 
 def memory(flows: int) -> Scenario:
@@ -264,12 +290,26 @@ def memory(flows: int) -> Scenario:
                     ("sluice", "ovs-dpdk", "linux-nftables"), "memory", f"{written(flows)} flows")
 
 
-def hand_over() -> Scenario:
-    """One receive queue and two workers: the first hands about half of the flows over and gets them back to send."""
-    base = cluster_ip(10_000)
-    work = Work(base.work.routes, services=base.work.services, connections=20_000, workers=2)
-    return Scenario("two-workers", "workers", "two workers behind one receive queue, 10k ClusterIP flows", 2, work,
-                    base.traffic, ("sluice",), label="two workers, one queue")
+def hand_over(owner: int) -> Scenario:
+    """Two workers, of which the first receives everything: memif has one queue a link here. Which worker owns a flow is
+    a matter of a secret hash, so all are opened, and requests of those that the second one owns are measured: every
+    packet comes to the wrong one. Or of those of the first, for comparison: none does."""
+    base = cluster_ip(20_000)
+    work = Work(base.work.routes, services=base.work.services, connections=40_000, workers=2)
+    name, words = (("two-workers", "every packet handed over") if owner == 1 else
+                   ("two-workers-none", "no packet handed over"))
+    return Scenario(name, "workers", f"two workers behind one receive queue, {words}, about 10k ClusterIP flows", owner,
+                    work, base.traffic, ("sluice",), label=words, owner=owner)
+
+
+def more_frames() -> list[Scenario]:
+    """Larger frames of what has its 64-byte frames elsewhere: the set `frames`, which can be left out."""
+    made = []
+    for frame in ("imix", "1500"):
+        made += [forwarding(6, 1, frame), forwarding(4, 100_000, frame), forwarding(6, 100_000, frame),
+                 cluster_ip(1_000, frame), cluster_ip(1_000_000, frame), node_port(100_000, frame),
+                 tunnel_to_tunnel(100_000, frame)]
+    return [replace(scenario, set="frames") for scenario in made]
 
 
 def catalogue() -> list[Scenario]:
@@ -286,5 +326,5 @@ def catalogue() -> list[Scenario]:
     made += [new_flows_with_services(count) for count in (10, 1_000, 10_000, 100_000)]
     made += [new_clients(), tcp_connections()]
     made += [latency("forward4", forwarding(4, 1, "64")), latency("clusterip", cluster_ip(1_000))]
-    made += [memory(1_000_000), hand_over()]
-    return made
+    made += [memory(1_000_000), hand_over(1), hand_over(0)]
+    return made + more_frames()

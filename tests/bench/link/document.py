@@ -14,6 +14,8 @@ from tables import TITLES, groups, section
 
 BEGIN = "<!-- results: begin, written by scripts/bench -->"
 END = "<!-- results: end -->"
+ALONE_BEGIN = "<!-- router alone: begin, written by scripts/bench when it has measured in process -->"
+ALONE_END = "<!-- router alone: end -->"
 PAGE = Path("docs/performance.md")
 EMPTY_PAGE = Path(__file__).with_name("performance.md")
 PLOTS = Path("docs/plots")
@@ -21,21 +23,29 @@ PLOTS = Path("docs/plots")
 
 def text(results: Results) -> str:
     """All tables, without plots: what the terminal shows."""
-    return "\n\n".join([head(results), *parts(results, {})])
+    return "\n\n".join(filter(None, [head(results), *parts(results, {}), inprocess.section(results)]))
 
 
 def refresh(project: Path, results: Results) -> None:
-    """Writes the plots and the page's part between the markers. Everything else of the page stays as it is."""
+    """Writes the plots and what stands between the markers; of the router alone only if that was measured. Everything
+    else of the page stays as it is."""
     page = project / PAGE
     if not page.exists():
         page.write_text(EMPTY_PAGE.read_text())
-    before, between, after = page.read_text().partition(BEGIN)
-    _, end, after = after.partition(END)
-    if not between or not end:
-        raise RuntimeError(f"{page} has no place for results: it needs the lines {BEGIN} and {END}")
+    text = page.read_text()
+    for line in (BEGIN, END, ALONE_BEGIN, ALONE_END):
+        if line not in text:
+            raise RuntimeError(f"{page} has no place for results: it needs the line {line}")
     plots = write_plots(project / PLOTS, results)
-    content = "\n\n".join([head(results), *parts(results, plots)])
-    page.write_text(f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
+    text = between(text, BEGIN, END, "\n\n".join([head(results), *parts(results, plots)]))
+    if router_alone := inprocess.section(results):
+        text = between(text, ALONE_BEGIN, ALONE_END, router_alone)
+    page.write_text(text)
+
+
+def between(text: str, begin: str, end: str, content: str) -> str:
+    before, after = text.split(begin, 1)[0], text.split(end, 1)[1]
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def write_plots(folder: Path, results: Results) -> dict[str, str]:
@@ -70,9 +80,6 @@ def parts(results: Results, plots: dict[str, str]) -> list[str]:
     reached = goals.section(results)
     if reached:
         made.insert(0, f"### Goals\n\n{reached}")
-    router_alone = inprocess.section(results.inprocess)
-    if router_alone:
-        made.append(f"### The router alone\n\n{router_alone}")
     made.append(notes(results))
     return [part for part in made if part]
 

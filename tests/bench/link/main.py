@@ -81,23 +81,25 @@ def chosen_scenarios(arguments: argparse.Namespace) -> list[Scenario]:
     made = catalogue()
     if arguments.what == "quick":
         made = [scenario for scenario in made if scenario.quick]
-    if arguments.only:
-        for pattern in arguments.only:
-            if not any(matches(scenario, pattern) for scenario in made):
-                raise Refusal(f"no scenario is called '{pattern}' (scripts/bench list shows all)")
-        made = [scenario for scenario in made if any(matches(scenario, pattern) for pattern in arguments.only)]
-    return made
+    for pattern in arguments.only:
+        if not any(matches(scenario, pattern.removeprefix("!")) for scenario in made):
+            raise Refusal(f"no scenario is called '{pattern.removeprefix('!')}' (scripts/bench list shows all)")
+    wanted = [pattern for pattern in arguments.only if not pattern.startswith("!")] or ["*"]
+    left_out = [pattern[1:] for pattern in arguments.only if pattern.startswith("!")]
+    return [scenario for scenario in made if any(matches(scenario, pattern) for pattern in wanted)
+            and not any(matches(scenario, pattern) for pattern in left_out)]
 
 
 def matches(scenario: Scenario, pattern: str) -> bool:
-    return fnmatch.fnmatch(scenario.name, pattern) or fnmatch.fnmatch(scenario.group, pattern)
+    return any(fnmatch.fnmatch(name, pattern) for name in (scenario.name, scenario.group, scenario.set))
 
 
 def main(words: list[str]) -> int:
     arguments = parse_arguments(words)
     if arguments.what == "list":
         for scenario in catalogue():
-            say(f"{scenario.name:24} {scenario.title}" + ("  (quick)" if scenario.quick else ""))
+            say(f"{scenario.name:24} {scenario.title}" + ("  (quick)" if scenario.quick else "")
+                + (f"  (set: {scenario.set})" if scenario.set else ""))
         return 0
     folders = arguments.json or [BUILD / "bench-results"]
     if arguments.what == "report":
@@ -162,8 +164,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
                 system.stop()
             record.unsupported = {f"{scenario} {system}": why for (scenario, system), why in runner.unsupported.items()}
             record.write()
-    if arguments.inprocess and not quick and not arguments.only:
-        record.inprocess = inprocess.measure(say)
+    if arguments.inprocess and not quick and all(pattern.startswith("!") for pattern in arguments.only):
+        record.inprocess = inprocess.measure(say, bench.tsc_hz, max(plan.rounds, inprocess.REPETITIONS))
         record.write()
     if not quick:
         say("")

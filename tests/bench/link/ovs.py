@@ -71,6 +71,9 @@ class OpenVSwitch(System):
             path.unlink()
         self.remove_sockets()
 
+    def lost_its_peer(self) -> bool:
+        return not self.processes[-1].running()
+
     def start_database(self) -> None:
         database, socket = self.folder / "conf.db", self.folder / "db.sock"
         execute("ovsdb-tool", "create", str(database), SCHEMA)
@@ -153,8 +156,7 @@ class OpenVSwitch(System):
         # A node port's connection is in two zones, and counts twice.
         zones = 2 if work.services.node_port else 1
         self.appctl("dpctl/ct-set-maxconns", str(max(zones * (work.connections + work.connections // 4), 1024)))
-        if work.udp_timeout != 120:
-            timeouts = [f"udp_{name}={work.udp_timeout}" for name in ("first", "single", "multiple")]
+        if timeouts := connection_timeouts(work):
             self.vsctl("--", "--id=@m", "create", "Datapath", 'datapath_version=""', "--", "set", "Open_vSwitch", ".",
                        "datapaths:netdev=@m")
             self.vsctl("add-zone-tp", "netdev", "zone=1", *timeouts)
@@ -180,6 +182,16 @@ class OpenVSwitch(System):
 
     def memory(self) -> int:
         return resident_bytes(int((self.folder / "vswitchd.pid").read_text()))
+
+
+def connection_timeouts(work: Work) -> list[str]:
+    """A zone's timeout policy. Both ends have closed: the userspace datapath calls that "close", then "time_wait"."""
+    made = []
+    if work.udp_timeout != 120:
+        made += [f"udp_{name}={work.udp_timeout}" for name in ("first", "single", "multiple")]
+    if work.tcp_time_wait != 120:
+        made += [f"tcp_{name}={work.tcp_time_wait}" for name in ("time_wait", "close")]
+    return made
 
 
 def port(link: Link) -> int:

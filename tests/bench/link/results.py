@@ -86,6 +86,9 @@ class Results:
     def bytes_per_flow(self, scenario: str, system: str) -> Value | None:
         return value([run.bytes_per_flow for run in self.of(scenario, system) if run.bytes_per_flow is not None])
 
+    def open_flows(self, scenario: str, system: str) -> Value | None:
+        return value([run.open_flows for run in self.of(scenario, system) if run.open_flows is not None])
+
     def latency(self, scenario: str, system: str, share: str, quantile: str) -> Value | None:
         return value([run.latency[share][quantile] for run in self.of(scenario, system)
                       if quantile in run.latency.get(share, {})])

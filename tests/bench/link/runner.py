@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, field
 
 from machine import reserve_hugepages
 from netns import CommandFailed
-from scenario import Json, Scenario
+from scenario import LATENCY_PAIR, Json, Scenario
 from system import Bench, Counters, System, Unsupported
 from trafgen import Figures, Generator, GeneratorFailed, figures
 
 HUGEPAGES_MIB = 1280  # the largest system's and the generator's
+STALLED = 0.002  # of the time: a generator that had lost its CPU for longer tells nothing about latency
 MARGIN = 0.25  # seconds at both ends of the measured part in which the system's books are not read
+SETTLE = 0.2  # seconds after a generator has left, in which a system notices
 Say = Callable[[str], None]
 
 
@@ -28,7 +30,8 @@ class Run:
     figures: Json = None
     cycles_per_packet: float | None = None
     bytes_per_flow: float | None = None
-    latency: dict[str, Json] = field(default_factory=dict)  # share of the loss-free rate → figures
+    open_flows: int | None = None  # when sending ended, in scenarios of openings: those of before have aged out
+    latency: dict[str, Json] = field(default_factory=dict)  # "half", "nine-tenths", "common" (of the pair) → figures
     loss_free_rate: float | None = None
     generator: Json = None  # its whole result, without what repeats the profile
     error: str = ""
@@ -71,22 +74,35 @@ class Runner:
         running: set[str] = set()
         try:
             for round_number in range(self.plan.rounds):
-                for name in names:
-                    if (scenario.name, name) in self.unsupported:
-                        continue
-                    run = self.once(scenario, self.systems[name], round_number, running)
-                    if run is None:
-                        continue
-                    runs.append(run)
-                    self.finished(run)
-                    self.say(f"    {name:16} {describe(run, scenario)}")
+                runs += self.one_round(scenario, names, round_number, running)
         finally:
             for name in running:
                 self.systems[name].stop()
         return runs
 
-    def once(self, scenario: Scenario, system: System, round_number: int, running: set[str]) -> Run | None:
-        run = Run(scenario.name, system.name, round_number)
+    def one_round(self, scenario: Scenario, names: list[str], number: int, running: set[str]) -> list[Run]:
+        runs: list[Run] = []
+        for name in names:
+            if (scenario.name, name) in self.unsupported:
+                continue
+            system, run = self.systems[name], Run(scenario.name, name, number)
+            work = self.measure_latency if scenario.measure == "latency" else self.measure
+            if not self.once(scenario, system, run, running, work):
+                continue
+            runs.append(run)
+            if scenario.measure != "latency":
+                self.finished(run)
+            self.say(f"    {name:16} {describe(run, scenario)}")
+        if scenario.measure == "latency":
+            self.compare_latency(scenario, runs, running)
+            for run in runs:
+                self.finished(run)
+        return runs
+
+    def once(self, scenario: Scenario, system: System, run: Run, running: set[str],
+             work: Callable[[Scenario, System, Run], None]) -> bool:
+        """What is measured and what goes wrong is in `run`. False: the system cannot do this at all."""
+        supported = True
         try:
             if system.name in running:
                 system.forget_flows()
@@ -95,37 +111,34 @@ class Runner:
                 if self.bench.hugepages:
                     reserve_hugepages(HUGEPAGES_MIB)  # others on the machine may have taken some meanwhile
                 system.start(scenario)
-            if scenario.measure == "latency":
-                self.measure_latency(scenario, system, run)
-            else:
-                self.measure(scenario, system, run)
+            work(scenario, system, run)
         except Unsupported as reason:
             self.unsupported[scenario.name, system.name] = str(reason)
             self.say(f"    {system.name:16} – {reason}")
-            run = None
+            supported = False
         except (AssertionError, CommandFailed, GeneratorFailed, OSError, RuntimeError) as error:
             run.error = f"{type(error).__name__}: {error}"
         finally:
-            if not system.keeps_running or run is None or run.error:
+            if not system.keeps_running or not supported or run.error:
                 running.discard(system.name)
                 system.stop()
-        return run
+        return supported
 
     # ---- one measurement ----
 
     def measure(self, scenario: Scenario, system: System, run: Run) -> None:
-        traffic = scenario.traffic
-        warmup, duration = self.warmup(scenario, system), traffic.duration * self.plan.speed
+        warmup, duration = self.warmup(scenario, system), self.duration(scenario)
+        streams = None if scenario.owner is None else self.owned(scenario, system, run)
         before = system.counters()
         memory_before = system.memory()
-        generator = Generator(self.bench, scenario, system, warmup, duration)
+        generator = Generator(self.bench, scenario, system, warmup, duration, streams=streams)
         try:
             self.wait_for_traffic(generator, system, before)
             time.sleep(warmup + MARGIN)
-            first = system.counters()
+            first, handed_before = system.counters(), system.handed_over()
             time.sleep(max(duration - 2 * MARGIN, 0.1))
-            last = system.counters()
-            memory_after, open_flows = system.memory(), system.flows()
+            last, handed = system.counters(), system.handed_over() - handed_before
+            open_flows, memory_after = system.flows(), system.memory()
             result = generator.result(duration + 30)
         finally:
             generator.stop()
@@ -134,13 +147,30 @@ class Runner:
         run.figures = asdict(measured)
         run.generator = without_profile(result)
         run.cycles_per_packet = per_packet(first, last)
+        if scenario.measure in ("opened", "connections"):
+            run.open_flows = open_flows
         if scenario.measure == "memory":
             run.bytes_per_flow = (memory_after - memory_before) / open_flows if open_flows else None
-        run.error = complaint(measured)
+        run.error = run.error or complaint(measured)
+        if scenario.owner is not None and not run.error:
+            run.error = wrong_workers(scenario.owner, handed, last.packets - first.packets)
+
+    def owned(self, scenario: Scenario, system: System, run: Run) -> Json:
+        """Opens every flow, with answers, and leaves those of one worker, without: a translated flow's answers have
+        another hash than its requests, so half of the answers would come to the right worker whichever owns the flow."""
+        self.fill(scenario, system, run)
+        (stream,) = scenario.traffic.streams()
+        # The generator knows of flows from a file no more than their tuples, not which service they are for.
+        expect = {key: found for key, found in stream["expect"].items() if key != "perDestination"}
+        tuples = system.flows_of(scenario.owner)
+        return {"flows": {"order": "random", "tuples": tuples}, "expect": expect, "answer": None}
 
     def warmup(self, scenario: Scenario, system: System) -> float:
         fill = 0.0 if system.forwards_only else scenario.traffic.fill
         return fill + scenario.traffic.warmup * self.plan.speed
+
+    def duration(self, scenario: Scenario) -> float:
+        return max(scenario.traffic.duration * self.plan.speed, scenario.traffic.shortest)
 
     def wait_for_traffic(self, generator: Generator, system: System, before: Counters) -> None:
         limit = time.monotonic() + 30
@@ -154,25 +184,67 @@ class Runner:
 
     def measure_latency(self, scenario: Scenario, system: System, run: Run) -> None:
         """The loss-free rate by binary search, then what packets wait at half and at nine tenths of it."""
-        duration = scenario.traffic.duration * self.plan.speed
-        if scenario.traffic.fill and not system.forwards_only:
-            Generator(self.bench, scenario, system, scenario.traffic.fill, 0.1).result(scenario.traffic.fill + 30)
+        self.fill(scenario, system, run)
         search = ("--search", "loss-free", "--tolerance", str(self.plan.tolerance_ppm), "--resolution", "3")
         warmup = scenario.traffic.warmup * self.plan.speed
-        found = Generator(self.bench, scenario, system, warmup, min(duration, 1.0), search).result(180)
+        self.revive(scenario, system, run)
+        found = Generator(self.bench, scenario, system, warmup, min(self.duration(scenario), 1.0), search).result(180)
         rate = (found.get("search") or {}).get("rate", 0.0)
         if not rate:
             raise GeneratorFailed("no rate without loss was found")
         run.loss_free_rate = rate
         run.figures = asdict(figures(found))
-        streams = len(found["streams"])
-        run.error = complaint(figures(found))
+        run.error = run.error or complaint(figures(found))
         for name, share in (("half", 0.5), ("nine-tenths", 0.9)):
+            self.measure_waiting(scenario, system, run, name, rate * share)
+
+    def fill(self, scenario: Scenario, system: System, run: Run) -> None:
+        """Opens every flow, before what is not to meet openings."""
+        seconds = scenario.traffic.fill
+        if seconds and not system.forwards_only:
+            filling = Generator(self.bench, scenario, system, seconds, 0.1)
+            run.error = run.error or complaint(figures(filling.result(seconds + 30)))
+
+    def revive(self, scenario: Scenario, system: System, run: Run) -> None:
+        """Between two generators."""
+        time.sleep(SETTLE)
+        for _ in range(3):
+            if not system.lost_its_peer():
+                return
+            self.say(f"    {system.name:16} ended when the generator left, and is started again")
+            system.stop()
+            system.start(scenario)
+            self.fill(scenario, system, run)
+
+    def measure_waiting(self, scenario: Scenario, system: System, run: Run, name: str, rate: float) -> None:
+        """At a fixed rate. Again while the generator had lost its CPU, at most twice; the quietest trial counts."""
+        warmup, duration = scenario.traffic.warmup * self.plan.speed, self.duration(scenario)
+        each = round(rate / len(scenario.traffic.streams()))
+        for _ in range(3):
+            self.revive(scenario, system, run)
             result = Generator(self.bench, scenario, system, warmup, duration,
-                               streams={"mode": "rate", "rate": round(rate * share / streams)}).result(duration + 60)
-            made = figures(result)
-            run.latency[name] = {"offered": rate * share, "lost_share": made.lost_share, **(made.latency or {})}
+                               streams={"mode": "rate", "rate": each}).result(duration + 60)
+            made, stalled = figures(result), result["generator"]["stalledShare"]
             run.error = run.error or complaint(made)
+            if name not in run.latency or stalled < run.latency[name]["stalled_share"]:
+                run.latency[name] = {"offered": rate, "lost_share": made.lost_share, "stalled_share": stalled,
+                                     **(made.latency or {})}
+            if stalled < STALLED:
+                break
+
+    def compare_latency(self, scenario: Scenario, runs: list[Run], running: set[str]) -> None:
+        """Of the pair at half of the lower of their loss-free rates in this round."""
+        pair = [run for run in runs if run.system in LATENCY_PAIR and not run.error and run.loss_free_rate]
+        if len(pair) < len(LATENCY_PAIR):
+            return
+        rate = min(run.loss_free_rate for run in pair) / 2
+
+        def work(scenario: Scenario, system: System, run: Run) -> None:
+            self.fill(scenario, system, run)
+            self.measure_waiting(scenario, system, run, "common", rate)
+        for run in pair:
+            if self.once(scenario, self.systems[run.system], run, running, work):
+                self.say(f"    {run.system:16} at {rate / 1e6:.2f} M/s: {waited(run.latency.get('common', {}))}")
 
 
 def per_packet(first: Counters, last: Counters) -> float | None:
@@ -180,11 +252,20 @@ def per_packet(first: Counters, last: Counters) -> float | None:
     return (last.busy_cycles - first.busy_cycles) / packets if packets > 0 else None
 
 
+def wrong_workers(owner: int, handed_over: int, packets: int) -> str:
+    """Whether it was measured what was meant. The second worker owns flows all of whose packets are handed over."""
+    share = handed_over / packets if packets else 0.0
+    right = share > 0.98 if owner == 1 else share < 0.02
+    return "" if right else f"{share:.1%} of the packets were handed over"
+
+
 def complaint(measured: Figures) -> str:
     """A fast result that is wrong is no result."""
     found = [f"{count} {name}" for name, count in measured.faults.items() if count]
     if found:
         return f"wrong packets: {', '.join(found)}"
+    if not measured.clean:
+        return "the generator says that not all was right"
     return "" if measured.rate > 0 or measured.connections_rate > 0 else "no packet came back"
 
 
@@ -192,13 +273,16 @@ def without_profile(result: Json) -> Json:
     return {key: value for key, value in result.items() if key not in ("samples", "command")}
 
 
+def waited(latency: Json) -> str:
+    return f"p50 {latency.get('p50', 0) / 1000:.0f} µs, p99 {latency.get('p99', 0) / 1000:.0f} µs"
+
+
 def describe(run: Run, scenario: Scenario) -> str:
     if run.error:
         return f"FAILED: {run.brief_error}"
     if scenario.measure == "latency":
         parts = [f"loss-free {run.loss_free_rate / 1e6:.2f} M/s"]
-        parts += [f"{name}: p50 {part.get('p50', 0) / 1000:.0f} µs, p99 {part.get('p99', 0) / 1000:.0f} µs"
-                  for name, part in run.latency.items()]
+        parts += [f"{name}: {waited(part)}" for name, part in run.latency.items()]
         return "; ".join(parts)
     key = {"opened": "opened_rate", "connections": "connections_rate"}.get(scenario.measure, "rate")
     parts = [f"{run.figures[key] / 1e6:8.3f} M/s"]
@@ -206,6 +290,8 @@ def describe(run: Run, scenario: Scenario) -> str:
         parts.append(f"{run.cycles_per_packet:7.0f} cycles per packet")
     if run.bytes_per_flow:
         parts.append(f"{run.bytes_per_flow:.0f} bytes per flow")
+    if run.open_flows is not None:
+        parts.append(f"{run.open_flows / 1e6:.2f} M flows at the end")
     if run.figures["generator_limited"]:
         parts.append("(the generator is the limit)")
     with contextlib.suppress(KeyError, TypeError):

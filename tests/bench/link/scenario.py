@@ -8,6 +8,8 @@ from typing import Any, Callable
 from network import ENDPOINTS, Link, Tunnel, nth, service_address, span
 
 Json = Any
+# Their latencies are compared, so both are also measured at half of the lower of their loss-free rates.
+LATENCY_PAIR = ("sluice", "testpmd-macswap")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Work:
     services: Services | None = None
     connections: int = 0  # most that are open at a time
     udp_timeout: int = 120  # seconds
+    tcp_time_wait: int = 120  # seconds that a closed connection is remembered
     workers: int = 1
 
 
@@ -54,15 +57,16 @@ class Traffic:
     """Streams for the generator, and how long they run. `streams` makes the profile's list; see trafgen.md."""
 
     streams: Callable[[], list[Json]]
-    fill: float = 0.0  # seconds until every flow is open; never shortened
+    fill: float = 0.0  # seconds until every flow is open, or as many go as come; never shortened
     warmup: float = 1.0  # seconds after that, before the measured ones
     duration: float = 3.0
+    shortest: float = 0.0  # seconds that are measured at the least, whatever the speed
 
 
 @dataclass(frozen=True)
 class Scenario:
     name: str
-    group: str  # scenarios of a group share a table and a plot
+    group: str  # scenarios of a group share a table
     title: str
     x: float  # place in the plot
     work: Work
@@ -70,7 +74,9 @@ class Scenario:
     systems: tuple[str, ...]
     measure: str = "throughput"  # or "opened" (new flows), "connections", "latency", "memory"
     label: str = ""  # of its row; empty: the title
+    owner: int | None = None  # only flows that this worker owns are measured; all are opened before
     quick: bool = False  # part of `scripts/bench quick`
+    set: str = ""  # those that can be left out together, whatever their group: --only '!frames'
 
     @property
     def row(self) -> str:

@@ -72,6 +72,16 @@ class Sluice(System):
     def flows(self) -> int:
         return sum(worker["flowsV4"] + worker["flowsV6"] for worker in self.workers())
 
+    def flows_of(self, worker: int) -> list[tuple[str, str, int, int]]:
+        status, text = self.ask("/v1/conntrack?limit=1000000")
+        if status != 200:
+            raise AssertionError(f"sluiced does not list its flows: {text[:500]}")
+        return [(flow["original"]["src"], flow["original"]["dst"], flow["original"]["sport"], flow["original"]["dport"])
+                for flow in json.loads(text)["flows"] if flow["worker"] == worker]
+
+    def handed_over(self) -> int:
+        return sum(worker["handedOver"] for worker in self.workers()) + self.drops().get("handoff_full", 0)
+
     def workers(self) -> list[Json]:
         return json.loads(self.ask("/v1/status")[1])["workers"]
 
@@ -111,7 +121,7 @@ class Sluice(System):
             "cluster": {"clusterCIDRs": [PODS, ENDPOINTS, *TUNNEL_PODS.values()], "serviceCIDRs": [SERVICES]},
             "proxy": {"allowExternalClusterIP": True},
             "conntrack": {"max": max(1024, work.connections + work.connections // 4),
-                          "timeouts": {"udp": f"{work.udp_timeout}s"}},
+                          "timeouts": {"udp": f"{work.udp_timeout}s", "tcpTimeWait": f"{work.tcp_time_wait}s"}},
         }
 
 

@@ -57,6 +57,11 @@ class System(ABC):
     def stop(self) -> None:
         """Whatever start() has made is gone. Safe to call again, and after a failed start."""
 
+    def lost_its_peer(self) -> bool:
+        """Whether it ended when the last generator left: where DPDK's memif unmaps rings that are being polled. Of one
+        that must not, that is a failure of the run and not asked."""
+        return False
+
     @abstractmethod
     def counters(self) -> Counters: ...
 
@@ -66,6 +71,14 @@ class System(ABC):
 
     def flows(self) -> int:
         """Connections that it tracks now."""
+        return 0
+
+    def flows_of(self, worker: int) -> list[tuple[str, str, int, int]]:
+        """Source, destination and ports, as they were sent, of the open flows that one of its workers owns."""
+        raise Unsupported("it does not tell which worker owns a flow")
+
+    def handed_over(self) -> int:
+        """Packets that came to another worker than their flow's, since the start, also if that one had no room."""
         return 0
 
     def devices(self) -> list[str]:

@@ -8,6 +8,8 @@ from results import Results, Value
 from scenario import Scenario
 
 FIGURE = {"opened": "opened_rate", "connections": "connections_rate"}  # of Scenario.measure; otherwise "rate"
+# Of the loss-free rate; "common": half of the lower one of sluice and testpmd's macswap.
+SHARES = {"half": "½", "nine-tenths": "9/10", "common": "½ of the lower"}
 TITLES = {
     "forward-64": "Forwarding, 64-byte frames",
     "forward-imix": "Forwarding, IMIX",
@@ -18,7 +20,9 @@ TITLES = {
     "clusterip": "ClusterIP, established flows",
     "clusterip-frames": "ClusterIP, frame sizes",
     "nodeport": "NodePort with DNAT and SNAT",
+    "nodeport-frames": "NodePort, frame sizes",
     "overlay-service": "VXLAN in, DNAT, IPIP out",
+    "overlay-service-frames": "VXLAN in, DNAT, IPIP out, frame sizes",
     "services": "Number of services, established flows",
     "new-services": "Number of services, new flows",
     "opening": "Opening",
@@ -68,7 +72,9 @@ def section(results: Results, scenarios: list[Scenario]) -> str:
         parts = [table(scenarios, names, "bytes per flow", lambda scenario, name:
                        written(results.bytes_per_flow(scenario.name, name), 1, 0))]
     else:
-        parts = [rates(results, scenarios, names), cycles(results, scenarios, names), ratios(results, scenarios, names)]
+        parts = [rates(results, scenarios, names), cycles(results, scenarios, names), ratios(results, scenarios, names),
+                 table(scenarios, names, "million flows open at the end", lambda scenario, name:
+                       written(results.open_flows(scenario.name, name), 1e6, 2))]
     return "\n\n".join(filter(None, parts))
 
 
@@ -114,8 +120,8 @@ def latency(results: Results, scenarios: list[Scenario], names: list[str]) -> st
                 continue
             cells = [written(results.loss_free(scenario.name, name), 1e6, 2)]
             cells += [written(results.latency(scenario.name, name, share, quantile), 1000, 1)
-                      for share in ("half", "nine-tenths") for quantile in ("p50", "p99", "p999")]
+                      for share in SHARES for quantile in ("p50", "p99", "p999")]
             rows.append([name, *cells])
-        parts.append(markdown([scenario.row, "loss-free, M/s", *(f"{share} {quantile}, µs" for share in ("½", "9/10")
+        parts.append(markdown([scenario.row, "loss-free, M/s", *(f"{share} {quantile}, µs" for share in SHARES.values()
                                                                  for quantile in ("p50", "p99", "p99.9"))], rows))
     return "\n\n".join(parts)

@@ -43,6 +43,9 @@ class Testpmd(System):
         self.process = None
         self.remove_sockets()
 
+    def lost_its_peer(self) -> bool:
+        return not self.process.running()
+
     def counters(self) -> Counters:
         text = self.ask("show fwd stats all")
         found = re.search(r"total cycles=(\d+) / total \S+ packets=(\d+)", text)

@@ -15,7 +15,6 @@ from scenario import Json, Scenario
 from system import Bench, System, end
 
 PROGRAM = Path(os.environ.get("SLUICE_TRAFGEN", BUILD / "tools" / "sluice-trafgen"))
-FAULTS = ("corrupted", "misrouted", "duplicated")
 
 
 class GeneratorFailed(Exception):
@@ -58,12 +57,17 @@ class Generator:
 
     def __init__(self, bench: Bench, scenario: Scenario, system: System, warmup: float, duration: float,
                  extra: tuple[str, ...] = (), streams: dict[str, Json] | None = None):
+        """`streams`: what is other than in the scenario, of every stream; None takes a key away."""
         self.bench = bench
         self.result_path = bench.directory / "trafgen-result.json"
         self.result_path.unlink(missing_ok=True)
         document = profile(scenario, system, bench.directory)
         for made in document["streams"]:
             made.update(streams or {})
+            for key in [key for key, found in made.items() if found is None]:
+                del made[key]
+            if "tuples" in made["flows"]:
+                made["flows"] = flow_file(made, bench.directory / f"flows-{made['name']}.txt")
         profile_path = bench.directory / "trafgen-profile.json"
         profile_path.write_text(json.dumps(document, indent=1))
         cpus: Cpus = bench.cpus
@@ -90,7 +94,10 @@ class Generator:
             end(self.bench, self.process)
         if code not in (0, 2) or not self.result_path.exists():
             raise GeneratorFailed(f"exit code {code}: {self.process.stderr()[-2000:]}{self.process.stdout()[-1000:]}")
-        return json.loads(self.result_path.read_text())
+        result = json.loads(self.result_path.read_text())
+        if result["interrupted"]:
+            raise GeneratorFailed("it was interrupted")
+        return result
 
 
 @dataclass
@@ -102,13 +109,14 @@ class Figures:
     opened_rate: float = 0.0  # first packets that came out (scenarios in which every packet opens a flow)
     connections_rate: float = 0.0
     lost_share: float = 0.0
-    faults: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)  # in all parts of the run: warm-up, fill, every trial
+    clean: bool = False  # the generator found nothing wrong anywhere
     latency: Json = None  # nanoseconds: p50, p99, …
     generator_limited: bool = False
 
 
 def figures(result: Json) -> Figures:
-    made = Figures()
+    made = Figures(faults=dict(result["wrong"]), clean=result["clean"])
     sent = lost = refused = 0
     for each in result["streams"]:
         directions = [each[name] for name in ("forward", "answers") if name in each]
@@ -119,9 +127,6 @@ def figures(result: Json) -> Figures:
         sent += each.get("sent", 0)
         lost += each["forward"].get("lost", 0)
         refused += each.get("sendRefused", 0)
-        for phase in (*directions, each.get("warmup", {})):
-            for fault in FAULTS:
-                made.faults[fault] = made.faults.get(fault, 0) + phase.get(fault, 0)
         measured = each.get("answers", each["forward"]).get("latency") or each["forward"].get("latency")
         if measured and measured.get("count"):
             made.latency = worse(made.latency, measured)

@@ -1,0 +1,47 @@
+// A packet of a flow on its way to another worker, and the question whether a flow may be what it is.
+//
+// Who opens a connection with the client's own port, whose replies arrive at another worker (MASQ-7), cannot know that
+// no other connection of the client has that tuple towards the endpoint: the other worker does. So the first packet
+// goes there and back, behind the message that asks for the stub. When it comes back with no message of a clash before
+// it, the tuple is the connection's. Until then the connection's other packets take the same way, as none of them may
+// leave with a tuple of somebody else. Full rings drop, counted; the packet that is sent again asks again.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/handoff.h"
+#include "dataplane/net/packet.h"
+#include "nat/flow.h"
+
+namespace sluice::dataplane {
+
+// One of nat::flow_flag, of the original direction: nobody has said yet that the replies' tuple is free.
+inline constexpr uint8_t unconfirmed = 32;
+static_assert((unconfirmed & (nat::flow_flag::translated | nat::flow_flag::stub | nat::flow_flag::settled |
+                              nat::flow_flag::direct_return | nat::flow_flag::spliced)) == 0);
+
+// In HandoffNote::neighbor of HandoffKind::Flow, beside the protocol: a worker that does not own the flow sends the
+// packet to the one that does, as it is.
+inline constexpr uint32_t asks_for_confirmation = 0x100;
+
+[[nodiscard]] inline bool asks(const HandoffNote& note) {
+  return (note.neighbor & asks_for_confirmation) != 0 && note.kind == HandoffKind::Flow;
+}
+
+template <class F>
+[[nodiscard]] inline HandoffNote note_of(const net::FlowPacket<F>& packet, HandoffKind kind) {
+  HandoffNote note;
+  note.kind = kind;
+  note.l3 = packet.l3;
+  note.where = packet.ingress;
+  note.tunnel_source = packet.tunnel_source;
+  note.decapsulations = packet.decapsulations & 0x7;
+  note.plain = packet.plain;
+  note.ports_known = packet.fragment == net::FragmentKind::Later && kind != HandoffKind::Fragment;
+  note.src_port = packet.key.src_port;
+  note.dst_port = packet.key.dst_port;
+  note.neighbor = packet.protocol;
+  return note;
+}
+
+}  // namespace sluice::dataplane
