@@ -40,6 +40,7 @@ using net::V6;
 namespace {
 
 constexpr unsigned prefetch_ahead = 3;
+constexpr unsigned windows_ahead = 16;  // packets; of TCP, whose checks touch a line more
 constexpr uint16_t least_plain = net::ethernet_header_length + net::ipv4_header_length + net::udp_header_length;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
@@ -712,7 +713,12 @@ void Pipeline::run(FlowBurst<F>& burst) {
   const uint64_t removed = table.counters().removed;
   bool found_stale = false;
   uint64_t hits = 0;
+  const auto ask_for_windows = [&](size_t i) {
+    if (burst[i].protocol == net::protocol::tcp) table.prefetch_windows(ids[i]);
+  };
+  for (size_t i = 0; i < windows_ahead && i < burst.size(); ++i) ask_for_windows(i);
   for (size_t i = 0; i < burst.size(); ++i) {
+    if (i + windows_ahead < burst.size()) ask_for_windows(i + windows_ahead);
     FlowPacket<F>& packet = burst[i];
     if (found_stale) [[unlikely]]
       ids[i] = table.find(packet.key, packet.hash);

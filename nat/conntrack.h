@@ -155,6 +155,9 @@ class Conntrack {
   template <class Fn>
   unsigned expire(Millis now, const Timeouts& timeouts, unsigned budget, Fn&& before_close);
 
+  // What the next segment of this flow is checked against; a name that may be none's is no harm.
+  void prefetch_windows(FlowId id) const { net::prefetch(&windows_[connection_of(id)]); }
+
   // The connection to give up when the table is full (CT-9): the oldest that is not assured, else the one that
   // is closing the longest, else no_connection. O(1).
   [[nodiscard]] ConnectionId find_victim() const {
@@ -362,7 +365,6 @@ void Conntrack<F>::find_bulk(const P* packets, size_t count, FlowId* out) const 
     if (slots != 0) [[likely]] {
       const FlowId id = bucket.flows[first_slot(slots)];
       prefetch_flow(id);
-      if (packets[i].key.protocol == net::protocol::tcp) net::prefetch(&windows_[connection_of(id)]);
       out[i] = id;
     } else if (bucket.next == 0) {
       out[i] = no_flow;
