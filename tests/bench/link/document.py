@@ -52,9 +52,8 @@ def write_plots(folder: Path, results: Results) -> dict[str, str]:
     """Group → path of its plot, as the page links it."""
     made = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.svg"):
-        old.unlink()
     for group, scenarios in groups(catalogue()).items():
+        (folder / f"{group}.svg").unlink(missing_ok=True)  # and no plot of a group that was not measured
         drawn = plot(results, group, scenarios)
         if drawn:
             (folder / f"{group}.svg").write_text(drawn)
