@@ -65,6 +65,9 @@ class Controller final : public Router {
   // The first configuration, which holds what validate() asks for. Before any other is put in place.
   Awaitable<ApplyReply> begin_with(config::ObjectSet objects, ApplyOptions options);
 
+  // Instead, if there is none: nobody needs what a router that was killed had.
+  void give_back_interfaces() { deployment_.give_back_interfaces(); }
+
   // Router
   Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override;
   Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override;
