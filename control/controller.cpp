@@ -476,11 +476,7 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
   const config::Config& config = objects_.config();
   routed_ = std::move(addresses);
   routing_token_ = deployment_.publish(config, delta, services_, drains_, change);
-  const auto names_mac = [](const PlannedNeighbor& neighbor) { return neighbor.mac.has_value(); };
-  if (!delta.nodes.empty() || std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
-      std::any_of(delta.lost_neighbors.begin(), delta.lost_neighbors.end(), names_mac)) {
-    host_.follow_plan(config, deployment_);
-  }
+  host_.follow_plan(config, deployment_, delta);
   co_return *routing_token_;
 }
 

@@ -108,10 +108,8 @@ void HostStack::commit(const config::Config& config, const Deployment& deploymen
   if (routes_.changed()) on_change_();
 }
 
-void HostStack::follow_plan(const config::Config& config, const Deployment& deployment) {
-  if (twins_.empty()) return;
-  routes_.set_neighbors(deployment.plan().neighbors);
-  routes_.set_tunnels(host_tunnels(config, deployment.plan()));
+void HostStack::follow_plan(const config::Config& config, const Deployment& deployment, const PlanDelta& delta) {
+  routes_.follow(config, deployment.plan(), delta);
   if (routes_.changed()) on_change_();
 }
 

@@ -39,8 +39,8 @@ class HostStack {
   void abandon();
   // 2. With the plan in service.
   void commit(const config::Config& config, const Deployment& deployment);
-  // Instead of both, if the plan differs in neighbours and nodes, and not in interfaces that have twins.
-  void follow_plan(const config::Config& config, const Deployment& deployment);
+  // Instead of both, if the plan differs by `delta`, which is in service.
+  void follow_plan(const config::Config& config, const Deployment& deployment, const PlanDelta& delta);
 
   // What people gave the twins beside the configuration's addresses.
   [[nodiscard]] HostAddresses addresses() const;
