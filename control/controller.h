@@ -243,6 +243,7 @@ class Controller final : public Router {
   void host_changed();
   [[nodiscard]] Awaitable<void> follow_host();
   [[nodiscard]] Awaitable<bool> take_from_host();
+  [[nodiscard]] Awaitable<void> set_host_neighbors(HostNeighbors neighbors);
   // controller_events.cpp
   // What became of a change; `before`: the generation that served until then.
   void report(const config::Change& change, const ApplyOptions& options, const ApplyReply& reply, uint64_t before);
@@ -293,6 +294,7 @@ class Controller final : public Router {
   Deployment deployment_;
   HostStack host_;
   HostAddresses host_addresses_;  // those in service
+  HostNeighbors host_neighbors_;  // those that worker 0 has
   std::string host_problem_;
   bool following_host_ = false;
   BgpServices bgp_services_;
