@@ -33,6 +33,7 @@ class InterfaceRules {
       check_mac(i, "mac", interfaces_[i].mac);
       check_host_interface(i);
     }
+    for (size_t i = 0; i < interfaces_.size(); ++i) check_host_interface_is_free(i);
   }
 
  private:
@@ -212,6 +213,19 @@ class InterfaceRules {
     if (!fresh) {
       fault(i, fmt::format("interface {} has this one already", quoted(interfaces_[first->second].name)),
             "hostInterface");
+    }
+  }
+
+  // The router makes it, and cannot make what it takes from the kernel.
+  void check_host_interface_is_free(size_t i) {
+    const std::string& name = interfaces_[i].host_interface;
+    if (name.empty()) return;
+    for (const Interface& other : interfaces_) {
+      if (packet_link(other.device) != name) continue;
+      return fault(i,
+                   fmt::format("{} is what the device of interface {} is called; choose another name", quoted(name),
+                               quoted(other.name)),
+                   "hostInterface");
     }
   }
 

@@ -28,6 +28,7 @@ class WorkloadRules {
       ports_.emplace(interface.name, owner);
       devices_.emplace(device_name(interface.device), owner);
       if (const auto link = packet_link(interface.device); !link.empty()) ports_.emplace(link, owner);
+      if (!interface.host_interface.empty()) ports_.emplace(interface.host_interface, "the twin of " + owner);
       for (const Prefix& address : interface.addresses) addresses_.emplace(address.addr, owner);
       for (const Prefix& pod : interface.pod_addresses) addresses_.emplace(pod.addr, owner);
     }

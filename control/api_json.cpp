@@ -208,11 +208,9 @@ json::value to_json(const Counters& counters) {
 
 json::value to_json(const std::vector<NeighborEntry>& neighbors) {
   return list(neighbors, [](const NeighborEntry& entry) {
-    return json::object{{"interface", entry.interface},
-                        {"address", net::to_string(entry.address)},
-                        {"mac", net::to_string(entry.mac)},
-                        {"state", entry.state},
-                        {"ageSeconds", entry.age_seconds}};
+    return json::object{{"interface", entry.interface},     {"address", net::to_string(entry.address)},
+                        {"mac", net::to_string(entry.mac)}, {"state", entry.state},
+                        {"source", entry.source},           {"ageSeconds", entry.age_seconds}};
   });
 }
 

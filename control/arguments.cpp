@@ -108,6 +108,8 @@ Parsed parse_arguments(int argc, char** argv) {
   app.add_option("--config", arguments.config, "JSON document to start with (default: the last one applied)")
       ->type_name("FILE");
   app.add_option("--check", arguments.check, "check a JSON document and exit; no device is touched")->type_name("FILE");
+  app.add_flag("--give-back-interfaces", arguments.give_back,
+               "give the kernel its interfaces back that a router that was killed had (packet,iface=NAME), and exit");
   app.add_option("--socket", arguments.api.socket_path, "UNIX socket of the API")->capture_default_str();
   app.add_option("--socket-mode", arguments.socket_mode, "mode of the socket")
       ->type_name("OCTAL")

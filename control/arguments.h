@@ -16,6 +16,7 @@ namespace sluice::control {
 struct Arguments {
   std::string config;
   std::string check;
+  bool give_back = false;
   std::string state_folder = "/var/lib/sluice";
   ApiServerOptions api;
   BirdPaths bird;

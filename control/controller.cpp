@@ -132,7 +132,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       helpers_(options_.helper_cpus),
       content_(options_.state_folder, plane.options().workers),
       services_(std::ref(helpers_), &content_),
-      deployment_(plane),
+      deployment_(plane, options_.state_folder),
       host_(io, plane.punts(), [this] { host_changed(); }),
       bird_(io, options_.bird, [this](RouterEvent event) { report_bgp(std::move(event)); }),
       events_(io, first_event_id(started_at_)),
@@ -476,11 +476,7 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
   const config::Config& config = objects_.config();
   routed_ = std::move(addresses);
   routing_token_ = deployment_.publish(config, delta, services_, drains_, change);
-  const auto names_mac = [](const PlannedNeighbor& neighbor) { return neighbor.mac.has_value(); };
-  if (!delta.nodes.empty() || std::any_of(delta.neighbors.begin(), delta.neighbors.end(), names_mac) ||
-      std::any_of(delta.lost_neighbors.begin(), delta.lost_neighbors.end(), names_mac)) {
-    host_.follow_plan(config, deployment_);
-  }
+  host_.follow_plan(config, deployment_, delta);
   co_return *routing_token_;
 }
 

@@ -65,6 +65,9 @@ class Controller final : public Router {
   // The first configuration, which holds what validate() asks for. Before any other is put in place.
   Awaitable<ApplyReply> begin_with(config::ObjectSet objects, ApplyOptions options);
 
+  // Instead, if there is none: nobody needs what a router that was killed had.
+  void give_back_interfaces() { deployment_.give_back_interfaces(); }
+
   // Router
   Awaitable<ApplyReply> replace_config(std::string text, ApplyOptions options) override;
   Awaitable<ApplyReply> patch_config(std::string text, ApplyOptions options) override;
@@ -240,6 +243,7 @@ class Controller final : public Router {
   void host_changed();
   [[nodiscard]] Awaitable<void> follow_host();
   [[nodiscard]] Awaitable<bool> take_from_host();
+  [[nodiscard]] Awaitable<void> set_host_neighbors(HostNeighbors neighbors);
   // controller_events.cpp
   // What became of a change; `before`: the generation that served until then.
   void report(const config::Change& change, const ApplyOptions& options, const ApplyReply& reply, uint64_t before);
@@ -290,6 +294,7 @@ class Controller final : public Router {
   Deployment deployment_;
   HostStack host_;
   HostAddresses host_addresses_;  // those in service
+  HostNeighbors host_neighbors_;  // those that worker 0 has
   std::string host_problem_;
   bool following_host_ = false;
   BgpServices bgp_services_;

@@ -1,4 +1,4 @@
-// What the host's kernel says, put in place: addresses by a new plan, routes beside it.
+// What the host's kernel says, put in place: addresses by a new plan, routes beside it, static neighbours by worker 0.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <fmt/format.h>
@@ -52,7 +52,30 @@ Awaitable<bool> Controller::take_from_host() {
     deployment_.finish();
     host_problem_ = deployment_.host_routes_problem();
   }
+  if (host_.neighbors().changed()) co_await set_host_neighbors(host_.neighbors().usable());
   co_return host_.routes().changed();
+}
+
+// By what they differ in from those before. The caller holds changes_.
+Awaitable<void> Controller::set_host_neighbors(HostNeighbors neighbors) {
+  dataplane::Command command;
+  command.kind = dataplane::Command::Kind::SetNeighbors;
+  std::vector<dataplane::StaticNeighbor> all;
+  for (const auto& [place, neighbor] : neighbors) {
+    const uint16_t interface = deployment_.index_of_interface(place.first);
+    all.push_back({interface, place.second, neighbor.mac});
+    const auto before = host_neighbors_.find(place);
+    const bool same = before != host_neighbors_.end() && before->second.mac == neighbor.mac;
+    if (!same) command.other_neighbors.emplace_back(interface, place.second);
+  }
+  for (const auto& [place, neighbor] : host_neighbors_) {
+    if (neighbors.contains(place)) continue;
+    command.other_neighbors.emplace_back(deployment_.index_of_interface(place.first), place.second);
+  }
+  host_neighbors_ = std::move(neighbors);
+  if (command.other_neighbors.empty()) co_return;
+  command.neighbors = std::make_shared<const dataplane::StaticNeighbors>(std::move(all));
+  co_await run_command(0, command);
 }
 
 }  // namespace sluice::control

@@ -10,6 +10,8 @@
 namespace sluice::control {
 namespace {
 
+std::string source_name(const HostNeighbor& neighbor) { return neighbor.learned ? "extern_learn" : "host"; }
+
 std::string_view state_name(dataplane::NeighborState state) {
   switch (state) {
     case dataplane::NeighborState::Unused:
@@ -99,6 +101,8 @@ Status Controller::status() const {
   for (const auto* more : {&load_balancer_warnings_, &pool_warnings_}) {
     status.warnings.insert(status.warnings.end(), more->begin(), more->end());
   }
+  const std::vector<std::string>& neighbors = host_.neighbors().warnings();
+  status.warnings.insert(status.warnings.end(), neighbors.begin(), neighbors.end());
   if (!deployment_.pods().problem().empty()) status.warnings.push_back(deployment_.pods().problem());
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
@@ -193,13 +197,25 @@ Counters Controller::counters() const {
 
 std::vector<NeighborEntry> Controller::neighbors() const {
   std::vector<NeighborEntry> entries;
+  HostNeighbors unused = host_neighbors_;  // yet: nothing was sent to them
   const dataplane::Snapshot* snapshot = deployment_.snapshot();
   for (uint32_t i = 0; snapshot != nullptr && i < dataplane::NeighborTable::capacity(); ++i) {
     const dataplane::Neighbor& neighbor = plane_.neighbors()[i];
     if (!neighbor.live.load(std::memory_order_acquire) || neighbor.interface >= snapshot->interfaces.size()) continue;
     const dataplane::NeighborLink link = neighbor.load();
-    entries.push_back({snapshot->interfaces[neighbor.interface].name, neighbor.address, link.mac,
-                       std::string(state_name(link.state)), 0});
+    NeighborEntry entry{snapshot->interfaces[neighbor.interface].name, neighbor.address, link.mac,
+                        std::string(state_name(link.state))};
+    const auto of_host = unused.find({entry.interface, entry.address});
+    if (neighbor.permanent) {
+      entry.source = "configuration";
+    } else if (link.state == dataplane::NeighborState::Permanent && of_host != unused.end()) {
+      entry.source = source_name(of_host->second);
+    }
+    if (of_host != unused.end()) unused.erase(of_host);
+    entries.push_back(std::move(entry));
+  }
+  for (const auto& [place, neighbor] : unused) {
+    entries.push_back({place.first, place.second, neighbor.mac, "permanent", 0, source_name(neighbor)});
   }
   return entries;
 }

@@ -37,7 +37,9 @@ struct HostRouteChange {
 
 class Deployment {
  public:
-  explicit Deployment(dataplane::Dataplane& plane) : plane_(plane), pods_(plane.worker_count()) {}
+  // `state_folder`: of PodPorts.
+  explicit Deployment(dataplane::Dataplane& plane, const std::string& state_folder = {})
+      : plane_(plane), pods_(plane.worker_count(), state_folder) {}
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
@@ -100,6 +102,8 @@ class Deployment {
   [[nodiscard]] const dataplane::Snapshot* snapshot() const { return last_; }
   [[nodiscard]] const std::map<std::string, std::unique_ptr<dataplane::Port>>& ports() const { return ports_; }
   [[nodiscard]] const PodPorts& pods() const { return pods_; }
+  // Those of the machine that a router which was killed had. Before the first configuration, if there is none yet.
+  void give_back_interfaces() { pods_.keep({}); }
   // Of an interface whose port is open.
   [[nodiscard]] net::MacAddr mac_of(const PlannedInterface& planned) const;
   // What an interface's counters were when its index got this meaning, over all workers.

@@ -69,9 +69,15 @@ net::Status<> HostInterface::apply() {
   const Descriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (control.number() < 0) return failed(spec_.name, "socket");
   ifreq request = request_for(spec_.name);
+  // Setting the one that it has makes the kernel forget all its neighbours, permanent ones too.
+  const bool same = ioctl(control.number(), SIOCGIFHWADDR, &request) == 0 &&
+                    std::memcmp(request.ifr_hwaddr.sa_data, spec_.mac.bytes.data(), spec_.mac.bytes.size()) == 0;
+  request = request_for(spec_.name);
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
   std::memcpy(request.ifr_hwaddr.sa_data, spec_.mac.bytes.data(), spec_.mac.bytes.size());
-  if (ioctl(control.number(), SIOCSIFHWADDR, &request) != 0) return failed(spec_.name, "its MAC address cannot be set");
+  if (!same && ioctl(control.number(), SIOCSIFHWADDR, &request) != 0) {
+    return failed(spec_.name, "its MAC address cannot be set");
+  }
   request = request_for(spec_.name);
   request.ifr_mtu = spec_.mtu;
   if (ioctl(control.number(), SIOCSIFMTU, &request) != 0) return failed(spec_.name, "its MTU cannot be set");

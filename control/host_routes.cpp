@@ -19,20 +19,28 @@ std::optional<PlannedNeighbor> way_to(const Plan& plan, const net::IpAddr& addre
   return std::nullopt;
 }
 
+// The way of packets into the tunnel to a node, by its address; nullopt: there is none.
+std::optional<std::pair<net::IpAddr, PlannedHop>> way_into(const std::string& tunnel, const config::Node& node,
+                                                           const Plan& plan) {
+  const auto end = node.underlay(net::Family::V4);
+  if (!end || !plan.tunnels.contains(tunnel)) return std::nullopt;
+  auto neighbor = way_to(plan, *end);
+  if (!neighbor) return std::nullopt;
+  return std::pair(*end, PlannedHop{.kind = HopKind::Tunnel, .neighbor = std::move(neighbor), .tunnel = tunnel});
+}
+
+std::string tunnel_of(const std::string& node) { return "ipip@" + node; }
+
+constexpr size_t few_ways = 64;  // that nobody uses may lie around
+
 }  // namespace
 
 HostTunnels host_tunnels(const config::Config& config, const Plan& plan) {
   HostTunnels out;
   if (!config.gateway.host.routes) return out;
   for (const auto& [name, node] : config.nodes) {
-    const std::string tunnel = "ipip@" + name;
-    const auto end = node.underlay(net::Family::V4);
-    if (!end || !plan.tunnels.contains(tunnel)) continue;
-    if (auto neighbor = way_to(plan, *end)) {
-      out.nodes.emplace(*end, PlannedHop{.kind = HopKind::Tunnel, .neighbor = std::move(neighbor), .tunnel = tunnel});
-    }
+    if (auto way = way_into(tunnel_of(name), node, plan)) out.nodes.insert(std::move(*way));
   }
-  if (out.nodes.empty()) return out;
   for (const auto& [name, pool] : config.pools) {
     if (pool.ipip_mode != config::TunnelMode::Never && pool.cidr.addr.is_v4()) {
       out.pools.emplace(pool.cidr, pool.ipip_mode);
@@ -46,14 +54,28 @@ HostTunnels host_tunnels(const config::Config& config, const Plan& plan) {
   return out;
 }
 
+std::vector<net::IpAddr> HostRouteTable::vias_of(const std::vector<Known>& known) {
+  std::vector<net::IpAddr> vias;
+  for (const Known& one : known) {
+    for (const netlink::Route::Hop& hop : one.route.hops) {
+      if (hop.via) vias.push_back(*hop.via);
+    }
+  }
+  std::sort(vias.begin(), vias.end());
+  vias.erase(std::unique(vias.begin(), vias.end()), vias.end());
+  return vias;
+}
+
 bool HostRouteTable::set_wanted(const std::optional<config::HostRoutes>& wanted, Links links) {
   if (wanted == wanted_ && links == links_) return false;
   const bool other_routes = !(wanted == wanted_);
   wanted_ = wanted;
   links_ = std::move(links);
   if (other_routes) {
-    for (auto& [destination, entry] : entries_) {
-      std::erase_if(entry.known, [this](const Known& known) { return !wants(known.route); });
+    for (auto& entry : entries_) {
+      const std::vector<net::IpAddr> before = vias_of(entry.second.known);
+      std::erase_if(entry.second.known, [this](const Known& known) { return !wants(known.route); });
+      index(entry, before);
     }
   }
   look_again();
@@ -61,26 +83,146 @@ bool HostRouteTable::set_wanted(const std::optional<config::HostRoutes>& wanted,
 }
 
 void HostRouteTable::set_neighbors(const std::set<PlannedNeighbor>& neighbors) {
-  std::map<std::pair<std::string, net::IpAddr>, net::MacAddr> macs;
+  std::map<Place, net::MacAddr> macs;
   for (const PlannedNeighbor& neighbor : neighbors) {
     if (neighbor.mac) macs[{neighbor.interface, neighbor.address}] = *neighbor.mac;
   }
-  if (macs == macs_) return;
-  macs_ = std::move(macs);
-  look_again();
+  const std::map<Place, net::MacAddr> before = macs_;
+  for (const auto& [place, mac] : before) {
+    if (!macs.contains(place)) set_mac(place, std::nullopt);
+  }
+  for (const auto& [place, mac] : macs) set_mac(place, mac);
 }
 
 void HostRouteTable::set_tunnels(HostTunnels tunnels) {
-  if (tunnels == tunnels_) return;
-  ways_.clear();
-  const auto look_into = [this](const net::Prefix& pool) {
-    for (auto at = entries_.lower_bound(pool); at != entries_.end() && pool.contains(at->first); ++at) {
-      changed_.insert(at->first);
+  const auto look_where = [this](const HostTunnels& these, const HostTunnels& others) {
+    for (const auto& pool : these.pools) {
+      const auto same = others.pools.find(pool.first);
+      if (same == others.pools.end() || same->second != pool.second) look_into(pool.first);
+    }
+    for (const auto& node : these.nodes) {
+      const auto same = others.nodes.find(node.first);
+      const bool is_same = same != others.nodes.end() && same->second == node.second;
+      if (!is_same || is_in(these.connected, node.first) != is_in(others.connected, node.first)) look_at(node.first);
     }
   };
-  for (const auto& [pool, mode] : tunnels_.pools) look_into(pool);
-  for (const auto& [pool, mode] : tunnels.pools) look_into(pool);
+  look_where(tunnels_, tunnels);
+  look_where(tunnels, tunnels_);
   tunnels_ = std::move(tunnels);
+  index_nodes();
+}
+
+void HostRouteTable::index_nodes() {
+  node_of_.clear();
+  behind_.clear();
+  for (const auto& [address, hop] : tunnels_.nodes) {
+    node_of_.emplace(hop.tunnel, address);
+    behind_[{hop.neighbor->interface, hop.neighbor->address}].insert(address);
+  }
+}
+
+void HostRouteTable::forget_node(const std::string& tunnel) {
+  const auto known = node_of_.find(tunnel);
+  if (known == node_of_.end()) return;
+  const auto node = tunnels_.nodes.find(known->second);
+  const auto behind = behind_.find({node->second.neighbor->interface, node->second.neighbor->address});
+  behind->second.erase(node->first);
+  if (behind->second.empty()) behind_.erase(behind);
+  look_at(node->first);
+  tunnels_.nodes.erase(node);
+  node_of_.erase(known);
+}
+
+void HostRouteTable::set_node(const std::string& tunnel, const std::optional<std::pair<net::IpAddr, PlannedHop>>& way) {
+  const auto known = node_of_.find(tunnel);
+  if (way && known != node_of_.end() && known->second == way->first && tunnels_.nodes.at(way->first) == way->second) {
+    return;
+  }
+  forget_node(tunnel);
+  if (!way) return;
+  const auto& [address, hop] = *way;
+  if (const auto other = tunnels_.nodes.find(address); other != tunnels_.nodes.end()) {
+    // Of two nodes with one address the first by name has it, as in host_tunnels().
+    if (other->second.tunnel < tunnel) return;
+    forget_node(std::string(other->second.tunnel));
+  }
+  tunnels_.nodes.emplace(address, hop);
+  node_of_.emplace(tunnel, address);
+  behind_[{hop.neighbor->interface, hop.neighbor->address}].insert(address);
+  look_at(address);
+}
+
+void HostRouteTable::set_mac(const Place& neighbor, const std::optional<net::MacAddr>& mac) {
+  const auto known = macs_.find(neighbor);
+  if (mac ? known != macs_.end() && known->second == *mac : known == macs_.end()) return;
+  if (mac) {
+    macs_[neighbor] = *mac;
+  } else {
+    macs_.erase(known);
+  }
+  look_at(neighbor);
+}
+
+void HostRouteTable::follow(const config::Config& config, const Plan& plan, const PlanDelta& delta) {
+  for (const PlannedNeighbor& neighbor : delta.lost_neighbors) {
+    if (neighbor.mac) set_mac({neighbor.interface, neighbor.address}, std::nullopt);
+  }
+  for (const PlannedNeighbor& neighbor : delta.neighbors) {
+    if (neighbor.mac) set_mac({neighbor.interface, neighbor.address}, neighbor.mac);
+  }
+  if (!config.gateway.host.routes) return;
+  std::set<std::string> tunnels;
+  for (const auto& [name, node] : delta.nodes) tunnels.insert(tunnel_of(name));
+  // Nodes to which another route leads now.
+  const auto add_within = [&](const net::Prefix& prefix) {
+    for (auto at = tunnels_.nodes.lower_bound(prefix.addr); at != tunnels_.nodes.end(); ++at) {
+      if (!prefix.contains(at->first)) break;
+      tunnels.insert(at->second.tunnel);
+    }
+  };
+  for (const auto& [prefix, route] : delta.routes) add_within(prefix);
+  for (const net::Prefix& prefix : delta.lost_routes) add_within(prefix);
+  for (const std::string& tunnel : tunnels) {
+    const auto node = config.nodes.find(tunnel.substr(tunnel_of({}).size()));
+    set_node(tunnel, node == config.nodes.end() ? std::nullopt : way_into(tunnel, node->second, plan));
+  }
+}
+
+bool HostRouteTable::is_in(const std::vector<net::Prefix>& subnets, const net::IpAddr& address) {
+  return std::any_of(subnets.begin(), subnets.end(),
+                     [&](const net::Prefix& subnet) { return subnet.contains(address); });
+}
+
+void HostRouteTable::look_at(const net::IpAddr& via) {
+  const auto found = by_via_.find(via);
+  if (found == by_via_.end()) return;
+  for (const Entries::value_type* entry : found->second) changed_.insert(entry->first);
+}
+
+void HostRouteTable::look_at(const Place& neighbor) {
+  look_at(neighbor.second);
+  const auto nodes = behind_.find(neighbor);
+  if (nodes == behind_.end()) return;
+  for (const net::IpAddr& node : nodes->second) look_at(node);
+}
+
+void HostRouteTable::look_into(const net::Prefix& pool) {
+  for (auto at = entries_.lower_bound(pool); at != entries_.end() && pool.contains(at->first); ++at) {
+    changed_.insert(at->first);
+  }
+}
+
+void HostRouteTable::index(const Entries::value_type& entry, const std::vector<net::IpAddr>& before) {
+  const std::vector<net::IpAddr> now = vias_of(entry.second.known);
+  for (const net::IpAddr& via : before) {
+    if (std::binary_search(now.begin(), now.end(), via)) continue;
+    const auto found = by_via_.find(via);
+    found->second.erase(&entry);
+    if (found->second.empty()) by_via_.erase(found);
+  }
+  for (const net::IpAddr& via : now) {
+    if (!std::binary_search(before.begin(), before.end(), via)) by_via_[via].insert(&entry);
+  }
 }
 
 void HostRouteTable::look_again() {
@@ -110,6 +252,7 @@ void HostRouteTable::learn(const netlink::Route& route) {
   const auto at = gone ? entries_.find(route.destination) : entries_.try_emplace(route.destination).first;
   if (at == entries_.end()) return;
   std::vector<Known>& known = at->second.known;
+  const std::vector<net::IpAddr> before = vias_of(known);
   const auto same = std::find_if(known.begin(), known.end(), [&](const Known& one) {
     return one.route.table == route.table && one.route.metric == route.metric;
   });
@@ -133,14 +276,19 @@ void HostRouteTable::learn(const netlink::Route& route) {
       known.erase(same);
     }
   }
+  index(*at, before);
   changed_.insert(route.destination);
 }
 
 void HostRouteTable::end_all() {
-  for (auto& [destination, entry] : entries_) {
-    const size_t before = entry.known.size();
-    std::erase_if(entry.known, [this](const Known& known) { return known.round != round_; });
-    if (entry.known.size() != before) changed_.insert(destination);
+  for (auto& entry : entries_) {
+    std::vector<Known>& known = entry.second.known;
+    const auto is_gone = [this](const Known& one) { return one.round != round_; };
+    if (std::none_of(known.begin(), known.end(), is_gone)) continue;
+    const std::vector<net::IpAddr> before = vias_of(known);
+    std::erase_if(known, is_gone);
+    index(entry, before);
+    changed_.insert(entry.first);
   }
 }
 
@@ -180,9 +328,8 @@ const PlannedHop* HostRouteTable::tunnel_for(const net::Prefix& destination, con
   const auto pool = std::find_if(tunnels_.pools.begin(), tunnels_.pools.end(),
                                  [&](const auto& entry) { return entry.first.contains(destination); });
   if (pool == tunnels_.pools.end()) return nullptr;
-  const bool same_subnet = std::any_of(tunnels_.connected.begin(), tunnels_.connected.end(),
-                                       [&](const net::Prefix& subnet) { return subnet.contains(via); });
-  return pool->second == config::TunnelMode::CrossSubnet && same_subnet ? nullptr : &node->second;
+  const bool is_bare = pool->second == config::TunnelMode::CrossSubnet && is_in(tunnels_.connected, via);
+  return is_bare ? nullptr : &node->second;
 }
 
 PlannedNeighbor HostRouteTable::known(PlannedNeighbor neighbor) const {
@@ -226,7 +373,10 @@ std::vector<HostRouteChange> HostRouteTable::take_changes(size_t most) {
     }
     if (at->second.known.empty()) entries_.erase(at);
   }
-  if (changed_.empty()) std::erase_if(ways_, [](const auto& way) { return way.second.use_count() == 1; });
+  if (changed_.empty() && ways_.size() > 2 * ways_in_use_ + few_ways) {
+    std::erase_if(ways_, [](const auto& way) { return way.second.use_count() == 1; });
+    ways_in_use_ = ways_.size();
+  }
   return changes;
 }
 

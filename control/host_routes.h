@@ -1,17 +1,21 @@
 // The routes of the host's kernel that are to be the router's: of wanted tables and protocols, by the twins of its
 // interfaces (or by none: blackholes). From messages of the kernel to changes of the forwarding table, without a
 // socket.
+//
+// What changes around them costs in proportion to the routes that it concerns: they are found by their next hops.
 #pragma once
 
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "config/model.h"
 #include "control/deployment.h"
 #include "control/netlink.h"
+#include "control/plan_delta.h"
 
 namespace sluice::control {
 
@@ -38,6 +42,8 @@ class HostRouteTable {
 
   // What needs a tunnel: networks, and the way to nodes by their addresses (BGP-8).
   void set_tunnels(HostTunnels tunnels);
+  // Instead of both: `delta` led to `plan`, which is of `config`.
+  void follow(const config::Config& config, const Plan& plan, const PlanDelta& delta);
 
   void learn(const netlink::Route& route);
   // Between them everything there is is learned; what is not learned is gone.
@@ -58,6 +64,8 @@ class HostRouteTable {
     std::vector<Known> known;  // one for each table and metric
     HostRoute told;
   };
+  using Entries = std::map<net::Prefix, Entry>;
+  using Place = std::pair<std::string, net::IpAddr>;  // of a neighbour: interface and address
 
   [[nodiscard]] bool wants(const netlink::Route& route) const;
   // Of tables, the first in the configuration; of one table's, the least metric.
@@ -70,14 +78,33 @@ class HostRouteTable {
   [[nodiscard]] PlannedNeighbor known(PlannedNeighbor neighbor) const;
   [[nodiscard]] HostRoute shared(std::vector<PlannedHop> hops);
   void look_again();
+  // Sorted, each once.
+  [[nodiscard]] static std::vector<net::IpAddr> vias_of(const std::vector<Known>& known);
+  // At those with this next hop.
+  void look_at(const net::IpAddr& via);
+  // At those with this neighbour as their next hop, or before the tunnel to it.
+  void look_at(const Place& neighbor);
+  void look_into(const net::Prefix& pool);
+  // `before`: next hops of what was known of it; the index has those that are known now.
+  void index(const Entries::value_type& entry, const std::vector<net::IpAddr>& before);
+  void index_nodes();
+  void set_mac(const Place& neighbor, const std::optional<net::MacAddr>& mac);
+  // nullopt: there is no way to the node by this tunnel.
+  void set_node(const std::string& tunnel, const std::optional<std::pair<net::IpAddr, PlannedHop>>& way);
+  void forget_node(const std::string& tunnel);
+  [[nodiscard]] static bool is_in(const std::vector<net::Prefix>& subnets, const net::IpAddr& address);
 
   std::optional<config::HostRoutes> wanted_;
   Links links_;
-  std::map<std::pair<std::string, net::IpAddr>, net::MacAddr> macs_;
+  std::map<Place, net::MacAddr> macs_;
   HostTunnels tunnels_;
-  std::map<net::Prefix, Entry> entries_;
+  std::map<std::string, net::IpAddr> node_of_;     // of tunnels_, by the tunnel
+  std::map<Place, std::set<net::IpAddr>> behind_;  // nodes of tunnels_, by the neighbour before the tunnel
+  Entries entries_;
+  std::map<net::IpAddr, std::unordered_set<const Entries::value_type*>> by_via_;
   std::set<net::Prefix> changed_;
   std::map<std::vector<PlannedHop>, HostRoute> ways_;
+  size_t ways_in_use_ = 0;  // when it was last looked
   uint32_t round_ = 0;
 };
 

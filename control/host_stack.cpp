@@ -101,17 +101,17 @@ void HostStack::commit(const config::Config& config, const Deployment& deploymen
   link_.set(std::move(by_index));
   routes_.set_neighbors(deployment.plan().neighbors);
   routes_.set_tunnels(host_tunnels(config, deployment.plan()));
+  neighbors_.set_links(links);
+  neighbors_.set_network(deployment.plan().interfaces, gateway.neighbors);
   const bool other_routes = routes_.set_wanted(gateway.host.routes, std::move(links));
   if (!twins_.empty() && netlink_ == nullptr) start_netlink();
   if (netlink_ != nullptr && (other_devices || other_routes)) ask_all();
   for (auto& [name, twin] : twins_) settle_addresses(twin);
-  if (routes_.changed()) on_change_();
+  if (routes_.changed() || neighbors_.changed()) on_change_();
 }
 
-void HostStack::follow_plan(const config::Config& config, const Deployment& deployment) {
-  if (twins_.empty()) return;
-  routes_.set_neighbors(deployment.plan().neighbors);
-  routes_.set_tunnels(host_tunnels(config, deployment.plan()));
+void HostStack::follow_plan(const config::Config& config, const Deployment& deployment, const PlanDelta& delta) {
+  routes_.follow(config, deployment.plan(), delta);
   if (routes_.changed()) on_change_();
 }
 
@@ -149,7 +149,7 @@ void HostStack::settle_addresses(Twin& twin) {
 void HostStack::start_netlink() {
   auto opened = netlink::Socket::open();
   if (!opened) {
-    problem_ = "the host's addresses and routes are not followed: " + opened.error().message;
+    problem_ = "the host's addresses, routes and neighbours are not followed: " + opened.error().message;
     return;
   }
   problem_.clear();
@@ -220,12 +220,19 @@ void HostStack::ask_next() {
       break;
     case Asking::Routes:
       routes_.end_all();
+      on_change_();
+      ask_neighbors();
+      return;
+    case Asking::Neighbors:
+      neighbors_.end_all();
       asking_ = Asking::Nothing;
       for (auto& [name, twin] : twins_) settle_addresses(twin);
       on_change_();
       if (ask_again_) {
         ask_again_ = false;
         ask_all();
+      } else if (neighbors_.has_gaps()) {
+        ask_neighbors();
       }
       return;
   }
@@ -235,12 +242,23 @@ void HostStack::ask_next() {
   }
 }
 
+void HostStack::ask_neighbors() {
+  neighbors_.begin_all();
+  asking_ = Asking::Neighbors;
+  const net::Status<> asked = netlink_->ask(netlink::Socket::Dump::Neighbors);
+  if (asked) return;
+  problem_ = asked.error().message;
+  asking_ = Asking::Nothing;
+}
+
 void HostStack::take(const netlink::Message& message) {
   if (const auto* route = std::get_if<netlink::Route>(&message); route != nullptr) {
     routes_.learn(*route);
     if (asking_ == Asking::Nothing && routes_.changed()) on_change_();
   } else if (const auto* address = std::get_if<netlink::Address>(&message); address != nullptr) {
     take(*address);
+  } else if (const auto* neighbor = std::get_if<netlink::Neighbor>(&message); neighbor != nullptr) {
+    take(*neighbor);
   } else if (const auto* link = std::get_if<netlink::Link>(&message); link != nullptr) {
     take(*link);
   } else if (const auto* refusal = std::get_if<netlink::Refusal>(&message); refusal != nullptr) {
@@ -258,6 +276,13 @@ void HostStack::take(const netlink::Link& link) {
   // What becomes of routes and next hops with their link the kernel does not tell.
   if (!fresh && at->second != up) ask_all();
   at->second = up;
+}
+
+void HostStack::take(const netlink::Neighbor& neighbor) {
+  neighbors_.learn(neighbor);
+  if (asking_ != Asking::Nothing) return;
+  if (neighbors_.changed()) on_change_();
+  if (neighbors_.has_gaps()) ask_neighbors();
 }
 
 void HostStack::take(const netlink::Address& address) {

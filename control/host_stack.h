@@ -3,7 +3,7 @@
 //
 // Of addresses the configuration has the last word: its own are put on the twins, and again if somebody takes them off;
 // what a person adds becomes the router's as well. Marks in the kernel tell the two apart after a restart. Of routes
-// the kernel has the word, below those of the configuration.
+// the kernel has the word, below those of the configuration; so it has of static neighbours (host_neighbors.h).
 #pragma once
 
 #include <functional>
@@ -20,6 +20,7 @@
 #include "control/deployment.h"
 #include "control/host_interface.h"
 #include "control/host_link.h"
+#include "control/host_neighbors.h"
 #include "control/host_routes.h"
 #include "control/netlink.h"
 #include "control/plan.h"
@@ -28,7 +29,7 @@ namespace sluice::control {
 
 class HostStack {
  public:
-  // `rings` and `io` outlive it. `on_change`: addresses() or routes() may be different from now on.
+  // `rings` and `io` outlive it. `on_change`: addresses(), routes() or neighbors() may be different from now on.
   HostStack(boost::asio::io_context& io, dataplane::PuntRings& rings, std::function<void()> on_change);
   ~HostStack();
   HostStack(const HostStack&) = delete;
@@ -39,12 +40,14 @@ class HostStack {
   void abandon();
   // 2. With the plan in service.
   void commit(const config::Config& config, const Deployment& deployment);
-  // Instead of both, if the plan differs in neighbours and nodes, and not in interfaces that have twins.
-  void follow_plan(const config::Config& config, const Deployment& deployment);
+  // Instead of both, if the plan differs by `delta`, which is in service.
+  void follow_plan(const config::Config& config, const Deployment& deployment, const PlanDelta& delta);
 
   // What people gave the twins beside the configuration's addresses.
   [[nodiscard]] HostAddresses addresses() const;
   [[nodiscard]] HostRouteTable& routes() { return routes_; }
+  [[nodiscard]] HostNeighborTable& neighbors() { return neighbors_; }
+  [[nodiscard]] const HostNeighborTable& neighbors() const { return neighbors_; }
   // Why netlink does not work; empty if it does.
   [[nodiscard]] const std::string& problem() const { return problem_; }
 
@@ -55,16 +58,18 @@ class HostStack {
     std::map<net::Prefix, uint8_t> addresses;  // the kernel's, and who set them (IFA_PROTO)
     std::map<net::Prefix, uint8_t> dumped;     // of the answer that is coming in
   };
-  enum class Asking : uint8_t { Nothing, Links, Addresses, Routes };
+  enum class Asking : uint8_t { Nothing, Links, Addresses, Routes, Neighbors };
 
   void start_netlink();
   void read_later();
   void read_some();
   void ask_all();
   void ask_next();
+  void ask_neighbors();
   void take(const netlink::Message& message);
   void take(const netlink::Link& link);
   void take(const netlink::Address& address);
+  void take(const netlink::Neighbor& neighbor);
   void settle_addresses(Twin& twin);
   [[nodiscard]] Twin* twin_of(int link);
 
@@ -80,6 +85,7 @@ class HostStack {
   bool ask_again_ = false;
   std::map<int, bool> up_;  // of twins
   HostRouteTable routes_;
+  HostNeighborTable neighbors_;
   std::string problem_;
   HostLink link_;
 };

@@ -24,6 +24,7 @@
 #include "control/state_file.h"
 #include "control/state_journal.h"
 #include "control/supervisor.h"
+#include "control/taken_links.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
 
@@ -69,6 +70,21 @@ int check(const std::string& path) {
   if (!objects) return exit_bad_config;
   for (const config::Warning& warning : objects->warnings()) fmt::print("warning: {}\n", warning.text());
   fmt::print("{}: {} objects, no faults\n", path, objects->size());
+  return 0;
+}
+
+int give_back(const std::string& state_folder) {
+  TakenLinks taken(state_folder);
+  const auto loaded = taken.load();
+  if (!loaded) {
+    say(loaded.error().message);
+    return exit_cannot_start;
+  }
+  if (!*loaded) {
+    say(fmt::format("the router of {} is running; it gives its interfaces back itself when it ends", state_folder));
+    return exit_cannot_start;
+  }
+  for (const std::string& name : taken.give_back()) fmt::print("{} is the kernel's again\n", name);
   return 0;
 }
 
@@ -291,6 +307,7 @@ int serve(Arguments& arguments) {
       say(dropped.error().message);
       return exit_cannot_start;
     }
+    controller->give_back_interfaces();
     say(fmt::format("no configuration yet: sluicectl --socket {} apply -f FILE", arguments.api.socket_path));
     supervisor.ready();
   } else {
@@ -310,6 +327,7 @@ int serve(Arguments& arguments) {
 int run(int argc, char** argv) {
   Parsed parsed = parse_arguments(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
+  if (parsed.arguments.give_back) return give_back(parsed.arguments.state_folder);
   return parsed.arguments.check.empty() ? serve(parsed.arguments) : check(parsed.arguments.check);
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -67,6 +68,20 @@ std::optional<net::IpAddr> read_address(const nlattr* attribute, uint8_t family)
   return std::nullopt;
 }
 
+// RTA_VIA: a next hop with its family before it (struct rtvia), in host byte order.
+std::optional<net::IpAddr> read_via(const nlattr& attribute) {
+  constexpr size_t family_size = sizeof(__kernel_sa_family_t);
+  const size_t length = mnl_attr_get_payload_len(&attribute);
+  if (length < family_size) return std::nullopt;
+  const auto* const bytes = static_cast<const uint8_t*>(mnl_attr_get_payload(&attribute));
+  __kernel_sa_family_t family = 0;
+  std::memcpy(&family, bytes, family_size);
+  if (family != AF_INET6 || length != family_size + 16) return std::nullopt;
+  net::Ipv6Addr address;
+  std::memcpy(address.bytes.data(), bytes + family_size, address.bytes.size());
+  return address;
+}
+
 // A twin without carrier is one whose router was not there a moment ago.
 bool is_alive(unsigned flags) { return (flags & RTNH_F_DEAD) == 0; }
 
@@ -122,7 +137,10 @@ void read_hops(const nlattr* multipath, uint8_t family, std::vector<Route::Hop>&
     each_attribute(inside, hop->rtnh_len - sizeof(rtnexthop), [&](const nlattr& attribute) {
       const uint16_t type = mnl_attr_get_type(&attribute);
       if (type == RTA_GATEWAY) out.via = read_address(&attribute, family);
-      if (type == RTA_VIA) usable = false;  // of another family
+      if (type == RTA_VIA) {
+        out.via = read_via(attribute);
+        usable = usable && out.via.has_value();
+      }
     });
     if (usable) hops.push_back(out);
     const size_t step = RTNH_ALIGN(hop->rtnh_len);
@@ -154,12 +172,37 @@ Message parse_route(const nlmsghdr& message) {
   if (type != RouteType::Unicast) return route;
   if (found[RTA_MULTIPATH] != nullptr) {
     read_hops(found[RTA_MULTIPATH], header->rtm_family, route.hops);
-  } else if (const auto link = read_u32(found[RTA_OIF]); link && found[RTA_VIA] == nullptr) {
-    if (is_alive(header->rtm_flags) || route.gone) {
-      route.hops.push_back({static_cast<int>(*link), read_address(found[RTA_GATEWAY], header->rtm_family)});
-    }
+  } else if (const auto link = read_u32(found[RTA_OIF]); link && (is_alive(header->rtm_flags) || route.gone)) {
+    const auto via =
+        found[RTA_VIA] != nullptr ? read_via(*found[RTA_VIA]) : read_address(found[RTA_GATEWAY], header->rtm_family);
+    // Without one that can be read it would say that all of the destination is on the link.
+    const bool given = found[RTA_VIA] != nullptr || found[RTA_GATEWAY] != nullptr;
+    if (via || !given) route.hops.push_back({static_cast<int>(*link), via});
   }
   return route;
+}
+
+Message parse_neighbor(const nlmsghdr& message) {
+  const auto* const header = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(&message));
+  // Not those of bridges (AF_BRIDGE), nor what is answered for (NTF_PROXY).
+  if ((header->ndm_flags & NTF_PROXY) != 0) return {};
+  const auto found = attributes_of<NDA_MAX + 1>(message, sizeof(ndmsg));
+  const auto address = read_address(found[NDA_DST], header->ndm_family);
+  if (!address) return {};
+  Neighbor out{.link = header->ndm_ifindex, .address = *address};
+  out.gone = message.nlmsg_type == RTM_DELNEIGH;
+  const nlattr* const mac = found[NDA_LLADDR];
+  if (mac == nullptr || mnl_attr_get_payload_len(mac) != out.mac.bytes.size()) return out;
+  std::memcpy(out.mac.bytes.data(), mnl_attr_get_payload(mac), out.mac.bytes.size());
+  constexpr unsigned known = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+  if ((header->ndm_flags & NTF_EXT_LEARNED) != 0 && (header->ndm_state & known) != 0) {
+    out.type = Neighbor::Type::Learned;
+  } else if ((header->ndm_state & NUD_PERMANENT) != 0) {
+    out.type = Neighbor::Type::Permanent;
+  } else if ((header->ndm_state & NUD_NOARP) != 0) {
+    out.type = Neighbor::Type::NoArp;
+  }
+  return out;
 }
 
 }  // namespace
@@ -176,6 +219,9 @@ Message parse(const nlmsghdr& message) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
       return payload < sizeof(rtmsg) ? Message{} : parse_route(message);
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH:
+      return payload < sizeof(ndmsg) ? Message{} : parse_neighbor(message);
     case NLMSG_ERROR: {
       if (payload < sizeof(nlmsgerr)) return {};
       const int error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(&message))->error;
@@ -196,7 +242,7 @@ net::Result<std::unique_ptr<Socket>> Socket::open() {
     (void)setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
   }
   constexpr unsigned groups =
-      RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+      RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
   if (mnl_socket_bind(opened, groups, MNL_SOCKET_AUTOPID) < 0) {
     return net::Error{std::string("netlink: ") + std::strerror(errno)};
   }
@@ -213,12 +259,25 @@ net::Status<> Socket::ask(Dump what) {
   message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   interrupted_ = false;
   message->nlmsg_seq = dump_ = ++sequence_;
-  message->nlmsg_type = what == Dump::Links ? RTM_GETLINK : what == Dump::Addresses ? RTM_GETADDR : RTM_GETROUTE;
   // Of every family.
-  const size_t header = what == Dump::Links       ? sizeof(ifinfomsg)
-                        : what == Dump::Addresses ? sizeof(ifaddrmsg)
-                                                  : sizeof(rtmsg);
-  mnl_nlmsg_put_extra_header(message, header);
+  const auto put = [&](uint16_t type, size_t header) {
+    message->nlmsg_type = type;
+    mnl_nlmsg_put_extra_header(message, header);
+  };
+  switch (what) {
+    case Dump::Links:
+      put(RTM_GETLINK, sizeof(ifinfomsg));
+      break;
+    case Dump::Addresses:
+      put(RTM_GETADDR, sizeof(ifaddrmsg));
+      break;
+    case Dump::Routes:
+      put(RTM_GETROUTE, sizeof(rtmsg));
+      break;
+    case Dump::Neighbors:
+      put(RTM_GETNEIGH, sizeof(ndmsg));
+      break;
+  }
   if (mnl_socket_sendto(socket_, message, message->nlmsg_len) >= 0) return net::Done{};
   dump_ = 0;
   return net::Error{std::string("netlink: ") + std::strerror(errno)};

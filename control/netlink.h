@@ -1,4 +1,5 @@
-// The kernel's links, addresses and routes (rtnetlink(7)), as values, and a socket that is told of their changes.
+// The kernel's links, addresses, routes and neighbours (rtnetlink(7)), as values, and a socket that is told of their
+// changes.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,8 @@ enum class RouteType : uint8_t { Unicast, Blackhole, Unreachable, Prohibit };
 struct Route {
   struct Hop {
     int link = 0;
-    std::optional<net::IpAddr> via;  // absent: the destination is on the link
+    // Absent: the destination is on the link. Of an IPv4 route it may be of IPv6 (RTA_VIA, RFC 8950).
+    std::optional<net::IpAddr> via;
 
     friend bool operator==(const Hop&, const Hop&) = default;
   };
@@ -57,6 +59,22 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
+struct Neighbor {
+  enum class Type : uint8_t {
+    Resolved,   // or being resolved, by the kernel itself; or it has no MAC address
+    Permanent,  // NUD_PERMANENT: somebody said so
+    NoArp,      // NUD_NOARP: the same, or the kernel, of broadcasts and groups
+    Learned,    // NTF_EXT_LEARNED: a routing daemon's
+  };
+  int link = 0;
+  net::IpAddr address;
+  net::MacAddr mac;
+  Type type = Type::Resolved;
+  bool gone = false;
+
+  friend bool operator==(const Neighbor&, const Neighbor&) = default;
+};
+
 // A request of ours that the kernel did not carry out.
 struct Refusal {
   int error = 0;  // errno
@@ -65,13 +83,13 @@ struct Refusal {
 };
 
 // std::monostate: nothing of interest, or nothing that holds together.
-using Message = std::variant<std::monostate, Link, Address, Route, Refusal>;
+using Message = std::variant<std::monostate, Link, Address, Route, Neighbor, Refusal>;
 // Dead next hops are left out. Weights are not looked at.
 [[nodiscard]] Message parse(const nlmsghdr& message);
 
 class Socket {
  public:
-  enum class Dump : uint8_t { Links, Addresses, Routes };
+  enum class Dump : uint8_t { Links, Addresses, Routes, Neighbors };
   enum class Status : uint8_t {
     Empty,  // nothing more for now
     More,

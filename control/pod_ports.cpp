@@ -7,18 +7,45 @@
 
 namespace sluice::control {
 
+PodPorts::PodPorts(uint16_t workers, const std::string& state_folder) : workers_(workers), taken_(state_folder) {
+  if (auto loaded = taken_.load(); !loaded) {
+    record_problem_ = "what interfaces were like before the router took them: " + loaded.error().message;
+  } else if (!*loaded) {
+    record_problem_ = "another process has the state folder: what interfaces were like is not read";
+  }
+}
+
 PodPorts::~PodPorts() {
   for (const auto& [interface, pod] : pods_) give_back(interface, pod);
 }
 
 void PodPorts::look_up(const std::string& interface, Pod& pod) {
   const net::MacAddr before = pod.link.mac;
-  pod.link = dataplane::PodSocket::prepare(interface, &pod.taken).value_or(dataplane::KernelLink{});
+  if (pod.use == LinkUse::Own) remember(interface);
+  pod.link = dataplane::PodSocket::prepare(interface).value_or(dataplane::KernelLink{});
   if (pod.link.index == 0) pod.link.mac = before;
 }
 
+// Before it is changed.
+void PodPorts::remember(const std::string& interface) {
+  const auto now = dataplane::PodSocket::settings_of(interface);
+  if (!now) return;
+  const auto before = taken_.find(interface);
+  if (before && before->index == now->index) return;
+  if (!now->arp) {
+    // Somebody else wants it so, and it stays.
+    taken_.remove(interface);
+  } else if (auto kept = taken_.add(interface, *now); !kept) {
+    record_problem_ =
+        fmt::format("{} is not given back if this process is killed: {}", interface, kept.error().message);
+  }
+}
+
 void PodPorts::give_back(const std::string& interface, const Pod& pod) {
-  if (pod.use == LinkUse::Own && pod.taken) dataplane::PodSocket::release(interface);
+  const auto before = taken_.find(interface);
+  if (pod.use != LinkUse::Own || !before) return;
+  (void)dataplane::PodSocket::release(interface, *before);
+  taken_.remove(interface);
 }
 
 net::Status<> PodPorts::open(const KernelLinks& interfaces) {
@@ -70,6 +97,12 @@ void PodPorts::abandon() {
 
 void PodPorts::keep(const KernelLinks& interfaces) {
   added_.clear();
+  const auto left = taken_.all();
+  for (const auto& [interface, before] : left) {
+    if (pods_.contains(interface)) continue;
+    (void)dataplane::PodSocket::release(interface, before);
+    taken_.remove(interface);
+  }
   for (auto at = pods_.begin(); at != pods_.end();) {
     if (interfaces.contains(at->first)) {
       ++at;

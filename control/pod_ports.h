@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "control/taken_links.h"
 #include "dataplane/pod_socket.h"
 #include "dataplane/snapshot.h"
 
@@ -25,7 +26,8 @@ using KernelLinks = std::map<std::string, LinkUse>;
 
 class PodPorts {
  public:
-  explicit PodPorts(uint16_t workers) : workers_(workers) {}
+  // `state_folder`: where it is remembered what the machine's interfaces were like; empty: nowhere.
+  explicit PodPorts(uint16_t workers, const std::string& state_folder = {});
   ~PodPorts();
   PodPorts(const PodPorts&) = delete;
   PodPorts& operator=(const PodPorts&) = delete;
@@ -34,7 +36,8 @@ class PodPorts {
   [[nodiscard]] net::Status<> open(const KernelLinks& interfaces);
   // Takes back what the last open() added.
   void abandon();
-  // Ports of other interfaces stand in no snapshot from now on.
+  // Ports of other interfaces stand in no snapshot from now on. What a router that was killed had beside these is given
+  // back.
   void keep(const KernelLinks& interfaces);
   // After the grace period of a snapshot that fill() made: receives from its ports only, and their numbers are free
   // again that it no longer has.
@@ -51,20 +54,20 @@ class PodPorts {
   [[nodiscard]] std::pair<std::string, dataplane::KernelLink> link_at(uint16_t port) const;
   // Frames that found a ring full, since the start.
   [[nodiscard]] uint64_t missed() const;
-  // Why pods cannot be listened to; empty: nothing is wrong.
-  [[nodiscard]] const std::string& problem() const { return problem_; }
+  // Why pods cannot be listened to, or interfaces not given back after a crash; empty: nothing is wrong.
+  [[nodiscard]] const std::string& problem() const { return problem_.empty() ? record_problem_ : problem_; }
 
  private:
   struct Pod {
     uint16_t slot = 0;
     LinkUse use = LinkUse::Pod;
     dataplane::KernelLink link;
-    bool taken = false;        // from the kernel's stack
     uint32_t promiscuous = 0;  // the index that was made so
   };
 
-  static void look_up(const std::string& interface, Pod& pod);
-  static void give_back(const std::string& interface, const Pod& pod);
+  void look_up(const std::string& interface, Pod& pod);
+  void remember(const std::string& interface);
+  void give_back(const std::string& interface, const Pod& pod);
   [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
 
   uint16_t workers_;
@@ -76,6 +79,8 @@ class PodPorts {
   uint16_t used_ = 0;                             // slots that were ever used
   std::vector<std::vector<uint32_t>> listening_;  // by worker
   std::string problem_;
+  TakenLinks taken_;  // from the kernel's stack, those that are Own
+  std::string record_problem_;
 };
 
 }  // namespace sluice::control

@@ -121,6 +121,7 @@ struct NeighborEntry {
   net::MacAddr mac;
   std::string state;  // incomplete, reachable, stale, failed, permanent
   double age_seconds = 0;
+  std::string source = "resolved";  // by ARP or ND; configuration, host, extern_learn: static, by whom
 };
 
 struct RouteEntry {

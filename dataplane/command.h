@@ -5,18 +5,21 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "dataplane/announcements.h"
 #include "dataplane/flow_record.h"
 #include "dataplane/net/addr.h"
+#include "dataplane/static_neighbors.h"
 #include "nat/flow.h"
 
 namespace sluice::dataplane {
 
 struct Command {
-  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity, Announce };
+  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity, Announce, SetNeighbors };
   Kind kind = Kind::ListFlows;
   FlowQuery query;
   uint64_t limit = std::numeric_limits<uint64_t>::max();  // so many are enough
@@ -38,6 +41,12 @@ struct Command {
   // Announce, of worker 0: gratuitous ARP and unsolicited advertisements (L2-4), as far as they are announced when it
   // comes to that; or, of those that do not answer, a question who has the address.
   std::vector<Announcement> announcements;
+
+  // SetNeighbors, of worker 0: all that are static from now on beside those of the configuration (never nullptr), and
+  // which addresses are different from before: new ones, those with another MAC address, those that are static no more.
+  // The worker puts its former table here, so that it frees nothing.
+  std::shared_ptr<const StaticNeighbors> neighbors;
+  std::vector<std::pair<uint16_t, net::IpAddr>> other_neighbors;  // by interface
 
   // Where the worker stands.
   bool second_family = false;

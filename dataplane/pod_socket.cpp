@@ -69,6 +69,16 @@ void write_setting(const std::string& path, const char* value) {
   ::close(file);
 }
 
+// Of a switch that turns something off: whether it is not used. Without IPv6 in the kernel there is none.
+bool is_off(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char value = '1';
+  const bool off = ::read(file, &value, 1) == 1 && value == '0';
+  ::close(file);
+  return off;
+}
+
 std::string ipv6_switch(const std::string& interface) {
   return "/proc/sys/net/ipv6/conf/" + interface + "/disable_ipv6";
 }
@@ -149,7 +159,24 @@ net::Status<> PodSocket::receive_all_of(uint32_t interface, bool all) {
   return net::Done{};
 }
 
-std::optional<KernelLink> PodSocket::prepare(const std::string& name, bool* changed) {
+std::optional<LinkSettings> PodSocket::settings_of(const std::string& name) {
+  ifreq request{};
+  if (name.size() >= sizeof request.ifr_name) return std::nullopt;
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return std::nullopt;
+  LinkSettings settings;
+  bool there = ioctl(descriptor, SIOCGIFINDEX, &request) == 0;
+  settings.index = static_cast<uint32_t>(request.ifr_ifindex);
+  there = there && ioctl(descriptor, SIOCGIFFLAGS, &request) == 0;
+  settings.arp = (request.ifr_flags & IFF_NOARP) == 0;
+  close(descriptor);
+  if (!there) return std::nullopt;
+  settings.ipv6 = is_off(ipv6_switch(name));
+  return settings;
+}
+
+std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
   ifreq request{};
   if (name.size() >= sizeof request.ifr_name) return std::nullopt;
   std::memcpy(request.ifr_name, name.data(), name.size());
@@ -166,7 +193,6 @@ std::optional<KernelLink> PodSocket::prepare(const std::string& name, bool* chan
   if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
   constexpr short ours = IFF_UP | IFF_NOARP;
   if ((request.ifr_flags & ours) != ours) {
-    if (changed != nullptr) *changed = *changed || (request.ifr_flags & IFF_NOARP) == 0;
     write_setting(ipv6_switch(name), "1");
     request.ifr_flags = static_cast<short>(request.ifr_flags | ours);
     (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
@@ -176,18 +202,20 @@ std::optional<KernelLink> PodSocket::prepare(const std::string& name, bool* chan
   return link;
 }
 
-void PodSocket::release(const std::string& name) {
-  ifreq request{};
-  if (name.size() >= sizeof request.ifr_name) return;
-  std::memcpy(request.ifr_name, name.data(), name.size());
+bool PodSocket::release(const std::string& name, const LinkSettings& before) {
+  const std::optional<LinkSettings> now = settings_of(name);
+  if (!now || now->index != before.index) return false;
   const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return;
-  if (ioctl(descriptor, SIOCGIFFLAGS, &request) == 0) {
+  if (descriptor < 0) return false;
+  ifreq request{};
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  if (before.arp && ioctl(descriptor, SIOCGIFFLAGS, &request) == 0) {
     request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_NOARP);
     (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
-    write_setting(ipv6_switch(name), "0");
   }
   close(descriptor);
+  if (before.ipv6) write_setting(ipv6_switch(name), "0");
+  return true;
 }
 
 // ---- receive -------------------------------------------------------------------------------------------

@@ -38,6 +38,15 @@ struct KernelLink {
   friend bool operator==(const KernelLink&, const KernelLink&) = default;
 };
 
+// What an interface is given back with.
+struct LinkSettings {
+  uint32_t index = 0;  // of the interface that this is about: another one may get its name
+  bool arp = true;
+  bool ipv6 = true;
+
+  friend bool operator==(const LinkSettings&, const LinkSettings&) = default;
+};
+
 class PodSocket {
  public:
   static constexpr uint32_t slot_size = 65536 + 128;  // a whole super-frame and its description, bytes
@@ -71,11 +80,13 @@ class PodSocket {
   // Worker: sends the frame as it lies there; the VnetHeader before it is written anew.
   void send_super_frame(Context& context, const SuperFrame& frame, uint32_t interface);
 
+  // How an interface is now; empty if there is none.
+  [[nodiscard]] static std::optional<LinkSettings> settings_of(const std::string& name);
   // Looks an interface up, sets it up, and keeps the kernel's own stack off it (no ARP, no IPv6). Empty if there is
-  // none. `changed` becomes true if it was not kept off before.
-  [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name, bool* changed = nullptr);
-  // Gives an interface back to the kernel's stack.
-  static void release(const std::string& name);
+  // none.
+  [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name);
+  // Gives an interface back to the kernel's stack as it was. False: it is not there any more, or another one is.
+  static bool release(const std::string& name, const LinkSettings& before);
 
  private:
   // A frame of the ring, until it is given back.

@@ -121,12 +121,15 @@ uint32_t Resolver::find(uint16_t interface, const net::IpAddr& address) const {
 }
 
 uint32_t Resolver::add(uint16_t interface, const net::IpAddr& address) {
-  const uint32_t index = context_.tables.neighbors->add_dynamic(interface, address);
+  NeighborTable& table = *context_.tables.neighbors;
+  const uint32_t index = table.add_dynamic(interface, address);
   if (index == no_neighbor) return index;
   const uint32_t pinned_before = find_pinned(interface, address);
   if (pinned_before != no_neighbor && !pending_[pinned_before].mac.is_zero()) {
     activate(index);  // which asks at once whether that is still so
-    set_state(index, NeighborState::Reachable, pending_[pinned_before].mac);
+    if (table[index].load().state == NeighborState::Incomplete) {
+      set_state(index, NeighborState::Reachable, pending_[pinned_before].mac);
+    }
   }
   return index;
 }
@@ -175,6 +178,39 @@ void Resolver::activate(uint32_t index) {
     rte_hash_add_key_data(pinned_, &key, reinterpret_cast<void*>(static_cast<uintptr_t>(index)));
     take_over_dynamic(index);
   }
+  settle(index);
+}
+
+void Resolver::settle(uint32_t index) {
+  NeighborTable& table = *context_.tables.neighbors;
+  const Neighbor& neighbor = table[index];
+  if (neighbor.permanent) return;  // the configuration has the last word
+  Pending& pending = pending_[index];
+  const NeighborLink link = neighbor.load();
+  if (const MacAddr* told = static_->find(neighbor.interface, neighbor.address); told != nullptr) {
+    if (link.state == NeighborState::Permanent && link.mac == *told) return;
+    pending.asked = 0;
+    pending.mac = {};  // it holds as long as it is told
+    set_state(index, NeighborState::Permanent, *told);
+    release_held(index, *told);
+  } else if (link.state == NeighborState::Permanent) {
+    if (!NeighborTable::is_pinned(index)) {
+      deactivate(index);
+      return table.remove_dynamic(index);
+    }
+    pending.asked = 0;
+    pending.mac = {};
+    pending.due = context_.now;  // it is asked for at once
+    set_state(index, NeighborState::Incomplete, MacAddr{});
+  }
+}
+
+void Resolver::settle_static(uint16_t interface, const net::IpAddr& address) {
+  uint32_t index = find(interface, address);
+  if (index == no_neighbor && static_->find(interface, address) != nullptr) index = add(interface, address);
+  if (index == no_neighbor) return;  // static no more, or no room: whoever needs it asks
+  activate(index);
+  settle(index);
 }
 
 void Resolver::deactivate(uint32_t index) {

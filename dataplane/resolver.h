@@ -4,7 +4,8 @@
 // the configuration names it, at once. Three requests a second apart, then the held packets are answered with
 // host unreachable and the neighbour counts as failed for `failed_for` (negative cache). A known neighbour that is
 // used, or pinned, is asked again by unicast after `reachable_for`; a dynamic one nobody uses is forgotten.
-// Static neighbours are never asked nor overwritten (ARP-6). An address has one entry: what becomes pinned, or is
+// Static neighbours, of the configuration or of the host's kernel (static_neighbors.h), are never asked nor overwritten
+// (ARP-6). An address has one entry: what becomes pinned, or is
 // pinned no more, keeps what is known of it.
 //
 // Work per loop is bounded: `tick` looks at a few entries of a dense list each time.
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "dataplane/context.h"
+#include "dataplane/static_neighbors.h"
 
 struct rte_hash;
 
@@ -48,6 +50,10 @@ class Resolver {
   void on_nd(rte_mbuf* mbuf, uint16_t l3, uint16_t l4, uint16_t interface);
   // Worker 0's part of Command::Kind::Announce, for one of them.
   void announce(const Announcement& announcement);
+  // Worker 0's part of Command::Kind::SetNeighbors: first all of them, which are swapped with those before, then each
+  // address that is different.
+  void swap_static(std::shared_ptr<const StaticNeighbors>& neighbors) { static_.swap(neighbors); }
+  void settle_static(uint16_t interface, const net::IpAddr& address);
   [[nodiscard]] ClaimRing& claims() { return claims_; }
   // Timers, new pinned entries, announcements after a change of configuration.
   void tick();
@@ -86,6 +92,8 @@ class Resolver {
   }
   // Tells the sender, if its packet is known, and drops it.
   void refuse(rte_mbuf* mbuf, rte_mbuf* original);
+  // Makes it static, or static no more, if the host's kernel says otherwise than the entry.
+  void settle(uint32_t index);
   void release_held(uint32_t index, const net::MacAddr& mac);
   void look_at(uint32_t index);
   void scan_pinned();
@@ -118,6 +126,7 @@ class Resolver {
   uint32_t scan_ = 0;  // next pinned entry to look for; capacity: done
   uint32_t scanned_generation_ = 0;
   nat::Millis next_tick_ = 0;
+  std::shared_ptr<const StaticNeighbors> static_ = std::make_shared<const StaticNeighbors>();
   ClaimRing claims_;
   std::vector<uint64_t> announced_;  // by interface: fingerprint of what was announced
 };

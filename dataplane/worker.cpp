@@ -291,6 +291,12 @@ void Worker::work_on_command(unsigned budget) {
     command_ = nullptr;
     return;
   }
+  if (command_->kind == Command::Kind::SetNeighbors) {
+    if (!set_neighbors(*command_)) return;
+    command_->done.store(true, std::memory_order_release);
+    command_ = nullptr;
+    return;
+  }
   const bool finished =
       command_->second_family ? work_through<net::V6>(*command_, budget) : work_through<net::V4>(*command_, budget);
   if (!finished) return;
@@ -312,6 +318,17 @@ bool Worker::announce(Command& command) {
     resolver_->announce(all[command.matched++]);
   }
   return command.matched == all.size();
+}
+
+bool Worker::set_neighbors(Command& command) {
+  if (!resolver_) return true;
+  const auto& others = command.other_neighbors;
+  if (command.matched == 0) resolver_->swap_static(command.neighbors);
+  for (unsigned i = 0; i < announce_budget && command.matched < others.size(); ++i) {
+    const auto& [interface, address] = others[command.matched++];
+    resolver_->settle_static(interface, address);
+  }
+  return command.matched == others.size();
 }
 
 template <class F>

@@ -71,6 +71,7 @@ class Worker {
   void work_on_command(unsigned budget);
   // Whether it is done.
   bool announce(Command& command);
+  bool set_neighbors(Command& command);
   template <class F>
   void find_affinity(Command::Affinity& question) const;
   template <class F>

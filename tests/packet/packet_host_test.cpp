@@ -1,6 +1,8 @@
 // The host behind the router: what is addressed to it and what it sends, by class and within limits, and the routes of
 // its kernel. Its TAP devices are the rings that a thread would empty into them.
+#include <algorithm>
 #include <ctime>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -493,6 +495,40 @@ class HostRoutes : public Host {
 
   std::string problems_;
 };
+
+// RFC 8950: the next hop is asked for by neighbour discovery, what goes there is IPv4.
+TEST_P(HostRoutes, HOST4_NextHopsOfIpv6ForIpv4) {
+  const auto way = [](const std::vector<std::string>& next_hops) {
+    control::PlannedRoute route{.origin = "host"};
+    for (const std::string& next_hop : next_hops) {
+      control::PlannedNeighbor neighbor{"un", *net::parse_ip(next_hop), std::nullopt};
+      if (neighbor.address.is_v4()) neighbor.mac = mac(0x13);
+      route.hops.push_back({.kind = dataplane::HopKind::Gateway, .neighbor = neighbor});
+    }
+    return std::make_shared<const control::PlannedRoute>(route);
+  };
+  change({{"203.0.113.0/24", way({"fe80::9"})}});
+  EXPECT_EQ(problems_, "");
+  const std::string at_once = way_to("203.0.113.5");
+  EXPECT_TRUE(like(at_once + "\n" + rig().advance(1100), "*nd solicit fe80::9 fe80::*>ff02::1:ff00:9*"));
+  const auto& interfaces = rig().snapshot().interfaces;
+  const auto un = std::find_if(interfaces.begin(), interfaces.end(), [](const auto& one) { return one.name == "un"; });
+  const std::string own = net::to_string(net::IpAddr(un->link_local));
+  EXPECT_EQ(rig().send("b", nd_advert("fe80::9", own.c_str(), mac(0x59))),
+            "b/59 udp 192.0.2.10:5>203.0.113.5:6 ttl 63");
+  EXPECT_EQ(way_to("203.0.113.6"), "b/59 udp 192.0.2.10:5>203.0.113.6:6 ttl 63");
+  // The sender hears by IPv4 of a TTL that ends.
+  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:5", "203.0.113.5:6").with_ttl(1)), "a/10 icmp 11/0 *>192.0.2.10 *"));
+  // Beside one of IPv4, by the flow.
+  change({{"203.0.113.0/24", way({"fe80::9", "192.168.0.13"})}});
+  std::set<std::string> ways;
+  for (int port = 1; port <= 64; ++port) {
+    ways.insert(rig().send("a", udp("192.0.2.10:" + std::to_string(port), "203.0.113.5:6")).substr(0, 4));
+  }
+  EXPECT_EQ(ways, (std::set<std::string>{"b/13", "b/59"}));
+  change({{"203.0.113.0/24", nullptr}});
+  EXPECT_TRUE(like(way_to("203.0.113.5"), "a/fe *"));
+}
 
 TEST_P(HostRoutes, HOST4_ComeChangeAndGo) {
   EXPECT_TRUE(like(way_to("203.0.113.5"), "a/fe *"));

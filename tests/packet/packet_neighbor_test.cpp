@@ -261,7 +261,140 @@ TEST_P(Neighbor, ARP5_AHostThatBecomesANextHopWhileItIsAsked) {
   EXPECT_EQ(rig().drops(), "");
 }
 
+// MAC addresses that the host's kernel was given for neighbours of this router.
+class NeighborOfHost : public Neighbor {
+ protected:
+  // These from now on, and none else; what comes out meanwhile.
+  std::string host_has(const std::vector<std::pair<std::string, uint8_t>>& neighbors, const std::string& at = "un") {
+    const auto& interfaces = rig().snapshot().interfaces;
+    uint16_t interface = 0;
+    while (interfaces[interface].name != at) ++interface;
+    dataplane::Command command;
+    command.kind = dataplane::Command::Kind::SetNeighbors;
+    for (const auto& before : known_) command.other_neighbors.emplace_back(before.interface, before.address);
+    known_.clear();
+    for (const auto& [address, last] : neighbors) {
+      known_.push_back({interface, *net::parse_ip(address), mac(last)});
+      command.other_neighbors.emplace_back(interface, known_.back().address);
+    }
+    command.neighbors = std::make_shared<const dataplane::StaticNeighbors>(known_);
+    EXPECT_TRUE(rig().plane().worker(0).submit(&command));
+    std::string out;
+    for (unsigned turns = 0; turns < 100 && !command.done; ++turns) out += rig().run();
+    EXPECT_TRUE(command.done);
+    return out;
+  }
+  // The MAC address that the table has for an address, if it is static; as text.
+  std::string permanent(const std::string& address) {
+    const dataplane::NeighborTable& table = rig().plane().neighbors();
+    for (uint32_t i = 0; i < dataplane::NeighborTable::capacity(); ++i) {
+      if (!table[i].live || !(table[i].address == *net::parse_ip(address))) continue;
+      const dataplane::NeighborLink link = table[i].load();
+      return link.state == dataplane::NeighborState::Permanent ? net::to_string(link.mac) : "resolved";
+    }
+    return "";
+  }
+
+  std::vector<dataplane::StaticNeighbor> known_;
+};
+
+TEST_P(NeighborOfHost, HOST5_AreNotAskedFor) {
+  EXPECT_EQ(host_has({{"192.168.0.50", 0x55}, {"2001:db8:a::50", 0x56}}), "");
+  EXPECT_EQ(permanent("192.168.0.50"), "02:00:00:00:00:55") << "before anybody needs it";
+  EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[2001:db8:a::50]:6")),
+            "b/56 udp [2001:db8:2::10]:5>[2001:db8:a::50]:6 ttl 63");
+  EXPECT_EQ(answer(), "") << "ARP does not overwrite it";
+  EXPECT_EQ(rig().send_frame("b", arp(request, mac(0x51), "192.168.0.50", "192.168.0.50")), "");
+  for (int seconds = 0; seconds < 100; seconds += 10) {
+    EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+    EXPECT_EQ(rig().advance(10000), "") << "nor is it asked again";
+  }
+  EXPECT_EQ(rig().drops(), "arp_not_for_us 1") << "what was announced";
+}
+
+TEST_P(NeighborOfHost, HOST5_ChangeAndGo) {
+  (void)host_has({{"192.168.0.50", 0x55}});
+  EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  (void)host_has({{"192.168.0.50", 0x56}});
+  EXPECT_EQ(rig().send("a", packet()), "b/56 udp 192.0.2.10:5>192.168.0.50:6 ttl 63")
+      << "also where the other one was used";
+  EXPECT_EQ(host_has({}), "");
+  EXPECT_EQ(permanent("192.168.0.50"), "");
+  EXPECT_EQ(rig().send("a", packet()), question);
+  EXPECT_EQ(answer(), "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  (void)host_has({{"192.168.0.50", 0x57}});
+  EXPECT_EQ(rig().send("a", packet()), "b/57 udp 192.0.2.10:5>192.168.0.50:6 ttl 63") << "instead of what was resolved";
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(NeighborOfHost, HOST5_WhatWaitsGoesOut) {
+  EXPECT_EQ(rig().send("a", packet()), question);
+  EXPECT_EQ(rig().send("a", packet(7)), "");
+  EXPECT_EQ(host_has({{"192.168.0.50", 0x55}}),
+            "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63\nb/55 udp 192.0.2.10:7>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(NeighborOfHost, HOST5_AtItsInterfaceOnly) {
+  (void)host_has({{"192.168.0.50", 0x55}}, "up");
+  EXPECT_EQ(rig().send("a", packet()), question);
+}
+
+// A next hop that the configuration names without a MAC address, and one that it names with.
+TEST_P(NeighborOfHost, HOST5_NextHopsOfRoutes) {
+  Gateway named;
+  named.neighbors = R"({"interface":"up","address":"192.0.2.10","mac":"02:00:00:00:00:10"},
+    {"interface":"un","address":"192.168.0.51","mac":"02:00:00:00:00:51"})";
+  named.more = R"("routes":[{"destination":"10.9.0.0/16","via":"192.168.0.50"},
+    {"destination":"10.10.0.0/16","via":"192.168.0.51"}])";
+  (void)host_has({{"192.168.0.50", 0x55}, {"192.168.0.51", 0x56}});
+  rig().load(list({named.text()}));
+  EXPECT_FALSE(like(rig().announcements(), "*arp request 192.168.0.50?*")) << "it is known";
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.9.0.1:6")), "b/55 udp 192.0.2.10:5>10.9.0.1:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.10.0.1:6")), "b/51 udp 192.0.2.10:5>10.10.0.1:6 ttl 63")
+      << "the configuration has the last word";
+  EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  const std::string asked = host_has({{"192.168.0.51", 0x56}});
+  EXPECT_TRUE(like(asked + "\n" + rig().advance(100), std::string("*") + question + "*"))
+      << "a next hop is asked for at once";
+  EXPECT_EQ(answer(), "");
+  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.9.0.1:6")), "b/50 udp 192.0.2.10:5>10.9.0.1:6 ttl 63");
+  EXPECT_EQ(rig().drops(), "");
+}
+
+// A host of the subnet that a route names keeps it, and afterwards.
+TEST_P(NeighborOfHost, HOST5_AHostThatBecomesANextHop) {
+  Gateway without;
+  without.neighbors = R"({"interface":"up","address":"192.0.2.10","mac":"02:00:00:00:00:10"})";
+  Gateway named = without;
+  named.more = R"("routes":[{"destination":"10.9.0.0/16","via":"192.168.0.50"}])";
+  (void)host_has({{"192.168.0.50", 0x55}});
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63") << round;
+    rig().load(list({named.text()}));
+    EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63") << round;
+    EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.9.0.1:6")), "b/55 udp 192.0.2.10:5>10.9.0.1:6 ttl 63") << round;
+    rig().load(list({without.text()}));
+  }
+  EXPECT_EQ(rig().send("a", packet()), "b/55 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(permanent("192.168.0.50"), "02:00:00:00:00:55");
+  EXPECT_FALSE(like(rig().advance(150000), "*192.168.0.50?*")) << "nobody asks for it";
+  EXPECT_EQ(permanent("192.168.0.50"), "02:00:00:00:00:55") << "nor is it forgotten";
+  EXPECT_EQ(rig().drops(), "");
+}
+
+TEST_P(NeighborOfHost, HOST5_ManyAtOnce) {
+  std::vector<std::pair<std::string, uint8_t>> many;
+  for (int i = 2; i < 250; ++i) many.emplace_back("192.168.0." + std::to_string(i), static_cast<uint8_t>(i));
+  EXPECT_EQ(host_has(many), "");
+  EXPECT_EQ(rig().send("a", packet()), "b/32 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
+  EXPECT_EQ(host_has({}), "");
+  EXPECT_EQ(rig().send("a", packet()), question);
+}
+
 SLUICE_WITH_WORKERS(Neighbor);
+SLUICE_WITH_WORKERS(NeighborOfHost);
 
 }  // namespace
 }  // namespace sluice::packet_test

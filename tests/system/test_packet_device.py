@@ -12,7 +12,7 @@ import objects
 from frames import Wire
 from netns import Lab, wait_until
 from probes import checksum_errors, iperf, listening, ping, ping_says
-from router import Options
+from router import SLUICED, Options
 from test_pods_large_frames import LARGEST_PIECE, Lengths, exchange
 from two_hosts import LEFT, RIGHT, RIGHT6, TwoHosts, document, two_interfaces
 
@@ -95,3 +95,76 @@ def test_iperf3_at_full_size(hosts: TwoHosts) -> None:
     wait_until(lambda: listening(hosts.right, 5201), 5, "iperf3")
     moved = iperf(hosts.left, RIGHT)
     assert moved.stalled_seconds == 0 and moved.megabits > 100, moved
+
+
+class Killed(TwoHosts):
+    """A router whose left interface had IPv6 before, its right one none, and that is killed now and then."""
+
+    def __init__(self, lab: Lab):
+        super().__init__(lab, Options(mbufs=16384), ipv6=False, driver="packet")
+        self.middle.sysctl(**{"net/ipv6/conf/r-left/disable_ipv6": 0, "net/ipv6/conf/r-right/disable_ipv6": 1})
+
+    def kill(self) -> None:
+        ping(self.left, RIGHT)
+        self.router.process.signal(9)
+        self.router.process.wait(5)
+        assert self.taken() == ["r-left", "r-right"] and self.ipv6() == [], "nobody gave them back"
+
+    def taken(self) -> list[str]:
+        """From the kernel's stack."""
+        return [link for link in ("r-left", "r-right")
+                if "NOARP" in self.middle.run("ip", "-o", "link", "show", link).stdout]
+
+    def ipv6(self) -> list[str]:
+        return [link for link in ("r-left", "r-right")
+                if self.middle.run("cat", f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").stdout.strip() == "0"]
+
+    def give_back(self) -> tuple[int, str]:
+        done = self.middle.run(str(SLUICED), "--give-back-interfaces", "--state-dir", str(self.router.state), check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+def test_HOST1_a_killed_router_takes_its_interfaces_over_and_gives_them_back_at_the_end(lab: Lab) -> None:
+    hosts = Killed(lab)
+    for _ in range(3):
+        hosts.router.start(hosts.document())
+        hosts.kill()
+    hosts.router.start(hosts.document())
+    ping(hosts.left, RIGHT)
+    assert hosts.taken() == ["r-left", "r-right"]
+    assert hosts.router.stop() == 0
+    assert hosts.taken() == [] and hosts.ipv6() == ["r-left"], "as they were before"
+
+
+def test_HOST1_a_killed_router_gives_back_what_it_does_not_need_any_more(lab: Lab) -> None:
+    hosts = Killed(lab)
+    hosts.router.start(hosts.document())
+    hosts.kill()
+    hosts.router.start(document(two_interfaces(driver="packet")[1:]))
+    wait_until(lambda: hosts.taken() == ["r-right"] and hosts.ipv6() == ["r-left"], 5, lambda: str(hosts.taken()))
+    # What is made anew under a name is somebody else's.
+    hosts.router.process.signal(9)
+    hosts.router.process.wait(5)
+    hosts.middle.ip("link del r-right")
+    hosts.lab.link(hosts.middle, "r-right", hosts.right, "eth0")
+    hosts.middle.ip("link set r-right arp off")
+    hosts.router.start(document(two_interfaces(driver="packet")[:1]))
+    assert hosts.taken() == ["r-left", "r-right"]
+    assert hosts.router.stop() == 0
+    assert hosts.taken() == ["r-right"], "as its maker wants it"
+
+
+def test_HOST1_a_command_gives_back_what_a_killed_router_had(lab: Lab) -> None:
+    hosts = Killed(lab)
+    assert hosts.give_back() == (0, ""), "there is nothing"
+    hosts.router.start(hosts.document())
+    code, said = hosts.give_back()
+    assert code != 0 and "is running" in said, said
+    hosts.kill()
+    assert hosts.give_back() == (0, "r-left is the kernel's again\nr-right is the kernel's again\n")
+    assert hosts.taken() == [] and hosts.ipv6() == ["r-left"]
+    assert hosts.give_back() == (0, "")
+    hosts.router.start(hosts.document())
+    ping(hosts.left, RIGHT)
+    assert hosts.router.stop() == 0
+    assert hosts.taken() == [] and hosts.ipv6() == ["r-left"]

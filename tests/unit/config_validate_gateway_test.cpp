@@ -58,6 +58,12 @@ TEST(ConfigValidateInterface, HOST1_NamesInTheHost) {
                          {"name": "f", "device": "net_null5", "role": "workload", "hostInterface": "pod0"}])",
        {pointer(1) + "interface \"a\" has this one already", pointer(2) + std::string(name),
         pointer(3) + std::string(name), pointer(4) + std::string(name), pointer(5) + "only for role \"uplink\""}},
+      {R"("interfaces": [{"name": "a", "device": "packet,iface=eth1", "hostInterface": "up0"},
+                         {"name": "b", "device": "packet,iface=eth2", "hostInterface": "eth1"},
+                         {"name": "c", "device": "packet,iface=eth3", "hostInterface": "eth3"},
+                         {"name": "d", "device": "packet,iface=pod1", "role": "workload"}])",
+       {pointer(1) + "\"eth1\" is what the device of interface \"a\" is called; choose another name",
+        pointer(2) + "\"eth3\" is what the device of interface \"c\" is called; choose another name"}},
   });
   expect_faults_beside_interfaces({
       {R"("host": {"routes": {}})", {"/spec/host/routes: no interface has a hostInterface that routes could lead by"}},

@@ -64,6 +64,21 @@ TEST(ConfigWorkload, Interface) {
       << "another node's";
 }
 
+// They are names of the kernel's all the same: of pods' interfaces, of those that are ports as they are, of twins.
+TEST(ConfigWorkload, HOST1_InterfacesOfTheKernelThatTheGatewayHas) {
+  const std::string gateway = R"({"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration",
+    "metadata": {"name": "default"}, "spec": {"nodeName": "gw-1", "interfaces": [
+      {"name": "up", "device": "packet,iface=eth1", "addresses": ["192.168.0.2/24"], "hostInterface": "up0"}]}})";
+  const auto faults_beside = [&](const std::string& interface) {
+    return lines(faults_of(list_of({gateway, pod("a", interface, "\"10.244.0.1/32\"")})));
+  };
+  EXPECT_THAT(faults_beside("eth1"),
+              ElementsAre("/items/1/spec/interfaceName: interface \"up\" is also called \"eth1\""));
+  EXPECT_THAT(faults_beside("up0"),
+              ElementsAre("/items/1/spec/interfaceName: the twin of interface \"up\" is also called \"up0\""));
+  EXPECT_THAT(faults_beside("cali1"), IsEmpty());
+}
+
 TEST(ConfigWorkload, Addresses) {
   EXPECT_THAT(faults({pod("a", "cali1", "\"10.244.0.0/24\"")}),
               ElementsAre("/items/1/spec/ipNetworks/0: \"10.244.0.0/24\" is not the address of a single host, such as "

@@ -264,6 +264,7 @@ TEST_F(Api, StateCalls) {
   EXPECT_EQ(ask("GET", "/v1/counters").body, "{\"drops\":{\"no_route\":3},\"events\":{\"arp_requests\":4}}\n");
   const json::value neighbor = parse(ask("GET", "/v1/neighbors")).at("neighbors").at(0);
   EXPECT_EQ(neighbor.at("mac"), "02:00:00:00:00:01");
+  EXPECT_EQ(neighbor.at("source"), "resolved");
   const json::value service = parse(ask("GET", "/v1/services")).at("services").at(0);
   EXPECT_EQ(service.at("frontends").at(0).at("address"), "10.96.7.7");
   EXPECT_EQ(service.at("endpoints").at(0).at("port").to_number<int>(), 8080);

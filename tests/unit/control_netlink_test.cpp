@@ -60,6 +60,38 @@ constexpr std::string_view local_route =
     "3c00000018000006000000000000000002200000ff02fe020000000008000f00ff00000008000100c0a8000108000700c0a80001"
     "0800040002000000";
 
+constexpr std::string_view multipath_via_v6 =
+    "60000000180000060dd6036bb556000002180000fe0c00010000000008000f00fe00000008000100cb00710034000900200000000300"
+    "0000160012000a00fe8000000000000000000000000000090000100000000300000008000500c0a80003";
+constexpr std::string_view gone_via_v6 =
+    "4c000000190000000ed6036bb756000002180000fe0c00010000000008000f00fe00000008000100c0000200160012000a00fe80000000"
+    "000000000000000000000900000800040003000000";
+constexpr std::string_view permanent_neighbor =
+    "4c0000001c000000000000009a56000002000000030000008000000108000100c0a800090a0002000200000000090000080004000000"
+    "00001400030000000000000000000000000001000000";
+constexpr std::string_view no_arp_neighbor6 =
+    "580000001c000000000000009e5600000a000000030000004000000114000100fe8000000000000000000000000000090a0002000200"
+    "00000009000008000400000000001400030000000000000000000000000001000000";
+constexpr std::string_view learned_neighbor =
+    "4c0000001c00000000000000a256000002000000030000000200100108000100c0a8000a0a00020002000000000a0000080004000000"
+    "00001400030000000000000000000000000002000000";
+constexpr std::string_view reachable_neighbor =
+    "4c0000001c00000000000000a656000002000000030000000200000108000100c0a800090a0002000200000000190000080004000000"
+    "00001400030000000000000000000000000002000000";
+constexpr std::string_view failed_neighbor6 =
+    "4c0000001c00000000000000a85600000a000000030000002000000114000100fe800000000000000000000000000009080004000000"
+    "0000140003005c0000005c0000005c00000001000000";
+constexpr std::string_view gone_neighbor6 =
+    "4c0000001d00000000000000000000000a000000030000002000000114000100fe800000000000000000000000000009080004000000"
+    "0000140003005c0000005c0000005c00000000000000";
+// Of a dump.
+constexpr std::string_view incomplete_neighbor =
+    "400000001c000200070000005ab178a102000000030000000100000108000100c0a8003708000400060000001400"
+    "03004e180000de000000de00000001000000";
+constexpr std::string_view group_neighbor6 =
+    "580000001c000200070000005ab178a10a000000020000004000000514000100ff0200000000000000000000000000020a0002003333"
+    "00000002000008000400000000001400030028190000b8010000b801000000000000";
+
 TEST(Netlink, HOST3_ALink) { EXPECT_EQ(parsed(new_link), Message(Link{.index = 2, .name = "up0", .up = true})); }
 
 TEST(Netlink, HOST3_AddressesAndWhoSetThem) {
@@ -126,6 +158,76 @@ TEST(Netlink, HOST3_DeadNextHopsAreLeftOut) {
   EXPECT_EQ(std::get<Route>(out).hops, (std::vector<Route::Hop>{{2, ip("192.168.0.3")}}));
 }
 
+// RFC 8950, as BIRD and FRR install them.
+TEST(Netlink, HOST4_RoutesOfIpv4WithANextHopOfIpv6) {
+  Route route{.destination = prefix("192.0.2.0/24"), .table = 254, .protocol = 12};
+  route.hops = {{3, ip("fe80::9")}};
+  auto added = words(gone_via_v6);
+  reinterpret_cast<nlmsghdr*>(added.data())->nlmsg_type = 24;  // RTM_NEWROUTE
+  EXPECT_EQ(parse(*reinterpret_cast<const nlmsghdr*>(added.data())), Message(route));
+  route.gone = true;
+  EXPECT_EQ(parsed(gone_via_v6), Message(route));
+  route = {.destination = prefix("203.0.113.0/24"), .table = 254, .protocol = 12};
+  route.hops = {{3, ip("fe80::9")}, {3, ip("192.168.0.3")}};
+  EXPECT_EQ(parsed(multipath_via_v6), Message(route)) << "one of each family";
+}
+
+TEST(Netlink, HOST4_NextHopsThatCannotBeReadAreLeftOut) {
+  auto message = words(multipath_via_v6);
+  auto* const bytes = reinterpret_cast<uint8_t*>(message.data());
+  constexpr size_t family = 16 + 12 + 8 + 8 + 4 + 8 + 4;  // of RTA_VIA in the first hop
+  ASSERT_EQ(bytes[family], 10);
+  bytes[family] = 28;  // MPLS
+  const Message out = parse(*reinterpret_cast<const nlmsghdr*>(message.data()));
+  ASSERT_TRUE(std::holds_alternative<Route>(out));
+  EXPECT_EQ(std::get<Route>(out).hops, (std::vector<Route::Hop>{{3, ip("192.168.0.3")}}));
+  auto single = words(gone_via_v6);
+  reinterpret_cast<nlmsghdr*>(single.data())->nlmsg_type = 24;
+  constexpr size_t single_family = 16 + 12 + 8 + 8 + 4;
+  ASSERT_EQ(reinterpret_cast<uint8_t*>(single.data())[single_family], 10);
+  reinterpret_cast<uint8_t*>(single.data())[single_family] = 28;
+  const Message none = parse(*reinterpret_cast<const nlmsghdr*>(single.data()));
+  ASSERT_TRUE(std::holds_alternative<Route>(none));
+  EXPECT_TRUE(std::get<Route>(none).hops.empty()) << "not: all of it is on the link";
+}
+
+TEST(Netlink, HOST5_Neighbors) {
+  using Type = Neighbor::Type;
+  const net::MacAddr mac{{2, 0, 0, 0, 0, 9}};
+  EXPECT_EQ(parsed(permanent_neighbor),
+            Message(Neighbor{.link = 3, .address = ip("192.168.0.9"), .mac = mac, .type = Type::Permanent}));
+  EXPECT_EQ(parsed(no_arp_neighbor6),
+            Message(Neighbor{.link = 3, .address = ip("fe80::9"), .mac = mac, .type = Type::NoArp}));
+  const net::MacAddr other{{2, 0, 0, 0, 0, 0x0a}};
+  EXPECT_EQ(parsed(learned_neighbor),
+            Message(Neighbor{.link = 3, .address = ip("192.168.0.10"), .mac = other, .type = Type::Learned}));
+  const net::MacAddr third{{2, 0, 0, 0, 0, 0x19}};
+  EXPECT_EQ(parsed(reachable_neighbor), Message(Neighbor{.link = 3, .address = ip("192.168.0.9"), .mac = third}))
+      << "it was permanent before";
+  const net::MacAddr group{{0x33, 0x33, 0, 0, 0, 2}};
+  EXPECT_EQ(parsed(group_neighbor6),
+            Message(Neighbor{.link = 2, .address = ip("ff02::2"), .mac = group, .type = Type::NoArp}));
+}
+
+TEST(Netlink, HOST5_NeighborsWithoutAMacAddressOrThatAreGone) {
+  EXPECT_EQ(parsed(incomplete_neighbor), Message(Neighbor{.link = 3, .address = ip("192.168.0.55")}));
+  EXPECT_EQ(parsed(failed_neighbor6), Message(Neighbor{.link = 3, .address = ip("fe80::9")}));
+  EXPECT_EQ(parsed(gone_neighbor6), Message(Neighbor{.link = 3, .address = ip("fe80::9"), .gone = true}));
+}
+
+TEST(Netlink, HOST5_WhatIsNoNeighbor) {
+  auto message = words(permanent_neighbor);
+  auto* const bytes = reinterpret_cast<uint8_t*>(message.data());
+  const auto now = [&] { return parse(*reinterpret_cast<const nlmsghdr*>(message.data())); };
+  bytes[16 + 10] = 0x08;  // NTF_PROXY: an address that is answered for
+  EXPECT_EQ(now(), Message());
+  bytes[16 + 10] = 0;
+  bytes[16] = 7;  // AF_BRIDGE: the forwarding table of a bridge
+  EXPECT_EQ(now(), Message());
+  bytes[16] = 10;  // an IPv6 address of four bytes
+  EXPECT_EQ(now(), Message());
+}
+
 // Whatever the lengths say, nothing outside of the message is read (the sanitizers watch), and no prefix is longer than
 // its address.
 TEST(Netlink, HOST3_RequestsThatTheKernelRefuses) {
@@ -135,7 +237,8 @@ TEST(Netlink, HOST3_RequestsThatTheKernelRefuses) {
 }
 
 TEST(Netlink, HOST3_DamagedMessages) {
-  for (const std::string_view text : {new_link, new_address, bird_route, multipath_route, multipath_route6}) {
+  for (const std::string_view text : {new_link, new_address, bird_route, multipath_route, multipath_route6,
+                                      multipath_via_v6, gone_via_v6, permanent_neighbor, no_arp_neighbor6}) {
     const auto whole = words(text);
     const auto length = reinterpret_cast<const nlmsghdr*>(whole.data())->nlmsg_len;
     for (size_t cut = sizeof(nlmsghdr); cut <= length; cut += 4) {

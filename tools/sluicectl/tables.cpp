@@ -273,11 +273,11 @@ std::string counters_text(const json::value& answer, bool zeros) {
 }
 
 std::string neighbors_text(const json::value& answer) {
-  Table table({"INTERFACE", "ADDRESS", "MAC", "STATE", "AGE"});
+  Table table({"INTERFACE", "ADDRESS", "MAC", "STATE", "SOURCE", "AGE"});
   for (const json::value& entry : list(answer, "neighbors")) {
     const std::string mac = text(entry, "mac");
     table.add({text(entry, "interface"), text(entry, "address"), mac == "00:00:00:00:00:00" ? "" : mac,
-               text(entry, "state"), duration_text(number<double>(entry, "ageSeconds"))});
+               text(entry, "state"), text(entry, "source"), duration_text(number<double>(entry, "ageSeconds"))});
   }
   return table_or(table, "No neighbors are known.");
 }
