@@ -140,7 +140,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       health_server_(io, [this] { return health(); }),
       flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }),
       traces_(
-          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false); },
+          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false, {}); },
           [this](uint16_t port) { return port_name(port); }) {
   load_drains();
   load_addresses();

@@ -156,8 +156,10 @@ class Controller final : public Router {
   // controller_traces.cpp
   [[nodiscard]] Awaitable<std::optional<dataplane::FlowRecord>> find_flow(const Probe& probe);
   [[nodiscard]] Awaitable<std::optional<dataplane::Command::Affinity>> find_affinity(const Probe& probe);
-  [[nodiscard]] Explanation describe_trace(const dataplane::PacketTrace& trace, bool dry,
-                                           std::string_view said = {}) const;
+  // Both outlive what it returns. What they need of Hyperscan is compiled in the background.
+  [[nodiscard]] Awaitable<Explanation> describe_trace(const dataplane::PacketTrace& trace, bool dry,
+                                                      std::string_view said);
+  [[nodiscard]] Explanation text_of_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const;
   // Of "default/web:http": how many endpoints there are, and why they are not used.
   [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
   [[nodiscard]] std::string port_name(uint16_t port) const;
