@@ -47,6 +47,13 @@ bool is_echo(const Probe& probe) {
 std::string Controller::endpoints_text(const std::string& service_port) const {
   const std::string name = service_port.substr(0, service_port.find(':'));
   const config::Config& config = objects_.config();
+  const size_t slash = name.find('/');
+  const config::ObjectName service{name.substr(0, slash), slash == std::string::npos ? "" : name.substr(slash + 1)};
+  if (services_.external().contains(service)) {
+    const ExternalNameEntry entry = external_name_entry(service);
+    return fmt::format("{}{}{}", entry.name.empty() ? name : entry.name,
+                       entry.problem.empty() ? " has no address" : ": ", entry.problem);
+  }
   size_t all = 0;
   size_t ready = 0;
   size_t terminating = 0;
