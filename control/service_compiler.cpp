@@ -348,7 +348,8 @@ ServiceCompiler::Unit<F> ServiceCompiler::external_unit(const Context& context, 
     }
   };
   std::map<uint16_t, std::shared_ptr<const nat::ServicePort<F>>> made;
-  for (const auto& [wanted, target] : targets) {
+  for (const auto& led : targets) {
+    const config::BackendPort& wanted = led.first;
     const auto port = std::find_if(service.ports.begin(), service.ports.end(), [&](const config::ServicePort& one) {
       if (one.protocol != config::Protocol::Tcp) return false;
       return wanted.name.empty() ? one.port == wanted.number : one.name == wanted.name;
@@ -372,7 +373,7 @@ ServiceCompiler::Unit<F> ServiceCompiler::external_unit(const Context& context, 
       shared = share<F>(service.name.text() + ":" + name, std::move(inputs), config.gateway.proxy.maglev_table_size,
                         before, unit);
     }
-    unit.frontends.push_back({l7::target_address<typename F::Addr>(target), net::be16{}, shared->protocol,
+    unit.frontends.push_back({l7::target_address<typename F::Addr>(led.second), net::be16{}, shared->protocol,
                               nat::FrontendKind::ExternalIp, shared});
   }
   return unit;
