@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "config/convert.h"
+#include "config/external_name.h"
 
 namespace sluice::config {
 namespace {
@@ -296,6 +297,14 @@ Service read_service(const ObjectKey& key, Reader& object) {
   service.proxied = service.type != ServiceType::ExternalName && !headless &&
                     !service.labels.contains("service.kubernetes.io/service-proxy-name") &&
                     !service.labels.contains("service.kubernetes.io/headless");
+  if (service.type == ServiceType::ExternalName) {
+    std::string name;
+    spec.text("externalName", name);
+    const std::string problem = parse_external_name(name).problem;
+    if (!problem.empty()) {
+      spec.warn("externalName", fmt::format("{}: rules of Ingresses that lead here are answered with 503", problem));
+    }
+  }
   read_service_ports(spec, service);
   read_affinity(spec, service);
   spec.addresses("externalIPs", service.external_ips);

@@ -9,6 +9,18 @@ namespace {
 
 namespace json = boost::json;
 
+json::array to_value(const std::vector<net::IpAddr>& addresses) {
+  json::array out;
+  for (const net::IpAddr& address : addresses) out.emplace_back(net::to_string(address));
+  return out;
+}
+
+json::value to_value(const ExternalNameEntry& external) {
+  json::object out{{"name", external.name}, {"addresses", to_value(external.addresses)}};
+  if (!external.problem.empty()) out["problem"] = external.problem;
+  return out;
+}
+
 json::value to_value(const IngressRuleEntry& rule) {
   json::object out{{"endpoints", rule.endpoints}};
   if (!rule.host.empty()) out["host"] = rule.host;
@@ -17,16 +29,15 @@ json::value to_value(const IngressRuleEntry& rule) {
     out["pathType"] = rule.path_type;
   }
   if (!rule.target.empty()) out["target"] = rule.target;
+  if (rule.external) out["externalName"] = to_value(*rule.external);
   return out;
 }
 
 json::value to_value(const IngressEntry& entry) {
-  json::array addresses;
-  for (const net::IpAddr& address : entry.addresses) addresses.emplace_back(net::to_string(address));
   json::array rules;
   for (const IngressRuleEntry& rule : entry.rules) rules.push_back(to_value(rule));
   return json::object{{"name", entry.name},
-                      {"addresses", std::move(addresses)},
+                      {"addresses", to_value(entry.addresses)},
                       {"tlsPassthrough", entry.tls_passthrough},
                       {"rules", std::move(rules)}};
 }

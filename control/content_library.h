@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/finding.h"
@@ -36,6 +37,9 @@ class ContentLibrary {
   // Nothing if the pattern's place matters and that is not the first.
   [[nodiscard]] std::vector<PatternPlace> places(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,
                                                  uint64_t at, std::optional<uint64_t> end) const;
+  // What places() has missed, to be compiled by PatternPlaces::compile and kept here before it is asked again.
+  [[nodiscard]] std::vector<config::ContentExpression> take_missing_places() const { return places_.take_missing(); }
+  void keep_places(std::vector<PatternPlaces::Compiled>&& made) const { places_.keep(std::move(made)); }
 
   // Policies of `config` whose rules are still to be made.
   [[nodiscard]] std::vector<config::ContentPolicy> missing(const config::Config& config) const;
@@ -62,7 +66,7 @@ class ContentLibrary {
   PatternCompiler compiler_;
   uint16_t workers_;
   std::vector<Entry> entries_;
-  mutable PatternPlaces places_;
+  mutable PatternPlaces places_;  // a cache
 };
 
 }  // namespace sluice::control

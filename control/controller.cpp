@@ -131,7 +131,12 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       load_balancer_storage_(options_.state_folder, "loadbalancers"),
       helpers_(options_.helper_cpus),
       content_(options_.state_folder, plane.options().workers),
-      services_(std::ref(helpers_), &content_),
+      external_names_(make_host_lookup(io),
+                      {.objection = [this](const net::IpAddr& address) { return objection_to(address); },
+                       .changed = [this] { external_names_changed(); },
+                       .report = [this](RouterEvent event) { events_.add(std::move(event)); }},
+                      measurements_.external_names),
+      services_(std::ref(helpers_), &content_, &external_names_),
       deployment_(plane, options_.state_folder),
       host_(io, plane.punts(), [this] { host_changed(); }),
       bird_(io, options_.bird, [this](RouterEvent event) { report_bgp(std::move(event)); }),
@@ -140,7 +145,7 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       health_server_(io, [this] { return health(); }),
       flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }),
       traces_(
-          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false); },
+          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false, {}); },
           [this](uint16_t port) { return port_name(port); }) {
   load_drains();
   load_addresses();
@@ -583,6 +588,7 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }
   follow_bgp(&change, allocated_differs);
+  follow_external_names(change);
   service_totals_.update(objects_.config(), change);
   generation_ = wanted_generation_;
   reply.code = ApplyReply::Code::Applied;

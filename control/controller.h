@@ -30,6 +30,7 @@
 #include "control/content_library.h"
 #include "control/deployment.h"
 #include "control/event_monitor.h"
+#include "control/external_names.h"
 #include "control/flow_events.h"
 #include "control/health_server.h"
 #include "control/helper_threads.h"
@@ -159,8 +160,10 @@ class Controller final : public Router {
   // controller_traces.cpp
   [[nodiscard]] Awaitable<std::optional<dataplane::FlowRecord>> find_flow(const Probe& probe);
   [[nodiscard]] Awaitable<std::optional<dataplane::Command::Affinity>> find_affinity(const Probe& probe);
-  [[nodiscard]] Explanation describe_trace(const dataplane::PacketTrace& trace, bool dry,
-                                           std::string_view said = {}) const;
+  // Both outlive what it returns. What they need of Hyperscan is compiled in the background.
+  [[nodiscard]] Awaitable<Explanation> describe_trace(const dataplane::PacketTrace& trace, bool dry,
+                                                      std::string_view said);
+  [[nodiscard]] Explanation text_of_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const;
   // Of "default/web:http": how many endpoints there are, and why they are not used.
   [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
   [[nodiscard]] std::string port_name(uint16_t port) const;
@@ -188,6 +191,15 @@ class Controller final : public Router {
   // What makes a change that was applied one that is refused all the same. Compiles what ContentPolicies look for.
   [[nodiscard]] Awaitable<std::optional<config::ParseFailure>> cannot_serve(const config::Change& change);
   [[nodiscard]] std::vector<ContentStatus> content_status() const;
+  // controller_external.cpp
+  // After a deployment of `change`: which names are asked for.
+  void follow_external_names(const config::Change& change);
+  // Why an answer of DNS is not used; empty: it is.
+  [[nodiscard]] std::string objection_to(const net::IpAddr& address) const;
+  [[nodiscard]] ExternalNameEntry external_name_entry(const config::ObjectName& service) const;
+  void external_names_changed();
+  // Other addresses of names into the data plane, beside the configuration that serves, whose generation stays.
+  [[nodiscard]] Awaitable<void> publish_external_names();
   // controller_ipam.cpp
   void load_addresses();
   // What was written of addresses is on the disk.
@@ -288,8 +300,11 @@ class Controller final : public Router {
   std::set<Announcer::Announced> told_ingress_;  // what everybody has been told of announced_addresses(false, true)
   std::map<std::string, bool> links_;            // by device: up at the last look
   std::string drain_problem_;                    // why the file of drained endpoints could not be used
+  Measurements measurements_;
   HelperThreads helpers_;
   ContentLibrary content_;
+  ExternalNames external_names_;
+  bool publishing_names_ = false;
   ServiceCompiler services_;
   Deployment deployment_;
   HostStack host_;
@@ -312,7 +327,6 @@ class Controller final : public Router {
   std::chrono::system_clock::time_point updated_;
   EventLog events_;
   EventMonitor monitor_;
-  Measurements measurements_;
   boost::asio::steady_timer look_timer_;
   bool looking_for_pods_ = false;
   HealthServer health_server_;

@@ -170,6 +170,7 @@ void Controller::look_again() {
     const Observation now = observe();
     for (RouterEvent& event : monitor_.look(now)) events_.add(std::move(event));
     events_.drops(monitor_.drop_rates(), now.time_seconds);
+    external_names_.tick(Clock::now());
     if (deployment_.snapshot() != nullptr) boost::asio::co_spawn(io_, look_for_pods(), boost::asio::detached);
     if (has_arrears()) boost::asio::co_spawn(io_, catch_up(), boost::asio::detached);
     look_again();

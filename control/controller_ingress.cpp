@@ -40,9 +40,10 @@ std::vector<IngressEntry> Controller::ingresses() const {
     IngressEntry entry{named.first.text(), config.gateway.ingress.addresses, ingress.tls_passthrough, {}};
     const auto add = [&](std::string host, std::string path, std::string_view type,
                          const config::IngressBackend& backend) {
-      IngressRuleEntry rule{std::move(host), std::move(path), std::string(type), {}, 0};
+      IngressRuleEntry rule{.host = std::move(host), .path = std::move(path), .path_type = std::string(type)};
       const config::ObjectName service{ingress.ns, backend.service};
       if (!backend.service.empty()) rule.target = service.text() + ":" + backend.port.text();
+      if (services_.external().contains(service)) rule.external = external_name_entry(service);
       const IngressCompiler::Targets* targets = compiler.targets_of(service);
       if (targets != nullptr) {
         if (const auto target = targets->find(backend.port); target != targets->end()) {

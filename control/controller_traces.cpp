@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "control/controller.h"
+#include "control/in_background.h"
 #include "control/probe.h"
 #include "control/trace_text.h"
 #include "dataplane/dry_run.h"
@@ -46,6 +47,13 @@ bool is_echo(const Probe& probe) {
 std::string Controller::endpoints_text(const std::string& service_port) const {
   const std::string name = service_port.substr(0, service_port.find(':'));
   const config::Config& config = objects_.config();
+  const size_t slash = name.find('/');
+  const config::ObjectName service{name.substr(0, slash), slash == std::string::npos ? "" : name.substr(slash + 1)};
+  if (services_.external().contains(service)) {
+    const ExternalNameEntry entry = external_name_entry(service);
+    return fmt::format("{}{}{}", entry.name.empty() ? name : entry.name,
+                       entry.problem.empty() ? " has no address" : ": ", entry.problem);
+  }
   size_t all = 0;
   size_t ready = 0;
   size_t terminating = 0;
@@ -76,7 +84,19 @@ std::string Controller::endpoints_text(const std::string& service_port) const {
                      ready == 1 ? "is" : "are", rest.empty() ? "" : " (" + rest + ")");
 }
 
-Explanation Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const {
+// Where matches begin is found by expressions that may have to be compiled first: then it is said once more.
+Awaitable<Explanation> Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry,
+                                                  std::string_view said) {
+  Explanation out = text_of_trace(trace, dry, said);
+  const std::vector<config::ContentExpression> missing = content_.take_missing_places();
+  if (missing.empty()) co_return out;
+  auto make = [&] { return PatternPlaces::compile(missing); };
+  std::vector<PatternPlaces::Compiled> made = co_await run_in(compiling_, make);
+  content_.keep_places(std::move(made));
+  co_return text_of_trace(trace, dry, said);
+}
+
+Explanation Controller::text_of_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const {
   TraceNames names;
   names.snapshot = deployment_.snapshot();
   names.plan = &deployment_.plan();
@@ -150,7 +170,8 @@ Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   const std::vector<uint16_t>& tls = services_.ingress().settings().https;
   const auto ran = run_probe(**run, probe, *arrival, tls, now, plane_.pool(), *trace);
   if (!ran) co_return ran.error();
-  co_return describe_trace(*trace, true, said_by(probe, tls));
+  const std::string said = said_by(probe, tls);
+  co_return co_await describe_trace(*trace, true, said);
 }
 
 Awaitable<net::Result<std::shared_ptr<TraceWatch>>> Controller::trace(TraceRequest request) {

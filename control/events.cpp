@@ -16,8 +16,8 @@ namespace json = boost::json;
 
 constexpr size_t batch_limit = 256;  // events that one answer to a client holds
 
-constexpr std::array<std::string_view, event_type_count> type_names{"config", "drain", "neighbor", "tunnel", "link",
-                                                                    "drops",  "table", "state",    "l2",     "bgp"};
+constexpr std::array<std::string_view, event_type_count> type_names{
+    "config", "drain", "neighbor", "tunnel", "link", "drops", "table", "state", "l2", "bgp", "dns"};
 
 json::object rate_of(double per_second) { return {{"perSecond", std::round(per_second)}}; }
 

@@ -1,5 +1,5 @@
 // What happened to the router, for people and for programs that react: changes of configuration, neighbours, tunnels,
-// links, drops, tables and the state folder (docs/api.md).
+// links, drops, tables, names and the state folder (docs/api.md).
 //
 // The log keeps the last events of each type, so that what happens often does not wash away what matters; who comes
 // later, or comes back, gets them from there. Identifiers grow, also over a restart: a client says the last one it has
@@ -25,7 +25,7 @@
 
 namespace sluice::control {
 
-enum class EventType : uint8_t { Config, Drain, Neighbor, Tunnel, Link, Drops, Table, State, L2, Bgp, Count };
+enum class EventType : uint8_t { Config, Drain, Neighbor, Tunnel, Link, Drops, Table, State, L2, Bgp, Dns, Count };
 inline constexpr size_t event_type_count = static_cast<size_t>(EventType::Count);
 
 // "config", stable.

@@ -1,6 +1,7 @@
 // What the control thread measures of its own work, for /metrics.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -10,6 +11,12 @@
 #include "control/histogram.h"
 
 namespace sluice::control {
+
+// Names of Services outside of the cluster (external_names.h).
+struct ExternalNameCounts {
+  uint64_t answered = 0, none = 0, failed = 0;  // look-ups, of one family each, since the start
+  size_t known = 0, unknown = 0;                // names that have an address to use, and those that have none
+};
 
 struct Measurements {
   // From the moment that an EndpointSlice says it was triggered (its annotation
@@ -25,6 +32,7 @@ struct Measurements {
   std::map<RequestKey, uint64_t> requests;
   // From a request's last byte to the first of its answer, by path.
   std::map<std::string_view, Histogram> request_durations;
+  ExternalNameCounts external_names;
   uint64_t connections = 0;           // open
   uint64_t connections_accepted = 0;  // since the start
 };

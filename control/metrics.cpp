@@ -300,6 +300,16 @@ void measured_metrics(Exposition& out, const Measurements& measured) {
   out.sample(measured.connections_accepted);
 }
 
+void name_metrics(Exposition& out, const ExternalNameCounts& names) {
+  out.gauge("sluice_external_names", "Names that Services of type ExternalName behind Ingress rules have, by state.");
+  out.sample(names.known, {{"state", "known"}});
+  out.sample(names.unknown, {{"state", "unknown"}});
+  out.counter("sluice_external_name_lookups_total", "Look-ups of one family of such a name, by result.");
+  out.sample(names.answered, {{"result", "answered"}});
+  out.sample(names.none, {{"result", "none"}});
+  out.sample(names.failed, {{"result", "failed"}});
+}
+
 void event_metrics(Exposition& out, const std::array<uint64_t, event_type_count>& events) {
   out.counter("sluice_router_events_total", "Events that GET /v1/events told or could have told, by type.");
   for (size_t i = 0; i < events.size(); ++i) {
@@ -347,6 +357,7 @@ std::string render_metrics(const Status& status, const Counters& counters, const
   port_metrics(out, status.interfaces);
   counter_metrics(out, counters);
   measured_metrics(out, measurements);
+  name_metrics(out, measurements.external_names);
   event_metrics(out, events);
   if (bgp.enabled) bgp_metrics(out, bgp);
   return out.take();

@@ -32,10 +32,23 @@ std::string key_of(const config::ContentExpression& expression) {
 }  // namespace
 
 const hs_database_t* PatternPlaces::compiled(const config::ContentExpression& expression) {
-  const std::string key = key_of(expression);
-  if (const auto known = compiled_.find(key); known != compiled_.end()) return known->second.get();
-  if (compiled_.size() >= most_kept) compiled_.clear();
-  return compiled_.emplace(key, PatternCompiler::with_begins(expression)).first->second.get();
+  if (const auto known = compiled_.find(key_of(expression)); known != compiled_.end()) return known->second.get();
+  const bool noted = std::find(missing_.begin(), missing_.end(), expression) != missing_.end();
+  if (!noted && missing_.size() < most_kept) missing_.push_back(expression);
+  return nullptr;
+}
+
+std::vector<PatternPlaces::Compiled> PatternPlaces::compile(const std::vector<config::ContentExpression>& expressions) {
+  std::vector<Compiled> out;
+  for (const config::ContentExpression& expression : expressions) {
+    out.push_back({key_of(expression), PatternCompiler::with_begins(expression)});
+  }
+  return out;
+}
+
+void PatternPlaces::keep(std::vector<Compiled>&& made) {
+  if (compiled_.size() + made.size() > most_kept) compiled_.clear();
+  for (Compiled& one : made) compiled_.insert_or_assign(std::move(one.key), std::move(one.database));
 }
 
 std::vector<PatternPlace> PatternPlaces::find(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,

@@ -1,6 +1,6 @@
 // Where in bytes a pattern of a ContentPolicy begins and ends. Workers learn of a match where it ends and no more,
 // which is cheaper; for people the bytes that are at hand are looked through again, for this one pattern, by an
-// expression that was compiled to tell.
+// expression that was compiled to tell. That takes its time, and is done by whoever can spare it, between two looks.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/content_policy.h"
@@ -25,16 +26,27 @@ struct PatternPlace {
 class PatternPlaces {
  public:
   // Of each expression of the pattern the match that ends first, or that ends at `end`. Nothing of one that is not
-  // there, or of which Hyperscan cannot tell where it begins. Takes milliseconds the first time.
+  // there, of which Hyperscan cannot tell where it begins, or that is not compiled yet: it is missing then.
   [[nodiscard]] std::vector<PatternPlace> find(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,
                                                std::optional<uint64_t> end = std::nullopt);
+
+  // What find() has missed since this was asked last, each once and no more than are kept.
+  [[nodiscard]] std::vector<config::ContentExpression> take_missing() { return std::exchange(missing_, {}); }
+  struct Compiled {
+    std::string key;
+    l7::Database database;  // nullptr: it cannot be
+  };
+  // Takes milliseconds for each: for another thread than the control thread.
+  [[nodiscard]] static std::vector<Compiled> compile(const std::vector<config::ContentExpression>& expressions);
+  void keep(std::vector<Compiled>&& made);
 
  private:
   static constexpr size_t most_kept = 64;
 
   [[nodiscard]] const hs_database_t* compiled(const config::ContentExpression& expression);
 
-  std::map<std::string, l7::Database> compiled_;  // by all that went into them; nullptr: it cannot be
+  std::map<std::string, l7::Database> compiled_;  // by all that went into them
+  std::vector<config::ContentExpression> missing_;
 };
 
 }  // namespace sluice::control

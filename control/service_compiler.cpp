@@ -285,7 +285,10 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
                                                        const Unit<F>* before) {
   Unit<F> unit;
   const IngressCompiler::Targets* targets = ingress_.targets_of(service.name);
-  if (!service.proxied && (targets == nullptr || service.type == config::ServiceType::ExternalName)) return unit;
+  if (!service.proxied && targets == nullptr) return unit;
+  if (service.type == config::ServiceType::ExternalName) {
+    return external_unit<F>(context, service, *targets, before);
+  }
   const Config& config = *context.config;
   std::vector<const config::EndpointSlice*> slices;
   if (const Names* names = find_in(slices_of_, service.name)) {
@@ -325,6 +328,53 @@ ServiceCompiler::Unit<F> ServiceCompiler::service_unit(const Context& context, c
     if (port.node_port != 0) {
       for (const IpAddr& address : node_port_addresses) add(address, port.node_port, nat::FrontendKind::NodePort);
     }
+  }
+  return unit;
+}
+
+// Nobody but DNS says where these are, and nobody knows whether they are ready. What connections lead to keeps serving
+// them after DNS has forgotten it. ExternalIp tells workers that the endpoints are outside of the cluster.
+template <class F>
+ServiceCompiler::Unit<F> ServiceCompiler::external_unit(const Context& context, const Service& service,
+                                                        const IngressCompiler::Targets& targets,
+                                                        const Unit<F>* before) {
+  Unit<F> unit;
+  const Config& config = *context.config;
+  const ExternalNames::Addresses* const known =
+      external_names_ == nullptr ? nullptr : external_names_->addresses_of(service.name);
+  const auto backends_at = [&](const std::vector<IpAddr>& addresses, uint16_t port, auto& out) {
+    for (const IpAddr& address : addresses) {
+      if (address.family() == F::family) out.push_back({F::addr_of(address), net::be16::from_host(port)});
+    }
+  };
+  std::map<uint16_t, std::shared_ptr<const nat::ServicePort<F>>> made;
+  for (const auto& led : targets) {
+    const config::BackendPort& wanted = led.first;
+    const auto port = std::find_if(service.ports.begin(), service.ports.end(), [&](const config::ServicePort& one) {
+      if (one.protocol != config::Protocol::Tcp) return false;
+      return wanted.name.empty() ? one.port == wanted.number : one.name == wanted.name;
+    });
+    const bool listed = port != service.ports.end();
+    if (!listed && wanted.number == 0) continue;
+    const uint16_t number = listed ? port->port : wanted.number;
+    auto& shared = made[number];
+    if (shared == nullptr) {
+      nat::ServicePort<F> inputs;
+      inputs.protocol = static_cast<uint8_t>(config::Protocol::Tcp);
+      inputs.affinity_seconds = service.affinity ? static_cast<uint32_t>(service.affinity->count()) : 0;
+      if (content_ != nullptr) inputs.content = content_->of_service(config, service);
+      if (known != nullptr) {
+        backends_at(known->current, number, inputs.cluster.backends);
+        backends_at(known->current, number, inputs.serving);
+        backends_at(known->former, number, inputs.serving);
+      }
+      inputs.has_endpoint = !inputs.cluster.backends.empty();
+      const std::string name = listed && !port->name.empty() ? port->name : std::to_string(number);
+      shared = share<F>(service.name.text() + ":" + name, std::move(inputs), config.gateway.proxy.maglev_table_size,
+                        before, unit);
+    }
+    unit.frontends.push_back({l7::target_address<typename F::Addr>(led.second), net::be16{}, shared->protocol,
+                              nat::FrontendKind::ExternalIp, shared});
   }
   return unit;
 }
@@ -495,6 +545,13 @@ void ServiceCompiler::refresh_pods(const Config& config) {
 }
 
 ServiceCompiler::Tables ServiceCompiler::refresh(const Context& context, const Names& services, const Names& pods) {
+  for (const config::ObjectName& name : services) {
+    const Service* const service = find_in(context.config->services, name);
+    const bool is_external = service != nullptr && service->type == config::ServiceType::ExternalName &&
+                             ingress_.targets_of(name) != nullptr;
+    const bool was_external = is_external ? !external_.insert(name).second : external_.erase(name) != 0;
+    if (is_external || was_external) touched_external_.insert(name);
+  }
   refresh_family<net::V4>(context, services, pods, v4_);
   refresh_family<net::V6>(context, services, pods, v6_);
   return {v4_.table, v6_.table, v4_.endpoints, v6_.endpoints, v4_.content, v6_.content};
@@ -539,6 +596,7 @@ ServiceCompiler::Tables ServiceCompiler::compile(const Config& config, const std
   // Those that are there no more.
   for (const auto& [name, unit] : v4_.services) services.insert(name);
   for (const auto& [name, unit] : v6_.services) services.insert(name);
+  services.insert(external_.begin(), external_.end());
   for (const auto& [name, unit] : v4_.pods) pods.insert(name);
   for (const auto& [name, unit] : v6_.pods) pods.insert(name);
   refresh_pods(config);

@@ -17,6 +17,7 @@
 #include "config/spread.h"
 #include "control/content_library.h"
 #include "control/drains.h"
+#include "control/external_names.h"
 #include "control/ingress_compiler.h"
 #include "dataplane/content_pods.h"
 #include "nat/endpoint_set.h"
@@ -39,9 +40,10 @@ class ServiceCompiler {
   };
 
   // `spread`: how the Maglev tables of very many service ports are built. `content`: rules of ContentPolicies; nullptr:
-  // there are none.
-  explicit ServiceCompiler(config::Spread spread = config::one_after_the_other, const ContentLibrary* content = nullptr)
-      : spread_(std::move(spread)), content_(content) {}
+  // there are none. `names`: what Services of type ExternalName stand for; nullptr: nobody knows.
+  explicit ServiceCompiler(config::Spread spread = config::one_after_the_other, const ContentLibrary* content = nullptr,
+                           const ExternalNames* names = nullptr)
+      : spread_(std::move(spread)), content_(content), external_names_(names) {}
 
   // `own_addresses`: of all interfaces; NodePorts stand on those the configuration selects (SVC-51).
   [[nodiscard]] Tables compile(const config::Config& config, const std::vector<net::IpAddr>& own_addresses,
@@ -59,6 +61,11 @@ class ServiceCompiler {
   // Rules of Ingresses; what they lead to are hidden frontends (l7::target_address), and where they are listened for is
   // a service port "ingress:80".
   [[nodiscard]] const IngressCompiler& ingress() const { return ingress_; }
+  // Services of type ExternalName that rules lead to. Their endpoints are the addresses that their names have now: the
+  // services count as touched when those change.
+  [[nodiscard]] const std::set<config::ObjectName>& external() const { return external_; }
+  // Those that came, went or were looked at since this was asked last.
+  [[nodiscard]] std::set<config::ObjectName> take_touched_external() { return std::exchange(touched_external_, {}); }
   // "namespace/name:port" of a ServicePort id, "pod/namespace/name:port" of a host port; empty: none.
   [[nodiscard]] std::string name_of(uint32_t id) const;
   // Ids of a service ("default/web"), of one of its ports ("default/web:http"), in both families.
@@ -135,6 +142,10 @@ class ServiceCompiler {
   template <class F>
   [[nodiscard]] Unit<F> service_unit(const Context& context, const config::Service& service,
                                      const std::vector<net::IpAddr>& node_port_addresses, const Unit<F>* before);
+  // Of type ExternalName: `targets` are rules that lead there.
+  template <class F>
+  [[nodiscard]] Unit<F> external_unit(const Context& context, const config::Service& service,
+                                      const IngressCompiler::Targets& targets, const Unit<F>* before);
   // Host ports of a pod on this node (3.1).
   template <class F>
   [[nodiscard]] Unit<F> pod_unit(const Context& context, const config::Pod& pod, const Unit<F>* before);
@@ -154,6 +165,9 @@ class ServiceCompiler {
 
   config::Spread spread_;
   const ContentLibrary* content_;
+  const ExternalNames* external_names_;
+  Names external_;
+  Names touched_external_;
   Family<net::V4> v4_;
   Family<net::V6> v6_;
   std::map<config::ObjectName, Names> slices_of_;                      // of every service that slices name

@@ -4,6 +4,8 @@
 #include <deque>
 #include <utility>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <rte_cycles.h>
@@ -144,7 +146,7 @@ void Traces::arm() {
   });
 }
 
-void Traces::deliver(const dataplane::PacketTrace& trace, double now) {
+TracedPacket Traces::packet_of(const dataplane::PacketTrace& trace, double now) const {
   TracedPacket packet;
   const double age = static_cast<double>(rte_rdtsc() - trace.tsc) / static_cast<double>(rte_get_tsc_hz());
   packet.time_seconds = now - age;
@@ -158,21 +160,36 @@ void Traces::deliver(const dataplane::PacketTrace& trace, double now) {
     const dataplane::PacketTrace::Sent& sent = trace.sent[i];
     if (!sent.to_worker) frame_of(sent.to, sent.frame, true);
   }
-  packet.explanation = describe_(trace);
-  for (size_t i = 0; i < most; ++i) {
-    const auto watch = (trace.traces >> i & 1) != 0 ? slots_[i].watch.lock() : nullptr;
-    if (watch != nullptr) watch->offer(packet);
+  return packet;
+}
+
+// Rings are not looked at again before it is over: what their room does not suffice for is lost, and counted.
+Awaitable<void> Traces::deliver(Found found) {
+  for (const dataplane::PacketTrace& trace : found.records) {
+    TracedPacket packet = packet_of(trace, found.time_seconds);
+    packet.explanation = co_await describe_(trace);
+    for (size_t i = 0; i < most; ++i) {
+      const auto watch = (trace.traces >> i & 1) != 0 ? found.watches[i].lock() : nullptr;
+      if (watch != nullptr) watch->offer(packet);
+    }
   }
+  end_poll(found.lost);
 }
 
 void Traces::poll() {
-  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  uint64_t lost = 0;
+  Found found;
+  found.time_seconds = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   for (uint16_t i = 0; i < plane_.worker_count(); ++i) {
     dataplane::TraceRing& ring = plane_.worker(i).tracer().ring();
-    ring.take([&](const dataplane::PacketTrace& trace) { deliver(trace, now); });
-    lost += ring.lost() - std::exchange(lost_[i], ring.lost());
+    ring.take([&](const dataplane::PacketTrace& trace) { found.records.push_back(trace); });
+    found.lost += ring.lost() - std::exchange(lost_[i], ring.lost());
   }
+  if (found.records.empty()) return end_poll(found.lost);
+  for (size_t i = 0; i < most; ++i) found.watches[i] = slots_[i].watch;
+  boost::asio::co_spawn(io_, deliver(std::move(found)), boost::asio::detached);
+}
+
+void Traces::end_poll(uint64_t lost) {
   for (const Slot& slot : slots_) {
     if (const auto watch = slot.watch.lock()) {
       if (lost != 0) watch->lose(lost);

@@ -5,6 +5,7 @@
 // client is told. While there is no client the workers do nothing for it.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -24,7 +25,8 @@ class Traces {
   static constexpr size_t most = dataplane::TraceOrders::most;
   static constexpr size_t queue_limit = 4096;  // packets that wait for one client
 
-  using Describe = std::function<Explanation(const dataplane::PacketTrace&)>;
+  // The record outlives what it returns.
+  using Describe = std::function<Awaitable<Explanation>(const dataplane::PacketTrace&)>;
   using PortName = std::function<std::string(uint16_t)>;
 
   // All outlive the object; its watches may outlive it, but are not asked any more then.
@@ -54,7 +56,16 @@ class Traces {
   [[nodiscard]] bool any_ended() const;
   void arm();
   void poll();
-  void deliver(const dataplane::PacketTrace& trace, double now);
+  // What one look has found: records, and how many there was no room for.
+  struct Found {
+    std::vector<dataplane::PacketTrace> records;
+    std::array<std::weak_ptr<Watch>, most> watches;  // whose they are, by slot
+    double time_seconds = 0;                         // since 1970
+    uint64_t lost = 0;
+  };
+  [[nodiscard]] Awaitable<void> deliver(Found found);
+  [[nodiscard]] TracedPacket packet_of(const dataplane::PacketTrace& trace, double now) const;
+  void end_poll(uint64_t lost);
 
   boost::asio::io_context& io_;
   dataplane::Dataplane& plane_;

@@ -134,8 +134,10 @@ void LateBinding::try_endpoint(LateId id) {
     return unavailable<F>(id);
   }
   choice.direct_return = false;  // its answers must come by here
-  // Who talks to itself by the router must have its answers from there.
-  if (late.preserve_client && !(choice.backend->addr == late.key.src)) choice.masquerade = false;
+  // Who talks to itself by the router must have its answers from there, and nobody outside of the cluster answers a
+  // client by this router without being made to.
+  const bool outside = target->kind == nat::FrontendKind::ExternalIp;
+  if (late.preserve_client && !outside && !(choice.backend->addr == late.key.src)) choice.masquerade = false;
   late.endpoint = choice.backend->addr;
   late.endpoint_port = choice.backend->port;
   late.tries = 0;

@@ -67,14 +67,10 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
         const uint8_t* const from = data.data() + at;
         const void* const found = std::memchr(from, '\n', data.size() - at);
         if (found == nullptr) {
-          after_return_ = data.back() == '\r';
           at = data.size();
           return Step::Goes;
         }
-        const auto size = static_cast<size_t>(static_cast<const uint8_t*>(found) - from);
-        at += size + 1;
-        // A bare LF ends a line for some and not for others.
-        if (size == 0 ? !after_return_ : from[size - 1] != '\r') return Step::Bad;
+        at += static_cast<size_t>(static_cast<const uint8_t*>(found) - from) + 1;
         at_ = State::FieldFirst;
         break;
       }
@@ -84,6 +80,10 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
           at_ = State::EndFeed;
           ++at;
           break;
+        }
+        if (data[at] == '\n') {
+          ++at;
+          return Step::Ends;
         }
         at_ = State::Name;
         [[fallthrough]];
@@ -115,11 +115,10 @@ Answers::Step Answers::version(uint8_t byte) {
   if (index < protocol.size()) return byte == static_cast<uint8_t>(protocol[index]) ? Step::Goes : Step::Bad;
   if (index == version_end) return byte == ' ' ? Step::Goes : Step::Bad;
   if (index == status_end) {
-    at_ = State::Rest;
-    after_return_ = byte == '\r';
+    at_ = byte == '\n' ? State::FieldFirst : State::Rest;
     // What it does not agree to now it never will. Whoever asks for an upgrade asks for nothing else behind that.
     if (status_ >= 200 && pending_ == 1) upgrade_ = false;
-    return byte == ' ' || byte == '\r' ? Step::Goes : Step::Bad;
+    return byte == ' ' || byte == '\r' || byte == '\n' ? Step::Goes : Step::Bad;
   }
   if (!is_digit(static_cast<char>(byte))) return Step::Bad;
   if (index < version_end) {
@@ -139,7 +138,6 @@ Answers::Step Answers::name(uint8_t byte) {
     has_length_ = has_length_ || at_ == State::Length;
     has_coding_ = has_coding_ || at_ == State::Coding;
     known_ = 0;
-    after_return_ = false;
     return again || empty ? Step::Bad : Step::Goes;
   }
   // White space in front of the name or of the colon is where readers differ (RFC 9112 section 5).
@@ -162,8 +160,8 @@ Answers::Step Answers::length(uint8_t byte) {
     blank_behind_ = known_ != 0;
     return Step::Goes;
   }
-  at_ = State::LineFeed;
-  return byte == '\r' && known_ != 0 ? Step::Goes : Step::Bad;
+  at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
+  return (byte == '\r' || byte == '\n') && known_ != 0 ? Step::Goes : Step::Bad;
 }
 
 // A list of codings. known_: letters of "chunked" that were there, or `another`.
@@ -173,11 +171,10 @@ Answers::Step Answers::coding(uint8_t byte) {
     if (known_ != 0) known_ = known_ == chunked_coding.size() ? known_ : another;
     return Step::Goes;
   }
-  if (byte == ',' || byte == '\r') {
-    if (byte == '\r') at_ = State::LineFeed;
+  if (byte == ',' || byte == '\r' || byte == '\n') {
+    if (byte != ',') at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
     return end_coding() ? Step::Goes : Step::Bad;
   }
-  if (byte == '\n') return Step::Bad;
   const bool goes_on = known_ < chunked_coding.size() && lower(static_cast<char>(byte)) == chunked_coding[known_];
   known_ = goes_on ? static_cast<uint8_t>(known_ + 1) : another;
   return Step::Goes;

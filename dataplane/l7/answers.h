@@ -1,6 +1,10 @@
 // What an endpoint answers on a connection whose requests are read: where each answer ends, byte by byte as it passes
 // (RFC 9112 section 6.3). Only then is it certain that the next request may go elsewhere.
 //
+// In a head a bare LF ends a line as CRLF does, which section 2.2 allows: who does not take it for that takes the whole
+// message for wrong, so no two readers go on from it differently. In a chunked body, where that is not so, it is
+// refused.
+//
 // Nothing is kept of the bytes. Whatever two readers could take differently, or what ends with the connection, leaves
 // it open for ever where the answer ends: the connection then stays where it is.
 #pragma once
@@ -73,7 +77,6 @@ class Answers {
   State at_ = State::Version;
   uint8_t known_ = 0;  // bytes of the version, of the name, digits of the length or letters of the coding
   std::array<char, 17> name_{};
-  bool after_return_ = false;  // the last byte of a line that nobody reads was CR
   bool has_length_ = false;
   bool blank_behind_ = false;  // of the length
   bool has_coding_ = false;

@@ -165,13 +165,16 @@ class Run {
     net_.server(name).say(text);
   }
   static std::string http_answer(char letter, size_t size) {
-    const std::string status = std::string("HTTP/1.1 200 ") + letter + "\r\n";
+    // Some servers end the lines of their heads with LF alone.
+    const std::string end = size % 3 == 1 ? "\n" : "\r\n";
+    const std::string status = std::string("HTTP/1.1 200 ") + letter + end;
     const std::string body(size, letter);
-    if (size % 25 == 5) return std::string("HTTP/1.1 101 ") + letter + "\r\n\r\n";
-    if (size % 5 == 0) return std::string("HTTP/1.1 204 ") + letter + "\r\n\r\n";
-    if (size % 5 == 1) return "HTTP/1.1 100 Go\r\n\r\n" + status + "Content-Length: 0\r\n\r\n";
-    if (size % 5 != 2) return status + "Content-Length: " + std::to_string(size) + "\r\n\r\n" + body;
-    return status + "Transfer-Encoding: chunked\r\n\r\n" + fmt::format("{:x}", size) + "\r\n" + body + "\r\n0\r\n\r\n";
+    if (size % 25 == 5) return std::string("HTTP/1.1 101 ") + letter + end + end;
+    if (size % 5 == 0) return std::string("HTTP/1.1 204 ") + letter + end + end;
+    if (size % 5 == 1) return "HTTP/1.1 100 Go" + end + end + status + "Content-Length: 0" + end + end;
+    if (size % 5 != 2) return status + "Content-Length: " + std::to_string(size) + end + end + body;
+    return status + "Transfer-Encoding: chunked" + end + end + fmt::format("{:x}", size) + "\r\n" + body +
+           "\r\n0\r\n\r\n";
   }
   void finish(const std::string& name) {
     if (net_.has_server(name)) net_.server(name).finish();

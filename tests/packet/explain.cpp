@@ -18,6 +18,11 @@ control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, boo
   names.endpoints = [](const std::string& service) { return "endpoints of " + service; };
   names.content = &rig.content();
   names.said = said;
+  control::Explanation out = control::describe(trace, names, dry);
+  // As the controller does, but for the thread.
+  const std::vector<config::ContentExpression> missing = rig.content().take_missing_places();
+  if (missing.empty()) return out;
+  rig.content().keep_places(control::PatternPlaces::compile(missing));
   return control::describe(trace, names, dry);
 }
 

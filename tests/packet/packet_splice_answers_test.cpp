@@ -16,6 +16,11 @@ namespace tcp_flag = net::tcp_flag;
 std::string answer_of(size_t size) {
   return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + pattern(size, 7);
 }
+// RFC 9112 section 2.2: a server may end lines with LF alone.
+std::string bare(std::string head) {
+  std::erase(head, '\r');
+  return head;
+}
 std::string chunks_of(size_t size) {
   std::string out = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (size_t at = 0; at < size; at += 0x3e8) out += "3e8\r\n" + pattern(0x3e8, 3) + "\r\n";
@@ -60,7 +65,8 @@ class SpliceAnswers : public RigTest {
 
 // The client asks for something elsewhere when a part of the answer has come, and it has acknowledged that.
 TEST_P(SpliceAnswers, SPL7_ING12_ASlowAnswerIsWaitedFor) {
-  for (const std::string& answer : {answer_of(5000), chunks_of(5000)}) {
+  const std::string fed = bare("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n") + pattern(5000, 7);
+  for (const std::string& answer : {answer_of(5000), chunks_of(5000), fed}) {
     for (const size_t part : {size_t{10}, size_t{60}, answer.size() - 1}) {
       SCOPED_TRACE(answer.substr(17, 40) + " " + std::to_string(part));
       const auto net = asked("1wh 0\n");
@@ -126,7 +132,7 @@ TEST_P(SpliceAnswers, SPL7_ING12_ClientsThatDoNotWait) {
 
 // Nobody can say where these answers end: the connection ends behind them.
 TEST_P(SpliceAnswers, SPL7_ING12_AnswersWithoutAnEnd) {
-  for (const char* const answer : {"HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nhi",
+  for (const char* const answer : {"HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
                                    "HTTP/1.1 204 OK\r\n\r\nHTTP/1.1 408 Too late\r\n\r\n"}) {
     SCOPED_TRACE(answer);
     const auto net = asked("1wh 0\n");
@@ -179,10 +185,12 @@ TEST_P(SpliceAnswers, ING12_WhatIsSaidBeforeTheStatusIsHeld) {
 }
 
 TEST_P(SpliceAnswers, ING12_AnUpgradedConnectionIsReadNoFurther) {
-  for (const unsigned bad : {0U, 10U}) {
-    SCOPED_TRACE(bad);
+  for (const auto& [bad, feeds] :
+       {std::pair(0U, false), std::pair(10U, false), std::pair(0U, true), std::pair(10U, true)}) {
+    SCOPED_TRACE(std::to_string(bad) + (feeds ? " with line feeds alone" : ""));
     const auto net = asked("1wh 0\n1wu 5\nhello", bad);
-    const std::string agreed = answer_of(4) + "HTTP/1.1 101 Switching Protocols\r\n\r\nwelcome";
+    const std::string switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n";
+    const std::string agreed = answer_of(4) + (feeds ? bare(switching) : switching) + "welcome";
     net->server().say(agreed);
     expect_heard(*net, agreed);
     net->client.say("reset\n" + pattern(20'000, 1));

@@ -215,6 +215,25 @@ TEST_P(Splice, SPL8_AHeadThatIsTooLong) {
   EXPECT_EQ(rig().count(Event::LateTooLong), 1u);
 }
 
+// Somebody outside of the cluster answers by this router only what comes from it.
+TEST_P(Splice, ING9_ING11_WhomTheEndpointSees) {
+  unsigned port = 1000;
+  for (const auto& [request, sees_client] : {std::pair("1 0\n", false), std::pair("1k 0\n", true),
+                                             std::pair("1x 0\n", false), std::pair("1kx 0\n", false)}) {
+    SCOPED_TRACE(request);
+    const std::string said = request;
+    Network::Side side = Network::outside();
+    side.client = "192.0.2.10:" + std::to_string(++port);
+    Network net(rig(), side);
+    net.client.connect();
+    net.client.say(said);
+    ASSERT_TRUE(net.run_until([&] { return net.has_server(side.server) && net.server().heard() == said; }));
+    EXPECT_EQ(net.server().other_syn()->src.address == *net::parse_ip("192.0.2.10"), sees_client);
+    net.server().say("answer");
+    EXPECT_TRUE(net.run_until([&] { return net.client.heard() == "answer"; }));
+  }
+}
+
 TEST_P(Splice, SPL9_ProxyHeader) {
   for (const Network::Side& side : Network::all()) {
     for (const unsigned bad : {0U, 10U}) {

@@ -14,6 +14,8 @@ namespace tcp_flag = net::tcp_flag;
 
 namespace {
 
+constexpr l7::TargetId outside_target = 10;
+
 l7::Bytes text(std::string_view words) { return {reinterpret_cast<const uint8_t*>(words.data()), words.size()}; }
 
 TcpSegment refusal(const TcpSegment& syn) {
@@ -51,6 +53,10 @@ void put_listener(dataplane::FamilyTables<F>& tables, const std::vector<std::str
     hidden.addr = l7::target_address<typename F::Addr>(target);
     hidden.port = {};
     added.push_back(hidden);
+    // The same as one outside of the cluster.
+    hidden.addr = l7::target_address<typename F::Addr>(target + outside_target);
+    hidden.kind = nat::FrontendKind::ExternalIp;
+    added.push_back(hidden);
   }
   tables.services = std::make_shared<nat::ServiceTable<F>>(tables.services->changed(added, removed));
 }
@@ -76,7 +82,9 @@ l7::Decision LineListener::decide(l7::Bytes start) const {
     return out;
   }
   out.outcome = l7::Outcome::Forward;
-  out.target = static_cast<l7::TargetId>(line[0] - '0');
+  out.target = static_cast<l7::TargetId>(line[0] - '0') +
+               (line.find('x') != std::string_view::npos ? outside_target : l7::TargetId{0});
+  out.preserve_client = line.find('k') != std::string_view::npos;
   out.watched = line.find('w') != std::string_view::npos;
   out.proxy_protocol = line.find('p') != std::string_view::npos;
   const bool upgrade = line.find('u') != std::string_view::npos;

@@ -16,9 +16,10 @@
 
 namespace sluice::packet_test {
 
-// A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched;
-// of "1wh 7" the answers are HTTP, "1wd 7" of HEAD, "1wu 7" asks for an upgrade, "1whc 0" has a chunked body; "answer",
-// "reset". A client that says "?" first waits for "go on", and its "ok" is not for the endpoint.
+// A head is a line: "1 7" goes to target 1 and has a body of 7 bytes; "1p 0" with a PROXY header; "1w 7" is watched; of
+// "1wh 7" the answers are HTTP, "1wd 7" of HEAD, "1wu 7" asks for an upgrade, "1whc 0" has a chunked body; "1k 0" keeps
+// the client's address, and "1x 0" goes to target 1 as to one outside of the cluster; "answer", "reset". A client that
+// says "?" first waits for "go on", and its "ok" is not for the endpoint.
 class LineListener : public l7::Listener {
  public:
   static inline l7::TcpLimits limits;  // of all of them

@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 NAMESPACES = Path("/run/netns")
+NAMESPACE_FILES = Path("/etc/netns")  # of ip(8): what is in a namespace's folder is in /etc for processes started there
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 RECORD = "processes"  # file in a lab's directory: id and start time of each process it started
@@ -297,6 +299,10 @@ def signals_held() -> Iterator[None]:
 
 
 def delete_namespace(full_name: str) -> None:
+    if (NAMESPACE_FILES / full_name).exists():
+        shutil.rmtree(NAMESPACE_FILES / full_name)
+        with contextlib.suppress(OSError):
+            NAMESPACE_FILES.rmdir()  # unless others have something there
     if (NAMESPACES / full_name).exists():
         execute("ip", "netns", "delete", full_name, check=False)
 

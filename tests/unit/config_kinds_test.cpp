@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/external_name.h"
 #include "tests/unit/config_documents.h"
 
 namespace sluice::config {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using Lines = std::vector<std::string>;
@@ -151,6 +153,39 @@ TEST(ConfigService, Svc4NotProxied) {
   EXPECT_FALSE(service_of(R"("spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]})",
                           R"(, "labels": {"service.kubernetes.io/headless": ""})")
                    .proxied);
+}
+
+// What DNS can be asked for; an address is not.
+TEST(ConfigService, ING9_ExternalNames) {
+  using Name = ExternalName;
+  EXPECT_EQ(parse_external_name("db.example.com"), (Name{"db.example.com", ""}));
+  EXPECT_EQ(parse_external_name("DB.Example.com."), (Name{"db.example.com", ""}));
+  for (const char* const address : {"10.0.0.1", "10.0.0.1.", "2001:db8::1"}) {
+    const Name name = parse_external_name(address);
+    EXPECT_EQ(name.name, "") << address;
+    EXPECT_NE(name.problem.find("EndpointSlice"), std::string::npos) << name.problem;
+  }
+  for (const char* const odd : {"", ".", "a..b", "a_b.example", "-a.example", "a b", "db.example.com..", "http://x"}) {
+    EXPECT_EQ(parse_external_name(odd).name, "") << odd;
+    EXPECT_NE(parse_external_name(odd).problem, "") << odd;
+  }
+  EXPECT_EQ(external_name_of(R"({"spec":{"type":"ExternalName","externalName":"a.b"}})").name, "a.b");
+  for (const char* const none : {"{}", "[]", "", R"({"spec":7})", R"({"spec":{"externalName":7}})"}) {
+    EXPECT_NE(external_name_of(none).problem, "") << none;
+  }
+}
+
+TEST(ConfigService, ING9_AddressesAsExternalNamesAreWarnedOf) {
+  const auto warnings =
+      [](const std::string& spec) {
+        return lines(valid_set(list_with_gateway({R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+      "spec": {"type": "ExternalName")" + spec + "}}"}))
+                         .warnings());
+      };
+  EXPECT_THAT(warnings(R"(, "externalName": "db.example.com")"), IsEmpty());
+  EXPECT_THAT(warnings(""), ElementsAre(HasSubstr("/items/1/spec/externalName: it names nothing")));
+  EXPECT_THAT(warnings(R"(, "externalName": "10.0.0.1")"),
+              ElementsAre(HasSubstr("/items/1/spec/externalName: \"10.0.0.1\" is an address")));
 }
 
 TEST(ConfigService, StatusCountsForLoadBalancersOnly) {

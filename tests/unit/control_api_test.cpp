@@ -418,6 +418,15 @@ TEST_F(Api, DeletingFlowsWantsToKnowWhich) {
   EXPECT_GT(router.filter.limit, 1'000'000'000);
 }
 
+TEST_F(Api, ING9_ING16_IngressesAndNamesOutsideOfTheCluster) {
+  EXPECT_EQ(ask("GET", "/v1/ingress").body,
+            R"({"ingresses":[{"name":"a/rules","addresses":["192.168.0.2"],"tlsPassthrough":true,"rules":[)"
+            R"({"endpoints":2,"host":"a.b","path":"/","pathType":"Prefix","target":"a/web:80"},)"
+            R"({"endpoints":1,"target":"a/far:80","externalName":{"name":"far.example","addresses":["203.0.113.5"],)"
+            R"("problem":"the look-up fails: no server"}}]}]})"
+            "\n");
+}
+
 TEST_F(Api, DrainedEndpoints) {
   EXPECT_EQ(ask("GET", "/v1/drains").body,
             R"({"drains":[{"endpoint":"prod/web-0","hard":true,"services":["prod/web:http"]}]})"

@@ -245,6 +245,17 @@ TEST(Metrics, TheApiCountsItsRequests) {
   EXPECT_EQ(read.value("sluice_router_events_total", {{"type", "config"}}), 0);
 }
 
+TEST(Metrics, ING9_NamesAreSums) {
+  Measurements measured;
+  measured.external_names = {.answered = 5, .none = 4, .failed = 3, .known = 2, .unknown = 1};
+  const Reader read(render_metrics(two_workers(), {}, measured));
+  EXPECT_EQ(read.value("sluice_external_name_lookups_total", {{"result", "answered"}}), 5);
+  EXPECT_EQ(read.value("sluice_external_name_lookups_total", {{"result", "none"}}), 4);
+  EXPECT_EQ(read.value("sluice_external_name_lookups_total", {{"result", "failed"}}), 3);
+  EXPECT_EQ(read.value("sluice_external_names", {{"state", "known"}}), 2);
+  EXPECT_EQ(read.value("sluice_external_names", {{"state", "unknown"}}), 1);
+}
+
 TEST(Metrics, CountersKeepAllTheirDigits) {
   EXPECT_NE(
       render_metrics(two_workers(), {}).find("sluice_worker_busy_cycles_total{worker=\"0\"} 18446744073709551615\n"),

@@ -1,4 +1,9 @@
 // Where matches begin, which workers do not know.
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "control/pattern_places.h"
@@ -14,7 +19,21 @@ class PatternPlacesTest : public testing::Test {
   std::vector<PatternPlace> find(const std::vector<ContentExpression>& all, std::string_view text,
                                  std::optional<uint64_t> end = std::nullopt) {
     const ContentPattern pattern{.name = "p", .all = all};
+    (void)look(pattern, text, end);
+    compile();
+    return look(pattern, text, end);
+  }
+  std::vector<PatternPlace> look(const ContentPattern& pattern, std::string_view text,
+                                 std::optional<uint64_t> end = std::nullopt) {
     return places_.find(pattern, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, end);
+  }
+  // How many were missing.
+  size_t compile() {
+    const std::vector<ContentExpression> missing = places_.take_missing();
+    std::vector<PatternPlaces::Compiled> made;
+    std::thread([&] { made = PatternPlaces::compile(missing); }).join();
+    places_.keep(std::move(made));
+    return missing.size();
   }
   using Places = std::vector<PatternPlace>;
 
@@ -37,6 +56,35 @@ TEST_F(PatternPlacesTest, CNT9_WhatIsSaidOfAnExpressionCounts) {
   EXPECT_EQ(find({{.text = "A.b"}}, "xa\nB"), Places{});
   EXPECT_EQ(find({{.text = "a.b", .literal = true}}, "axb a.b"), (Places{{4, 7}}));
   EXPECT_EQ(find({{.text = "a", .literal = true, .least_end = 3}}, "aaaa"), (Places{{2, 3}}));
+}
+
+TEST_F(PatternPlacesTest, CNT9_WhoLooksCompilesNothing) {
+  const ContentPattern pattern{.name = "p", .all = {{.text = "two"}, {.text = "one"}, {.text = "two"}}};
+  EXPECT_EQ(look(pattern, "one two"), Places{});
+  EXPECT_EQ(look(pattern, "one two"), Places{}) << "it is not compiled by being asked for again";
+  EXPECT_EQ(compile(), 2U) << "each once";
+  EXPECT_EQ(look(pattern, "one two"), (Places{{4, 7}, {0, 3}, {4, 7}}));
+  EXPECT_EQ(compile(), 0U);
+}
+
+TEST_F(PatternPlacesTest, CNT9_WhatIsKeptIsBounded) {
+  ContentPattern many{.name = "many"};
+  for (int i = 0; i < 100; ++i) many.all.push_back({.text = "word" + std::to_string(i), .literal = true});
+  EXPECT_EQ(look(many, "word7"), Places{});
+  EXPECT_EQ(compile(), 64U);
+  EXPECT_EQ(look(many, "word7"), (Places{{0, 5}}));
+  EXPECT_EQ(compile(), 36U) << "those that there was no room for take the others' place";
+  EXPECT_EQ(look(many, "word7"), Places{});
+  EXPECT_EQ(look(many, "word99"), (Places{{0, 6}}));
+}
+
+// Of such an expression Hyperscan cannot say where it begins: that is known once it has been tried.
+TEST_F(PatternPlacesTest, CNT9_WhatCannotBeCompiledIsTriedOnce) {
+  const ContentPattern pattern{.name = "p", .all = {{.text = "a("}}};
+  EXPECT_EQ(look(pattern, "a("), Places{});
+  EXPECT_EQ(compile(), 1U);
+  EXPECT_EQ(look(pattern, "a("), Places{});
+  EXPECT_EQ(compile(), 0U);
 }
 
 }  // namespace

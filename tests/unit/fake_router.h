@@ -76,6 +76,13 @@ class FakeRouter : public Router {
              "Cluster",
              "Local"}};
   }
+  std::vector<IngressEntry> ingresses() const override {
+    const IngressRuleEntry inside{
+        .host = "a.b", .path = "/", .path_type = "Prefix", .target = "a/web:80", .endpoints = 2};
+    IngressRuleEntry outside{.target = "a/far:80", .endpoints = 1};
+    outside.external = ExternalNameEntry{"far.example", {ip("203.0.113.5")}, "the look-up fails: no server"};
+    return {{"a/rules", {ip("192.168.0.2")}, true, {inside, outside}}};
+  }
   BgpStatus bgp() const override { return bgp_state; }
   std::vector<DrainEntry> drains() const override { return {{"prod/web-0", true, {"prod/web:http"}}}; }
   Awaitable<DrainReply> drain(DrainTarget target, bool hard) override {

@@ -63,6 +63,23 @@ TEST(L7Answers, ING12_WhereAnAnswerEnds) {
   EXPECT_TRUE(Answers().complete());
 }
 
+// RFC 9112 section 2.2: a recipient may take a single LF for the end of a line.
+TEST(L7Answers, ING12_BareLineFeedsInAHead) {
+  expect_end(asked(), "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello");
+  expect_end(asked(), "HTTP/1.1 200\nX:\nContent-Length: 1\r\n\nx");
+  expect_end(asked(), "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 1\r\n\r\nx");
+  expect_end(asked(), "HTTP/1.1 200 OK\nTransfer-Encoding: gzip,\tchunked\nX: y\r\n\n1\r\nx\r\n0\r\n\r\n");
+  expect_end(asked(2), "HTTP/1.1 100 Continue\n\nHTTP/1.1 204 No\n\nHTTP/1.1 200 OK\nContent-Length: 0\n\n");
+  Answers asks;
+  asks.expect(false, true);
+  asks.read(bytes("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: upgrade\n\n\x81\n"));
+  EXPECT_TRUE(asks.switched());
+  // What belongs to the body is held to the letter.
+  for (const char* const body : {"1\nx\r\n0\r\n\r\n", "1\r\nx\n0\r\n\r\n", "0\n\n", "0\r\n\n", "0\r\nX: y\n\r\n"}) {
+    expect_lost(asked(), std::string("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n") + body);
+  }
+}
+
 TEST(L7Answers, ING13_WhatHasNoCertainEnd) {
   expect_lost(asked(), "HTTP/1.1 200 OK\r\nServer: a\r\n\r\n");  // ends with the connection
   for (const char* const head : {"HTTP/2.0 200 OK\r\n",
@@ -70,8 +87,13 @@ TEST(L7Answers, ING13_WhatHasNoCertainEnd) {
                                  "HTTP/1.1  200 OK\r\n",
                                  "HTTP/1.1 200OK\r\n",
                                  "ICY 200 OK\r\n",
-                                 "HTTP/1.1 200 OK\nContent-Length: 1\r\n",
-                                 "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 1\r\n",
+                                 "HTTP/1.1 200\n OK\r\nContent-Length: 1\r\n",
+                                 "HTTP/1.1 200 OK\n Content-Length: 1\n",
+                                 "HTTP/1.1 200 OK\nContent-Length\n: 1\n",
+                                 "HTTP/1.1 200 OK\nContent-Length:\n",
+                                 "HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 1\n",
+                                 "HTTP/1.1 200 OK\nX: y\nContent-Length: 1\rX: z\n",
+                                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\rX\n",
                                  "HTTP/1.1 200 OK\r\n Content-Length: 1\r\n",
                                  "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n",
                                  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n",
