@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -94,8 +95,22 @@ bool touches_apart(const config::Delta& delta, std::set<config::ObjectKey>& touc
          std::all_of(delta.remove.begin(), delta.remove.end(), [&](const auto& one) { return add(one.key); });
 }
 
-// The delta that leads to what `objects` says of what `change` touched.
-config::Delta delta_to(const ObjectSet& objects, const config::Change& change) {
+// Where objects and deletions stand in the delta that a caller sent.
+using Places = std::map<config::ObjectKey, std::string>;
+
+Places places_of(const config::Delta& delta) {
+  Places places;
+  for (const config::RawObject& raw : delta.upsert) places.emplace(raw.key, raw.location);
+  for (const config::Deletion& one : delta.remove) places.emplace(one.key, one.location);
+  return places;
+}
+
+// The delta that leads to what `objects` says of what `change` touched, with what was said of the one that it came of.
+config::Delta delta_to(const ObjectSet& objects, const config::Change& change, const Places& places) {
+  const auto place_of = [&](const config::ObjectKey& key) {
+    const auto found = places.find(key);
+    return found == places.end() ? std::string() : found->second;
+  };
   std::string text = R"({"kind":"Delta","upsert":[)";
   std::vector<config::Deletion> removed;
   bool first = true;
@@ -104,13 +119,15 @@ config::Delta delta_to(const ObjectSet& objects, const config::Change& change) {
       if (!std::exchange(first, false)) text += ',';
       text += *object;
     } else {
-      removed.push_back({touched.key, ""});
+      removed.push_back({touched.key, place_of(touched.key)});
     }
   }
   text += "]}";
   auto delta = config::parse_delta(text, {.ignore_unknown_kinds = true});
   config::Delta out = delta ? std::move(*delta) : config::Delta();
+  for (config::RawObject& raw : out.upsert) raw.location = place_of(raw.key);
   out.remove = std::move(removed);
+  out.findings.warnings = change.warnings;
   return out;
 }
 
@@ -363,6 +380,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   struct Step {
     std::shared_ptr<Pending> pending;
     config::Change change;
+    Places places;  // only of several
   };
   std::vector<Step> steps;
   config::Change whole;
@@ -377,6 +395,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     std::vector<config::ObjectName> removed = removed_services(pending->delta);
+    Places places = batch.size() > 1 ? places_of(pending->delta) : Places();
     auto change = apply_pending(*pending);
     if (!change) {
       pending->reply = refusal(change.error(), serving);
@@ -398,7 +417,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     append(whole, *change);
-    steps.push_back({pending, std::move(*change)});
+    steps.push_back({pending, std::move(*change), std::move(places)});
   }
   if (steps.empty()) co_return;
   // The first one of all is one that nobody has seen (replace()).
@@ -411,7 +430,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
       config::Delta& delta = step->pending->delta;
       const auto base = delta.base_generation;
-      delta = delta_to(objects_, step->change);
+      delta = delta_to(objects_, step->change, step->places);
       delta.base_generation = base;
       step->pending->memory.reset();
       objects_.revert(std::move(step->change));
