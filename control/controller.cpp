@@ -10,6 +10,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
+#include <rte_cycles.h>
 
 #include "config/rules.h"
 #include "config/validate.h"
@@ -30,6 +31,7 @@ constexpr size_t most_together = 64;  // nodes and the like; more would be plann
 // A larger document is read in the background.
 constexpr size_t large_document = size_t{256} << 10;  // bytes
 constexpr auto worker_patience = std::chrono::seconds(10);
+constexpr auto worker_look_interval = std::chrono::milliseconds(1);
 // SVC-82: twice kube-proxy's sync period.
 constexpr auto change_patience = std::chrono::seconds(60);
 
@@ -131,6 +133,16 @@ config::Delta delta_to(const ObjectSet& objects, const config::Change& change, c
   return out;
 }
 
+uint64_t cycles_of(std::chrono::milliseconds time) {
+  return rte_get_tsc_hz() / 1000 * static_cast<uint64_t>(time.count());
+}
+
+IdleWorkers::Look look_at_workers(const dataplane::Dataplane& plane) {
+  IdleWorkers::Look look{rte_rdtsc(), {}};
+  for (uint16_t i = 0; i < plane.worker_count(); ++i) look.spent.push_back(plane.worker(i).counters().total_cycles);
+  return look;
+}
+
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -146,7 +158,9 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       drain_state_(options_.state_folder, "drains.json"),
       ipam_storage_(options_.state_folder),
       load_balancer_storage_(options_.state_folder, "loadbalancers"),
-      helpers_(options_.helper_cpus),
+      idle_workers_([this] { return look_at_workers(plane_); }, cycles_of(worker_look_interval)),
+      helpers_(options_.helper_cpus, options_.helpers_yield ? HelperThreads::MayHelp([this] { return idle_workers_(); })
+                                                            : HelperThreads::MayHelp()),
       content_(options_.state_folder, plane.options().workers),
       services_(std::ref(helpers_), &content_),
       deployment_(plane),
@@ -282,15 +296,17 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
   // What was kept is the generation that it was; anything else is one that nobody has seen.
   const uint64_t last = journal_.last_generation();
   const uint64_t generations = generation_ != 0 ? 1 : options.from_state ? std::max<uint64_t>(last, 1) : last + 1;
+  std::unique_ptr<Keeping> keeping = options.from_state ? nullptr : begin_keeping(change);
   ApplyReply reply = co_await give_and_deploy(change, generations);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
     if (!options.from_state) {
-      if (auto problem = co_await remember(change)) reply.warnings.push_back(std::move(*problem));
+      if (auto problem = co_await remember(change, keeping.get())) reply.warnings.push_back(std::move(*problem));
     }
   } else {
+    keeping.reset();
     objects_.revert(std::move(change));
     co_await take_addresses_back();
   }
@@ -533,7 +549,8 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
 }
 
 Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, uint64_t generations) {
-  const config::Change whole = co_await give_addresses(change);
+  const std::optional<config::Change> given = co_await give_addresses(change);
+  const config::Change& whole = given ? *given : change;
   const bool first = generation_ == 0;
   ApplyReply reply = co_await deploy(whole, generations);
   if (reply.code != ApplyReply::Code::Applied) co_return reply;
