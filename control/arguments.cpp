@@ -76,6 +76,9 @@ void choose_cpus(Arguments& arguments) {
   const std::vector<int>& workers = arguments.worker_cpus;
   std::copy_if(cpus.begin(), cpus.end(), std::back_inserter(arguments.helper_cpus),
                [&](int cpu) { return std::find(workers.begin(), workers.end(), cpu) == workers.end(); });
+  if (arguments.helper_cpus.size() > 1 || arguments.poll == "busy") return;
+  arguments.helper_cpus = cpus;
+  arguments.helpers_yield = true;
 }
 
 net::Status<> complete_api_options(Arguments& arguments) {
@@ -146,7 +149,8 @@ Parsed parse_arguments(int argc, char** argv) {
   app.add_option("--control-cpu", arguments.control_cpu, "CPU of the control thread");
   app.add_option(
          "--helper-cpus", arguments.helper_cpus,
-         "CPUs that large configurations may use, the control thread's among them (default: all but the workers')")
+         "CPUs that large configurations may use, the control thread's among them (default: all but the workers', or "
+         "theirs as well while they sleep)")
       ->delimiter(',');
   app.add_option("--memory", arguments.memory_mib, "MiB for packet buffers, forwarding tables and rings")
       ->check(CLI::Range(192, 1048576))

@@ -28,6 +28,7 @@ struct Arguments {
   std::vector<int> worker_cpus;
   int control_cpu = -1;
   std::vector<int> helper_cpus;
+  bool helpers_yield = false;  // to workers, whose CPUs they share
   uint32_t memory_mib = 512;
   uint32_t mbufs = 16384;
   std::string hugepages = "auto";
@@ -53,7 +54,7 @@ struct Parsed {
 [[nodiscard]] net::Status<> complete_api_options(Arguments& arguments);
 
 // The control thread on the first CPU, workers on the following ones; on a machine with too few they share. Helpers on
-// all but the workers'.
+// all but the workers'; if that is not one beside the control thread's and idle workers sleep, on theirs, too.
 void choose_cpus(Arguments& arguments);
 
 // Error: nobody has that name, or this process may not become it.

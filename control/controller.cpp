@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
+#include <rte_cycles.h>
 
 #include "config/rules.h"
 #include "config/validate.h"
@@ -29,6 +31,7 @@ constexpr size_t most_together = 64;  // nodes and the like; more would be plann
 // A larger document is read in the background.
 constexpr size_t large_document = size_t{256} << 10;  // bytes
 constexpr auto worker_patience = std::chrono::seconds(10);
+constexpr auto worker_look_interval = std::chrono::milliseconds(1);
 // SVC-82: twice kube-proxy's sync period.
 constexpr auto change_patience = std::chrono::seconds(60);
 
@@ -94,8 +97,22 @@ bool touches_apart(const config::Delta& delta, std::set<config::ObjectKey>& touc
          std::all_of(delta.remove.begin(), delta.remove.end(), [&](const auto& one) { return add(one.key); });
 }
 
-// The delta that leads to what `objects` says of what `change` touched.
-config::Delta delta_to(const ObjectSet& objects, const config::Change& change) {
+// Where objects and deletions stand in the delta that a caller sent.
+using Places = std::map<config::ObjectKey, std::string>;
+
+Places places_of(const config::Delta& delta) {
+  Places places;
+  for (const config::RawObject& raw : delta.upsert) places.emplace(raw.key, raw.location);
+  for (const config::Deletion& one : delta.remove) places.emplace(one.key, one.location);
+  return places;
+}
+
+// The delta that leads to what `objects` says of what `change` touched, with what was said of the one that it came of.
+config::Delta delta_to(const ObjectSet& objects, const config::Change& change, const Places& places) {
+  const auto place_of = [&](const config::ObjectKey& key) {
+    const auto found = places.find(key);
+    return found == places.end() ? std::string() : found->second;
+  };
   std::string text = R"({"kind":"Delta","upsert":[)";
   std::vector<config::Deletion> removed;
   bool first = true;
@@ -104,14 +121,26 @@ config::Delta delta_to(const ObjectSet& objects, const config::Change& change) {
       if (!std::exchange(first, false)) text += ',';
       text += *object;
     } else {
-      removed.push_back({touched.key, ""});
+      removed.push_back({touched.key, place_of(touched.key)});
     }
   }
   text += "]}";
   auto delta = config::parse_delta(text, {.ignore_unknown_kinds = true});
   config::Delta out = delta ? std::move(*delta) : config::Delta();
+  for (config::RawObject& raw : out.upsert) raw.location = place_of(raw.key);
   out.remove = std::move(removed);
+  out.findings.warnings = change.warnings;
   return out;
+}
+
+uint64_t cycles_of(std::chrono::milliseconds time) {
+  return rte_get_tsc_hz() / 1000 * static_cast<uint64_t>(time.count());
+}
+
+IdleWorkers::Look look_at_workers(const dataplane::Dataplane& plane) {
+  IdleWorkers::Look look{rte_rdtsc(), {}};
+  for (uint16_t i = 0; i < plane.worker_count(); ++i) look.spent.push_back(plane.worker(i).counters().total_cycles);
+  return look;
 }
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
@@ -129,7 +158,9 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       drain_state_(options_.state_folder, "drains.json"),
       ipam_storage_(options_.state_folder),
       load_balancer_storage_(options_.state_folder, "loadbalancers"),
-      helpers_(options_.helper_cpus),
+      idle_workers_([this] { return look_at_workers(plane_); }, cycles_of(worker_look_interval)),
+      helpers_(options_.helper_cpus, options_.helpers_yield ? HelperThreads::MayHelp([this] { return idle_workers_(); })
+                                                            : HelperThreads::MayHelp()),
       content_(options_.state_folder, plane.options().workers),
       external_names_(make_host_lookup(io),
                       {.objection = [this](const net::IpAddr& address) { return objection_to(address); },
@@ -270,15 +301,17 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
   // What was kept is the generation that it was; anything else is one that nobody has seen.
   const uint64_t last = journal_.last_generation();
   const uint64_t generations = generation_ != 0 ? 1 : options.from_state ? std::max<uint64_t>(last, 1) : last + 1;
+  std::unique_ptr<Keeping> keeping = options.from_state ? nullptr : begin_keeping(change);
   ApplyReply reply = co_await give_and_deploy(change, generations);
   reply.apply_milliseconds = milliseconds_since(begin);
   report(change, options, reply, before);
   if (reply.code == ApplyReply::Code::Applied) {
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
     if (!options.from_state) {
-      if (auto problem = co_await remember(change)) reply.warnings.push_back(std::move(*problem));
+      if (auto problem = co_await remember(change, keeping.get())) reply.warnings.push_back(std::move(*problem));
     }
   } else {
+    keeping.reset();
     objects_.revert(std::move(change));
     co_await take_addresses_back();
   }
@@ -368,6 +401,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
   struct Step {
     std::shared_ptr<Pending> pending;
     config::Change change;
+    Places places;  // only of several
   };
   std::vector<Step> steps;
   config::Change whole;
@@ -382,6 +416,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     std::vector<config::ObjectName> removed = removed_services(pending->delta);
+    Places places = batch.size() > 1 ? places_of(pending->delta) : Places();
     auto change = apply_pending(*pending);
     if (!change) {
       pending->reply = refusal(change.error(), serving);
@@ -403,7 +438,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
       continue;
     }
     append(whole, *change);
-    steps.push_back({pending, std::move(*change)});
+    steps.push_back({pending, std::move(*change), std::move(places)});
   }
   if (steps.empty()) co_return;
   // The first one of all is one that nobody has seen (replace()).
@@ -416,7 +451,7 @@ Awaitable<void> Controller::apply_batch(const Batch& batch) {
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
       config::Delta& delta = step->pending->delta;
       const auto base = delta.base_generation;
-      delta = delta_to(objects_, step->change);
+      delta = delta_to(objects_, step->change, step->places);
       delta.base_generation = base;
       step->pending->memory.reset();
       objects_.revert(std::move(step->change));
@@ -515,7 +550,8 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
 }
 
 Awaitable<ApplyReply> Controller::give_and_deploy(const config::Change& change, uint64_t generations) {
-  const config::Change whole = co_await give_addresses(change);
+  const std::optional<config::Change> given = co_await give_addresses(change);
+  const config::Change& whole = given ? *given : change;
   const bool first = generation_ == 0;
   ApplyReply reply = co_await deploy(whole, generations);
   if (reply.code != ApplyReply::Code::Applied) co_return reply;

@@ -35,6 +35,7 @@
 #include "control/health_server.h"
 #include "control/helper_threads.h"
 #include "control/host_stack.h"
+#include "control/idle_workers.h"
 #include "control/ipam.h"
 #include "control/load_balancer_log.h"
 #include "control/router.h"
@@ -52,6 +53,7 @@ struct ControllerOptions {
   std::string state_folder;                // of the drained endpoints; empty: nothing is kept
   std::vector<int> worker_cpus;            // for display
   std::vector<int> helper_cpus;            // helper_threads.h
+  bool helpers_yield = false;              // those are the workers' as well, of which idle ones sleep
   std::vector<net::IpAddr> api_addresses;  // where the API is served: no configuration may make data ports of them
   BirdPaths bird;
 };
@@ -174,8 +176,16 @@ class Controller final : public Router {
                                  Clock::time_point begin) const;
   [[nodiscard]] ApplyReply applied(ApplyReply::Code code, std::vector<config::Warning> warnings,
                                    Clock::time_point begin) const;
-  // Keeps what `change` did for the next start. A problem becomes a warning.
-  [[nodiscard]] Awaitable<std::optional<config::Warning>> remember(const config::Change& change);
+  // What remember() will write, made by a helper while the change is put in place. Until it is gone objects_ and the
+  // change stay as they are.
+  struct Keeping {
+    StateJournal::Prepared prepared;
+    std::unique_ptr<HelperThreads::Errand> errand;  // last, so that it ends first
+  };
+  [[nodiscard]] std::unique_ptr<Keeping> begin_keeping(const config::Change& change);
+  // Keeps what `change` did for the next start. A problem becomes a warning. `keeping`: nullptr: it was not begun.
+  [[nodiscard]] Awaitable<std::optional<config::Warning>> remember(const config::Change& change,
+                                                                   Keeping* keeping = nullptr);
   // Writes what is kept through to the disk, and anew once it has become long.
   [[nodiscard]] Awaitable<void> tidy_journal();
   // `locked`: the caller holds changes_; otherwise other changes go on meanwhile.
@@ -223,8 +233,9 @@ class Controller final : public Router {
   // On the disk when it answers.
   [[nodiscard]] Awaitable<net::Status<>> keep_given(GivenAddresses changes);
   // Gives services addresses as objects_, changed by `change`, asks for, and takes those that are not theirs any more;
-  // the change with that in it, for deploy(). If that fails: take_addresses_back() once objects_ is reverted.
-  [[nodiscard]] Awaitable<config::Change> give_addresses(const config::Change& change);
+  // the change with that in it, for deploy(), or nothing if there is none of that. If that fails: take_addresses_back()
+  // once objects_ is reverted.
+  [[nodiscard]] Awaitable<std::optional<config::Change>> give_addresses(const config::Change& change);
   [[nodiscard]] Awaitable<void> take_addresses_back();
   // Instead, when it cannot be written down: what was kept, is in a status or wanted by its address. Others wait until
   // it can. `change`: nullptr: at the start.
@@ -301,6 +312,7 @@ class Controller final : public Router {
   std::map<std::string, bool> links_;            // by device: up at the last look
   std::string drain_problem_;                    // why the file of drained endpoints could not be used
   Measurements measurements_;
+  IdleWorkers idle_workers_;
   HelperThreads helpers_;
   ContentLibrary content_;
   ExternalNames external_names_;

@@ -76,7 +76,7 @@ GivenAddresses Controller::given_to(const std::vector<config::ObjectName>& servi
   return out;
 }
 
-Awaitable<config::Change> Controller::give_addresses(const config::Change& change) {
+Awaitable<std::optional<config::Change>> Controller::give_addresses(const config::Change& change) {
   if (!load_balancer_.frozen().empty() && load_balancer_log_.retry()) {
     std::erase(load_balancer_warnings_, load_balancer_.frozen());
     load_balancer_.freeze({});
@@ -90,6 +90,7 @@ Awaitable<config::Change> Controller::give_addresses(const config::Change& chang
     give_what_is_known(problem, generation_ == 0 ? nullptr : &change);
   }
   take_given(given_services_);
+  if (given_services_.empty()) co_return std::nullopt;
   config::Change whole;
   append(whole, change);
   mark_services(whole, given_services_);

@@ -17,7 +17,16 @@ constexpr auto retry_delay = std::chrono::seconds(10);
 
 }  // namespace
 
-Awaitable<std::optional<config::Warning>> Controller::remember(const config::Change& change) {
+// Nothing, if it is no work to speak of.
+std::unique_ptr<Controller::Keeping> Controller::begin_keeping(const config::Change& change) {
+  if (!journal_.enabled() || change.touched.size() <= large_change) return nullptr;
+  auto keeping = std::make_unique<Keeping>();
+  keeping->errand =
+      helpers_.begin([this, &change, out = &keeping->prepared] { *out = StateJournal::prepare(objects_, change); });
+  return keeping;
+}
+
+Awaitable<std::optional<config::Warning>> Controller::remember(const config::Change& change, Keeping* keeping) {
   if (!journal_.enabled()) co_return std::nullopt;
   net::Status<> kept = net::Done{};
   if (journal_.is_broken() && !tidying_ && Clock::now() >= next_rewrite_) {
@@ -25,7 +34,11 @@ Awaitable<std::optional<config::Warning>> Controller::remember(const config::Cha
     kept = co_await rewrite_document(true);
     tidying_ = false;
   } else if (change.touched.size() > large_change) {
-    const auto append = [&] { return journal_.append(objects_, change, generation_); };
+    const auto append = [&] {
+      if (keeping == nullptr) return journal_.append(objects_, change, generation_);
+      keeping->errand->finish();
+      return journal_.append(keeping->prepared, generation_);
+    };
     kept = co_await run_in(background_, append);
   } else {
     kept = journal_.append(objects_, change, generation_);

@@ -16,6 +16,10 @@ uint32_t checksum(std::string_view text, uint32_t before) {
   return static_cast<uint32_t>(::crc32_z(before, reinterpret_cast<const Bytef*>(text.data()), text.size()));
 }
 
+uint32_t joined_checksum(uint32_t first, uint32_t second, uint64_t length) {
+  return static_cast<uint32_t>(::crc32_combine(first, second, static_cast<z_off_t>(length)));
+}
+
 std::string record_of(std::string_view word, uint64_t length, uint32_t sum) {
   return fmt::format("{} {} {:08x}\n", word, length, sum);
 }

@@ -15,6 +15,8 @@ inline constexpr std::string_view format_word = "format";
 
 // CRC-32 as zlib has it, going on from `before`.
 [[nodiscard]] uint32_t checksum(std::string_view text, uint32_t before = 0);
+// Of two texts, one behind the other, of which the second has this length.
+[[nodiscard]] uint32_t joined_checksum(uint32_t first, uint32_t second, uint64_t length);
 
 // The first line of a record, line feed included.
 [[nodiscard]] std::string record_of(std::string_view word, uint64_t length, uint32_t sum);

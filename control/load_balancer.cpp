@@ -284,7 +284,12 @@ void LoadBalancer::settle_everything(const Config& config) {
   for (const bool with_status : {true, false}) {
     for (const auto& [name, service] : config.services) {
       const bool has_status = !service.load_balancer.status_ips.empty();
-      if (has_status == with_status && !services_.contains(name)) settle(name);
+      if (has_status != with_status || services_.contains(name)) continue;
+      if (managing_ && service.load_balancer.ours) {
+        settle(name);
+      } else {
+        remember(name);  // its own addresses are reserved
+      }
     }
   }
 }

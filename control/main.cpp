@@ -34,6 +34,7 @@ namespace {
 constexpr int exit_bad_config = 1;
 constexpr int exit_cannot_start = 3;
 constexpr uint32_t adaptive_nap_microseconds = 50;
+constexpr int heap_size = 64 << 20;  // of a thread, of which nothing is taken before it is used
 
 void say(std::string_view text) {
   fmt::print(stderr, "sluiced: {}\n", text);
@@ -214,9 +215,13 @@ void reload_on_hangup(boost::asio::signal_set& hangups, ApiServer& server) {
 int serve(Arguments& arguments) {
   std::signal(SIGHUP, SIG_IGN);  // until there are credentials to read again
   choose_cpus(arguments);
-  // Without helpers one thread at a time allocates much. A heap of another thread's own grows page by page, each with a
-  // system call.
-  if (arguments.helper_cpus.size() < 2) (void)mallopt(M_ARENA_MAX, 1);
+  // A heap of another thread's own grows page by page, each with a system call. Without helpers one thread at a time
+  // allocates much, so that they can do without; otherwise each heap is made as large as it can be at once.
+  if (arguments.helper_cpus.size() < 2) {
+    (void)mallopt(M_ARENA_MAX, 1);
+  } else {
+    (void)mallopt(M_TOP_PAD, heap_size);
+  }
   if (auto complete = complete_api_options(arguments); !complete) {
     say(complete.error().message);
     return exit_cannot_start;
@@ -268,8 +273,9 @@ int serve(Arguments& arguments) {
 
   int code = 0;
   boost::asio::io_context io(1);
-  ControllerOptions controller_options{
-      SLUICE_VERSION, arguments.state_folder, arguments.worker_cpus, arguments.helper_cpus, {}, arguments.bird};
+  ControllerOptions controller_options{SLUICE_VERSION,        arguments.state_folder,  arguments.worker_cpus,
+                                       arguments.helper_cpus, arguments.helpers_yield, {},
+                                       arguments.bird};
   for (const TcpAddress& where : arguments.api.tcp) controller_options.api_addresses.push_back(where.address);
   auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);

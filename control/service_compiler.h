@@ -39,8 +39,9 @@ class ServiceCompiler {
     std::shared_ptr<const dataplane::ContentPods<net::V6>> content_v6;
   };
 
-  // `spread`: how the Maglev tables of very many service ports are built. `content`: rules of ContentPolicies; nullptr:
-  // there are none. `names`: what Services of type ExternalName stand for; nullptr: nobody knows.
+  // `spread`: how what very many services add to the tables is made, Maglev tables included. `content`: rules of
+  // ContentPolicies; nullptr: there are none. `names`: what Services of type ExternalName stand for; nullptr: nobody
+  // knows.
   explicit ServiceCompiler(config::Spread spread = config::one_after_the_other, const ContentLibrary* content = nullptr,
                            const ExternalNames* names = nullptr)
       : spread_(std::move(spread)), content_(content), external_names_(names) {}
@@ -92,13 +93,19 @@ class ServiceCompiler {
     std::shared_ptr<const nat::ServiceTable<F>> table = std::make_shared<const nat::ServiceTable<F>>();
     std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<const nat::EndpointSet<F>>();
     std::shared_ptr<const dataplane::ContentPods<F>> content = std::make_shared<const dataplane::ContentPods<F>>();
-    std::vector<std::shared_ptr<nat::ServicePort<F>>> unbalanced;  // new ones, whose Maglev tables are still to be made
   };
   // What units have more and less than before.
   template <class F>
   struct Difference {
     std::vector<nat::Frontend<F>> more, less;
     std::vector<typename nat::EndpointSet<F>::Endpoint> more_endpoints, less_endpoints;
+  };
+  // What a unit becomes. Nothing of the compiler changes while it is made, so several threads may make some.
+  template <class F>
+  struct Draft {
+    Unit<F> unit;
+    std::vector<std::shared_ptr<nat::ServicePort<F>>> fresh;  // of its ports; their numbers are given when it is taken
+    Difference<F> difference;
   };
   // All that a unit is made of besides its own objects.
   struct Context {
@@ -118,46 +125,62 @@ class ServiceCompiler {
   };
   using Names = std::set<config::ObjectName>;
 
+  // nullptr: there is none.
+  template <class Map>
+  [[nodiscard]] static const typename Map::mapped_type* find_in(const Map& map, const typename Map::key_type& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? nullptr : &found->second;
+  }
   [[nodiscard]] static Surroundings surroundings_of(const Context& context);
   // Takes a slice into the index, or out of it; the services it belonged to and belongs to are added to `services`.
   void index_slice(const config::Config& config, const config::ObjectName& name, Names& services);
   [[nodiscard]] Tables refresh(const Context& context, const Names& services, const Names& pods);
+  // Makes the units of these objects anew; the tables are still to be changed by what comes out.
   template <class F>
-  void refresh_family(const Context& context, const Names& services, const Names& pods, Family<F>& family);
-  // Makes the unit of `units` anew; it goes if there is nothing to be in it.
+  [[nodiscard]] Difference<F> refresh_family(const Context& context, const Names& services, const Names& pods,
+                                             Family<F>& family);
   template <class F>
-  static void replace(std::map<config::ObjectName, Unit<F>>& units, const config::ObjectName& name, Unit<F> unit,
-                      Difference<F>& difference);
+  [[nodiscard]] std::vector<Draft<F>> draft_services(const Context& context, const Names& services,
+                                                     const std::map<config::ObjectName, Unit<F>>& units) const;
+  // Puts a draft in the place of the unit; that goes if there is nothing to be in it. `difference` grows.
+  template <class F>
+  void take(std::map<config::ObjectName, Unit<F>>& units, const config::ObjectName& name, Draft<F> draft,
+            Difference<F>& difference);
+  template <class F>
+  static void change_table(Family<F>& family, Difference<F>& difference);
+  template <class F>
+  static void change_endpoints(Family<F>& family, const Difference<F>& difference);
 
-  // A service port of these inputs: the one of last time, if they are the same. It is noted in `unit`.
+  // service_drafts.cpp
+  // A service port of these inputs: the one of last time, if they are the same. It is noted in `draft`.
   template <class F>
-  [[nodiscard]] std::shared_ptr<const nat::ServicePort<F>> share(const std::string& name, nat::ServicePort<F> inputs,
-                                                                 uint32_t table_size, const Unit<F>* before,
-                                                                 Unit<F>& unit);
-  // Makes the Maglev tables of all that share() made.
+  [[nodiscard]] static std::shared_ptr<const nat::ServicePort<F>> share(const std::string& name,
+                                                                        nat::ServicePort<F> inputs, uint32_t table_size,
+                                                                        const Unit<F>* before, Draft<F>& draft);
+  // Notes what it differs in.
   template <class F>
-  void balance(Family<F>& family, uint32_t table_size);
+  [[nodiscard]] static Draft<F> compared(Draft<F> draft, const Unit<F>* before);
+  // `before`: nullptr: there was none.
   template <class F>
-  [[nodiscard]] Family<F>& family_of();
-  template <class F>
-  [[nodiscard]] Unit<F> service_unit(const Context& context, const config::Service& service,
-                                     const std::vector<net::IpAddr>& node_port_addresses, const Unit<F>* before);
+  [[nodiscard]] Draft<F> service_draft(const Context& context, const config::Service& service,
+                                       const std::vector<net::IpAddr>& node_port_addresses,
+                                       const Unit<F>* before) const;
   // Of type ExternalName: `targets` are rules that lead there.
   template <class F>
-  [[nodiscard]] Unit<F> external_unit(const Context& context, const config::Service& service,
-                                      const IngressCompiler::Targets& targets, const Unit<F>* before);
+  [[nodiscard]] Draft<F> external_draft(const Context& context, const config::Service& service,
+                                        const IngressCompiler::Targets& targets, const Unit<F>* before) const;
   // Host ports of a pod on this node (3.1).
   template <class F>
-  [[nodiscard]] Unit<F> pod_unit(const Context& context, const config::Pod& pod, const Unit<F>* before);
+  [[nodiscard]] static Draft<F> pod_draft(const Context& context, const config::Pod& pod, const Unit<F>* before);
   // Where the gateway listens for what rules of Ingresses are about.
   template <class F>
-  [[nodiscard]] Unit<F> listener_unit(const Context& context, const Unit<F>* before);
+  [[nodiscard]] Draft<F> listener_draft(const Context& context, const Unit<F>* before) const;
   template <class F>
-  [[nodiscard]] nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
-                                              const config::ServicePort& port,
-                                              const std::vector<const config::EndpointSlice*>& slices,
-                                              const std::vector<net::IpAddr>& own_addresses, const DrainList& drains,
-                                              bool of_rules);
+  [[nodiscard]] static nat::ServicePort<F> inputs_of(const config::Config& config, const config::Service& service,
+                                                     const config::ServicePort& port,
+                                                     const std::vector<const config::EndpointSlice*>& slices,
+                                                     const std::vector<net::IpAddr>& own_addresses,
+                                                     const DrainList& drains, bool of_rules);
   [[nodiscard]] uint32_t id_of(const std::string& name);
 
   // Pods that policies select, of both families.

@@ -24,7 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr size_t longest_head = 256;  // bytes of a document or change before its objects
 using config::ObjectSet;
-using std::string_view_literals::operator""sv;
 
 // The record of a whole cluster is never in memory as a whole.
 bool write_pieces(int fd, const std::vector<std::string_view>& pieces) {
@@ -277,20 +276,16 @@ net::Status<> StateJournal::open_journal() {
   return why;
 }
 
-net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change, uint64_t generation) {
-  if (!enabled()) return net::Done{};
-  if (broken_) return net::Error{"what came before could not be kept; the whole configuration is written again soon"};
+StateJournal::Prepared StateJournal::prepare(const ObjectSet& objects, const config::Change& change) {
+  Prepared out;
   std::string remove;
-  const std::string begin = fmt::format(R"({{"kind":"Delta","generation":{},"upsert":[)", generation);
-  std::vector<std::string_view> pieces{begin};
-  const size_t upsert = pieces.size();
   const config::ObjectKey* last = nullptr;
   for (const config::Change::Touched& touched : change.touched) {
     if (last != nullptr && *last == touched.key) continue;  // several changes in one
     last = &touched.key;
     if (const std::string* text = objects.text_of(touched.key)) {
-      if (pieces.size() != upsert) pieces.emplace_back(",");
-      pieces.emplace_back(*text);
+      if (!out.objects.empty()) out.objects.emplace_back(",");
+      out.objects.emplace_back(*text);
     } else {
       if (!remove.empty()) remove += ',';
       // Names need no escape: they are DNS names.
@@ -298,21 +293,34 @@ net::Status<> StateJournal::append(const ObjectSet& objects, const config::Chang
                             touched.key.name);
     }
   }
-  for (const std::string_view piece : {R"(],"delete":[)"sv, std::string_view(remove), "]}"sv}) {
-    pieces.push_back(piece);
-  }
+  out.end = R"(],"delete":[)" + remove + "]}";
+  const auto count = [&](std::string_view piece) {
+    out.length += piece.size();
+    out.sum = checksum(piece, out.sum);
+  };
+  for (const std::string_view piece : out.objects) count(piece);
+  count(out.end);
+  return out;
+}
+
+net::Status<> StateJournal::append(const ObjectSet& objects, const config::Change& change, uint64_t generation) {
+  if (!enabled() || broken_) return append(Prepared{}, generation);
+  return append(prepare(objects, change), generation);
+}
+
+net::Status<> StateJournal::append(const Prepared& change, uint64_t generation) {
+  if (!enabled()) return net::Done{};
+  if (broken_) return net::Error{"what came before could not be kept; the whole configuration is written again soon"};
   if (auto opened = open_journal(); !opened) {
     broken_ = true;
     return opened;
   }
-  uint64_t length = 0;
-  uint32_t sum = 0;
-  for (const std::string_view piece : pieces) {
-    length += piece.size();
-    sum = checksum(piece, sum);
-  }
-  const std::string head = record_of(change_word, length, sum);
-  pieces.insert(pieces.begin(), head);
+  const std::string begin = fmt::format(R"({{"kind":"Delta","generation":{},"upsert":[)", generation);
+  const uint64_t length = begin.size() + change.length;
+  const std::string head = record_of(change_word, length, joined_checksum(checksum(begin), change.sum, change.length));
+  std::vector<std::string_view> pieces{head, begin};
+  pieces.insert(pieces.end(), change.objects.begin(), change.objects.end());
+  pieces.emplace_back(change.end);
   pieces.emplace_back("\n");
   if (!write_pieces(fd_, pieces)) {
     const net::Error why = failure("cannot write", journal(number_));

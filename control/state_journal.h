@@ -67,7 +67,18 @@ class StateJournal {
   // The highest generation that any of what is kept may have had, when it was looked at; 0: nothing was kept.
   [[nodiscard]] uint64_t last_generation() const { return last_generation_; }
 
-  // The change that led to `objects`, what they say now, and which generation they are. Error: it is not kept.
+  // What is kept of a change, but for its generation. Points to texts of the objects, and does not outlive the next
+  // change of them.
+  struct Prepared {
+    std::vector<std::string_view> objects;  // what is written of them, piece by piece
+    std::string end;                        // behind them
+    uint64_t length = 0;                    // of all of it
+    uint32_t sum = 0;
+  };
+  // For the change that led to `objects`, what they say now. Any thread.
+  [[nodiscard]] static Prepared prepare(const config::ObjectSet& objects, const config::Change& change);
+  // `generation`: which one `objects` are. Error: it is not kept.
+  [[nodiscard]] net::Status<> append(const Prepared& change, uint64_t generation);
   [[nodiscard]] net::Status<> append(const config::ObjectSet& objects, const config::Change& change,
                                      uint64_t generation);
   // Does its work when it is called: waits until the disk has all that has been appended by now.

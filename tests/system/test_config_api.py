@@ -197,12 +197,12 @@ def records(router: Router) -> int:
     return sum(path.read_bytes().count(b"\nchange ") for path in router.state.glob("config.journal.*"))
 
 
-def burst(router: Router, items: list[Json]) -> list[tuple[int, Json]]:
-    """Each item in a PATCH of its own, all of them sent before any answer is read."""
-    connections = [router.connect() for _ in items]
+def burst(router: Router, deltas: list[Json]) -> list[tuple[int, Json]]:
+    """Each in a PATCH of its own, all of them sent before any answer is read."""
+    connections = [router.connect() for _ in deltas]
     try:
-        for connection, item in zip(connections, items):
-            connection.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", "upsert": [item]}))
+        for connection, delta in zip(connections, deltas):
+            connection.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", **delta}))
         answers = [connection.getresponse() for connection in connections]
         return [(answer.status, json.loads(answer.read())) for answer in answers]
     finally:
@@ -218,7 +218,7 @@ def test_API_bursts_are_put_in_place_together_and_each_has_its_answer(hosts: Two
               "status": {"addresses": [{"type": "InternalIP", "address": f"10.1.0.{number + 100}"}]}} for number in range(32)]
     for items, wrong in ((good[:16] + taken + good[16:], 4), (nodes, 0)):
         before, kept = router.generation(), records(router)
-        answers = burst(router, items)
+        answers = burst(router, [{"upsert": [item]} for item in items])
         refused = [item["metadata"]["name"] for item, (status, _) in zip(items, answers) if status != 200]
         assert refused == [item["metadata"]["name"] for item in taken[:wrong]]
         assert all(status == 422 for status, _ in answers[16:16 + wrong])
@@ -230,3 +230,29 @@ def test_API_bursts_are_put_in_place_together_and_each_has_its_answer(hosts: Two
     router.process.wait(5)
     router.start()
     assert router.get("/v1/config")["items"] == served
+
+
+def test_API_a_burst_that_is_taken_apart_tells_each_its_own_warnings(hosts: TwoHosts) -> None:
+    router = hosts.router.start(hosts.document())
+
+    def good(number: int) -> Json:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"},
+                "status": {"addresses": [{"type": "InternalIP", "address": f"10.1.0.{number + 100}"}]}}
+        return {"upsert": [node], "delete": [{"kind": "Node", "name": f"gone-{number}"}]}
+
+    def bad(number: int) -> Json:
+        """The rules find nothing wrong with it, but its device cannot be opened."""
+        return {"upsert": [{"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+                            "metadata": {"namespace": "default", "name": f"pod-{number}",
+                                         "annotations": {"sluice.dev/device": f"net_nothing{number}"}},
+                            "spec": {"node": "router", "pod": f"pod-{number}", "ipNetworks": [f"10.2.0.{number + 1}/32"]}}]}
+
+    deltas = [bad(number) if number % 5 == 4 else good(number) for number in range(30)]
+    for number, (delta, (status, answer)) in enumerate(zip(deltas, burst(router, deltas))):
+        if "delete" not in delta:
+            assert status == 503, answer
+            continue
+        assert status == 200, answer
+        told = [(warning["name"], warning["pointer"]) for warning in answer["warnings"]
+                if "nothing to delete" in warning["message"]]
+        assert told == [(f"gone-{number}", "/delete/0")], answer

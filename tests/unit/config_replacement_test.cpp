@@ -1,5 +1,8 @@
 // A whole document in the place of another: the result is that of the document alone, the cost that of the difference.
 #include <algorithm>
+#include <array>
+#include <random>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -13,6 +16,7 @@ namespace sluice::config {
 namespace {
 
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::IsEmpty;
 
 // The change, or the refusal as lines.
@@ -211,6 +215,43 @@ TEST(ConfigListItems, FindsItemsWithoutParsingThem) {
         R"({"k\u0069nd": "List", "kind": "List", "items": []})", R"({"kind": "List", "items": [{]})",
         R"({"kind": "List", "items": [], "x": tru})", R"(["kind"])", "{", ""}) {
     EXPECT_FALSE(items_of(other)) << other;
+  }
+}
+
+// Any value, of strings that are hard to tell from what is around them.
+std::string random_value(std::minstd_rand& random, unsigned levels) {
+  static constexpr std::array<std::string_view, 8> pieces{"a",    "{",  "]",  "\\\\",
+                                                          "\\\"", "},", "[ ", "0123456789abcdef"};
+  const auto below = [&](unsigned limit) { return static_cast<unsigned>(random() % limit); };
+  if (levels == 0 || below(3) == 0) {
+    std::string text = "\"";
+    for (unsigned left = below(12); left != 0; --left) text += pieces.at(below(pieces.size()));
+    return text + "\"";
+  }
+  const bool object = below(2) == 0;
+  std::string text = object ? "{" : "[";
+  for (unsigned i = 0, count = below(5); i < count; ++i) {
+    if (i != 0) text += below(4) == 0 ? " ,\n " : ",";
+    if (object) text += random_value(random, 0) + ":";
+    text += random_value(random, levels - 1);
+  }
+  return text + (object ? "}" : "]");
+}
+
+TEST(ConfigListItems, WhateverStandsInThem) {
+  std::minstd_rand random(7);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<std::string> values;
+    std::string text = R"({"kind":"List","items":[)";
+    for (int i = 0; i < 8; ++i) {
+      values.push_back(random_value(random, 4));
+      text += (i == 0 ? "" : ",") + std::string(random() % 3, ' ') + values.back();
+    }
+    const std::string whole = text + "]}";
+    const auto items = items_of(whole);
+    ASSERT_TRUE(items) << text;
+    ASSERT_THAT(*items, ElementsAreArray(values)) << text;
+    ASSERT_FALSE(items_of(text)) << text;
   }
 }
 
