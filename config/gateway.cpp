@@ -37,8 +37,14 @@ constexpr std::array unknown_pods{Choice<UnknownPods>{"Drop", UnknownPods::Drop}
 constexpr std::array timeout_profiles{Choice<bool>{"linux", false}, Choice<bool>{"rfc", true}};  // CT-1
 
 // Choices of which this version has one; the name is all that is checked.
-constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
+// kube-proxy's names; it takes no name for the first one.
+constexpr std::array detect_local_modes{Choice<DetectLocal>{"ClusterCIDR", DetectLocal::ClusterCidr},
+                                        Choice<DetectLocal>{"NodeCIDR", DetectLocal::NodeCidr},
+                                        Choice<DetectLocal>{"BridgeInterface", DetectLocal::BridgeInterface},
+                                        Choice<DetectLocal>{"InterfaceNamePrefix", DetectLocal::InterfaceNamePrefix},
+                                        Choice<DetectLocal>{"", DetectLocal::ClusterCidr}};
+
 constexpr std::array fragment_modes{Choice<bool>{"Shallow", true}};
 
 // "30000-32767"
@@ -71,7 +77,16 @@ void read_cluster(Reader& spec, Cluster& cluster) {
   read_port_range(object, "nodePortRange", cluster.node_port_range);
   object.choice("unknownPods", cluster.unknown_pods, unknown_pods);
   Reader detect_local = object.object("detectLocal");
-  read_single_choice(detect_local, "mode", detect_local_modes);
+  detect_local.choice("mode", cluster.detect_local, detect_local_modes);  // an earlier name
+  object.choice("detectLocalMode", cluster.detect_local, detect_local_modes);
+  detect_local.text("bridgeInterface", cluster.bridge_interface);
+  detect_local.text("interfaceNamePrefix", cluster.interface_name_prefix);
+  if (!cluster.bridge_interface.empty() && cluster.detect_local != DetectLocal::BridgeInterface) {
+    detect_local.warn("bridgeInterface", "only detectLocalMode BridgeInterface looks at it");
+  }
+  if (!cluster.interface_name_prefix.empty() && cluster.detect_local != DetectLocal::InterfaceNamePrefix) {
+    detect_local.warn("interfaceNamePrefix", "only detectLocalMode InterfaceNamePrefix looks at it");
+  }
 }
 
 // "primary" and networks; an empty list is as none at all.

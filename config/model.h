@@ -317,6 +317,7 @@ enum class EcnMode : uint8_t { Normal, Compatibility };
 enum class IcmpErrorSource : uint8_t { Vip, Original };
 enum class UnknownPods : uint8_t { Drop, Reject };
 enum class NatExclusions : uint8_t { IpPoolsOnly, IpPoolsAndHostIps };
+enum class DetectLocal : uint8_t { ClusterCidr, NodeCidr, BridgeInterface, InterfaceNamePrefix };
 
 struct PortRange {
   uint16_t first = 0;
@@ -326,10 +327,13 @@ struct PortRange {
 };
 
 struct Cluster {
-  std::vector<Prefix> cluster_cidrs;  // pod addresses: "local" for masquerade (MASQ-1)
+  std::vector<Prefix> cluster_cidrs;  // addresses of all pods
   std::vector<Prefix> service_cidrs;
   PortRange node_port_range{30000, 32767};
-  UnknownPods unknown_pods = UnknownPods::Drop;  // ENC-4: addresses of pools that no pod has
+  UnknownPods unknown_pods = UnknownPods::Drop;         // ENC-4: addresses of pools that no pod has
+  DetectLocal detect_local = DetectLocal::ClusterCidr;  // MASQ-1: whose packets a local pod's are
+  std::string bridge_interface;                         // of BridgeInterface
+  std::string interface_name_prefix;                    // of InterfaceNamePrefix
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 

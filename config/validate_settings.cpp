@@ -29,6 +29,7 @@ class SettingRules {
     check_names();
     check_cluster();
     check_ports();
+    check_detect_local();
     check_nat_outgoing();
     check_overlay();
     check_conntrack();
@@ -81,6 +82,29 @@ class SettingRules {
   }
 
   // SVC-56: a reply to a masqueraded flow must not look like traffic to a node port or to the tunnel.
+  // A name that no interface has is no fault: its port may come later (control/detect_local.h warns).
+  void check_detect_local() {
+    const Cluster& cluster = gateway_.cluster;
+    const auto check_name = [this](const std::string& name, std::string_view field, std::string_view mode) {
+      if (name.empty()) {
+        fault(fmt::format("required with detectLocalMode {}", mode), "cluster", "detectLocal", field);
+      } else if (name.find_first_of("/: \t\n\r") != std::string::npos) {
+        fault(fmt::format("{} cannot be the name of an interface", quoted(name)), "cluster", "detectLocal", field);
+      }
+    };
+    switch (cluster.detect_local) {
+      case DetectLocal::ClusterCidr:
+        return;
+      case DetectLocal::NodeCidr:
+        if (!gateway_.local_node_names.empty()) return;
+        return fault("required with detectLocalMode NodeCIDR: local pods are in the podCIDRs of this Node", "nodeName");
+      case DetectLocal::BridgeInterface:
+        return check_name(cluster.bridge_interface, "bridgeInterface", "BridgeInterface");
+      case DetectLocal::InterfaceNamePrefix:
+        return check_name(cluster.interface_name_prefix, "interfaceNamePrefix", "InterfaceNamePrefix");
+    }
+  }
+
   void check_ports() {
     const PortRange& node_ports = gateway_.cluster.node_port_range;
     const uint16_t vxlan = gateway_.overlay.vxlan_port;

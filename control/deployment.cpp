@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <rte_mbuf.h>
 
+#include "control/detect_local.h"
 #include "control/snapshot_parts.h"
 
 namespace sluice::control {
@@ -53,9 +54,13 @@ dataplane::FragmentLimits fragment_limits_of(const config::Fragments& configured
 template <class F>
 void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& config,
                  const std::vector<net::IpAddr>& own_addresses) {
-  for (const Prefix& cidr : config.gateway.cluster.cluster_cidrs) {
-    if (cidr.family() == F::family) tables.cluster_cidrs.push_back({F::addr_of(cidr.addr), cidr.length});
-  }
+  const auto fill = [](std::vector<nat::Cidr<F>>& cidrs, const std::vector<Prefix>& networks) {
+    for (const Prefix& cidr : networks) {
+      if (cidr.family() == F::family) cidrs.push_back({F::addr_of(cidr.addr), cidr.length});
+    }
+  };
+  fill(tables.cluster_cidrs, config.gateway.cluster.cluster_cidrs);
+  fill(tables.local_cidrs, local_pod_networks(config));
   for (const auto& [name, pool] : config.pools) {
     if (pool.cidr.family() != F::family) continue;
     tables.pools.push_back({{F::addr_of(pool.cidr.addr), pool.cidr.length}, pool.nat_outgoing});
@@ -229,6 +234,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
     }
   }
   if (!own_link_local) interface.addresses_v6.push_back(interface.link_local);
+  interface.local_pods = planned.local_pods;
   return interface;
 }
 
@@ -623,6 +629,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->v4.nat_outgoing_address = gateway.snat.nat_outgoing_v4.value_or(net::Ipv4Addr{});
   snapshot->v6.nat_outgoing_address = gateway.snat.nat_outgoing_v6.value_or(net::Ipv6Addr{});
   snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,
+  snapshot->every_pod_is_local = gateway.cluster.detect_local == config::DetectLocal::ClusterCidr;
                     .error_source_vip = gateway.icmp.error_source == config::IcmpErrorSource::Vip,
                     .vip_echo_reply = proxy.vip_echo_reply};
   const config::HostRateLimits& limits = gateway.host.rate_limits;

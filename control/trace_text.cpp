@@ -23,6 +23,8 @@ std::string_view client_text(nat::ClientKind client) {
   switch (client) {
     case nat::ClientKind::Pod:
       return "a pod of this cluster";
+    case nat::ClientKind::RemotePod:
+      return "a pod of this cluster, but not of this node";
     case nat::ClientKind::Node:
       return "this node";
     case nat::ClientKind::Outside:

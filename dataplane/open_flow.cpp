@@ -1,5 +1,6 @@
 // Pass 3: the first packet of a flow. Every decision is taken here and stored in the flow; later packets only
 // apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
+#include <algorithm>
 #include <optional>
 
 #include "dataplane/flow_handoff.h"
@@ -27,7 +28,9 @@ constexpr nat::Millis clash_memory = 60000;  // of ClashMemory
 
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
-// SVC-43. The client's next connection may be another worker's, so all are told.
+}  // namespace
+
+// The client's next connection may be another worker's, so all are told.
 template <class F>
 void keep_affinity(const Context& context, const Connections& connections, const typename F::Addr& client,
                    const nat::ServicePort<F>& service, const nat::Backend<F>& backend) {
@@ -37,22 +40,29 @@ void keep_affinity(const Context& context, const Connections& connections, const
   }
   StubMessage message;
   message.kind = F::is_v4 ? StubMessage::Kind::AffinityV4 : StubMessage::Kind::AffinityV6;
-  message.owner = context.worker;
+  message.owner = context_.worker;
   message.connection = service.affinity_key;
   message.set_key(FlowKey<F>{client, backend.addr, {}, backend.port, 0, {}});
-  if (context.tables.workers > 1) context.tables.rings->tell_all(context.worker, message);
+  if (context_.tables.workers > 1) context_.tables.rings->tell_all(context_.worker, message);
 }
 
-}  // namespace
-
+// MASQ-1: a tunnel and the host are not the port by which their packets came in.
 template <class F>
-nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
-  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+nat::ClientKind Pipeline::client_kind(const FlowPacket<F>& packet) const {
+  const Snapshot& now = *context_.snapshot;
+  const FamilyTables<F>& tables = now.family<F>();
+  const typename F::Addr& source = packet.key.src;
+  const auto is_in = [&source](const std::vector<nat::Cidr<F>>& networks) {
+    return std::any_of(networks.begin(), networks.end(), [&](const auto& cidr) { return cidr.contains(source); });
+  };
   if (tables.owns(source)) return nat::ClientKind::Node;
-  for (const nat::Cidr<F>& cidr : tables.cluster_cidrs) {
-    if (cidr.contains(source)) return nat::ClientKind::Pod;
+  if (is_in(tables.local_cidrs)) return nat::ClientKind::Pod;
+  if (!now.every_pod_is_local) {
+    const bool by_port = packet.decapsulations == 0 && packet.tunnel_source == net::no_tunnel_source;
+    if (by_port && context_.interface(packet.ingress).local_pods) return nat::ClientKind::Pod;
+    if (is_in(tables.cluster_cidrs) || tables.is_pod_elsewhere(source)) return nat::ClientKind::RemotePod;
   }
-  return nat::ClientKind::Outside;
+  return packet.from_tunnel() ? nat::ClientKind::Relayed : nat::ClientKind::Outside;
 }
 
 // MASQ-5: the tunnel address if the route goes into a tunnel, else the interface's.
@@ -138,10 +148,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
 template <class F>
 nat::ServiceChoice<F> Pipeline::choose(const FlowPacket<F>& packet, const nat::Frontend<F>& frontend,
                                        const nat::Backend<F>* kept) const {
-  nat::ClientKind client = client_kind<F>(packet.key.src);
-  if (client == nat::ClientKind::Outside && packet.from_tunnel()) {
-    client = nat::ClientKind::Relayed;
-  }
+  const nat::ClientKind client = client_kind(packet);
   // SVC-63: who uses a node's port expects what others see there, so pods of other nodes are no better than outside.
   const bool as_outside = client == nat::ClientKind::Pod && frontend.kind == nat::FrontendKind::NodePort &&
                           frontend.service->external_policy == nat::TrafficPolicy::Local &&
@@ -263,13 +270,14 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
   const Snapshot& now = *context_.snapshot;
-  const bool masquerade = kind != Masquerade::No;
   const bool mapped = kind == Masquerade::Mapped;
   const bool outgoing = kind == Masquerade::Outgoing || mapped;
   const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
+  const bool turns_back = mapped && egress.kind == HopKind::Local;
   const typename F::Addr& source = !masquerade                                  ? packet.key.src
                                    : outgoing && !(fixed == typename F::Addr{}) ? fixed
                                                                                 : masquerade_address<F>(egress);
+                                   : turns_back                                 ? packet.key.dst
   net::be16 source_port = packet.key.src_port;
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
@@ -638,6 +646,10 @@ template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_local_address<V6>(FlowPacket<V6>&);
 template void Pipeline::forward_icmp_error<V4>(FlowPacket<V4>&);
+template void Pipeline::open<V4>(FlowPacket<V4>&, const Egress&, const net::Ipv4Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V4>*);
+template void Pipeline::open<V6>(FlowPacket<V6>&, const Egress&, const net::Ipv6Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V6>*);
 template void Pipeline::forward_icmp_error<V6>(FlowPacket<V6>&);
 template void Pipeline::close_connection<V4>(nat::ConnectionId);
 template void Pipeline::close_connection<V6>(nat::ConnectionId);

@@ -16,6 +16,7 @@
 #include "dataplane/pipeline.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/dhcp.h"
 #include "dataplane/flow_handoff.h"

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
@@ -358,14 +360,15 @@ class Pipeline {
   template <class F>
   void forward_icmp_error(net::FlowPacket<F>& packet);
   template <class F>
-  [[nodiscard]] nat::ClientKind client_kind(const typename F::Addr& source) const;
+  [[nodiscard]] nat::ClientKind client_kind(const net::FlowPacket<F>& packet) const;
   // Direct server return: direct_return.cpp
   template <class F>
   [[nodiscard]] Egress direct_egress(const nat::Backend<F>& backend, net::be16 port, uint64_t hash) const;
   template <class F>
   [[nodiscard]] Egress direct_egress(const nat::Flow<F>& flow, uint64_t hash) const;
   template <class F>
-  void open_direct(net::FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend, uint32_t service);
+  void open_direct(net::FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend,
+                   const nat::ServicePort<F>& service);
   template <class F>
   void relay_error(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>

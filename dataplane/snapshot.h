@@ -101,7 +101,8 @@ struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
   std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
   std::shared_ptr<const ContentPods<F>> content = std::make_shared<ContentPods<F>>();
-  std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live (MASQ-1)
+  std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live
+  std::vector<nat::Cidr<F>> local_cidrs;         // those of this node, as detectLocalMode has it (MASQ-1)
   std::vector<nat::Pool<F>> pools;               // MASQ-8
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
   std::vector<typename F::Addr> own_addresses;   // every local address, sorted
@@ -147,6 +148,7 @@ struct Snapshot {
   FamilyTables<net::V4> v4;
   FamilyTables<net::V6> v6;
   nat::ProxySettings proxy;
+  bool every_pod_is_local = true;  // detectLocalMode ClusterCIDR: no pod is ClientKind::RemotePod
   nat::Timeouts timeouts;
   FragmentLimits fragments;
   bool tcp_loose = true;

@@ -167,7 +167,8 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
     "tunnels": [{"name": "t", "type": "vxlan", "remote": "192.0.2.9", "local": "192.0.2.1", "vni": 9,
                  "remoteMAC": "02:00:00:00:00:09", "mtu": 1400}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "30000-32767",
-                "unknownPods": "Drop", "detectLocal": {"mode": "ClusterCIDR"}},
+                "unknownPods": "Drop", "detectLocalMode": "InterfaceNamePrefix",
+                "detectLocal": {"mode": "NodeCIDR", "bridgeInterface": "", "interfaceNamePrefix": "cali"}},
     "proxy": {"nodePortAddresses": ["primary"], "masqueradeAll": False, "allowExternalClusterIP": False,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Drop",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 251, "sourceRangesForInCluster": True,
@@ -313,7 +314,7 @@ def test_schema_refuses_what_the_router_refuses(tmp_path: Path) -> None:
 
 def test_schema_has_the_fields_that_the_router_reads() -> None:
     known = {path[-1] for path, _, _ in FIELDS if path[-1] is not True}
-    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, |NamedTimeout\{)"(\w+)"')
+    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, |Named\w*Timeout\{)"(\w+)"')
     read = {name for file in ("gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp", "timeouts.h")
             for name in call.findall((PROJECT / "config" / file).read_text())} - {"spec"}
     assert len(read) > 80

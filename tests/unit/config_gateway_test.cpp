@@ -7,6 +7,7 @@
 namespace sluice::config {
 namespace {
 
+using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 using Lines = std::vector<std::string>;
 
@@ -70,7 +71,8 @@ TEST(ConfigGateway, EveryField) {
       {"name": "t3", "type": "ipip", "remote": "fd00:1::12", "local": "fd00:1::2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
                 "unknownPods": "Reject",
-                "detectLocal": {"mode": "ClusterCIDR"}},
+                "detectLocalMode": "InterfaceNamePrefix",
+                "detectLocal": {"interfaceNamePrefix": "cali"}},
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Reject",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 16381, "sourceRangesForInCluster": false,
@@ -128,7 +130,13 @@ TEST(ConfigGateway, EveryField) {
   expected.tunnels = {{"t1", TunnelType::Vxlan, ip("192.168.0.11").v4(), {}, 5, mac("02:00:00:00:00:0b"), 1400},
                       {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}},
                       {"t3", TunnelType::Ipip, ip("fd00:1::12"), ip("fd00:1::2"), {}, {}, {}}};
-  expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}, UnknownPods::Reject};
+  expected.cluster = {{prefix("10.244.0.0/16")},
+                      {prefix("10.96.0.0/16")},
+                      {20000, 20999},
+                      UnknownPods::Reject,
+                      DetectLocal::InterfaceNamePrefix,
+                      "",
+                      "cali"};
   expected.proxy = {false,
                     {prefix("192.168.0.0/24")},
                     true,
@@ -159,8 +167,8 @@ TEST(ConfigGateway, EveryField) {
                       true,
                       true,
                       false};
-  expected.conntrack = {
-      4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s, 14s, 15s, 16s, 17s}};
+  expected.conntrack = {4096, true, false, {1s,  2s,  3s,  4s,  5s,  6s,  7s,  8s,    13s,   9s,  10s, 11s,   12s,
+                                            14s, 15s, 16s, 17s, 18s, 19s, 20s, 210ms, 220ms, 23s, 24s, 1500ms}};
   expected.fragments = {30s, 16, 4};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
@@ -200,6 +208,37 @@ TEST(ConfigGateway, CT1_TheProfileIsWhatIsNotSaid) {
   };
   EXPECT_EQ(timeouts_of(R"({"profile": "linux"})"), ConntrackTimeouts{});
   // RFC 4787 REQ-5, RFC 5508 REQ-2; RFC 5382 REQ-5: 2 h 4 min for what is open, 4 min for what begins or ends.
+// kube-proxy's names, and the name that the mode had here before.
+TEST(ConfigGateway, MASQ1_DetectLocalModes) {
+  const auto mode_of = [](const std::string& cluster) {
+    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}], "nodeName": "gw", "cluster": )" +
+                      cluster + "}")
+        .cluster.detect_local;
+  };
+  EXPECT_EQ(mode_of("{}"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "", "detectLocal": {"bridgeInterface": ""}})"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "ClusterCIDR"})"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "NodeCIDR"})"), DetectLocal::NodeCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni0"}})"),
+            DetectLocal::BridgeInterface);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "InterfaceNamePrefix", "detectLocal": {"interfaceNamePrefix": "cali"}})"),
+            DetectLocal::InterfaceNamePrefix);
+  EXPECT_EQ(mode_of(R"({"detectLocal": {"mode": "NodeCIDR"}})"), DetectLocal::NodeCidr);
+}
+
+TEST(ConfigGateway, MASQ1_NamesThatTheModeDoesNotLookAt) {
+  const ObjectSet objects = valid_set(list_of({R"({
+    "apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "g"},
+    "spec": {"interfaces": [{"name": "wan", "device": "net_null0"}],
+             "cluster": {"detectLocal": {"bridgeInterface": "cni0", "interfaceNamePrefix": "cali"}}}})"}));
+  EXPECT_EQ(lines(objects.warnings()),
+            (Lines{
+                "/items/0/spec/cluster/detectLocal/bridgeInterface: only detectLocalMode BridgeInterface looks at it",
+                "/items/0/spec/cluster/detectLocal/interfaceNamePrefix: only detectLocalMode InterfaceNamePrefix looks "
+                "at it",
+            }));
+}
+
   ConntrackTimeouts rfc{240s, 240s, 86400s, 240s, 3600s, 240s, 240s, 240s, 300s,
                         300s, 300s, 60s,    600s, 240s,  300s, 30s,  180s};
   EXPECT_EQ(timeouts_of(R"({"profile": "rfc"})"), rfc);
@@ -259,10 +298,12 @@ TEST(ConfigGateway, WrongValues) {
         "/spec/tunnels/0/remote: \"node1\" is not an IPv4 or IPv6 address",
         "/spec/tunnels/0/vni: expected 0 to 16777215, found 16777216"}},
       {R"({"cluster": {"clusterCIDRs": ["10.244.0.1/16"], "nodePortRange": "32767-30000",
-                       "detectLocal": {"mode": "BridgeInterface"}}})",
+                       "detectLocalMode": "clusterCIDR", "detectLocal": {"mode": "", "bridgeInterface": 1}}})",
        {"/spec/cluster/clusterCIDRs/0: 10.244.0.1/16 has host bits set; the network is 10.244.0.0/16",
         "/spec/cluster/nodePortRange: \"32767-30000\" is not a range of ports such as 30000-32767",
-        "/spec/cluster/detectLocal/mode: \"BridgeInterface\" is not one of ClusterCIDR"}},
+        "/spec/cluster/detectLocalMode: \"clusterCIDR\" is not one of ClusterCIDR, NodeCIDR, BridgeInterface, "
+        "InterfaceNamePrefix",
+        "/spec/cluster/detectLocal/bridgeInterface: expected a string, found an integer"}},
       {R"({"proxy": {"nodePortAddresses": ["127.0.0.0/8", "all", 7], "noEndpoints": "reject"}})",
        {"/spec/proxy/nodePortAddresses/0: node ports are never served on loopback addresses",
         "/spec/proxy/nodePortAddresses/1: \"all\" is not a network such as 10.244.0.0/16",

@@ -317,6 +317,23 @@ TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
       {R"("cluster": {"clusterCIDRs": ["10.244.0.0/16", "10.96.7.0/24"], "serviceCIDRs": ["10.96.0.0/16"]})",
        {"/spec/cluster/clusterCIDRs/1: 10.96.7.0/24 overlaps the service range 10.96.0.0/16"}},
       // SVC-56
+TEST(ConfigValidateSettings, MASQ1_ModesOfDetectLocalNeedTheirNames) {
+  expect_faults_beside_interfaces({
+      {R"("cluster": {"detectLocalMode": "NodeCIDR"})",
+       {"/spec/nodeName: required with detectLocalMode NodeCIDR: local pods are in the podCIDRs of this Node"}},
+      {R"("nodeName": "gw", "cluster": {"detectLocalMode": "NodeCIDR"})", {}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"interfaceNamePrefix": "cali"}})",
+       {"/spec/cluster/detectLocal/bridgeInterface: required with detectLocalMode BridgeInterface"}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni 0"}})",
+       {"/spec/cluster/detectLocal/bridgeInterface: \"cni 0\" cannot be the name of an interface"}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni0"}})", {}},
+      {R"("cluster": {"detectLocalMode": "InterfaceNamePrefix"})",
+       {"/spec/cluster/detectLocal/interfaceNamePrefix: required with detectLocalMode InterfaceNamePrefix"}},
+      {R"("cluster": {"detectLocalMode": "InterfaceNamePrefix", "detectLocal": {"interfaceNamePrefix": "cali/"}})",
+       {"/spec/cluster/detectLocal/interfaceNamePrefix: \"cali/\" cannot be the name of an interface"}},
+  });
+}
+
       {R"("snat": {"portRange": "1024-65535"})",
        {"/spec/snat/portRange: 1024-65535 overlaps the node ports 30000-32767",
         "/spec/snat/portRange: 1024-65535 contains the VXLAN port 4789"}},
