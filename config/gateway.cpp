@@ -188,6 +188,7 @@ void read_conntrack(Reader& spec, Conntrack& conntrack) {
 }
 
 void read_fragments(Reader& spec, Fragments& fragments) {
+  for (const NamedSctpTimeout& timeout : named_sctp_timeouts) timeouts.duration(timeout.name, out.*timeout.field);
   Reader object = spec.object("fragments");
   read_single_choice(object, "mode", fragment_modes);
   object.duration("timeout", fragments.timeout);

@@ -29,6 +29,7 @@ using net::Ipv4Addr;
 using net::MacAddr;
 using net::Prefix;
 using Seconds = std::chrono::seconds;
+using Milliseconds = std::chrono::milliseconds;
 
 enum class Protocol : uint8_t { Icmp = 1, Tcp = 6, Udp = 17, Sctp = 132 };
 
@@ -407,6 +408,14 @@ struct ConntrackTimeouts {
   Seconds gre_stream{180};
 
   // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
+  Milliseconds sctp_cookie_wait{3'000};
+  Milliseconds sctp_cookie_echoed{3'000};
+  Milliseconds sctp_established{432'000'000};
+  Milliseconds sctp_shutdown_sent{300};
+  Milliseconds sctp_shutdown_recd{300};
+  Milliseconds sctp_shutdown_ack_sent{3'000};
+  Milliseconds sctp_closed{10'000};
+  Milliseconds sctp_unreplied{30'000};  // an association that was picked up in the middle, until the other end is seen
   [[nodiscard]] static ConntrackTimeouts rfc();
   friend bool operator==(const ConntrackTimeouts&, const ConntrackTimeouts&) = default;
 };

@@ -15,6 +15,7 @@ namespace {
 constexpr std::array<uint32_t, 11> maglev_sizes{0, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071};
 constexpr uint32_t min_connections = 1024;
 constexpr Seconds max_timeout = std::chrono::hours(24 * 30);
+constexpr Milliseconds min_sctp_timeout{100};
 constexpr Seconds max_fragment_timeout{60};
 
 bool overlap(const PortRange& a, const PortRange& b) { return a.first <= b.last && b.first <= a.last; }
@@ -201,6 +202,11 @@ class SettingRules {
       const Seconds value = conntrack.timeouts.*timeout.field;
       if (value >= Seconds(1) && value <= max_timeout) continue;
       fault(fmt::format("expected 1s to 720h, found {}s", value.count()), "conntrack", "timeouts", timeout.name);
+    }
+    for (const NamedSctpTimeout& timeout : named_sctp_timeouts) {
+      const Milliseconds value = conntrack.timeouts.*timeout.field;
+      if (value >= min_sctp_timeout && value <= max_timeout) continue;
+      fault(fmt::format("expected 100ms to 720h, found {}ms", value.count()), "conntrack", "timeouts", timeout.name);
     }
   }
 

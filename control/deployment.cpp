@@ -17,8 +17,8 @@ using dataplane::NextHop;
 using dataplane::NextHopId;
 using net::Prefix;
 
-uint32_t milliseconds(config::Seconds seconds) {
-  return static_cast<uint32_t>(std::min<int64_t>(std::chrono::milliseconds(seconds).count(), nat::max_timeout));
+uint32_t milliseconds(config::Milliseconds time) {
+  return static_cast<uint32_t>(std::min<int64_t>(time.count(), nat::max_timeout));
 }
 
 nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
@@ -40,6 +40,15 @@ nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   timeouts.gre = milliseconds(configured.gre);
   timeouts.gre_stream = milliseconds(configured.gre_stream);
   timeouts.generic = milliseconds(configured.generic);
+  timeouts.set(nat::SctpState::None, milliseconds(configured.sctp_closed));
+  timeouts.set(nat::SctpState::CookieWait, milliseconds(configured.sctp_cookie_wait));
+  timeouts.set(nat::SctpState::CookieEchoed, milliseconds(configured.sctp_cookie_echoed));
+  timeouts.set(nat::SctpState::Established, milliseconds(configured.sctp_established));
+  timeouts.set(nat::SctpState::ShutdownSent, milliseconds(configured.sctp_shutdown_sent));
+  timeouts.set(nat::SctpState::ShutdownReceived, milliseconds(configured.sctp_shutdown_recd));
+  timeouts.set(nat::SctpState::ShutdownAckSent, milliseconds(configured.sctp_shutdown_ack_sent));
+  timeouts.set(nat::SctpState::PickedUp, milliseconds(configured.sctp_unreplied));
+  timeouts.set(nat::SctpState::Closed, milliseconds(configured.sctp_closed));
   return timeouts;
 }
 

@@ -182,7 +182,9 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
                 "vxlanZeroChecksumV6": False, "reassembleOuter": True},
     "conntrack": {"max": 65536, "tcpBeLiberal": False, "tcpLoose": True, "profile": "rfc", "timeouts": {name: "60s" for name in (
         "tcpSynSent", "tcpSynSent2", "tcpSynRecv", "tcpEstablished", "tcpFinWait", "tcpCloseWait", "tcpLastAck", "tcpTimeWait",
-        "tcpClose", "tcpUnreplied", "tcpUnacknowledged", "udp", "udpStream", "icmp", "gre", "greStream", "generic")}},
+        "tcpClose", "tcpUnreplied", "tcpUnacknowledged", "udp", "udpStream", "icmp", "gre", "greStream", "generic",
+        "sctpCookieWait", "sctpCookieEchoed", "sctpEstablished", "sctpShutdownSent", "sctpShutdownRecd",
+        "sctpShutdownAckSent", "sctpClosed", "sctpUnreplied")}},
     "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 64},
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
     "content": {"collector": "198.51.100.77"},

@@ -88,7 +88,9 @@ TEST(ConfigGateway, EveryField) {
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
       "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "tcpUnacknowledged": "13s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
-      "generic": "12s", "tcpSynSent2": "14s", "tcpUnreplied": "15s", "gre": "16s", "greStream": "17s"}},
+      "generic": "12s", "tcpSynSent2": "14s", "tcpUnreplied": "15s", "gre": "16s", "greStream": "17s",
+      "sctpCookieWait": "18s", "sctpCookieEchoed": "19s", "sctpEstablished": "20s", "sctpShutdownSent": "210ms",
+      "sctpShutdownRecd": "220ms", "sctpShutdownAckSent": "23s", "sctpClosed": "24s", "sctpUnreplied": "1s500ms"}},
     "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 4},
     "icmp": {"errorRatePerSecond": 5, "errorSource": "original"}})");
   Gateway expected;
@@ -320,12 +322,13 @@ TEST(ConfigGateway, WrongValues) {
         "/spec/overlay/mtu: expected \"auto\" or a number of bytes",
         "/spec/overlay/dscp: expected \"Copy\" or a number from 0 to 63"}},
       {R"({"overlay": {"dscp": 64, "vxlanVNI": -1}, "conntrack": {"timeouts": {"udp": 30, "icmp": "1500ms",
-           "generic": "1 day"}, "max": 4294967296}})",
+           "generic": "1 day", "sctpClosed": "1500us"}, "max": 4294967296}})",
        {"/spec/overlay/vxlanVNI: expected 0 to 16777215, found -1", "/spec/overlay/dscp: expected 0 to 63, found 64",
         "/spec/conntrack/max: expected 0 to 4294967295, found 4294967296",
         "/spec/conntrack/timeouts/udp: expected a string, found an integer",
         "/spec/conntrack/timeouts/icmp: expected whole seconds",
-        "/spec/conntrack/timeouts/generic: \"1 day\" is not a length of time such as \"1h30m\" or \"30s\""}},
+        "/spec/conntrack/timeouts/generic: \"1 day\" is not a length of time such as \"1h30m\" or \"30s\"",
+        "/spec/conntrack/timeouts/sctpClosed: expected whole milliseconds"}},
       {R"([])", {"/spec: expected an object, found a list"}},
       {R"(null)", {"/spec: required"}},
   };
