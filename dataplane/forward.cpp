@@ -198,10 +198,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   const nat::SctpChunk chunk = sctp ? chunk_of(packet) : nat::SctpChunk::Other;
   bool close_after = false;
   if ((flow.flags & unconfirmed) != 0) [[unlikely]] {
-    HandoffNote note = note_of(packet, HandoffKind::Flow);
-    note.neighbor |= asks_for_confirmation;
-    HandoffRings::set_hash(packet.mbuf, packet.hash);
-    return output_.hand_over(packet.mbuf, table.connection(nat::connection_of(id)).stub_worker, note);
+    return ask(packet, nat::connection_of(id));
   }
   if (is_damaged(packet)) [[unlikely]] {
     // CT-21: its receiver will refuse it, so its record learns nothing of it.

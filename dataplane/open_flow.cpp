@@ -32,10 +32,11 @@ constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
 // The client's next connection may be another worker's, so all are told.
 template <class F>
-void keep_affinity(const Context& context, const Connections& connections, const typename F::Addr& client,
-                   const nat::ServicePort<F>& service, const nat::Backend<F>& backend) {
-  if (!connections.affinity<F>().remember(client, service.affinity_key, backend,
-                                          affinity_time(service.affinity_seconds), context.now)) {
+void Pipeline::keep_affinity(const typename F::Addr& client, const nat::ServicePort<F>& service,
+                             const nat::Backend<F>& backend) {
+  if (service.affinity_seconds == 0 ||
+      !connections_.affinity<F>().remember(client, service.affinity_key, backend,
+                                           affinity_time(service.affinity_seconds), context_.now)) {
     return;
   }
   StubMessage message;
@@ -138,8 +139,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   // What is looked into must come back here to be cut off.
   if (choice.direct_return && service.content.empty()) {
     if (const Egress way = direct_egress(*choice.backend, packet.key.dst_port, packet.hash); way.forwards()) {
-      if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
-      return open_direct(packet, way, *choice.backend, service.id);
+      return open_direct(packet, way, *choice.backend, service);
     }
   }
   open_chosen(packet, service, choice);
@@ -180,7 +180,6 @@ void Pipeline::open_chosen(FlowPacket<F>& packet, const nat::ServicePort<F>& ser
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
-  if (service.affinity_seconds != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade && !at_host &&
@@ -349,6 +348,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     return forward_stateless(packet, egress, destination, destination_port);
   }
 
+    keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& original = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
@@ -384,8 +384,6 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
   }
-  // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
-  if (replies_elsewhere && !masquerade && may_choose && !late_->opening()) original.flags |= unconfirmed;
   // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
   if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
@@ -409,6 +407,7 @@ void Pipeline::reject_exhausted(FlowPacket<F>& packet, bool to_service) {
                       F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
                       to_service ? &packet.key.dst : nullptr);
   context_.drop(packet.mbuf, DropReason::SnatExhausted);
+  if (to_service) keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
 }
 
 // ---- packets to addresses of ours --------------------------------------------------------------------
@@ -619,8 +618,10 @@ void Pipeline::expire(unsigned budget) {
   expire_mappings<V6>(budget);
 }
 
-template nat::ClientKind Pipeline::client_kind<V4>(const net::Ipv4Addr&) const;
-template nat::ClientKind Pipeline::client_kind<V6>(const net::Ipv6Addr&) const;
+template nat::ClientKind Pipeline::client_kind<V4>(const FlowPacket<V4>&) const;
+template nat::ClientKind Pipeline::client_kind<V6>(const FlowPacket<V6>&) const;
+template void Pipeline::keep_affinity<V4>(const net::Ipv4Addr&, const nat::ServicePort<V4>&, const nat::Backend<V4>&);
+template void Pipeline::keep_affinity<V6>(const net::Ipv6Addr&, const nat::ServicePort<V6>&, const nat::Backend<V6>&);
 template nat::ServiceChoice<V4> Pipeline::choose<V4>(const FlowPacket<V4>&, const nat::Frontend<V4>&,
                                                      const nat::Backend<V4>*) const;
 template nat::ServiceChoice<V6> Pipeline::choose<V6>(const FlowPacket<V6>&, const nat::Frontend<V6>&,

@@ -72,7 +72,8 @@ Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolv
       resolver_(resolver),
       tunnel_errors_(tunnel_errors),
       connections_(connections),
-      ports_(context.random, context.tables.workers) {}
+      ports_(context.random, context.tables.workers),
+      unanswered_(context.tables.workers) {}
 
 Pipeline::~Pipeline() = default;
 
@@ -623,9 +624,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
       break;
   }
   if (asks(note)) [[unlikely]] {
-    // The message that came before it has been read: the answer, if there is one, goes before it.
-    const uint16_t owner = net::owner_of(HandoffRings::hash(mbuf), context_.tables.workers);
-    if (owner != context_.worker) return output_.hand_over(mbuf, owner, note);
+    if (note.question.asker != context_.worker) return answer_question(mbuf, note);
   }
   if (v4) {
     take_flow<V4>(mbuf, note);
@@ -673,9 +672,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
   }
   packet.hash = HandoffRings::hash(mbuf);
   if (asks(note)) [[unlikely]] {
-    nat::Conntrack<F>& table = connections_.of<F>();
-    const nat::FlowId id = table.find(packet.key, packet.hash);
-    if (table.is_connection(id)) table.flow(id).flags &= static_cast<uint8_t>(~unconfirmed);
+    take_answer<F>(connections_.of<F>().find(packet.key, packet.hash), note.question);
   }
   connections_.of<F>().prefetch(packet.hash);
   burst<F>().take();

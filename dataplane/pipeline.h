@@ -276,6 +276,16 @@ class Pipeline {
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
   // Endpoint-independent mapping: mapping.cpp
   template <class F>
+  // Questions of workers whether a tuple is free: messages.cpp
+  template <class F>
+  void ask(net::FlowPacket<F>& packet, nat::ConnectionId id);
+  void answer_question(rte_mbuf* mbuf, const HandoffNote& note);
+  template <class F>
+  void take_answer(nat::FlowId id, const Question& question);
+  // SVC-43: of a packet that opens a connection.
+  template <class F>
+  void keep_affinity(const typename F::Addr& client, const nat::ServicePort<F>& service,
+                     const nat::Backend<F>& backend);
   [[nodiscard]] static bool has_port(const net::FlowPacket<F>& packet);
   template <class F>
   [[nodiscard]] bool keeps_mapping(const net::FlowPacket<F>& packet) const;

@@ -270,7 +270,7 @@ class Model(Ingress, Egress, DirectReturn):
         self.say(f"endpoint {text(endpoint[0])}:{endpoint[1]} of {len(usable)}")
         key = a.packet.dst, a.proto, a.dport
         if endpoint in nodes:
-            self.remember(a, service, memory, endpoint, usable, self.open_direct(a, endpoint, nodes[endpoint], key))
+            self.remember(service, memory, endpoint, self.open_direct(a, endpoint, nodes[endpoint], key))
             return None
         route = t.route(endpoint[0])
         if route.kind in ("local", "service", "drop"):
@@ -280,7 +280,7 @@ class Model(Ingress, Egress, DirectReturn):
             return self.refuse(a, route)
         masquerade = masquerade or endpoint[0] == client or t.nat_outgoing(client, endpoint[0])  # MASQ-3, MASQ-9
         hop = self.choose_hop(a, route, endpoint[0])
-        self.remember(a, service, memory, endpoint, usable, self.open(a, hop, *endpoint, masquerade, key))
+        self.remember(service, memory, endpoint, self.open(a, hop, *endpoint, masquerade, key))
         return None
 
     def kept_or_newer(self, a, memory, kept, usable, nodes):
@@ -292,9 +292,9 @@ class Model(Ingress, Egress, DirectReturn):
         self.borrowed[memory, shown] += 1
         return {shown}
 
-    def remember(self, a, service, memory, endpoint, usable, sure):
-        """SVC-43. `sure`: everybody saw the endpoint."""
-        if service.affinity is None:
+    def remember(self, service, memory, endpoint, opened):
+        """SVC-43. What is dropped changes nothing."""
+        if service.affinity is None or not opened:
             return
         before, _, burst = self.affinity.get(memory, (None, 0, 0))
         self.chosen[memory, endpoint] += 1
@@ -302,7 +302,7 @@ class Model(Ingress, Egress, DirectReturn):
         self.affinity[memory] = (endpoint if sure else None, self.now, self.burst)
 
     def open(self, a, hop, destination, port, masquerade, frontend):
-        """A new flow. False: its packet was not forwarded and opened none, or nobody knows what was chosen."""
+        """A new flow. False: its packet was not forwarded, and opened none."""
         source, sport, mapping = a.packet.src, a.sport, None
         reply = (a.proto, destination, port, source, sport)
         if masquerade:
