@@ -317,8 +317,8 @@ enum class DscpMode : uint8_t { Copy, Fixed };
 enum class EcnMode : uint8_t { Normal, Compatibility };
 enum class IcmpErrorSource : uint8_t { Vip, Original };
 enum class UnknownPods : uint8_t { Drop, Reject };
-enum class NatExclusions : uint8_t { IpPoolsOnly, IpPoolsAndHostIps };
 enum class DetectLocal : uint8_t { ClusterCidr, NodeCidr, BridgeInterface, InterfaceNamePrefix };
+enum class NatExclusions : uint8_t { IpPoolsOnly, IpPoolsAndHostIps };
 
 struct PortRange {
   uint16_t first = 0;
@@ -357,6 +357,7 @@ struct Proxy {
 };
 
 enum class Mapping : uint8_t { Symmetric, EndpointIndependent };
+enum class Filtering : uint8_t { EndpointIndependent, AddressDependent, AddressAndPortDependent };
 
 struct Snat {
   PortRange port_range{32768, 65535};
@@ -365,7 +366,8 @@ struct Snat {
   std::optional<net::Ipv6Addr> nat_outgoing_v6;
   std::optional<PortRange> nat_port_range;
   NatExclusions nat_outgoing_exclusions = NatExclusions::IpPoolsOnly;
-  Mapping mapping = Mapping::Symmetric;  // MASQ-13: of what natOutgoing translates
+  Mapping mapping = Mapping::Symmetric;                      // MASQ-13: of what natOutgoing translates
+  Filtering filtering = Filtering::AddressAndPortDependent;  // of what comes to a mapping's port
   friend bool operator==(const Snat&, const Snat&) = default;
 };
 
@@ -406,8 +408,6 @@ struct ConntrackTimeouts {
   Seconds tcp_unreplied{300};  // a connection that was picked up in the middle, until the other side is seen (CT-7)
   Seconds gre{30};
   Seconds gre_stream{180};
-
-  // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
   Milliseconds sctp_cookie_wait{3'000};
   Milliseconds sctp_cookie_echoed{3'000};
   Milliseconds sctp_established{432'000'000};
@@ -416,6 +416,8 @@ struct ConntrackTimeouts {
   Milliseconds sctp_shutdown_ack_sent{3'000};
   Milliseconds sctp_closed{10'000};
   Milliseconds sctp_unreplied{30'000};  // an association that was picked up in the middle, until the other end is seen
+
+  // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
   [[nodiscard]] static ConntrackTimeouts rfc();
   friend bool operator==(const ConntrackTimeouts&, const ConntrackTimeouts&) = default;
 };

@@ -29,8 +29,8 @@ class SettingRules {
   void check() {
     check_names();
     check_cluster();
-    check_ports();
     check_detect_local();
+    check_ports();
     check_nat_outgoing();
     check_overlay();
     check_conntrack();
@@ -82,7 +82,6 @@ class SettingRules {
     }
   }
 
-  // SVC-56: a reply to a masqueraded flow must not look like traffic to a node port or to the tunnel.
   // A name that no interface has is no fault: its port may come later (control/detect_local.h warns).
   void check_detect_local() {
     const Cluster& cluster = gateway_.cluster;
@@ -106,6 +105,7 @@ class SettingRules {
     }
   }
 
+  // SVC-56: a reply to a masqueraded flow must not look like traffic to a node port or to the tunnel.
   void check_ports() {
     const PortRange& node_ports = gateway_.cluster.node_port_range;
     const uint16_t vxlan = gateway_.overlay.vxlan_port;

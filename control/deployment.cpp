@@ -52,6 +52,18 @@ nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   return timeouts;
 }
 
+nat::Filtering filtering_of(config::Filtering configured) {
+  switch (configured) {
+    case config::Filtering::EndpointIndependent:
+      return nat::Filtering::EndpointIndependent;
+    case config::Filtering::AddressDependent:
+      return nat::Filtering::AddressDependent;
+    case config::Filtering::AddressAndPortDependent:
+      break;
+  }
+  return nat::Filtering::AddressAndPortDependent;
+}
+
 // The memory is that of all workers, each with a table for each family.
 dataplane::FragmentLimits fragment_limits_of(const config::Fragments& configured, unsigned workers) {
   const uint64_t buffers = (uint64_t{configured.max_memory_mib} << 20) / (RTE_MBUF_DEFAULT_BUF_SIZE + sizeof(rte_mbuf));
@@ -222,6 +234,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.role = planned.role;
   interface.rpf = planned.rpf;
   interface.clamps_mss = planned.clamps_mss;
+  interface.local_pods = planned.local_pods;
   interface.twin = !planned.host_interface.empty();
   interface.pod_addresses = planned.pod_addresses;
   interface.allowed_sources = planned.allowed_sources;
@@ -243,7 +256,6 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
     }
   }
   if (!own_link_local) interface.addresses_v6.push_back(interface.link_local);
-  interface.local_pods = planned.local_pods;
   return interface;
 }
 
@@ -617,6 +629,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   retire_tunnel_indices(plan);
   fill_pods_elsewhere(snapshot->v4, plan.pods_elsewhere);
   fill_pods_elsewhere(snapshot->v6, plan.pods_elsewhere);
+  snapshot->every_pod_is_local = gateway.cluster.detect_local == config::DetectLocal::ClusterCidr;
   const config::Proxy& proxy = gateway.proxy;
   snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
@@ -635,10 +648,10 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->nat_outgoing_first = nat_ports.first;
   snapshot->nat_outgoing_last = nat_ports.last;
   snapshot->endpoint_independent = gateway.snat.mapping == config::Mapping::EndpointIndependent;
+  snapshot->filtering = filtering_of(gateway.snat.filtering);
   snapshot->v4.nat_outgoing_address = gateway.snat.nat_outgoing_v4.value_or(net::Ipv4Addr{});
   snapshot->v6.nat_outgoing_address = gateway.snat.nat_outgoing_v6.value_or(net::Ipv6Addr{});
   snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,
-  snapshot->every_pod_is_local = gateway.cluster.detect_local == config::DetectLocal::ClusterCidr;
                     .error_source_vip = gateway.icmp.error_source == config::IcmpErrorSource::Vip,
                     .vip_echo_reply = proxy.vip_echo_reply};
   const config::HostRateLimits& limits = gateway.host.rate_limits;

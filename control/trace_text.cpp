@@ -60,7 +60,7 @@ std::string_view handoff_text(dataplane::HandoffKind kind) {
     case dataplane::HandoffKind::OwnerByStub:
       return "the translated connection is its";
     case dataplane::HandoffKind::Mapping:
-      return "it keeps the mapping of the source";
+      return "it keeps the mapping";
     case dataplane::HandoffKind::TunnelError:
       return "errors about tunnels are its";
     case dataplane::HandoffKind::Resolve:

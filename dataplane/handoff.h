@@ -25,7 +25,7 @@ enum class HandoffKind : uint8_t {
   Fragment,     // an IP fragment, to the worker that knows its datagram
   Flow,         // an IP packet, to the worker that owns its flow; goes through pass 2 there
   OwnerByStub,  // the same, but the sender found a stub: the flow is known to live there
-  Mapping,      // the same, but the sender knows no flow: one would live there, with its source's mapping (MASQ-13)
+  Mapping,      // the same, but the sender knows no flow: one would live there, with a mapping (MASQ-13)
   TunnelError,  // an ICMP error to one of our addresses, about no flow
   Resolve,      // an IP packet ready to leave, to the resolver: its neighbour has no MAC yet
   Transmit,     // a finished frame, to the worker that has a queue of the port

@@ -270,18 +270,20 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const uint16_t workers = context_.tables.workers;
   const Snapshot& now = *context_.snapshot;
   const bool mapped = kind == Masquerade::Mapped;
+  const bool inbound = kind == Masquerade::Inbound;
+  const bool masquerade = kind != Masquerade::No && !inbound;
   const bool outgoing = kind == Masquerade::Outgoing || mapped;
-  const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
   const bool turns_back = mapped && egress.kind == HopKind::Local;
+  const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
   const typename F::Addr& source = !masquerade                                  ? packet.key.src
                                    : outgoing && !(fixed == typename F::Addr{}) ? fixed
-                                                                                : masquerade_address<F>(egress);
                                    : turns_back                                 ? packet.key.dst
+                                                                                : masquerade_address<F>(egress);
   net::be16 source_port = packet.key.src_port;
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
   uint64_t reply_hash = hasher(reply);
-  const bool may_choose = has_port(packet) && !mapped;
+  const bool may_choose = has_port(packet) && !mapped && !inbound;
   const auto here_and_free = [&](net::be16 port) {
     reply.dst_port = port;
     reply_hash = hasher(reply);
@@ -306,6 +308,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     return true;
   };
   if (mapped && !use(map_endpoint(packet.key, source))) return reject_exhausted(packet, false);
+  if (inbound) mapping = connections_.mappings<F>().owner(packet.key.dst, packet.key.dst_port, packet.protocol);
   const auto is_taken_elsewhere = [&] {
     return workers > 1 && net::owner_of(reply_hash, workers) != context_.worker &&
            clashes_.recent(reply_hash, context_.now);
@@ -320,7 +323,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   // What waits for the answer needs it once: another time the tuple may be free.
   if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
   if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
-  if (masquerade && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
+  if ((masquerade || inbound) && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
   // Whose record is not in the table yet, and may have been told otherwise before.
   if (!masquerade && !to_service && connections_.hints<F>().in_use(context_.now)) [[unlikely]]
@@ -341,14 +344,14 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     }
     // Without a translation of the source the packet needs no entry to be forwarded.
     const bool at_host = egress.kind == HopKind::Local;
-    if (late_->opening() || masquerade || source_port != packet.key.src_port || (at_host && to_service))
+    if (late_->opening() || masquerade || inbound || source_port != packet.key.src_port || (at_host && to_service))
       return context_.drop(packet.mbuf, DropReason::ConntrackFull);
     if (at_host) return to_local_address(packet);
     if (!to_service) return forward<F>(packet, egress, nullptr);
+    keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
     return forward_stateless(packet, egress, destination, destination_port);
   }
 
-    keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& original = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
@@ -373,19 +376,27 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     connection.flags |= nat::connection_flag::masqueraded;
     context_.counters.add(Event::Masqueraded);
   }
-  if (mapped) {
+  if (mapped || inbound) {
     connections_.mappings<F>().acquire(mapping);
     connection.flags |= nat::connection_flag::mapped;
   }
+  if (mapped) connections_.mappings<F>().permit(mapping, packet.key.dst);
   context_.counters.add(Event::FlowsOpened);
   note<F>(FlowEvent::Kind::Opened, id);
-  const bool replies_elsewhere = workers > 1 && net::owner_of(reply_hash, workers) != context_.worker;
-  if (replies_elsewhere && !place_stub(id, reply, reply_hash)) {
+  const uint16_t answered_at = net::owner_of(reply_hash, workers);
+  const bool replies_elsewhere = workers > 1 && answered_at != context_.worker;
+  // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
+  const bool must_ask = replies_elsewhere && (mapped || inbound || (!masquerade && may_choose)) && !late_->opening();
+  if (must_ask) {
+    original.flags |= unconfirmed;
+    connection.stub_worker = answered_at;
+    connection.splice_seq = questions_ + 1;
+  } else if (replies_elsewhere && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
   }
   // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
-  if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
+  if (const uint16_t owner = net::owner_of(packet.hash, workers); (mapped || inbound) && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
   const bool syn = packet.protocol == net::protocol::tcp && packet.fragment == FragmentKind::Whole &&
@@ -396,6 +407,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }
+  if (to_service) keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
   forward_tracked(packet, opened.flow);
 }
 
@@ -407,7 +419,6 @@ void Pipeline::reject_exhausted(FlowPacket<F>& packet, bool to_service) {
                       F::is_v4 ? net::icmpv4::code_admin_prohibited : net::icmpv6::code_admin_prohibited, 0,
                       to_service ? &packet.key.dst : nullptr);
   context_.drop(packet.mbuf, DropReason::SnatExhausted);
-  if (to_service) keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
 }
 
 // ---- packets to addresses of ours --------------------------------------------------------------------
@@ -559,6 +570,9 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
   const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
+  const bool mapped =
+      !without_record && (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0;
+  if (egress.kind == HopKind::Local && mapped && !packet.turned_back()) return turn_back_error(packet);
   if (egress.kind == HopKind::Local && context_.punt->take(packet)) return;
   if (!egress.forwards()) return refuse(packet, egress);
   forward<F>(packet, egress, nullptr);
@@ -632,6 +646,10 @@ template void Pipeline::expect_openings<V4>(FlowBurst<V4>&, const net::Burst<uin
 template void Pipeline::expect_openings<V6>(FlowBurst<V6>&, const net::Burst<uint8_t>&, const NextHopId*);
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
 template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
+template void Pipeline::open<V4>(FlowPacket<V4>&, const Egress&, const net::Ipv4Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V4>*);
+template void Pipeline::open<V6>(FlowPacket<V6>&, const Egress&, const net::Ipv6Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V6>*);
 template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::open_outgoing<V6>(FlowPacket<V6>&, const Egress&);
 template bool Pipeline::wants_tracking<V4>(const FlowPacket<V4>&) const;
@@ -647,10 +665,6 @@ template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_local_address<V6>(FlowPacket<V6>&);
 template void Pipeline::forward_icmp_error<V4>(FlowPacket<V4>&);
-template void Pipeline::open<V4>(FlowPacket<V4>&, const Egress&, const net::Ipv4Addr&, net::be16, Masquerade,
-                                 const nat::ServicePort<V4>*);
-template void Pipeline::open<V6>(FlowPacket<V6>&, const Egress&, const net::Ipv6Addr&, net::be16, Masquerade,
-                                 const nat::ServicePort<V6>*);
 template void Pipeline::forward_icmp_error<V6>(FlowPacket<V6>&);
 template void Pipeline::close_connection<V4>(nat::ConnectionId);
 template void Pipeline::close_connection<V6>(nat::ConnectionId);

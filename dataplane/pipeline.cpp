@@ -667,7 +667,7 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     }
   }
   // Without a flow, one that was sent here by a stub is not ours.
-  if (note.kind != HandoffKind::Flow || context_.interface(note.where).rpf != ReversePathFilter::Off) {
+  if (note.kind != HandoffKind::Flow || asks(note) || context_.interface(note.where).rpf != ReversePathFilter::Off) {
     plain_transit_ = false;
   }
   packet.hash = HandoffRings::hash(mbuf);
@@ -688,6 +688,8 @@ void Pipeline::run_all() {
     run_released<V4>();
   if (!released_v6_.empty()) [[unlikely]]
     run_released<V6>();
+  if (icmp_.any_turned()) [[unlikely]]
+    turn_back_errors();
 }
 
 template <class F>
@@ -732,7 +734,9 @@ void Pipeline::run(FlowBurst<F>& burst) {
     // A packet of the burst ended a connection: its record may serve another one by now.
     found_stale = table.counters().removed != removed;
   }
-  context_.counters.add(Event::FlowHits, hits);
+  // What comes back with an answer was counted before it asked.
+  const uint64_t returned = std::exchange(returned_[F::is_v4 ? 0 : 1], 0U);
+  context_.counters.add(Event::FlowHits, hits - std::min(hits, returned));
   end_pass(Pass::Forward);
   if (!misses.empty()) forward_misses(burst, misses);
 }

@@ -20,6 +20,7 @@
 #include "encap/header_template.h"
 #include "encap/header_template_v6.h"
 #include "nat/endpoint_set.h"
+#include "nat/filtering.h"
 #include "nat/new_flow.h"
 #include "nat/service.h"
 #include "nat/timeouts.h"
@@ -147,8 +148,8 @@ struct Snapshot {
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   FamilyTables<net::V4> v4;
   FamilyTables<net::V6> v6;
-  nat::ProxySettings proxy;
   bool every_pod_is_local = true;  // detectLocalMode ClusterCIDR: no pod is ClientKind::RemotePod
+  nat::ProxySettings proxy;
   nat::Timeouts timeouts;
   FragmentLimits fragments;
   bool tcp_loose = true;
@@ -158,7 +159,8 @@ struct Snapshot {
   uint16_t snat_last = 65535;
   uint16_t nat_outgoing_first = 32768;  // of natOutgoing
   uint16_t nat_outgoing_last = 65535;
-  bool endpoint_independent = false;  // MASQ-13: of natOutgoing
+  bool endpoint_independent = false;                                   // MASQ-13: of natOutgoing
+  nat::Filtering filtering = nat::Filtering::AddressAndPortDependent;  // of those mappings
   IcmpSettings icmp;
   std::vector<uint16_t> twins;  // interfaces that have one; empty: the host gets nothing
   PuntLimits punt_limits = default_punt_limits;

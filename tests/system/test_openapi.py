@@ -175,7 +175,7 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
               "noEndpoints": "Reject", "vipEchoReply": False, "onBackendRemoved": "Keep",
               "externalPolicyLocalScope": "Node", "healthzPort": 10256, "healthAddresses": ["127.0.0.1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingAddress": {"v4": "192.0.2.1"}, "natPortRange": "50001-60000",
-             "mapping": "Symmetric", "natOutgoingExclusions": "IPPoolsOnly"},
+             "mapping": "Symmetric", "filtering": "AddressDependent", "natOutgoingExclusions": "IPPoolsOnly"},
     "overlay": {"vxlanVNI": 4096, "vxlanPort": 4789, "vxlanSrcPortRange": "49152-65535", "strictVxlanFlags": False,
                 "mtu": "auto", "outerDF": "Inherit", "dscp": "Copy", "ecn": "Normal",
                 "externalNodesCIDRs": ["198.51.100.0/24"], "vtepMac": "02:00:00:00:00:02", "tcpMssClamp": False,

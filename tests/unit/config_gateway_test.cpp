@@ -80,7 +80,7 @@ TEST(ConfigGateway, EveryField) {
               "onBackendRemoved": "Reset", "healthzPort": 10256, "healthAddresses": ["127.0.0.1", "::1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs",
              "natOutgoingAddress": {"v4": "192.168.0.2", "v6": "fd00:1::2"}, "natPortRange": "51000-52000",
-             "mapping": "EndpointIndependent"},
+             "mapping": "EndpointIndependent", "filtering": "AddressDependent"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
                 "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
@@ -153,8 +153,13 @@ TEST(ConfigGateway, EveryField) {
                     BackendRemoval::Reset,
                     10256,
                     {ip("127.0.0.1"), ip("::1")}};
-  expected.snat = {{40000, 50000},          net::parse_ipv4("192.168.0.2"),   net::parse_ipv6("fd00:1::2"),
-                   PortRange{51000, 52000}, NatExclusions::IpPoolsAndHostIps, Mapping::EndpointIndependent};
+  expected.snat = {{40000, 50000},
+                   net::parse_ipv4("192.168.0.2"),
+                   net::parse_ipv6("fd00:1::2"),
+                   PortRange{51000, 52000},
+                   NatExclusions::IpPoolsAndHostIps,
+                   Mapping::EndpointIndependent,
+                   Filtering::AddressDependent};
   expected.overlay = {9,
                       8472,
                       {50000, 60000},
@@ -203,13 +208,6 @@ TEST(ConfigGateway, Svc52NodePortsAreNeverOnLoopback) {
   }
 }
 
-TEST(ConfigGateway, CT1_TheProfileIsWhatIsNotSaid) {
-  const auto timeouts_of = [](const std::string& conntrack) {
-    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}], "conntrack": )" + conntrack + "}")
-        .conntrack.timeouts;
-  };
-  EXPECT_EQ(timeouts_of(R"({"profile": "linux"})"), ConntrackTimeouts{});
-  // RFC 4787 REQ-5, RFC 5508 REQ-2; RFC 5382 REQ-5: 2 h 4 min for what is open, 4 min for what begins or ends.
 // kube-proxy's names, and the name that the mode had here before.
 TEST(ConfigGateway, MASQ1_DetectLocalModes) {
   const auto mode_of = [](const std::string& cluster) {
@@ -241,6 +239,13 @@ TEST(ConfigGateway, MASQ1_NamesThatTheModeDoesNotLookAt) {
             }));
 }
 
+TEST(ConfigGateway, CT1_TheProfileIsWhatIsNotSaid) {
+  const auto timeouts_of = [](const std::string& conntrack) {
+    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}], "conntrack": )" + conntrack + "}")
+        .conntrack.timeouts;
+  };
+  EXPECT_EQ(timeouts_of(R"({"profile": "linux"})"), ConntrackTimeouts{});
+  // RFC 4787 REQ-5, RFC 5508 REQ-2; RFC 5382 REQ-5: 2 h 4 min for what is open, 4 min for what begins or ends.
   ConntrackTimeouts rfc{240s, 240s, 86400s, 240s, 3600s, 240s, 240s, 240s, 300s,
                         300s, 300s, 60s,    600s, 240s,  300s, 30s,  180s};
   EXPECT_EQ(timeouts_of(R"({"profile": "rfc"})"), rfc);
@@ -315,9 +320,10 @@ TEST(ConfigGateway, WrongValues) {
        {"/spec/proxy/onBackendRemoved: \"reset\" is not one of Keep, Reset",
         "/spec/proxy/healthzPort: expected 0 to 65535, found 65536",
         "/spec/proxy/healthAddresses/0: \"localhost\" is not an IPv4 or IPv6 address"}},
-      {R"({"snat": {"portRange": "0-65535", "mapping": "eim"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
+      {R"({"snat": {"portRange": "0-65535", "mapping": "eim", "filtering": "eif"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
        {"/spec/snat/portRange: \"0-65535\" is not a range of ports such as 30000-32767",
         "/spec/snat/mapping: \"eim\" is not one of Symmetric, EndpointIndependent",
+        "/spec/snat/filtering: \"eif\" is not one of EndpointIndependent, AddressDependent, AddressAndPortDependent",
         "/spec/overlay/vxlanPort: expected 1 to 65535, found 0",
         "/spec/overlay/mtu: expected \"auto\" or a number of bytes",
         "/spec/overlay/dscp: expected \"Copy\" or a number from 0 to 63"}},

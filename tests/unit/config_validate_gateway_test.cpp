@@ -317,11 +317,6 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
   });
 }
 
-TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
-  expect_faults_beside_interfaces({
-      {R"("cluster": {"clusterCIDRs": ["10.244.0.0/16", "10.96.7.0/24"], "serviceCIDRs": ["10.96.0.0/16"]})",
-       {"/spec/cluster/clusterCIDRs/1: 10.96.7.0/24 overlaps the service range 10.96.0.0/16"}},
-      // SVC-56
 TEST(ConfigValidateSettings, MASQ1_ModesOfDetectLocalNeedTheirNames) {
   expect_faults_beside_interfaces({
       {R"("cluster": {"detectLocalMode": "NodeCIDR"})",
@@ -339,6 +334,11 @@ TEST(ConfigValidateSettings, MASQ1_ModesOfDetectLocalNeedTheirNames) {
   });
 }
 
+TEST(ConfigValidateSettings, Svc56RangesThatMustNotMeet) {
+  expect_faults_beside_interfaces({
+      {R"("cluster": {"clusterCIDRs": ["10.244.0.0/16", "10.96.7.0/24"], "serviceCIDRs": ["10.96.0.0/16"]})",
+       {"/spec/cluster/clusterCIDRs/1: 10.96.7.0/24 overlaps the service range 10.96.0.0/16"}},
+      // SVC-56
       {R"("snat": {"portRange": "1024-65535"})",
        {"/spec/snat/portRange: 1024-65535 overlaps the node ports 30000-32767",
         "/spec/snat/portRange: 1024-65535 contains the VXLAN port 4789"}},
