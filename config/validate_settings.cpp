@@ -85,10 +85,10 @@ class SettingRules {
   // A name that no interface has is no fault: its port may come later (control/detect_local.h warns).
   void check_detect_local() {
     const Cluster& cluster = gateway_.cluster;
-    const auto check_name = [this](const std::string& name, std::string_view field, std::string_view mode) {
+    const auto check_name = [this](std::string_view name, std::string_view field, std::string_view mode) {
       if (name.empty()) {
         fault(fmt::format("required with detectLocalMode {}", mode), "cluster", "detectLocal", field);
-      } else if (name.find_first_of("/: \t\n\r") != std::string::npos) {
+      } else if (name.find_first_of("/: \t\n\r") != std::string_view::npos) {
         fault(fmt::format("{} cannot be the name of an interface", quoted(name)), "cluster", "detectLocal", field);
       }
     };

@@ -318,10 +318,12 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
 }
 
 TEST(ConfigValidateSettings, MASQ1_ModesOfDetectLocalNeedTheirNames) {
-  expect_faults_beside_interfaces({
-      {R"("cluster": {"detectLocalMode": "NodeCIDR"})",
+  expect_faults({
+      {R"("interfaces": [{"name": "a", "device": "net_null0"}], "cluster": {"detectLocalMode": "NodeCIDR"})",
        {"/spec/nodeName: required with detectLocalMode NodeCIDR: local pods are in the podCIDRs of this Node"}},
-      {R"("nodeName": "gw", "cluster": {"detectLocalMode": "NodeCIDR"})", {}},
+  });
+  expect_faults_beside_interfaces({
+      {R"("cluster": {"detectLocalMode": "NodeCIDR"})", {}},
       {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"interfaceNamePrefix": "cali"}})",
        {"/spec/cluster/detectLocal/bridgeInterface: required with detectLocalMode BridgeInterface"}},
       {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni 0"}})",
