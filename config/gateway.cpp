@@ -25,6 +25,9 @@ constexpr std::array exclusions{Choice<NatExclusions>{"IPPoolsOnly", NatExclusio
                                 Choice<NatExclusions>{"IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps}};
 constexpr std::array mappings{Choice<Mapping>{"Symmetric", Mapping::Symmetric},
                               Choice<Mapping>{"EndpointIndependent", Mapping::EndpointIndependent}};
+constexpr std::array filterings{Choice<Filtering>{"EndpointIndependent", Filtering::EndpointIndependent},
+                                Choice<Filtering>{"AddressDependent", Filtering::AddressDependent},
+                                Choice<Filtering>{"AddressAndPortDependent", Filtering::AddressAndPortDependent}};
 constexpr std::array outer_dfs{Choice<OuterDf>{"Inherit", OuterDf::Inherit}, Choice<OuterDf>{"Set", OuterDf::Set},
                                Choice<OuterDf>{"Clear", OuterDf::Clear}};
 constexpr std::array ecn_modes{Choice<EcnMode>{"Normal", EcnMode::Normal},
@@ -36,8 +39,14 @@ constexpr std::array unknown_pods{Choice<UnknownPods>{"Drop", UnknownPods::Drop}
                                   Choice<UnknownPods>{"Reject", UnknownPods::Reject}};
 constexpr std::array timeout_profiles{Choice<bool>{"linux", false}, Choice<bool>{"rfc", true}};  // CT-1
 
+// kube-proxy's names; it takes no name for the first one.
+constexpr std::array detect_local_modes{Choice<DetectLocal>{"ClusterCIDR", DetectLocal::ClusterCidr},
+                                        Choice<DetectLocal>{"NodeCIDR", DetectLocal::NodeCidr},
+                                        Choice<DetectLocal>{"BridgeInterface", DetectLocal::BridgeInterface},
+                                        Choice<DetectLocal>{"InterfaceNamePrefix", DetectLocal::InterfaceNamePrefix},
+                                        Choice<DetectLocal>{"", DetectLocal::ClusterCidr}};
+
 // Choices of which this version has one; the name is all that is checked.
-constexpr std::array detect_local_modes{Choice<bool>{"ClusterCIDR", true}};
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
 constexpr std::array fragment_modes{Choice<bool>{"Shallow", true}};
 
@@ -71,7 +80,16 @@ void read_cluster(Reader& spec, Cluster& cluster) {
   read_port_range(object, "nodePortRange", cluster.node_port_range);
   object.choice("unknownPods", cluster.unknown_pods, unknown_pods);
   Reader detect_local = object.object("detectLocal");
-  read_single_choice(detect_local, "mode", detect_local_modes);
+  detect_local.choice("mode", cluster.detect_local, detect_local_modes);  // an earlier name
+  object.choice("detectLocalMode", cluster.detect_local, detect_local_modes);
+  detect_local.text("bridgeInterface", cluster.bridge_interface);
+  detect_local.text("interfaceNamePrefix", cluster.interface_name_prefix);
+  if (!cluster.bridge_interface.empty() && cluster.detect_local != DetectLocal::BridgeInterface) {
+    detect_local.warn("bridgeInterface", "only detectLocalMode BridgeInterface looks at it");
+  }
+  if (!cluster.interface_name_prefix.empty() && cluster.detect_local != DetectLocal::InterfaceNamePrefix) {
+    detect_local.warn("interfaceNamePrefix", "only detectLocalMode InterfaceNamePrefix looks at it");
+  }
 }
 
 // "primary" and networks; an empty list is as none at all.
@@ -121,6 +139,7 @@ void read_snat(Reader& spec, Snat& snat) {
   address.parsed("v6", snat.nat_outgoing_v6, net::parse_ipv6, "an IPv6 address");
   if (object.find("natPortRange") != nullptr) read_port_range(object, "natPortRange", snat.nat_port_range.emplace());
   object.choice("mapping", snat.mapping, mappings);
+  object.choice("filtering", snat.filtering, filterings);
   object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, exclusions);
 }
 
@@ -169,6 +188,7 @@ void read_conntrack(Reader& spec, Conntrack& conntrack) {
   if (rfc) out = ConntrackTimeouts::rfc();
   Reader timeouts = object.object("timeouts");
   for (const NamedTimeout& timeout : named_timeouts) timeouts.duration(timeout.name, out.*timeout.field);
+  for (const NamedSctpTimeout& timeout : named_sctp_timeouts) timeouts.duration(timeout.name, out.*timeout.field);
   if (timeouts.has("tcpSynSent") && !timeouts.has("tcpSynSent2")) out.tcp_syn_sent2 = out.tcp_syn_sent;
 }
 

@@ -29,6 +29,7 @@ using net::Ipv4Addr;
 using net::MacAddr;
 using net::Prefix;
 using Seconds = std::chrono::seconds;
+using Milliseconds = std::chrono::milliseconds;
 
 enum class Protocol : uint8_t { Icmp = 1, Tcp = 6, Udp = 17, Sctp = 132 };
 
@@ -316,6 +317,7 @@ enum class DscpMode : uint8_t { Copy, Fixed };
 enum class EcnMode : uint8_t { Normal, Compatibility };
 enum class IcmpErrorSource : uint8_t { Vip, Original };
 enum class UnknownPods : uint8_t { Drop, Reject };
+enum class DetectLocal : uint8_t { ClusterCidr, NodeCidr, BridgeInterface, InterfaceNamePrefix };
 enum class NatExclusions : uint8_t { IpPoolsOnly, IpPoolsAndHostIps };
 
 struct PortRange {
@@ -326,10 +328,13 @@ struct PortRange {
 };
 
 struct Cluster {
-  std::vector<Prefix> cluster_cidrs;  // pod addresses: "local" for masquerade (MASQ-1)
+  std::vector<Prefix> cluster_cidrs;  // addresses of all pods
   std::vector<Prefix> service_cidrs;
   PortRange node_port_range{30000, 32767};
-  UnknownPods unknown_pods = UnknownPods::Drop;  // ENC-4: addresses of pools that no pod has
+  UnknownPods unknown_pods = UnknownPods::Drop;         // ENC-4: addresses of pools that no pod has
+  DetectLocal detect_local = DetectLocal::ClusterCidr;  // MASQ-1: whose packets a local pod's are
+  std::string bridge_interface;                         // of BridgeInterface
+  std::string interface_name_prefix;                    // of InterfaceNamePrefix
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
@@ -352,6 +357,7 @@ struct Proxy {
 };
 
 enum class Mapping : uint8_t { Symmetric, EndpointIndependent };
+enum class Filtering : uint8_t { EndpointIndependent, AddressDependent, AddressAndPortDependent };
 
 struct Snat {
   PortRange port_range{32768, 65535};
@@ -360,7 +366,8 @@ struct Snat {
   std::optional<net::Ipv6Addr> nat_outgoing_v6;
   std::optional<PortRange> nat_port_range;
   NatExclusions nat_outgoing_exclusions = NatExclusions::IpPoolsOnly;
-  Mapping mapping = Mapping::Symmetric;  // MASQ-13: of what natOutgoing translates
+  Mapping mapping = Mapping::Symmetric;                      // MASQ-13: of what natOutgoing translates
+  Filtering filtering = Filtering::AddressAndPortDependent;  // of what comes to a mapping's port
   friend bool operator==(const Snat&, const Snat&) = default;
 };
 
@@ -401,6 +408,14 @@ struct ConntrackTimeouts {
   Seconds tcp_unreplied{300};  // a connection that was picked up in the middle, until the other side is seen (CT-7)
   Seconds gre{30};
   Seconds gre_stream{180};
+  Milliseconds sctp_cookie_wait{3'000};
+  Milliseconds sctp_cookie_echoed{3'000};
+  Milliseconds sctp_established{432'000'000};
+  Milliseconds sctp_shutdown_sent{300};
+  Milliseconds sctp_shutdown_recd{300};
+  Milliseconds sctp_shutdown_ack_sent{3'000};
+  Milliseconds sctp_closed{10'000};
+  Milliseconds sctp_unreplied{30'000};  // an association that was picked up in the middle, until the other end is seen
 
   // The profile `rfc` of CT-1: RFC 4787 REQ-5, RFC 5508 REQ-2, RFC 5382 REQ-5 and RFC 7857 section 2.2.
   [[nodiscard]] static ConntrackTimeouts rfc();

@@ -186,18 +186,26 @@ void Reader::networks(std::string_view key, std::vector<net::Prefix>& out, HostB
   });
 }
 
-void Reader::duration(std::string_view key, std::chrono::seconds& out) {
+template <class Unit>
+void Reader::whole_duration(std::string_view key, Unit& out, std::string_view expected) {
   const auto* value = find(key);
   if (value == nullptr) return;
   const Place place{&place_, key};
   const auto length = parse_value(*value, place, parse_duration, "a length of time such as \"1h30m\" or \"30s\"");
   if (!length) return;
-  const auto whole = std::chrono::duration_cast<std::chrono::seconds>(*length);
+  const auto whole = std::chrono::duration_cast<Unit>(*length);
   if (whole == *length) {
     out = whole;
   } else {
-    report_.fault(place.path(), "expected whole seconds");
+    report_.fault(place.path(), std::string(expected));
   }
+}
+
+void Reader::duration(std::string_view key, std::chrono::seconds& out) {
+  whole_duration(key, out, "expected whole seconds");
+}
+void Reader::duration(std::string_view key, std::chrono::milliseconds& out) {
+  whole_duration(key, out, "expected whole milliseconds");
 }
 
 std::optional<std::string_view> Reader::to_text(const json::value& value, const Place& place) {

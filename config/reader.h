@@ -124,6 +124,8 @@ class Reader {
 
   // A length of time in whole seconds.
   void duration(std::string_view key, std::chrono::seconds& out);
+  // In whole milliseconds.
+  void duration(std::string_view key, std::chrono::milliseconds& out);
 
   template <class E, size_t N>
   void choice(std::string_view key, E& out, const std::array<Choice<E>, N>& choices) {
@@ -189,6 +191,8 @@ class Reader {
   }
 
  private:
+  template <class Unit>
+  void whole_duration(std::string_view key, Unit& out, std::string_view expected);
   template <class T>
   struct BareType {
     using Type = T;

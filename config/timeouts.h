@@ -33,4 +33,21 @@ inline constexpr std::array named_timeouts{
     NamedTimeout{"generic", &ConntrackTimeouts::generic},
 };
 
+// By the names of Linux's nf_conntrack_sctp_timeout_*, some of which are less than a second.
+struct NamedSctpTimeout {
+  std::string_view name;
+  Milliseconds ConntrackTimeouts::*field;
+};
+
+inline constexpr std::array named_sctp_timeouts{
+    NamedSctpTimeout{"sctpCookieWait", &ConntrackTimeouts::sctp_cookie_wait},
+    NamedSctpTimeout{"sctpCookieEchoed", &ConntrackTimeouts::sctp_cookie_echoed},
+    NamedSctpTimeout{"sctpEstablished", &ConntrackTimeouts::sctp_established},
+    NamedSctpTimeout{"sctpShutdownSent", &ConntrackTimeouts::sctp_shutdown_sent},
+    NamedSctpTimeout{"sctpShutdownRecd", &ConntrackTimeouts::sctp_shutdown_recd},
+    NamedSctpTimeout{"sctpShutdownAckSent", &ConntrackTimeouts::sctp_shutdown_ack_sent},
+    NamedSctpTimeout{"sctpClosed", &ConntrackTimeouts::sctp_closed},
+    NamedSctpTimeout{"sctpUnreplied", &ConntrackTimeouts::sctp_unreplied},
+};
+
 }  // namespace sluice::config

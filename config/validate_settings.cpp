@@ -15,6 +15,7 @@ namespace {
 constexpr std::array<uint32_t, 11> maglev_sizes{0, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071};
 constexpr uint32_t min_connections = 1024;
 constexpr Seconds max_timeout = std::chrono::hours(24 * 30);
+constexpr Milliseconds min_sctp_timeout{100};
 constexpr Seconds max_fragment_timeout{60};
 
 bool overlap(const PortRange& a, const PortRange& b) { return a.first <= b.last && b.first <= a.last; }
@@ -28,6 +29,7 @@ class SettingRules {
   void check() {
     check_names();
     check_cluster();
+    check_detect_local();
     check_ports();
     check_nat_outgoing();
     check_overlay();
@@ -77,6 +79,29 @@ class SettingRules {
                           net::to_string(services)),
               "cluster", "clusterCIDRs", i);
       }
+    }
+  }
+
+  // A name that no interface has is no fault: its port may come later (control/detect_local.h warns).
+  void check_detect_local() {
+    const Cluster& cluster = gateway_.cluster;
+    const auto check_name = [this](std::string_view name, std::string_view field, std::string_view mode) {
+      if (name.empty()) {
+        fault(fmt::format("required with detectLocalMode {}", mode), "cluster", "detectLocal", field);
+      } else if (name.find_first_of("/: \t\n\r") != std::string_view::npos) {
+        fault(fmt::format("{} cannot be the name of an interface", quoted(name)), "cluster", "detectLocal", field);
+      }
+    };
+    switch (cluster.detect_local) {
+      case DetectLocal::ClusterCidr:
+        return;
+      case DetectLocal::NodeCidr:
+        if (!gateway_.local_node_names.empty()) return;
+        return fault("required with detectLocalMode NodeCIDR: local pods are in the podCIDRs of this Node", "nodeName");
+      case DetectLocal::BridgeInterface:
+        return check_name(cluster.bridge_interface, "bridgeInterface", "BridgeInterface");
+      case DetectLocal::InterfaceNamePrefix:
+        return check_name(cluster.interface_name_prefix, "interfaceNamePrefix", "InterfaceNamePrefix");
     }
   }
 
@@ -177,6 +202,11 @@ class SettingRules {
       const Seconds value = conntrack.timeouts.*timeout.field;
       if (value >= Seconds(1) && value <= max_timeout) continue;
       fault(fmt::format("expected 1s to 720h, found {}s", value.count()), "conntrack", "timeouts", timeout.name);
+    }
+    for (const NamedSctpTimeout& timeout : named_sctp_timeouts) {
+      const Milliseconds value = conntrack.timeouts.*timeout.field;
+      if (value >= min_sctp_timeout && value <= max_timeout) continue;
+      fault(fmt::format("expected 100ms to 720h, found {}ms", value.count()), "conntrack", "timeouts", timeout.name);
     }
   }
 

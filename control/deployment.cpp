@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <rte_mbuf.h>
 
+#include "control/detect_local.h"
 #include "control/snapshot_parts.h"
 
 namespace sluice::control {
@@ -16,8 +17,8 @@ using dataplane::NextHop;
 using dataplane::NextHopId;
 using net::Prefix;
 
-uint32_t milliseconds(config::Seconds seconds) {
-  return static_cast<uint32_t>(std::min<int64_t>(std::chrono::milliseconds(seconds).count(), nat::max_timeout));
+uint32_t milliseconds(config::Milliseconds time) {
+  return static_cast<uint32_t>(std::min<int64_t>(time.count(), nat::max_timeout));
 }
 
 nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
@@ -39,7 +40,28 @@ nat::Timeouts timeouts_of(const config::ConntrackTimeouts& configured) {
   timeouts.gre = milliseconds(configured.gre);
   timeouts.gre_stream = milliseconds(configured.gre_stream);
   timeouts.generic = milliseconds(configured.generic);
+  timeouts.set(nat::SctpState::None, milliseconds(configured.sctp_closed));
+  timeouts.set(nat::SctpState::CookieWait, milliseconds(configured.sctp_cookie_wait));
+  timeouts.set(nat::SctpState::CookieEchoed, milliseconds(configured.sctp_cookie_echoed));
+  timeouts.set(nat::SctpState::Established, milliseconds(configured.sctp_established));
+  timeouts.set(nat::SctpState::ShutdownSent, milliseconds(configured.sctp_shutdown_sent));
+  timeouts.set(nat::SctpState::ShutdownReceived, milliseconds(configured.sctp_shutdown_recd));
+  timeouts.set(nat::SctpState::ShutdownAckSent, milliseconds(configured.sctp_shutdown_ack_sent));
+  timeouts.set(nat::SctpState::PickedUp, milliseconds(configured.sctp_unreplied));
+  timeouts.set(nat::SctpState::Closed, milliseconds(configured.sctp_closed));
   return timeouts;
+}
+
+nat::Filtering filtering_of(config::Filtering configured) {
+  switch (configured) {
+    case config::Filtering::EndpointIndependent:
+      return nat::Filtering::EndpointIndependent;
+    case config::Filtering::AddressDependent:
+      return nat::Filtering::AddressDependent;
+    case config::Filtering::AddressAndPortDependent:
+      break;
+  }
+  return nat::Filtering::AddressAndPortDependent;
 }
 
 // The memory is that of all workers, each with a table for each family.
@@ -53,9 +75,13 @@ dataplane::FragmentLimits fragment_limits_of(const config::Fragments& configured
 template <class F>
 void fill_family(dataplane::FamilyTables<F>& tables, const config::Config& config,
                  const std::vector<net::IpAddr>& own_addresses) {
-  for (const Prefix& cidr : config.gateway.cluster.cluster_cidrs) {
-    if (cidr.family() == F::family) tables.cluster_cidrs.push_back({F::addr_of(cidr.addr), cidr.length});
-  }
+  const auto fill = [](std::vector<nat::Cidr<F>>& cidrs, const std::vector<Prefix>& networks) {
+    for (const Prefix& cidr : networks) {
+      if (cidr.family() == F::family) cidrs.push_back({F::addr_of(cidr.addr), cidr.length});
+    }
+  };
+  fill(tables.cluster_cidrs, config.gateway.cluster.cluster_cidrs);
+  fill(tables.local_cidrs, local_pod_networks(config));
   for (const auto& [name, pool] : config.pools) {
     if (pool.cidr.family() != F::family) continue;
     tables.pools.push_back({{F::addr_of(pool.cidr.addr), pool.cidr.length}, pool.nat_outgoing});
@@ -208,6 +234,7 @@ dataplane::Interface Deployment::make_interface(const PlannedInterface& planned)
   interface.role = planned.role;
   interface.rpf = planned.rpf;
   interface.clamps_mss = planned.clamps_mss;
+  interface.local_pods = planned.local_pods;
   interface.twin = !planned.host_interface.empty();
   interface.pod_addresses = planned.pod_addresses;
   interface.allowed_sources = planned.allowed_sources;
@@ -602,6 +629,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   retire_tunnel_indices(plan);
   fill_pods_elsewhere(snapshot->v4, plan.pods_elsewhere);
   fill_pods_elsewhere(snapshot->v6, plan.pods_elsewhere);
+  snapshot->every_pod_is_local = gateway.cluster.detect_local == config::DetectLocal::ClusterCidr;
   const config::Proxy& proxy = gateway.proxy;
   snapshot->proxy = {.masquerade_all = proxy.masquerade_all,
                      .allow_external_cluster_ip = proxy.allow_external_cluster_ip,
@@ -620,6 +648,7 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->nat_outgoing_first = nat_ports.first;
   snapshot->nat_outgoing_last = nat_ports.last;
   snapshot->endpoint_independent = gateway.snat.mapping == config::Mapping::EndpointIndependent;
+  snapshot->filtering = filtering_of(gateway.snat.filtering);
   snapshot->v4.nat_outgoing_address = gateway.snat.nat_outgoing_v4.value_or(net::Ipv4Addr{});
   snapshot->v6.nat_outgoing_address = gateway.snat.nat_outgoing_v6.value_or(net::Ipv6Addr{});
   snapshot->icmp = {.errors_per_second = gateway.icmp.error_rate_per_second,

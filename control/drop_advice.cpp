@@ -100,6 +100,9 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
      "the connection ended a moment ago, and workers cannot keep up with telling each other: the sender tries again"},
     {DropReason::SnatExhausted,
      "no source port is free towards this destination: widen the port range, or spread the clients"},
+    {DropReason::MappingFiltered,
+     "from a host inside to the port of another one (snat.mapping), which has not sent to the first one's port: "
+     "snat.filtering says who may send there"},
     {DropReason::NoEndpoint, "the service has no usable endpoint: check that its pods are ready"},
     {DropReason::NoEndpointRejected,
      "the service has no usable endpoint: check that its selector matches pods and that they are ready"},

@@ -6,6 +6,7 @@
 
 #include "config/device.h"
 #include "control/bgp_plan.h"
+#include "control/detect_local.h"
 #include "control/ipam_choice.h"
 #include "control/planner.h"
 #include "control/service_networks.h"
@@ -54,6 +55,7 @@ Plan Planner::make() {
   collect_neighbors();
   add_neighbor_routes();
   make_terminator();
+  if (auto warning = detect_local_warning(config_, plan_.interfaces)) plan_.warnings.push_back(std::move(*warning));
   return std::move(plan_);
 }
 
@@ -119,6 +121,7 @@ void Planner::add_interfaces() {
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
     planned.clamps_mss = interface.tcp_mss_clamp;
+    planned.local_pods = holds_local_pods(gateway_.cluster, interface.name);
     planned.host_interface = interface.host_interface;
     planned.vlan = interface.vlan;
     planned.mtu = interface.mtu;
@@ -148,6 +151,7 @@ void Planner::add_interface(const config::WorkloadEndpoint& workload) {
   planned.name = workload.port_name();
   planned.device = workload.device;
   if (workload.device.empty()) planned.link = planned.name;
+  planned.local_pods = holds_local_pods(gateway_.cluster, planned.name);
   planned.mac = pod_gateway_mac;
   planned.role = dataplane::Role::Workload;
   planned.pod_addresses = workload.addresses;

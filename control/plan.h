@@ -64,6 +64,7 @@ struct PlannedInterface {
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;
+  bool local_pods = false;     // what comes in is of a pod of this node (detect_local.h)
   std::string host_interface;  // its twin in the host; empty: none
   uint16_t vlan = 0;
   uint16_t mtu = 1500;

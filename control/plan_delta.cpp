@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/detect_local.h"
 #include "control/planner.h"
 
 namespace sluice::control {
@@ -118,7 +119,12 @@ bool DeltaMaker::find_touched(const config::Change& change) {
     if (touched.key.kind == "BlockAffinity") find_block(name);
   }
   for (const std::string& name : change.blocks) find_block(name);
-  return find_allocated() && nodes_.size() <= most_nodes && !touched_nodes_.contains(gateway_.node_name);
+  // The podCIDRs of nodes that count as this one may be whose pods are local (detect_local.h).
+  const bool networks_of_local = gateway_.cluster.detect_local == config::DetectLocal::NodeCidr &&
+                                 std::any_of(touched_nodes_.begin(), touched_nodes_.end(),
+                                             [this](const std::string& name) { return gateway_.is_local(name); });
+  return find_allocated() && nodes_.size() <= most_nodes && !touched_nodes_.contains(gateway_.node_name) &&
+         !networks_of_local;
 }
 
 // Whose an allocated block is depends on what others have of it.
@@ -369,7 +375,10 @@ bool DeltaMaker::move_interfaces() {
   at = 0;
   for (const auto& [name, pod] : part_.pods) interfaces.emplace(name, &part_.interfaces[at++]);
   for (const auto& [name, interface] : interfaces) all.push_back(*interface);
-  if (all != plan_.interfaces) delta_.interfaces = std::move(all);
+  if (all == plan_.interfaces) return true;
+  if (auto before = detect_local_warning(config_, plan_.interfaces)) delta_.lost_warnings.push_back(std::move(*before));
+  if (auto now = detect_local_warning(config_, all)) delta_.warnings.push_back(std::move(*now));
+  delta_.interfaces = std::move(all);
   return true;
 }
 

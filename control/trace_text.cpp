@@ -23,6 +23,8 @@ std::string_view client_text(nat::ClientKind client) {
   switch (client) {
     case nat::ClientKind::Pod:
       return "a pod of this cluster";
+    case nat::ClientKind::RemotePod:
+      return "a pod of this cluster, but not of this node";
     case nat::ClientKind::Node:
       return "this node";
     case nat::ClientKind::Outside:
@@ -58,7 +60,7 @@ std::string_view handoff_text(dataplane::HandoffKind kind) {
     case dataplane::HandoffKind::OwnerByStub:
       return "the translated connection is its";
     case dataplane::HandoffKind::Mapping:
-      return "it keeps the mapping of the source";
+      return "it keeps the mapping";
     case dataplane::HandoffKind::TunnelError:
       return "errors about tunnels are its";
     case dataplane::HandoffKind::Resolve:

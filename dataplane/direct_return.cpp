@@ -35,15 +35,17 @@ Egress Pipeline::direct_egress(const nat::Flow<F>& flow, uint64_t hash) const {
 
 template <class F>
 void Pipeline::open_direct(FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend,
-                           uint32_t service) {
+                           const nat::ServicePort<F>& service) {
   // CT-21: what the port found damaged opens nothing.
   if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
   }
+  if (ends_before_it_opens(packet, egress)) return;
   nat::Conntrack<F>& table = connections_.of<F>();
   const FlowKey<F> reply = packet.key.reversed();
   const nat::Opened opened = make_entry(packet, reply, packet.hash);
   if (opened.status == nat::OpenStatus::OriginalExists) return forward_flow(packet, opened.flow);
+  keep_affinity<F>(packet.key.src, service, backend);
   if (opened.status != nat::OpenStatus::Ok) return forward<F>(packet, egress, nullptr);
 
   const nat::ConnectionId id = nat::connection_of(opened.flow);
@@ -60,7 +62,7 @@ void Pipeline::open_direct(FlowPacket<F>& packet, const Egress& egress, const na
   nat::Connection& connection = table.connection(id);
   connection.flags |= nat::connection_flag::one_way;
   connection.ingress = packet.ingress;
-  connection.service = service;
+  connection.service = service.id;
   context_.counters.add(Event::ServiceFlows);
   context_.counters.add(Event::DirectReturnFlows);
   context_.counters.add(Event::FlowsOpened);
@@ -91,8 +93,10 @@ template Egress Pipeline::direct_egress<V4>(const nat::Backend<V4>&, net::be16, 
 template Egress Pipeline::direct_egress<V6>(const nat::Backend<V6>&, net::be16, uint64_t) const;
 template Egress Pipeline::direct_egress<V4>(const nat::Flow<V4>&, uint64_t) const;
 template Egress Pipeline::direct_egress<V6>(const nat::Flow<V6>&, uint64_t) const;
-template void Pipeline::open_direct<V4>(FlowPacket<V4>&, const Egress&, const nat::Backend<V4>&, uint32_t);
-template void Pipeline::open_direct<V6>(FlowPacket<V6>&, const Egress&, const nat::Backend<V6>&, uint32_t);
+template void Pipeline::open_direct<V4>(FlowPacket<V4>&, const Egress&, const nat::Backend<V4>&,
+                                        const nat::ServicePort<V4>&);
+template void Pipeline::open_direct<V6>(FlowPacket<V6>&, const Egress&, const nat::Backend<V6>&,
+                                        const nat::ServicePort<V6>&);
 template void Pipeline::relay_error<V4>(FlowPacket<V4>&, nat::FlowId);
 template void Pipeline::relay_error<V6>(FlowPacket<V6>&, nat::FlowId);
 

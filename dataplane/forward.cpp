@@ -198,10 +198,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   const nat::SctpChunk chunk = sctp ? chunk_of(packet) : nat::SctpChunk::Other;
   bool close_after = false;
   if ((flow.flags & unconfirmed) != 0) [[unlikely]] {
-    HandoffNote note = note_of(packet, HandoffKind::Flow);
-    note.neighbor |= asks_for_confirmation;
-    HandoffRings::set_hash(packet.mbuf, packet.hash);
-    return output_.hand_over(packet.mbuf, table.connection(nat::connection_of(id)).stub_worker, note);
+    return ask(packet, nat::connection_of(id));
   }
   if (is_damaged(packet)) [[unlikely]] {
     // CT-21: its receiver will refuse it, so its record learns nothing of it.
@@ -304,6 +301,13 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
     egress = flow_egress(flow, packet.hash);
   }
   nat::account(flow, packet.l3_length, context_.now);
+  if (egress.kind == HopKind::Local &&
+      (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0) [[unlikely]] {
+    // The record may serve another connection when the packet has gone.
+    const nat::Flow<F> way = flow;
+    if (close_after) close_connection<F>(nat::connection_of(id));
+    return turn_back(packet, way);
+  }
   if (egress.forwards()) [[likely]] {
     forward(packet, egress, &flow);
   } else if (egress.kind != HopKind::Local || !end_at_host(packet, flow)) {
@@ -447,7 +451,10 @@ void Pipeline::refuse(FlowPacket<F>& packet, const Egress& egress) {
 template <class F>
 void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
   const HopKind kind = (*context_.tables.next_hops)[hop].kind;
-  const auto opens_mapped = [&] { return kind != HopKind::Service && kind != HopKind::Local && keeps_mapping(packet); };
+  const auto opens_mapped = [&] {
+    if (kind == HopKind::Local) return may_be_mapped(packet) && mapped_port_worker(packet) == context_.worker;
+    return kind != HopKind::Service && keeps_mapping(packet);
+  };
   if (packet.handed_over && context_.tables.workers > 1 &&
       net::owner_of(packet.hash, context_.tables.workers) != context_.worker && !opens_mapped()) {
     // Its sender had a stub of a flow that is gone: it is told so first, and then has the packet as if it came now.
@@ -484,7 +491,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
     }
   } else if (packet.from_host()) {
     if (leaves_as_framed(packet, hop)) return;
-  } else if (context_.interface(packet.ingress).rpf == ReversePathFilter::Strict &&
+  } else if (packet.from_tunnel() && context_.interface(packet.ingress).rpf == ReversePathFilter::Strict &&
              !may_come_from_node(context_, output_, packet)) {
     return context_.drop(packet.mbuf, DropReason::ReversePath);
   }
@@ -495,7 +502,7 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
           now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
       if (frontend != nullptr && frontend->service->listener != nullptr) return late_->on_miss(packet, *frontend);
       if (frontend != nullptr) return open_to_service(packet, *frontend);
-      if (kind == HopKind::Local && open_to_host(packet)) return;
+      if (kind == HopKind::Local && (take_mapped(packet) || open_to_host(packet))) return;
     }
     return kind == HopKind::Service ? to_service_address(packet) : to_local_address(packet);
   }

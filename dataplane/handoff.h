@@ -25,10 +25,16 @@ enum class HandoffKind : uint8_t {
   Fragment,     // an IP fragment, to the worker that knows its datagram
   Flow,         // an IP packet, to the worker that owns its flow; goes through pass 2 there
   OwnerByStub,  // the same, but the sender found a stub: the flow is known to live there
-  Mapping,      // the same, but the sender knows no flow: one would live there, with its source's mapping (MASQ-13)
+  Mapping,      // the same, but the sender knows no flow: one would live there, with a mapping (MASQ-13)
   TunnelError,  // an ICMP error to one of our addresses, about no flow
   Resolve,      // an IP packet ready to leave, to the resolver: its neighbour has no MAC yet
   Transmit,     // a finished frame, to the worker that has a queue of the port
+};
+
+// Whether a connection's tuple is free (flow_handoff.h).
+struct Question {
+  uint32_t number;  // of the worker that asks, in the order it asks in; wraps
+  uint16_t asker;
 };
 
 // Travels in the mbuf. Not larger: the drivers that note the time of arrival need room there too.
@@ -43,8 +49,14 @@ struct HandoffNote {
   uint16_t tunnel_source = 0;
   net::be16 src_port;
   net::be16 dst_port;
-  uint32_t neighbor = 0;         // Resolve: index or no_neighbor (on-link destination)
-  rte_mbuf* original = nullptr;  // Resolve: Packet::original
+  uint32_t neighbor = 0;  // Resolve: index or no_neighbor (on-link destination)
+  union {
+    rte_mbuf* original = nullptr;  // Resolve: Packet::original
+    Question question;             // Flow, if it asks()
+  };
+
+  // nullptr: no other buffer goes with the packet.
+  [[nodiscard]] rte_mbuf* companion() const { return kind == HandoffKind::Resolve ? original : nullptr; }
 };
 static_assert(sizeof(HandoffNote) == 24);
 
@@ -67,13 +79,14 @@ struct StubMessage {
   Kind kind = Kind::AddV4;
   bool proven = false;  // Hint
   uint16_t owner = 0;
-  uint32_t connection = 0;  // of the owner; Affinity: the service port's affinity_key
+  uint32_t connection = 0;  // of the owner; Affinity: the service port's affinity_key; if it asks, Question::number
   uint64_t hash = 0;
   net::FlowKey<net::V4> v4;
   net::FlowKey<net::V6> v6;
   net::IpAddr frontend;
   net::be16 frontend_port;
   bool optional = false;  // Add: without the stub packets find their way as well
+  bool asks = false;      // Add: a packet follows, and waits for the answer (flow_handoff.h)
 
   template <class F>
   [[nodiscard]] const net::FlowKey<F>& key() const {

@@ -95,7 +95,8 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   if (!allowed(fold_address<F>(packet.key.src))) return;
   const Egress egress = output_.route<F>(packet.key.src, packet.hash);
   const bool to_host = packet.from_host() && egress.kind == HopKind::Local;
-  if (!egress.forwards() && !to_host) return;
+  const bool turned_back = packet.turned_back() && egress.kind == HopKind::Local && !turned_.full();
+  if (!egress.forwards() && !to_host && !turned_back) return;
 
   rte_mbuf* const mbuf = rte_pktmbuf_alloc(context_.tables.pool);
   if (mbuf == nullptr) return context_.counters.drop(DropReason::NoBuffer);
@@ -137,7 +138,11 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   answer.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
   context_.counters.add(Event::IcmpErrorsSent);
   if (to_host) return context_.punt->give(mbuf, 0, packet.ingress, PuntClass::Icmp);
-  output_.send<F>(answer, egress, packet.hash);
+  if (turned_back) {
+    turned_.push({mbuf, packet.ingress});
+  } else {
+    output_.send<F>(answer, egress, packet.hash);
+  }
 }
 
 template void IcmpResponder::send_error<net::V4>(const net::FlowPacket<net::V4>&, IcmpError, uint8_t, uint16_t,

@@ -32,6 +32,15 @@ class IcmpResponder {
   // The same about a packet of which only the IP header is known, for the resolver.
   void send_host_unreachable(rte_mbuf* mbuf, uint16_t l3);
 
+  // Errors about packets that were turned back (mapped_port.cpp), which go to an address of ours as well, since the
+  // last call: visit(mbuf, interface), whose buffer is the visitor's.
+  template <class Visit>
+  void take_turned(Visit&& visit) {
+    for (size_t i = 0; i < turned_.size(); ++i) visit(turned_[i].mbuf, turned_[i].interface);
+    turned_.clear();
+  }
+  [[nodiscard]] bool any_turned() const { return !turned_.empty(); }
+
   // Answers an echo request to one of our addresses. Takes ownership.
   template <class F>
   void answer_echo(net::FlowPacket<F>& packet);
@@ -42,6 +51,10 @@ class IcmpResponder {
     uint32_t tokens = 0;  // thousandths
     nat::Millis refilled = 0;
   };
+  struct Turned {
+    rte_mbuf* mbuf;
+    uint16_t interface;  // that its cause came in by
+  };
   [[nodiscard]] bool allowed(uint32_t destination_hash);
   static bool take(Bucket& bucket, nat::Millis now, uint32_t rate, uint32_t burst);
 
@@ -49,6 +62,7 @@ class IcmpResponder {
   Output& output_;
   Bucket all_;
   std::array<Bucket, 1024> by_destination_{};
+  net::Burst<Turned, 64> turned_;
 };
 
 }  // namespace sluice::dataplane

@@ -31,6 +31,7 @@ struct Interface {
   ReversePathFilter rpf = ReversePathFilter::Off;
   bool twin = false;        // a TAP device in the host stands for it (punt.h)
   bool clamps_mss = false;  // MTU-4: of connections that leave or come in by it
+  bool local_pods = false;  // MASQ-1: what comes in is of a pod of this node, whatever its source
   std::vector<net::Ipv4Addr> addresses_v4;
   std::vector<net::Ipv6Addr> addresses_v6;   // link-local included
   std::vector<net::Prefix> prefixes;         // the addresses with their subnet lengths, both families

@@ -89,7 +89,7 @@ void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& fronten
     return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
   if (!checksum_good(packet)) return context.drop(packet.mbuf, DropReason::L4BadChecksum);
   if (event == nat::TcpEvent::Syn) {
-    const nat::ClientKind client = pipeline_.client_kind<F>(packet.key.src);
+    const nat::ClientKind client = pipeline_.client_kind(packet);
     if (const DropReason reason = nat::refusal(frontend, packet.key.src, client, context.snapshot->proxy);
         reason != DropReason::None)
       return context.drop(packet.mbuf, reason);
@@ -161,6 +161,7 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
   Late<F>& late = lates[id];
   late.state = LateState::Collecting;
   late.ingress = packet.ingress;
+  late.from_tunnel = packet.decapsulations != 0;
   late.mss = offer->mss;
   late.scale = offer->scale;
   late.sack = offer->sack;

@@ -109,7 +109,13 @@ void Pipeline::release_mapping(nat::ConnectionId id) {
   const FlowKey<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original)).key;
   const FlowKey<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply)).key;
   nat::MappingTable<F>& mappings = connections_.mappings<F>();
-  mappings.release(mappings.find(original, reply.dst), context_.now);
+  if ((table.connection(id).flags & nat::connection_flag::masqueraded) != 0) {
+    const nat::MappingId mapping = mappings.find(original, reply.dst);
+    mappings.revoke(mapping, original.dst);
+    mappings.release(mapping, context_.now);
+  } else {
+    mappings.release(mappings.owner(original.dst, original.dst_port, original.protocol), context_.now);
+  }
   const uint16_t owner = net::owner_of(context_.tables.hasher(original), context_.tables.workers);
   if (owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::RemoveV4 : StubMessage::Kind::RemoveV6, id, original, owner);

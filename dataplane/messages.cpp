@@ -1,9 +1,12 @@
 // What workers tell each other about flows that NAT split between them, and about their clients (handoff.h).
+#include "dataplane/flow_handoff.h"
 #include "dataplane/pipeline.h"
 
 namespace sluice::dataplane {
 
+using net::DropReason;
 using net::FlowKey;
+using net::FlowPacket;
 using net::V4;
 using net::V6;
 
@@ -30,6 +33,49 @@ bool Pipeline::place_stub(nat::ConnectionId id, const FlowKey<F>& reply, uint64_
   return true;
 }
 
+// The packet's connection waits for the answer (flow_handoff.h).
+template <class F>
+void Pipeline::ask(FlowPacket<F>& packet, nat::ConnectionId id) {
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const uint16_t worker = table.connection(id).stub_worker;
+  const FlowKey<F>& reply = table.flow(nat::flow_id(id, nat::Direction::Reply)).key;
+  StubMessage message;
+  message.kind = F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6;
+  message.asks = true;
+  message.owner = context_.worker;
+  message.connection = ++questions_;
+  message.hash = context_.tables.hasher(reply);
+  message.set_key(reply);
+  if (!context_.tables.rings->send(context_.worker, worker, message)) {
+    return context_.drop(packet.mbuf, DropReason::HandoffFull);
+  }
+  HandoffNote note = note_of(packet, HandoffKind::Flow);
+  note.neighbor |= asks_for_confirmation;
+  note.question = {questions_, context_.worker};
+  HandoffRings::set_hash(packet.mbuf, packet.hash);
+  output_.hand_over(packet.mbuf, worker, note);
+}
+
+// The message that came before it has been read: the answer, if there is one, goes before it.
+void Pipeline::answer_question(rte_mbuf* mbuf, const HandoffNote& note) {
+  std::optional<uint32_t>& lost = unanswered_[note.question.asker];
+  if (lost && no_later(note.question.number, *lost)) return context_.drop(mbuf, DropReason::HandoffFull);
+  lost.reset();
+  output_.hand_over(mbuf, note.question.asker, note);
+}
+
+// Whether it was this connection that was asked for, not one that had its key before it.
+template <class F>
+void Pipeline::take_answer(nat::FlowId id, const Question& question) {
+  nat::Conntrack<F>& table = connections_.of<F>();
+  if (!table.is_connection(id)) return;
+  ++returned_[F::is_v4 ? 0 : 1];
+  nat::Connection& connection = table.connection(nat::connection_of(id));
+  if ((table.flow(id).flags & unconfirmed) == 0 || !no_later(connection.splice_seq, question.number)) return;
+  table.flow(id).flags &= static_cast<uint8_t>(~unconfirmed);
+  connection.splice_seq = 0;
+}
+
 void Pipeline::on_message(const StubMessage& message, uint16_t from) {
   const auto handle = [&]<class F>(F) {
     nat::Conntrack<F>& table = connections_.of<F>();
@@ -43,7 +89,9 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
         if (status == nat::StubStatus::Ok || status == nat::StubStatus::Same || message.optional) return;
         StubMessage answer = message;
         answer.kind = F::is_v4 ? StubMessage::Kind::ClashV4 : StubMessage::Kind::ClashV6;
-        (void)context_.tables.rings->send(context_.worker, from, answer);
+        if (!context_.tables.rings->send(context_.worker, from, answer) && message.asks) {
+          unanswered_[from] = message.connection;
+        }
         return;
       }
       case StubMessage::Kind::RemoveV4:
@@ -91,5 +139,9 @@ template bool Pipeline::send_stub<V4>(StubMessage::Kind, nat::ConnectionId, cons
 template bool Pipeline::send_stub<V6>(StubMessage::Kind, nat::ConnectionId, const FlowKey<V6>&, uint16_t, bool);
 template bool Pipeline::place_stub<V4>(nat::ConnectionId, const FlowKey<V4>&, uint64_t);
 template bool Pipeline::place_stub<V6>(nat::ConnectionId, const FlowKey<V6>&, uint64_t);
+template void Pipeline::ask<V4>(FlowPacket<V4>&, nat::ConnectionId);
+template void Pipeline::ask<V6>(FlowPacket<V6>&, nat::ConnectionId);
+template void Pipeline::take_answer<V4>(nat::FlowId, const Question&);
+template void Pipeline::take_answer<V6>(nat::FlowId, const Question&);
 
 }  // namespace sluice::dataplane

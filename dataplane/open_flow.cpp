@@ -1,5 +1,6 @@
 // Pass 3: the first packet of a flow. Every decision is taken here and stored in the flow; later packets only
 // apply it. Also what becomes of packets to our own addresses, and of ICMP errors of a flow.
+#include <algorithm>
 #include <optional>
 
 #include "dataplane/flow_handoff.h"
@@ -27,32 +28,42 @@ constexpr nat::Millis clash_memory = 60000;  // of ClashMemory
 
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
-// SVC-43. The client's next connection may be another worker's, so all are told.
+}  // namespace
+
+// The client's next connection may be another worker's, so all are told.
 template <class F>
-void keep_affinity(const Context& context, const Connections& connections, const typename F::Addr& client,
-                   const nat::ServicePort<F>& service, const nat::Backend<F>& backend) {
-  if (!connections.affinity<F>().remember(client, service.affinity_key, backend,
-                                          affinity_time(service.affinity_seconds), context.now)) {
+void Pipeline::keep_affinity(const typename F::Addr& client, const nat::ServicePort<F>& service,
+                             const nat::Backend<F>& backend) {
+  if (service.affinity_seconds == 0 ||
+      !connections_.affinity<F>().remember(client, service.affinity_key, backend,
+                                           affinity_time(service.affinity_seconds), context_.now)) {
     return;
   }
   StubMessage message;
   message.kind = F::is_v4 ? StubMessage::Kind::AffinityV4 : StubMessage::Kind::AffinityV6;
-  message.owner = context.worker;
+  message.owner = context_.worker;
   message.connection = service.affinity_key;
   message.set_key(FlowKey<F>{client, backend.addr, {}, backend.port, 0, {}});
-  if (context.tables.workers > 1) context.tables.rings->tell_all(context.worker, message);
+  if (context_.tables.workers > 1) context_.tables.rings->tell_all(context_.worker, message);
 }
 
-}  // namespace
-
+// MASQ-1: a tunnel and the host are not the port by which their packets came in.
 template <class F>
-nat::ClientKind Pipeline::client_kind(const typename F::Addr& source) const {
-  const FamilyTables<F>& tables = context_.snapshot->family<F>();
+nat::ClientKind Pipeline::client_kind(const FlowPacket<F>& packet) const {
+  const Snapshot& now = *context_.snapshot;
+  const FamilyTables<F>& tables = now.family<F>();
+  const typename F::Addr& source = packet.key.src;
+  const auto is_in = [&source](const std::vector<nat::Cidr<F>>& networks) {
+    return std::any_of(networks.begin(), networks.end(), [&](const auto& cidr) { return cidr.contains(source); });
+  };
   if (tables.owns(source)) return nat::ClientKind::Node;
-  for (const nat::Cidr<F>& cidr : tables.cluster_cidrs) {
-    if (cidr.contains(source)) return nat::ClientKind::Pod;
+  if (is_in(tables.local_cidrs)) return nat::ClientKind::Pod;
+  if (!now.every_pod_is_local) {
+    const bool by_port = packet.decapsulations == 0 && packet.tunnel_source == net::no_tunnel_source;
+    if (by_port && context_.interface(packet.ingress).local_pods) return nat::ClientKind::Pod;
+    if (is_in(tables.cluster_cidrs) || tables.is_pod_elsewhere(source)) return nat::ClientKind::RemotePod;
   }
-  return nat::ClientKind::Outside;
+  return packet.from_tunnel() ? nat::ClientKind::Relayed : nat::ClientKind::Outside;
 }
 
 // MASQ-5: the tunnel address if the route goes into a tunnel, else the interface's.
@@ -128,8 +139,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
   // What is looked into must come back here to be cut off.
   if (choice.direct_return && service.content.empty()) {
     if (const Egress way = direct_egress(*choice.backend, packet.key.dst_port, packet.hash); way.forwards()) {
-      if (stays != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
-      return open_direct(packet, way, *choice.backend, service.id);
+      return open_direct(packet, way, *choice.backend, service);
     }
   }
   open_chosen(packet, service, choice);
@@ -138,10 +148,7 @@ void Pipeline::open_to_service(FlowPacket<F>& packet, const nat::Frontend<F>& fr
 template <class F>
 nat::ServiceChoice<F> Pipeline::choose(const FlowPacket<F>& packet, const nat::Frontend<F>& frontend,
                                        const nat::Backend<F>* kept) const {
-  nat::ClientKind client = client_kind<F>(packet.key.src);
-  if (client == nat::ClientKind::Outside && packet.from_tunnel()) {
-    client = nat::ClientKind::Relayed;
-  }
+  const nat::ClientKind client = client_kind(packet);
   // SVC-63: who uses a node's port expects what others see there, so pods of other nodes are no better than outside.
   const bool as_outside = client == nat::ClientKind::Pod && frontend.kind == nat::FrontendKind::NodePort &&
                           frontend.service->external_policy == nat::TrafficPolicy::Local &&
@@ -173,7 +180,6 @@ void Pipeline::open_chosen(FlowPacket<F>& packet, const nat::ServicePort<F>& ser
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     return refuse(packet, egress);
   }
-  if (service.affinity_seconds != 0) keep_affinity<F>(context_, connections_, packet.key.src, service, *choice.backend);
   // MASQ-8, MASQ-9: natOutgoing looks at the real destination.
   const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const bool outgoing = tables.any_nat_outgoing && !choice.masquerade && !at_host &&
@@ -263,18 +269,21 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const net::FlowHasher& hasher = context_.tables.hasher;
   const uint16_t workers = context_.tables.workers;
   const Snapshot& now = *context_.snapshot;
-  const bool masquerade = kind != Masquerade::No;
   const bool mapped = kind == Masquerade::Mapped;
+  const bool inbound = kind == Masquerade::Inbound;
+  const bool masquerade = kind != Masquerade::No && !inbound;
   const bool outgoing = kind == Masquerade::Outgoing || mapped;
+  const bool turns_back = mapped && egress.kind == HopKind::Local;
   const typename F::Addr& fixed = now.family<F>().nat_outgoing_address;
   const typename F::Addr& source = !masquerade                                  ? packet.key.src
                                    : outgoing && !(fixed == typename F::Addr{}) ? fixed
+                                   : turns_back                                 ? packet.key.dst
                                                                                 : masquerade_address<F>(egress);
   net::be16 source_port = packet.key.src_port;
 
   FlowKey<F> reply{destination, source, destination_port, source_port, packet.protocol, {}};
   uint64_t reply_hash = hasher(reply);
-  const bool may_choose = has_port(packet) && !mapped;
+  const bool may_choose = has_port(packet) && !mapped && !inbound;
   const auto here_and_free = [&](net::be16 port) {
     reply.dst_port = port;
     reply_hash = hasher(reply);
@@ -299,6 +308,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     return true;
   };
   if (mapped && !use(map_endpoint(packet.key, source))) return reject_exhausted(packet, false);
+  if (inbound) mapping = connections_.mappings<F>().owner(packet.key.dst, packet.key.dst_port, packet.protocol);
   const auto is_taken_elsewhere = [&] {
     return workers > 1 && net::owner_of(reply_hash, workers) != context_.worker &&
            clashes_.recent(reply_hash, context_.now);
@@ -313,7 +323,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   // What waits for the answer needs it once: another time the tuple may be free.
   if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
   if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
-  if (masquerade && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
+  if ((masquerade || inbound) && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
   // Whose record is not in the table yet, and may have been told otherwise before.
   if (!masquerade && !to_service && connections_.hints<F>().in_use(context_.now)) [[unlikely]]
@@ -334,10 +344,11 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     }
     // Without a translation of the source the packet needs no entry to be forwarded.
     const bool at_host = egress.kind == HopKind::Local;
-    if (late_->opening() || masquerade || source_port != packet.key.src_port || (at_host && to_service))
+    if (late_->opening() || masquerade || inbound || source_port != packet.key.src_port || (at_host && to_service))
       return context_.drop(packet.mbuf, DropReason::ConntrackFull);
     if (at_host) return to_local_address(packet);
     if (!to_service) return forward<F>(packet, egress, nullptr);
+    keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
     return forward_stateless(packet, egress, destination, destination_port);
   }
 
@@ -365,21 +376,27 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     connection.flags |= nat::connection_flag::masqueraded;
     context_.counters.add(Event::Masqueraded);
   }
-  if (mapped) {
+  if (mapped || inbound) {
     connections_.mappings<F>().acquire(mapping);
     connection.flags |= nat::connection_flag::mapped;
   }
+  if (mapped) connections_.mappings<F>().permit(mapping, packet.key.dst);
   context_.counters.add(Event::FlowsOpened);
   note<F>(FlowEvent::Kind::Opened, id);
-  const bool replies_elsewhere = workers > 1 && net::owner_of(reply_hash, workers) != context_.worker;
-  if (replies_elsewhere && !place_stub(id, reply, reply_hash)) {
+  const uint16_t answered_at = net::owner_of(reply_hash, workers);
+  const bool replies_elsewhere = workers > 1 && answered_at != context_.worker;
+  // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
+  const bool must_ask = replies_elsewhere && (mapped || inbound || (!masquerade && may_choose)) && !late_->opening();
+  if (must_ask) {
+    original.flags |= unconfirmed;
+    connection.stub_worker = answered_at;
+    connection.splice_seq = questions_ + 1;
+  } else if (replies_elsewhere && !place_stub(id, reply, reply_hash)) {
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::HandoffFull);
   }
-  // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
-  if (replies_elsewhere && !masquerade && may_choose && !late_->opening()) original.flags |= unconfirmed;
   // A mapped connection may live apart from where its packets arrive, which come here by their mapping without it.
-  if (const uint16_t owner = net::owner_of(packet.hash, workers); mapped && owner != context_.worker) {
+  if (const uint16_t owner = net::owner_of(packet.hash, workers); (mapped || inbound) && owner != context_.worker) {
     (void)send_stub<F>(F::is_v4 ? StubMessage::Kind::AddV4 : StubMessage::Kind::AddV6, id, packet.key, owner, true);
   }
   const bool syn = packet.protocol == net::protocol::tcp && packet.fragment == FragmentKind::Whole &&
@@ -390,6 +407,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
     close_connection<F>(id);
     return context_.drop(packet.mbuf, DropReason::ContentOverload);
   }
+  if (to_service) keep_affinity<F>(packet.key.src, *service, {destination, destination_port, false});
   forward_tracked(packet, opened.flow);
 }
 
@@ -552,6 +570,9 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
   const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
+  const bool mapped =
+      !without_record && (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0;
+  if (egress.kind == HopKind::Local && mapped && !packet.turned_back()) return turn_back_error(packet);
   if (egress.kind == HopKind::Local && context_.punt->take(packet)) return;
   if (!egress.forwards()) return refuse(packet, egress);
   forward<F>(packet, egress, nullptr);
@@ -611,8 +632,10 @@ void Pipeline::expire(unsigned budget) {
   expire_mappings<V6>(budget);
 }
 
-template nat::ClientKind Pipeline::client_kind<V4>(const net::Ipv4Addr&) const;
-template nat::ClientKind Pipeline::client_kind<V6>(const net::Ipv6Addr&) const;
+template nat::ClientKind Pipeline::client_kind<V4>(const FlowPacket<V4>&) const;
+template nat::ClientKind Pipeline::client_kind<V6>(const FlowPacket<V6>&) const;
+template void Pipeline::keep_affinity<V4>(const net::Ipv4Addr&, const nat::ServicePort<V4>&, const nat::Backend<V4>&);
+template void Pipeline::keep_affinity<V6>(const net::Ipv6Addr&, const nat::ServicePort<V6>&, const nat::Backend<V6>&);
 template nat::ServiceChoice<V4> Pipeline::choose<V4>(const FlowPacket<V4>&, const nat::Frontend<V4>&,
                                                      const nat::Backend<V4>*) const;
 template nat::ServiceChoice<V6> Pipeline::choose<V6>(const FlowPacket<V6>&, const nat::Frontend<V6>&,
@@ -623,6 +646,10 @@ template void Pipeline::expect_openings<V4>(FlowBurst<V4>&, const net::Burst<uin
 template void Pipeline::expect_openings<V6>(FlowBurst<V6>&, const net::Burst<uint8_t>&, const NextHopId*);
 template void Pipeline::open_to_service<V4>(FlowPacket<V4>&, const nat::Frontend<V4>&);
 template void Pipeline::open_to_service<V6>(FlowPacket<V6>&, const nat::Frontend<V6>&);
+template void Pipeline::open<V4>(FlowPacket<V4>&, const Egress&, const net::Ipv4Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V4>*);
+template void Pipeline::open<V6>(FlowPacket<V6>&, const Egress&, const net::Ipv6Addr&, net::be16, Masquerade,
+                                 const nat::ServicePort<V6>*);
 template void Pipeline::open_outgoing<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::open_outgoing<V6>(FlowPacket<V6>&, const Egress&);
 template bool Pipeline::wants_tracking<V4>(const FlowPacket<V4>&) const;

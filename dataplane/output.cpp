@@ -216,7 +216,7 @@ void Output::flush_ring(uint16_t worker) {
   if (buffer.count == 0) return;
   if (!transmits_) [[unlikely]] {
     for (uint16_t i = 0; i < buffer.count; ++i) {
-      rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).original;
+      rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).companion();
       if (original != nullptr) context_.discard(original);
       context_.discard(buffer.packets[i]);
     }
@@ -226,7 +226,7 @@ void Output::flush_ring(uint16_t worker) {
   const unsigned sent = context_.tables.rings->send(context_.worker, worker, buffer.packets.data(), buffer.count);
   context_.counters.add(Event::HandedOver, sent);
   for (unsigned i = sent; i < buffer.count; ++i) {
-    rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).original;
+    rte_mbuf* const original = context_.tables.rings->note(buffer.packets[i]).companion();
     if (original != nullptr) context_.discard(original);
     context_.drop(buffer.packets[i], DropReason::HandoffFull);
   }

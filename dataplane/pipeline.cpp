@@ -16,6 +16,7 @@
 #include "dataplane/pipeline.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/dhcp.h"
 #include "dataplane/flow_handoff.h"
@@ -72,7 +73,8 @@ Pipeline::Pipeline(Context& context, Output& output, IcmpResponder& icmp, Resolv
       resolver_(resolver),
       tunnel_errors_(tunnel_errors),
       connections_(connections),
-      ports_(context.random, context.tables.workers) {}
+      ports_(context.random, context.tables.workers),
+      unanswered_(context.tables.workers) {}
 
 Pipeline::~Pipeline() = default;
 
@@ -623,9 +625,7 @@ void Pipeline::take_handed_over(rte_mbuf* mbuf) {
       break;
   }
   if (asks(note)) [[unlikely]] {
-    // The message that came before it has been read: the answer, if there is one, goes before it.
-    const uint16_t owner = net::owner_of(HandoffRings::hash(mbuf), context_.tables.workers);
-    if (owner != context_.worker) return output_.hand_over(mbuf, owner, note);
+    if (note.question.asker != context_.worker) return answer_question(mbuf, note);
   }
   if (v4) {
     take_flow<V4>(mbuf, note);
@@ -668,14 +668,12 @@ void Pipeline::take_flow(rte_mbuf* mbuf, const HandoffNote& note) {
     }
   }
   // Without a flow, one that was sent here by a stub is not ours.
-  if (note.kind != HandoffKind::Flow || context_.interface(note.where).rpf != ReversePathFilter::Off) {
+  if (note.kind != HandoffKind::Flow || asks(note) || context_.interface(note.where).rpf != ReversePathFilter::Off) {
     plain_transit_ = false;
   }
   packet.hash = HandoffRings::hash(mbuf);
   if (asks(note)) [[unlikely]] {
-    nat::Conntrack<F>& table = connections_.of<F>();
-    const nat::FlowId id = table.find(packet.key, packet.hash);
-    if (table.is_connection(id)) table.flow(id).flags &= static_cast<uint8_t>(~unconfirmed);
+    take_answer<F>(connections_.of<F>().find(packet.key, packet.hash), note.question);
   }
   connections_.of<F>().prefetch(packet.hash);
   burst<F>().take();
@@ -691,6 +689,8 @@ void Pipeline::run_all() {
     run_released<V4>();
   if (!released_v6_.empty()) [[unlikely]]
     run_released<V6>();
+  if (icmp_.any_turned()) [[unlikely]]
+    turn_back_errors();
 }
 
 template <class F>
@@ -740,7 +740,9 @@ void Pipeline::run(FlowBurst<F>& burst) {
     // A packet of the burst ended a connection: its record may serve another one by now.
     found_stale = table.counters().removed != removed;
   }
-  context_.counters.add(Event::FlowHits, hits);
+  // What comes back with an answer was counted before it asked.
+  const uint64_t returned = std::exchange(returned_[F::is_v4 ? 0 : 1], 0U);
+  context_.counters.add(Event::FlowHits, hits - std::min(hits, returned));
   end_pass(Pass::Forward);
   if (!misses.empty()) forward_misses(burst, misses);
 }

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "dataplane/connections.h"
 #include "dataplane/context.h"
@@ -18,7 +20,8 @@
 
 namespace sluice::dataplane {
 
-// Reply keys that turned out to be taken on another worker, so that the next attempt takes another port.
+// Reply keys that turned out to be taken on another worker, so that the next attempt takes another port. Where one
+// clash takes the place of another, the attempt asks again (flow_handoff.h), so that forgetting costs a packet.
 class ClashMemory {
  public:
   void remember(uint64_t hash, nat::Millis now) { entries_[hash % entries_.size()] = {hash, now}; }
@@ -243,8 +246,9 @@ class Pipeline {
 
   // Cold: open_flow.cpp
   // Whether a new flow's source is replaced: for its service (MASQ-1 to MASQ-4), or because it leaves the pods'
-  // networks (MASQ-8), which may have an address and ports of its own; Mapped: by the mapping of its source (MASQ-13).
-  enum class Masquerade : uint8_t { No, Service, Outgoing, Mapped };
+  // networks (MASQ-8), which may have an address and ports of its own; Mapped: by the mapping of its source (MASQ-13);
+  // Inbound: it is not, but the destination is that of a mapping.
+  enum class Masquerade : uint8_t { No, Service, Outgoing, Mapped, Inbound };
   template <class F>
   void expect_openings(FlowBurst<F>& burst, const net::Burst<uint8_t>& misses, const NextHopId* hops);
   template <class F>
@@ -272,6 +276,16 @@ class Pipeline {
                                        uint64_t reply_hash);
   template <class F>
   [[nodiscard]] bool place_stub(nat::ConnectionId id, const net::FlowKey<F>& reply, uint64_t hash);
+  // Questions of workers whether a tuple is free: messages.cpp
+  template <class F>
+  void ask(net::FlowPacket<F>& packet, nat::ConnectionId id);
+  void answer_question(rte_mbuf* mbuf, const HandoffNote& note);
+  template <class F>
+  void take_answer(nat::FlowId id, const Question& question);
+  // SVC-43: of a packet that opens a connection.
+  template <class F>
+  void keep_affinity(const typename F::Addr& client, const nat::ServicePort<F>& service,
+                     const nat::Backend<F>& backend);
   // Endpoint-independent mapping: mapping.cpp
   template <class F>
   [[nodiscard]] static bool has_port(const net::FlowPacket<F>& packet);
@@ -292,6 +306,22 @@ class Pipeline {
   void release_mapping(nat::ConnectionId id);
   template <class F>
   void expire_mappings(unsigned budget);
+  // To the ports of mappings: mapped_port.cpp
+  template <class F>
+  [[nodiscard]] bool may_be_mapped(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] bool is_to_turn_back(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] uint16_t mapped_port_worker(const net::FlowPacket<F>& packet) const;
+  template <class F>
+  [[nodiscard]] bool take_mapped(net::FlowPacket<F>& packet);
+  template <class F>
+  [[nodiscard]] bool admits(nat::MappingId id, const net::FlowPacket<F>& packet) const;
+  template <class F>
+  void turn_back(net::FlowPacket<F>& packet, const nat::Flow<F>& flow);
+  template <class F>
+  void turn_back_error(net::FlowPacket<F>& packet);
+  void turn_back_errors();
   // Without a record: stateless.cpp
   template <class F>
   [[nodiscard]] bool may_end_stateless(const net::FlowPacket<F>& packet) const;
@@ -358,14 +388,15 @@ class Pipeline {
   template <class F>
   void forward_icmp_error(net::FlowPacket<F>& packet);
   template <class F>
-  [[nodiscard]] nat::ClientKind client_kind(const typename F::Addr& source) const;
+  [[nodiscard]] nat::ClientKind client_kind(const net::FlowPacket<F>& packet) const;
   // Direct server return: direct_return.cpp
   template <class F>
   [[nodiscard]] Egress direct_egress(const nat::Backend<F>& backend, net::be16 port, uint64_t hash) const;
   template <class F>
   [[nodiscard]] Egress direct_egress(const nat::Flow<F>& flow, uint64_t hash) const;
   template <class F>
-  void open_direct(net::FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend, uint32_t service);
+  void open_direct(net::FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend,
+                   const nat::ServicePort<F>& service);
   template <class F>
   void relay_error(net::FlowPacket<F>& packet, nat::FlowId id);
   template <class F>
@@ -394,6 +425,9 @@ class Pipeline {
   nat::PortAllocator ports_;
   std::unique_ptr<LateBinding> late_;
   ClashMemory clashes_;
+  uint32_t questions_ = 0;                           // the number of the last one asked
+  std::vector<std::optional<uint32_t>> unanswered_;  // by asker: its last question whose clash it could not be told of
+  std::array<uint32_t, 2> returned_{};               // IPv4, IPv6: packets of the burst that asked and have a flow
   FragmentTable<net::V4> fragments_v4_;
   FragmentTable<net::V6> fragments_v6_;
   // Fragments whose first one is in the present burst.

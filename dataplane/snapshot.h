@@ -20,6 +20,7 @@
 #include "encap/header_template.h"
 #include "encap/header_template_v6.h"
 #include "nat/endpoint_set.h"
+#include "nat/filtering.h"
 #include "nat/new_flow.h"
 #include "nat/service.h"
 #include "nat/timeouts.h"
@@ -101,7 +102,8 @@ struct FamilyTables {
   std::shared_ptr<const nat::ServiceTable<F>> services = std::make_shared<nat::ServiceTable<F>>();
   std::shared_ptr<const nat::EndpointSet<F>> endpoints = std::make_shared<nat::EndpointSet<F>>();
   std::shared_ptr<const ContentPods<F>> content = std::make_shared<ContentPods<F>>();
-  std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live (MASQ-1)
+  std::vector<nat::Cidr<F>> cluster_cidrs;       // where pods live
+  std::vector<nat::Cidr<F>> local_cidrs;         // those of this node, as detectLocalMode has it (MASQ-1)
   std::vector<nat::Pool<F>> pools;               // MASQ-8
   std::vector<typename F::Addr> excluded_nodes;  // sorted; natOutgoingExclusions IPPoolsAndHostIPs
   std::vector<typename F::Addr> own_addresses;   // every local address, sorted
@@ -146,6 +148,7 @@ struct Snapshot {
   std::vector<net::Ipv6Addr> tunnel_endpoints_v6;
   FamilyTables<net::V4> v4;
   FamilyTables<net::V6> v6;
+  bool every_pod_is_local = true;  // detectLocalMode ClusterCIDR: no pod is ClientKind::RemotePod
   nat::ProxySettings proxy;
   nat::Timeouts timeouts;
   FragmentLimits fragments;
@@ -156,7 +159,8 @@ struct Snapshot {
   uint16_t snat_last = 65535;
   uint16_t nat_outgoing_first = 32768;  // of natOutgoing
   uint16_t nat_outgoing_last = 65535;
-  bool endpoint_independent = false;  // MASQ-13: of natOutgoing
+  bool endpoint_independent = false;                                   // MASQ-13: of natOutgoing
+  nat::Filtering filtering = nat::Filtering::AddressAndPortDependent;  // of those mappings
   IcmpSettings icmp;
   std::vector<uint16_t> twins;  // interfaces that have one; empty: the host gets nothing
   PuntLimits punt_limits = default_punt_limits;

@@ -168,7 +168,9 @@ struct alignas(64) Connection {
   uint32_t standing_next = no_connection;
   uint32_t standing_prev = no_connection;
   uint32_t hash_low[2] = {};  // low half of each key's hash: its bucket
-  uint32_t splice_seq = 0;    // of a spliced connection: what is added to the endpoint's numbers for the client
+  // Of a spliced connection: what is added to the endpoint's numbers for the client. Of one that waits to be confirmed:
+  // the number of its first question (dataplane/flow_handoff.h), otherwise 0.
+  uint32_t splice_seq = 0;
   uint32_t splice_timestamp = 0;
   uint32_t splice = 0;
 };

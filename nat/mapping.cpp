@@ -26,13 +26,14 @@ MappingTable<F>::MappingTable(uint32_t capacity, const net::FlowHasher& hasher)
       mask_(std::bit_ceil(capacity) - 1),
       mappings_(allocate<Mapping>(capacity)),
       by_inside_(allocate<uint32_t>(mask_ + 1)),
-      by_outside_(allocate<uint32_t>(mask_ + 1)) {}
+      by_outside_(allocate<uint32_t>(mask_ + 1)),
+      permissions_(PermissionTable<F>::create(capacity, hasher)) {}
 
 template <class F>
 std::unique_ptr<MappingTable<F>> MappingTable<F>::create(uint32_t capacity, const net::FlowHasher& hasher) {
   std::unique_ptr<MappingTable> table(new (std::nothrow) MappingTable(capacity, hasher));
-  const bool whole =
-      table != nullptr && table->mappings_ != nullptr && table->by_inside_ != nullptr && table->by_outside_ != nullptr;
+  const bool whole = table != nullptr && table->mappings_ != nullptr && table->by_inside_ != nullptr &&
+                     table->by_outside_ != nullptr && table->permissions_ != nullptr;
   return whole ? std::move(table) : nullptr;
 }
 

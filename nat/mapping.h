@@ -8,7 +8,8 @@
 // and protocol (a few may share one), so that the next to end, and the one to give up when ports run short, is at the
 // head of a list.
 //
-// What a connection lets in is decided by its own keys: filtering is address and port-dependent.
+// What a connection lets in is decided by its own keys. Who else may send to a mapping's port is a matter of filtering
+// (filtering.h), for which the table knows the addresses that an endpoint inside has connections to.
 #pragma once
 
 #include <array>
@@ -17,6 +18,7 @@
 
 #include "dataplane/net/flow_key.h"
 #include "nat/flow.h"
+#include "nat/permissions.h"
 #include "nat/snat.h"
 
 namespace sluice::nat {
@@ -66,6 +68,14 @@ class MappingTable {
   // Only one that nobody holds.
   void close(MappingId id);
 
+  // One of its connections to this address begins, or ends.
+  void permit(MappingId id, const typename F::Addr& peer) { (void)permissions_->add(permission(id, peer)); }
+  void revoke(MappingId id, const typename F::Addr& peer) { permissions_->remove(permission(id, peer)); }
+  // Whether it has one.
+  [[nodiscard]] bool permits(MappingId id, const typename F::Addr& peer) const {
+    return permissions_->contains(permission(id, peer));
+  }
+
   // One that nobody held for `hold`. no_mapping: the list whose turn it is has none, and it is the next one's turn.
   [[nodiscard]] MappingId find_expired(Millis now) {
     if (size_ == 0) return no_mapping;
@@ -101,6 +111,10 @@ class MappingTable {
   [[nodiscard]] unsigned list_of(const typename F::Addr& outside, uint8_t protocol) const {
     return hasher_(FlowKey<F>{outside, {}, {}, {}, protocol, {}}) % lists;
   }
+  [[nodiscard]] FlowKey<F> permission(MappingId id, const typename F::Addr& peer) const {
+    const Mapping& mapping = mappings_[id];
+    return {peer, mapping.inside.dst, {}, mapping.port, mapping.inside.protocol, {}};
+  }
   void make_idle(MappingId id, Millis now);
   void leave_idle(MappingId id);
 
@@ -115,6 +129,7 @@ class MappingTable {
   MappingId free_ = no_mapping;
   unsigned turn_ = 0;  // the list that find_expired() looks at next
   std::array<IdleList, lists> idle_{};
+  std::unique_ptr<PermissionTable<F>> permissions_;
 };
 
 extern template class MappingTable<net::V4>;

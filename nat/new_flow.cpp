@@ -12,6 +12,7 @@ ServiceChoice<F> dropped(DropReason reason) {
   return {Outcome::Drop, reason};
 }
 
+// The cluster's own pods are inside (SVC-68, SVC-121), also where they are not local ones (MASQ-1).
 bool is_outside(ClientKind client) { return client == ClientKind::Outside || client == ClientKind::Relayed; }
 
 // Which list of endpoints a client gets and under which source address.
@@ -37,6 +38,7 @@ Route<F> route_external(const ServicePort<F>& service, ClientKind client, const 
       return {&service.cluster, false};  // SVC-62: the short cut
     case ClientKind::Node:
       return {&service.cluster, true};  // SVC-62
+    case ClientKind::RemotePod:         // SVC-63: of another node, which has no short cut for it here
     case ClientKind::Outside:
     case ClientKind::Relayed:
       break;

@@ -20,10 +20,10 @@ namespace sluice::nat {
 
 using net::FlowKey;
 
-// Where a packet comes from. Pod: a source that the cluster's `detectLocal` calls local. Node: one of our own
-// node's addresses. Outside: everyone else. Relayed: from outside as well, but out of a tunnel, so another gateway had
-// it first.
-enum class ClientKind : uint8_t { Pod, Node, Outside, Relayed };
+// Where a packet comes from. Pod: a source that the cluster's `detectLocalMode` calls local. RemotePod: any other pod
+// of the cluster. Node: one of our own node's addresses. Outside: everyone else. Relayed: from outside as well, but out
+// of a tunnel, so another gateway had it first.
+enum class ClientKind : uint8_t { Pod, RemotePod, Node, Outside, Relayed };
 
 // What GatewayConfiguration says about services (spec.proxy).
 struct ProxySettings {

@@ -7,7 +7,6 @@
 // association.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -57,10 +56,6 @@ inline constexpr size_t sctp_state_count = 9;
 [[nodiscard]] constexpr bool is_closing(SctpState state) {
   return (state >= SctpState::ShutdownSent && state <= SctpState::ShutdownAckSent) || state == SctpState::Closed;
 }
-
-// Idle time in milliseconds after which it is forgotten, by SctpState.
-inline constexpr std::array<uint32_t, sctp_state_count> sctp_timeouts{10'000, 3'000, 3'000,  432'000'000, 300,
-                                                                      300,    3'000, 30'000, 10'000};
 
 // Applies one packet to the state and to `replied` and `assured`. False: the association is over and its client begins
 // another; nothing was changed.

@@ -25,7 +25,11 @@ struct Timeouts {
   uint32_t gre = 30'000;
   uint32_t gre_stream = 180'000;
   uint32_t generic = 600'000;
+  // By SctpState; PickedUp is Linux's heartbeat_sent. None: an association before its first packet was tracked.
+  std::array<uint32_t, sctp_state_count> sctp{10'000, 3'000, 3'000, 432'000'000, 300, 300, 3'000, 30'000, 10'000};
 
+  [[nodiscard]] constexpr uint32_t of(SctpState state) const { return sctp[static_cast<size_t>(state)]; }
+  constexpr void set(SctpState state, uint32_t milliseconds) { sctp[static_cast<size_t>(state)] = milliseconds; }
   [[nodiscard]] constexpr uint32_t of(TcpState state) const { return tcp[static_cast<size_t>(state)]; }
   constexpr void set(TcpState state, uint32_t milliseconds) { tcp[static_cast<size_t>(state)] = milliseconds; }
 };
@@ -51,7 +55,7 @@ inline constexpr uint32_t stream_age = 2'000;
     case net::protocol::udp:
       return assured ? timeouts.udp_stream : timeouts.udp;
     case net::protocol::sctp:
-      return sctp_timeouts[static_cast<size_t>(sctp_state(connection))];
+      return timeouts.of(sctp_state(connection));
     case net::protocol::icmp:
     case net::protocol::icmpv6:
       return timeouts.icmp;

@@ -15,6 +15,8 @@ namespace sluice::net {
 inline constexpr uint16_t no_tunnel_source = 0xffff;
 // Instead of a tunnel's: the host behind the router sent it, by a TAP device (dataplane/punt.h).
 inline constexpr uint16_t host_source = 0xfffe;
+// The router itself turned it back, from one mapped host inside to another (dataplane/mapped_port.cpp).
+inline constexpr uint16_t turned_source = 0xfffd;
 inline constexpr uint16_t no_interface = 0xffff;
 
 enum class FragmentKind : uint8_t { Whole, First, Later };
@@ -43,7 +45,8 @@ struct Packet {
   [[nodiscard]] uint8_t* l3_header() const { return data() + l3; }
   [[nodiscard]] uint8_t* l4_header() const { return data() + l4; }
   [[nodiscard]] bool from_host() const { return tunnel_source == host_source; }
-  [[nodiscard]] bool from_tunnel() const { return tunnel_source != no_tunnel_source && !from_host(); }
+  [[nodiscard]] bool turned_back() const { return tunnel_source == turned_source; }
+  [[nodiscard]] bool from_tunnel() const { return tunnel_source < turned_source; }
   // Contiguous bytes from `offset` to the end of the first segment.
   [[nodiscard]] uint16_t contiguous(uint16_t offset) const {
     return offset < mbuf->data_len ? static_cast<uint16_t>(mbuf->data_len - offset) : uint16_t{0};

@@ -70,6 +70,7 @@ constexpr std::array<std::pair<DropReason, std::string_view>, drop_reason_count>
     {DropReason::ConntrackFull, "conntrack_full"},
     {DropReason::FlowGone, "flow_gone"},
     {DropReason::SnatExhausted, "snat_exhausted"},
+    {DropReason::MappingFiltered, "mapping_filtered"},
     {DropReason::NoEndpoint, "no_endpoint"},
     {DropReason::NoEndpointRejected, "no_endpoint_rejected"},
     {DropReason::NoLocalEndpoint, "no_local_endpoint"},

@@ -82,6 +82,7 @@ enum class DropReason : uint8_t {
   ConntrackFull,
   FlowGone,
   SnatExhausted,
+  MappingFiltered,
   NoEndpoint,
   NoEndpointRejected,
   NoLocalEndpoint,

@@ -60,6 +60,13 @@ TUNNELS = [
 ]  # fmt: skip
 
 
+# Modes with the names that they look at; no Node of this cluster has podCIDRs.
+DETECT_LOCAL = [
+    ("ClusterCIDR", "", ""), ("ClusterCIDR", "", ""), ("NodeCIDR", "", ""), ("BridgeInterface", "bridgeInterface", "un"),
+    ("BridgeInterface", "bridgeInterface", "pod"), ("InterfaceNamePrefix", "interfaceNamePrefix", "u"),
+]  # fmt: skip
+
+
 def neighbor(interface, address, last):
     return {"interface": interface, "address": address, "mac": f"02:00:00:00:00:{last}"}
 
@@ -244,6 +251,11 @@ class Cluster:
             "conntrack": {"tcpLoose": [True, False], "tcpBeLiberal": [False, True]},
             "": {"localNodeNames": [["gw"], ["gw", "node3"], ["gw", "node1"]]},
         }  # fmt: skip
+        if self.random.random() < 0.1:
+            mode, field, name = pick(DETECT_LOCAL)
+            spec["cluster"]["detectLocalMode"] = mode
+            spec["cluster"]["detectLocal"] = {field: name} if field else {}
+            return [o], []
         section = self.random.choices(list(choices), [10, 6, 2, 1, 1, 3])[0]
         field = pick(sorted(choices[section]))
         (spec[section] if section else spec)[field] = pick(choices[section][field])

@@ -88,7 +88,7 @@ class DirectReturn:
         return (frontend is not None and not frontend.service.direct) or flow.node not in self.tables.direct_nodes
 
     def is_direct(self, a, frontend):
-        outside = a.packet.src not in self.tables.own and not self.tables.in_cluster(a.packet.src)
+        outside = self.tables.client_kind(a.packet.src, a.interface, a.tunnel) == "outside"
         return outside and frontend.service.direct and frontend.kind in ("external", "balancer")
 
     def seen_at_node(self, a, nodes):

@@ -218,7 +218,7 @@ class Model(Ingress, Egress, DirectReturn):
     def endpoints_for(self, a, frontend):
         """3.4, 3.7, 3.8, 3.16: which endpoints this client may have and whether its source is replaced; or None."""
         t, service, client = self.tables, frontend.service, a.packet.src
-        kind = "node" if client in t.own else "pod" if t.in_cluster(client) else "outside"
+        kind = t.client_kind(client, a.interface, a.tunnel)
         self.say(f"{frontend.kind} address of {'/'.join(map(str, service.name))}, client is {kind}")
         if frontend.kind == "cluster" and kind == "outside" and not t.proxy["allowExternalClusterIP"]:
             return self.drop("cluster_ip_from_outside")  # SVC-121
@@ -236,7 +236,8 @@ class Model(Ingress, Egress, DirectReturn):
             usable = service.local if service.internal_local else service.cluster
         elif not service.external_local:
             masquerade, usable = True, service.cluster  # MASQ-2
-        elif kind == "outside" or (kind == "pod" and frontend.kind == "node" and t.pod_elsewhere(client)):  # SVC-63
+        elif kind in ("outside", "remote") or (kind == "pod" and frontend.kind == "node" and t.pod_elsewhere(client)):
+            # SVC-63
             anywhere = t.proxy["externalPolicyLocalScope"] == "Cluster"
             masquerade, usable = False, service.cluster if anywhere else service.local  # SVC-61, SVC-65
         else:
@@ -269,7 +270,7 @@ class Model(Ingress, Egress, DirectReturn):
         self.say(f"endpoint {text(endpoint[0])}:{endpoint[1]} of {len(usable)}")
         key = a.packet.dst, a.proto, a.dport
         if endpoint in nodes:
-            self.remember(a, service, memory, endpoint, usable, self.open_direct(a, endpoint, nodes[endpoint], key))
+            self.remember(service, memory, endpoint, self.open_direct(a, endpoint, nodes[endpoint], key))
             return None
         route = t.route(endpoint[0])
         if route.kind in ("local", "service", "drop"):
@@ -279,7 +280,7 @@ class Model(Ingress, Egress, DirectReturn):
             return self.refuse(a, route)
         masquerade = masquerade or endpoint[0] == client or t.nat_outgoing(client, endpoint[0])  # MASQ-3, MASQ-9
         hop = self.choose_hop(a, route, endpoint[0])
-        self.remember(a, service, memory, endpoint, usable, self.open(a, hop, *endpoint, masquerade, key))
+        self.remember(service, memory, endpoint, self.open(a, hop, *endpoint, masquerade, key))
         return None
 
     def kept_or_newer(self, a, memory, kept, usable, nodes):
@@ -291,17 +292,17 @@ class Model(Ingress, Egress, DirectReturn):
         self.borrowed[memory, shown] += 1
         return {shown}
 
-    def remember(self, a, service, memory, endpoint, usable, sure):
-        """SVC-43. `sure`: everybody saw the endpoint."""
-        if service.affinity is None:
+    def remember(self, service, memory, endpoint, opened):
+        """SVC-43. What is dropped changes nothing."""
+        if service.affinity is None or not opened:
             return
         before, _, burst = self.affinity.get(memory, (None, 0, 0))
         self.chosen[memory, endpoint] += 1
-        sure = (sure or len(usable) == 1) and (self.workers == 1 or burst != self.burst or before == endpoint)
+        sure = self.workers == 1 or burst != self.burst or before == endpoint
         self.affinity[memory] = (endpoint if sure else None, self.now, self.burst)
 
     def open(self, a, hop, destination, port, masquerade, frontend):
-        """A new flow. False: its packet was not forwarded and opened none, or nobody knows what was chosen."""
+        """A new flow. False: its packet was not forwarded, and opened none."""
         source, sport, mapping = a.packet.src, a.sport, None
         reply = (a.proto, destination, port, source, sport)
         if masquerade:

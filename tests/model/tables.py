@@ -252,6 +252,25 @@ class Tables(Services, DirectTunnels):
 
     # --- questions -------------------------------------------------------------------------------------
 
+    def client_kind(self, address, interface, tunnel):
+        """MASQ-1. "remote": a pod of the cluster that is not local."""
+        mode = self.spec["cluster"].get("detectLocalMode", "ClusterCIDR")
+        names = self.spec["cluster"].get("detectLocal", {})
+        if address in self.own:
+            return "node"
+        if mode == "ClusterCIDR":
+            return "pod" if self.in_cluster(address) else "outside"
+        if mode == "NodeCIDR":
+            cidrs = [c for n in self.local_nodes for c in self.nodes.get(n, {}).get("spec", {}).get("podCIDRs", [])]
+            local = any(address in Net(cidr) for cidr in cidrs)
+        elif mode == "BridgeInterface":
+            local = tunnel is None and interface.name == names["bridgeInterface"]
+        else:
+            local = tunnel is None and interface.name.startswith(names["interfaceNamePrefix"])
+        if local:
+            return "pod"
+        return "remote" if self.in_cluster(address) or self.pod_elsewhere(address) else "outside"
+
     def in_cluster(self, address):
         return any(address in net for net in self.cluster_nets)
 

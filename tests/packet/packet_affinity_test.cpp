@@ -3,6 +3,7 @@
 #include <set>
 
 #include <gtest/gtest.h>
+#include <rte_mbuf.h>
 
 #include "tests/packet/documents.h"
 #include "tests/packet/rig.h"
@@ -106,6 +107,34 @@ TEST_P(Affinity, SVC43_PacketsOfAConnectionDoNotBeginTheTimeAnew) {
   }
   (void)rig().advance(25000);
   EXPECT_GT(twelve_clients().size(), 1u);
+}
+
+// A packet that is dropped changes nothing: one that the port found damaged (CT-21), or whose time is up (TTL-2).
+TEST_P(Affinity, SVC43_CT21_WhatIsDroppedNeitherBeginsNorRenewsIt) {
+  const auto send_dropped = [this] {
+    for (int i = 40; i < 52; ++i) {
+      const std::string from = "10.246.1." + std::to_string(i) + ":900";
+      rig().set_receive_flags(RTE_MBUF_F_RX_L4_CKSUM_BAD);
+      EXPECT_EQ(rig().send("b", tcp(from, "10.96.0.10:80", "S")), "");
+      rig().set_receive_flags(0);
+      (void)rig().advance(100);  // the rate limit of errors
+      EXPECT_TRUE(like(rig().send("b", tcp(from, "10.96.0.10:80", "S").with_ttl(1)), "b/13 icmp 11/0 *"));
+    }
+    EXPECT_EQ(rig().drops(), "l4_bad_checksum 12, ttl_exceeded 12");
+  };
+  load(endpoints(20, 20));
+  send_dropped();
+  load(endpoints(20, 29));
+  EXPECT_GT(twelve_clients().size(), 1u) << "nobody has an endpoint yet";
+
+  start({});
+  load(endpoints(20, 20));
+  EXPECT_EQ(twelve_clients(), only_20);
+  load(endpoints(20, 29));
+  (void)rig().advance(40'000);
+  send_dropped();
+  (void)rig().advance(25'000);
+  EXPECT_GT(twelve_clients().size(), 1u) << "the time has not begun anew";
 }
 
 TEST_P(Affinity, SVC41_SVC42_OneEntryForAllFrontendsOfAPort) {

@@ -105,6 +105,42 @@ class Association : public RigTest {
   uint32_t passed_ = 0;
 };
 
+// ---- times ---------------------------------------------------------------------------------------------------
+
+// CT-2: each state has the time that the configuration gives it, others those of before.
+TEST_P(Association, CT1_CT2_TimesAreThoseOfTheConfiguration) {
+  struct Case {
+    const char* timeouts;
+    uint8_t chunk;
+    bool client;
+    bool established;
+    uint32_t kept;
+  };
+  const Case cases[] = {
+      {R"("sctpCookieWait":"10s")", init, true, false, 10'000},
+      {R"("sctpCookieEchoed":"30s")", cookie_echo, true, false, 30'000},
+      {R"("sctpEstablished":"30s")", data, true, true, 30'000},
+      {R"("sctpShutdownSent":"3s")", shutdown, true, true, 3'000},
+      {R"("sctpShutdownRecd":"10s")", shutdown, false, true, 10'000},
+      {R"("sctpShutdownAckSent":"300ms")", shutdown_ack, false, true, 300},
+      {R"("sctpClosed":"3s")", abort_chunk, true, true, 3'000},
+      {R"("sctpUnreplied":"10s")", data, true, false, 10'000},
+      {R"("sctpShutdownSent":"3s")", shutdown, false, true, 300},
+  };
+  for (const Case& one : cases) {
+    for (const Ends& ends : {ends_v4, ends_v6}) {
+      start({});
+      load_old(R"("conntrack":{"timeouts":{)" + std::string(one.timeouts) + "}}");
+      if (one.established) establish(ends);
+      if (one.chunk == cookie_echo) {
+        (void)from_client(ends, init);
+        (void)from_endpoint(ends, init_ack);
+      }
+      EXPECT_EQ(kept_after(ends, one.chunk, one.client), one.kept) << one.timeouts << ", " << ends.client;
+    }
+  }
+}
+
 // ---- endpoints that are gone (3.11) --------------------------------------------------------------------------
 
 TEST_P(Association, SVC92_AnInitWhoseEndpointIsGoneIsBalancedAnew) {

@@ -102,3 +102,47 @@ def test_MASQ13_RFC5382_1_tcp_connections_of_one_port(mapped: Cluster) -> None:
             assert asking.recv(100) == b"you are known"
         assert len(seen) == 1, seen
         assert seen.pop()[0] == lab.GATEWAY
+
+
+@pytest.mark.changes_config
+def test_MASQ13_RFC4787_9_two_pods_meet_at_their_addresses_outside(mapped: Cluster) -> None:
+    with ExitStack() as stack:
+        server = sockets(stack, mapped, socket.SOCK_DGRAM)[0]
+        ends, seen = [], []
+        for pod in ("web-1a", "web-2a"):
+            end = stack.enter_context(mapped.pod(pod).socket(socket.AF_INET, socket.SOCK_DGRAM))
+            end.settimeout(4)
+            end.bind(("", 0))
+            end.sendto(b"who am I?", SERVERS[0])
+            ends.append(end)
+            seen.append(server.recvfrom(100)[1])
+        assert {address for address, _ in seen} == {lab.GATEWAY}
+        # As they do who punch holes: what comes first only makes the way for the other.
+        ends[0].sendto(b"first", seen[1])
+        ends[1].sendto(b"second", seen[0])
+        assert ends[0].recvfrom(100) == (b"second", seen[1])
+        ends[0].sendto(b"third", seen[1])
+        assert ends[1].recvfrom(100) == (b"third", seen[0])
+
+
+@pytest.mark.changes_config
+def test_MASQ13_RFC4787_8_filtering_lets_in_whom_it_is_told_to(mapped: Cluster) -> None:
+    document = lab.changed(mapped.gateway_document)
+    lab.gateway_configuration(document)["spec"]["snat"] = {"mapping": "EndpointIndependent",
+                                                            "filtering": "AddressDependent"}
+    mapped.gateway.apply(document)
+    with ExitStack() as stack:
+        server, other_port, other_address = sockets(stack, mapped, socket.SOCK_DGRAM)
+        asking = stack.enter_context(mapped.pod("web-1a").socket(socket.AF_INET, socket.SOCK_DGRAM))
+        asking.settimeout(4)
+        asking.bind(("", 0))
+        asking.sendto(b"who am I?", SERVERS[0])
+        seen = server.recvfrom(100)[1]
+        other_port.sendto(b"from another port", seen)
+        assert asking.recvfrom(100) == (b"from another port", SERVERS[1])
+        asking.sendto(b"I heard you", SERVERS[1])
+        assert other_port.recvfrom(100) == (b"I heard you", seen)
+        other_address.sendto(b"from another address", seen)
+        asking.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            asking.recvfrom(100)

@@ -167,21 +167,24 @@ FULL = {"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata
     "tunnels": [{"name": "t", "type": "vxlan", "remote": "192.0.2.9", "local": "192.0.2.1", "vni": 9,
                  "remoteMAC": "02:00:00:00:00:09", "mtu": 1400}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "30000-32767",
-                "unknownPods": "Drop", "detectLocal": {"mode": "ClusterCIDR"}},
+                "unknownPods": "Drop", "detectLocalMode": "InterfaceNamePrefix",
+                "detectLocal": {"mode": "NodeCIDR", "bridgeInterface": "", "interfaceNamePrefix": "cali"}},
     "proxy": {"nodePortAddresses": ["primary"], "masqueradeAll": False, "allowExternalClusterIP": False,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Drop",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 251, "sourceRangesForInCluster": True,
               "noEndpoints": "Reject", "vipEchoReply": False, "onBackendRemoved": "Keep",
               "externalPolicyLocalScope": "Node", "healthzPort": 10256, "healthAddresses": ["127.0.0.1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingAddress": {"v4": "192.0.2.1"}, "natPortRange": "50001-60000",
-             "mapping": "Symmetric", "natOutgoingExclusions": "IPPoolsOnly"},
+             "mapping": "Symmetric", "filtering": "AddressDependent", "natOutgoingExclusions": "IPPoolsOnly"},
     "overlay": {"vxlanVNI": 4096, "vxlanPort": 4789, "vxlanSrcPortRange": "49152-65535", "strictVxlanFlags": False,
                 "mtu": "auto", "outerDF": "Inherit", "dscp": "Copy", "ecn": "Normal",
                 "externalNodesCIDRs": ["198.51.100.0/24"], "vtepMac": "02:00:00:00:00:02", "tcpMssClamp": False,
                 "vxlanZeroChecksumV6": False, "reassembleOuter": True},
     "conntrack": {"max": 65536, "tcpBeLiberal": False, "tcpLoose": True, "profile": "rfc", "timeouts": {name: "60s" for name in (
         "tcpSynSent", "tcpSynSent2", "tcpSynRecv", "tcpEstablished", "tcpFinWait", "tcpCloseWait", "tcpLastAck", "tcpTimeWait",
-        "tcpClose", "tcpUnreplied", "tcpUnacknowledged", "udp", "udpStream", "icmp", "gre", "greStream", "generic")}},
+        "tcpClose", "tcpUnreplied", "tcpUnacknowledged", "udp", "udpStream", "icmp", "gre", "greStream", "generic",
+        "sctpCookieWait", "sctpCookieEchoed", "sctpEstablished", "sctpShutdownSent", "sctpShutdownRecd",
+        "sctpShutdownAckSent", "sctpClosed", "sctpUnreplied")}},
     "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 64},
     "icmp": {"errorRatePerSecond": 100, "errorSource": "vip"},
     "content": {"collector": "198.51.100.77"},
@@ -313,7 +316,7 @@ def test_schema_refuses_what_the_router_refuses(tmp_path: Path) -> None:
 
 def test_schema_has_the_fields_that_the_router_reads() -> None:
     known = {path[-1] for path, _, _ in FIELDS if path[-1] is not True}
-    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, |NamedTimeout\{)"(\w+)"')
+    call = re.compile(r'(?:\b\w+\.\w+\(|read_port_range\(\w+, |read_single_choice\(\w+, |Named\w*Timeout\{)"(\w+)"')
     read = {name for file in ("gateway.cpp", "gateway_bgp.cpp", "gateway_network.cpp", "timeouts.h")
             for name in call.findall((PROJECT / "config" / file).read_text())} - {"spec"}
     assert len(read) > 80

@@ -7,6 +7,7 @@
 namespace sluice::config {
 namespace {
 
+using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 using Lines = std::vector<std::string>;
 
@@ -70,7 +71,8 @@ TEST(ConfigGateway, EveryField) {
       {"name": "t3", "type": "ipip", "remote": "fd00:1::12", "local": "fd00:1::2"}],
     "cluster": {"clusterCIDRs": ["10.244.0.0/16"], "serviceCIDRs": ["10.96.0.0/16"], "nodePortRange": "20000-20999",
                 "unknownPods": "Reject",
-                "detectLocal": {"mode": "ClusterCIDR"}},
+                "detectLocalMode": "InterfaceNamePrefix",
+                "detectLocal": {"interfaceNamePrefix": "cali"}},
     "proxy": {"nodePortAddresses": ["192.168.0.0/24"], "masqueradeAll": true, "allowExternalClusterIP": true,
               "allowedExternalCIDRs": ["198.51.100.0/24"], "serviceLoopPrevention": "Reject",
               "loadBalancerAlgorithm": "maglev", "maglevTableSize": 16381, "sourceRangesForInCluster": false,
@@ -78,7 +80,7 @@ TEST(ConfigGateway, EveryField) {
               "onBackendRemoved": "Reset", "healthzPort": 10256, "healthAddresses": ["127.0.0.1", "::1"]},
     "snat": {"portRange": "40000-50000", "natOutgoingExclusions": "IPPoolsAndHostIPs",
              "natOutgoingAddress": {"v4": "192.168.0.2", "v6": "fd00:1::2"}, "natPortRange": "51000-52000",
-             "mapping": "EndpointIndependent"},
+             "mapping": "EndpointIndependent", "filtering": "AddressDependent"},
     "overlay": {"vxlanVNI": 9, "vxlanPort": 8472, "vxlanSrcPortRange": "50000-60000", "strictVxlanFlags": true,
                 "mtu": 1400, "outerDF": "Clear", "dscp": 46, "ecn": "Compatibility",
                 "externalNodesCIDRs": ["192.168.9.0/24"], "vtepMac": "02:00:00:00:00:0c", "tcpMssClamp": true,
@@ -86,7 +88,9 @@ TEST(ConfigGateway, EveryField) {
     "conntrack": {"max": 4096, "tcpBeLiberal": true, "tcpLoose": false, "timeouts": {
       "tcpSynSent": "1s", "tcpSynRecv": "2s", "tcpEstablished": "3s", "tcpFinWait": "4s", "tcpCloseWait": "5s",
       "tcpLastAck": "6s", "tcpTimeWait": "7s", "tcpClose": "8s", "tcpUnacknowledged": "13s", "udp": "9s", "udpStream": "10s", "icmp": "11s",
-      "generic": "12s", "tcpSynSent2": "14s", "tcpUnreplied": "15s", "gre": "16s", "greStream": "17s"}},
+      "generic": "12s", "tcpSynSent2": "14s", "tcpUnreplied": "15s", "gre": "16s", "greStream": "17s",
+      "sctpCookieWait": "18s", "sctpCookieEchoed": "19s", "sctpEstablished": "20s", "sctpShutdownSent": "210ms",
+      "sctpShutdownRecd": "220ms", "sctpShutdownAckSent": "23s", "sctpClosed": "24s", "sctpUnreplied": "1s500ms"}},
     "fragments": {"mode": "Shallow", "timeout": "30s", "maxPerDatagram": 16, "maxMemoryMiB": 4},
     "icmp": {"errorRatePerSecond": 5, "errorSource": "original"}})");
   Gateway expected;
@@ -128,7 +132,13 @@ TEST(ConfigGateway, EveryField) {
   expected.tunnels = {{"t1", TunnelType::Vxlan, ip("192.168.0.11").v4(), {}, 5, mac("02:00:00:00:00:0b"), 1400},
                       {"t2", TunnelType::Ipip, ip("192.168.0.12").v4(), ip("192.168.0.2").v4(), {}, {}, {}},
                       {"t3", TunnelType::Ipip, ip("fd00:1::12"), ip("fd00:1::2"), {}, {}, {}}};
-  expected.cluster = {{prefix("10.244.0.0/16")}, {prefix("10.96.0.0/16")}, {20000, 20999}, UnknownPods::Reject};
+  expected.cluster = {{prefix("10.244.0.0/16")},
+                      {prefix("10.96.0.0/16")},
+                      {20000, 20999},
+                      UnknownPods::Reject,
+                      DetectLocal::InterfaceNamePrefix,
+                      "",
+                      "cali"};
   expected.proxy = {false,
                     {prefix("192.168.0.0/24")},
                     true,
@@ -143,8 +153,13 @@ TEST(ConfigGateway, EveryField) {
                     BackendRemoval::Reset,
                     10256,
                     {ip("127.0.0.1"), ip("::1")}};
-  expected.snat = {{40000, 50000},          net::parse_ipv4("192.168.0.2"),   net::parse_ipv6("fd00:1::2"),
-                   PortRange{51000, 52000}, NatExclusions::IpPoolsAndHostIps, Mapping::EndpointIndependent};
+  expected.snat = {{40000, 50000},
+                   net::parse_ipv4("192.168.0.2"),
+                   net::parse_ipv6("fd00:1::2"),
+                   PortRange{51000, 52000},
+                   NatExclusions::IpPoolsAndHostIps,
+                   Mapping::EndpointIndependent,
+                   Filtering::AddressDependent};
   expected.overlay = {9,
                       8472,
                       {50000, 60000},
@@ -159,8 +174,8 @@ TEST(ConfigGateway, EveryField) {
                       true,
                       true,
                       false};
-  expected.conntrack = {
-      4096, true, false, {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 13s, 9s, 10s, 11s, 12s, 14s, 15s, 16s, 17s}};
+  expected.conntrack = {4096, true, false, {1s,  2s,  3s,  4s,  5s,  6s,  7s,  8s,    13s,   9s,  10s, 11s,   12s,
+                                            14s, 15s, 16s, 17s, 18s, 19s, 20s, 210ms, 220ms, 23s, 24s, 1500ms}};
   expected.fragments = {30s, 16, 4};
   expected.icmp = {5, IcmpErrorSource::Original};
   EXPECT_EQ(gateway, expected);
@@ -191,6 +206,37 @@ TEST(ConfigGateway, Svc52NodePortsAreNeverOnLoopback) {
                                          std::string(network) + R"("]}}})"));
     EXPECT_EQ(faults, (Lines{"/spec/proxy/nodePortAddresses/1: node ports are never served on loopback addresses"}));
   }
+}
+
+// kube-proxy's names, and the name that the mode had here before.
+TEST(ConfigGateway, MASQ1_DetectLocalModes) {
+  const auto mode_of = [](const std::string& cluster) {
+    return gateway_of(R"({"interfaces": [{"name": "wan", "device": "net_null0"}], "nodeName": "gw", "cluster": )" +
+                      cluster + "}")
+        .cluster.detect_local;
+  };
+  EXPECT_EQ(mode_of("{}"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "", "detectLocal": {"bridgeInterface": ""}})"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "ClusterCIDR"})"), DetectLocal::ClusterCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "NodeCIDR"})"), DetectLocal::NodeCidr);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni0"}})"),
+            DetectLocal::BridgeInterface);
+  EXPECT_EQ(mode_of(R"({"detectLocalMode": "InterfaceNamePrefix", "detectLocal": {"interfaceNamePrefix": "cali"}})"),
+            DetectLocal::InterfaceNamePrefix);
+  EXPECT_EQ(mode_of(R"({"detectLocal": {"mode": "NodeCIDR"}})"), DetectLocal::NodeCidr);
+}
+
+TEST(ConfigGateway, MASQ1_NamesThatTheModeDoesNotLookAt) {
+  const ObjectSet objects = valid_set(list_of({R"({
+    "apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration", "metadata": {"name": "g"},
+    "spec": {"interfaces": [{"name": "wan", "device": "net_null0"}],
+             "cluster": {"detectLocal": {"bridgeInterface": "cni0", "interfaceNamePrefix": "cali"}}}})"}));
+  EXPECT_EQ(lines(objects.warnings()),
+            (Lines{
+                "/items/0/spec/cluster/detectLocal/bridgeInterface: only detectLocalMode BridgeInterface looks at it",
+                "/items/0/spec/cluster/detectLocal/interfaceNamePrefix: only detectLocalMode InterfaceNamePrefix looks "
+                "at it",
+            }));
 }
 
 TEST(ConfigGateway, CT1_TheProfileIsWhatIsNotSaid) {
@@ -259,10 +305,12 @@ TEST(ConfigGateway, WrongValues) {
         "/spec/tunnels/0/remote: \"node1\" is not an IPv4 or IPv6 address",
         "/spec/tunnels/0/vni: expected 0 to 16777215, found 16777216"}},
       {R"({"cluster": {"clusterCIDRs": ["10.244.0.1/16"], "nodePortRange": "32767-30000",
-                       "detectLocal": {"mode": "BridgeInterface"}}})",
+                       "detectLocalMode": "clusterCIDR", "detectLocal": {"mode": "", "bridgeInterface": 1}}})",
        {"/spec/cluster/clusterCIDRs/0: 10.244.0.1/16 has host bits set; the network is 10.244.0.0/16",
         "/spec/cluster/nodePortRange: \"32767-30000\" is not a range of ports such as 30000-32767",
-        "/spec/cluster/detectLocal/mode: \"BridgeInterface\" is not one of ClusterCIDR"}},
+        "/spec/cluster/detectLocalMode: \"clusterCIDR\" is not one of ClusterCIDR, NodeCIDR, BridgeInterface, "
+        "InterfaceNamePrefix",
+        "/spec/cluster/detectLocal/bridgeInterface: expected a string, found an integer"}},
       {R"({"proxy": {"nodePortAddresses": ["127.0.0.0/8", "all", 7], "noEndpoints": "reject"}})",
        {"/spec/proxy/nodePortAddresses/0: node ports are never served on loopback addresses",
         "/spec/proxy/nodePortAddresses/1: \"all\" is not a network such as 10.244.0.0/16",
@@ -272,19 +320,21 @@ TEST(ConfigGateway, WrongValues) {
        {"/spec/proxy/onBackendRemoved: \"reset\" is not one of Keep, Reset",
         "/spec/proxy/healthzPort: expected 0 to 65535, found 65536",
         "/spec/proxy/healthAddresses/0: \"localhost\" is not an IPv4 or IPv6 address"}},
-      {R"({"snat": {"portRange": "0-65535", "mapping": "eim"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
+      {R"({"snat": {"portRange": "0-65535", "mapping": "eim", "filtering": "eif"}, "overlay": {"mtu": "max", "dscp": "CS1", "vxlanPort": 0}})",
        {"/spec/snat/portRange: \"0-65535\" is not a range of ports such as 30000-32767",
         "/spec/snat/mapping: \"eim\" is not one of Symmetric, EndpointIndependent",
+        "/spec/snat/filtering: \"eif\" is not one of EndpointIndependent, AddressDependent, AddressAndPortDependent",
         "/spec/overlay/vxlanPort: expected 1 to 65535, found 0",
         "/spec/overlay/mtu: expected \"auto\" or a number of bytes",
         "/spec/overlay/dscp: expected \"Copy\" or a number from 0 to 63"}},
       {R"({"overlay": {"dscp": 64, "vxlanVNI": -1}, "conntrack": {"timeouts": {"udp": 30, "icmp": "1500ms",
-           "generic": "1 day"}, "max": 4294967296}})",
+           "generic": "1 day", "sctpClosed": "1500us"}, "max": 4294967296}})",
        {"/spec/overlay/vxlanVNI: expected 0 to 16777215, found -1", "/spec/overlay/dscp: expected 0 to 63, found 64",
         "/spec/conntrack/max: expected 0 to 4294967295, found 4294967296",
         "/spec/conntrack/timeouts/udp: expected a string, found an integer",
         "/spec/conntrack/timeouts/icmp: expected whole seconds",
-        "/spec/conntrack/timeouts/generic: \"1 day\" is not a length of time such as \"1h30m\" or \"30s\""}},
+        "/spec/conntrack/timeouts/generic: \"1 day\" is not a length of time such as \"1h30m\" or \"30s\"",
+        "/spec/conntrack/timeouts/sctpClosed: expected whole milliseconds"}},
       {R"([])", {"/spec: expected an object, found a list"}},
       {R"(null)", {"/spec: required"}},
   };

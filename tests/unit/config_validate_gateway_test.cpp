@@ -308,6 +308,11 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
         "/spec/conntrack/timeouts/tcpUnreplied: expected 1s to 720h, found 2595600s",
         "/spec/conntrack/timeouts/gre: expected 1s to 720h, found 0s",
         "/spec/conntrack/timeouts/greStream: expected 1s to 720h, found 0s"}},
+      {R"("conntrack": {"timeouts": {"sctpShutdownSent": "99ms", "sctpShutdownRecd": "100ms", "sctpClosed": "0s",
+                        "sctpEstablished": "720h1ms"}})",
+       {"/spec/conntrack/timeouts/sctpEstablished: expected 100ms to 720h, found 2592000001ms",
+        "/spec/conntrack/timeouts/sctpShutdownSent: expected 100ms to 720h, found 99ms",
+        "/spec/conntrack/timeouts/sctpClosed: expected 100ms to 720h, found 0ms"}},
       {R"("fragments": {"mode": "Full", "maxPerDatagram": 46, "maxMemoryMiB": 0})",
        {"/spec/fragments/mode: \"Full\" is not one of Shallow",
         "/spec/fragments/maxPerDatagram: expected 2 to 45, found 46",
@@ -315,6 +320,25 @@ TEST(ConfigValidateSettings, NamesAndSizes) {
       {R"("fragments": {"timeout": "61s"})", {"/spec/fragments/timeout: expected 1s to 60s, found 61s"}},
       {R"("fragments": {"timeout": "0s"})", {"/spec/fragments/timeout: expected 1s to 60s, found 0s"}},
       {R"("cluster": {"unknownPods": "Ignore"})", {"/spec/cluster/unknownPods: \"Ignore\" is not one of Drop, Reject"}},
+  });
+}
+
+TEST(ConfigValidateSettings, MASQ1_ModesOfDetectLocalNeedTheirNames) {
+  expect_faults({
+      {R"("interfaces": [{"name": "a", "device": "net_null0"}], "cluster": {"detectLocalMode": "NodeCIDR"})",
+       {"/spec/nodeName: required with detectLocalMode NodeCIDR: local pods are in the podCIDRs of this Node"}},
+  });
+  expect_faults_beside_interfaces({
+      {R"("cluster": {"detectLocalMode": "NodeCIDR"})", {}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"interfaceNamePrefix": "cali"}})",
+       {"/spec/cluster/detectLocal/bridgeInterface: required with detectLocalMode BridgeInterface"}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni 0"}})",
+       {"/spec/cluster/detectLocal/bridgeInterface: \"cni 0\" cannot be the name of an interface"}},
+      {R"("cluster": {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cni0"}})", {}},
+      {R"("cluster": {"detectLocalMode": "InterfaceNamePrefix"})",
+       {"/spec/cluster/detectLocal/interfaceNamePrefix: required with detectLocalMode InterfaceNamePrefix"}},
+      {R"("cluster": {"detectLocalMode": "InterfaceNamePrefix", "detectLocal": {"interfaceNamePrefix": "cali/"}})",
+       {"/spec/cluster/detectLocal/interfaceNamePrefix: \"cali/\" cannot be the name of an interface"}},
   });
 }
 

@@ -272,6 +272,24 @@ TEST_F(Nodes, SCALE5_APodOfThisNodeComesAndGoes) {
   EXPECT_EQ(plan.interfaces.size(), 1u);
 }
 
+TEST_F(Nodes, SCALE5_MASQ1_PodsAreLocalByTheirInterface) {
+  begin(Overlay::Vxlan);
+  config.gateway.cluster.detect_local = config::DetectLocal::InterfaceNamePrefix;
+  config.gateway.cluster.interface_name_prefix = "cali";
+  plan = make_plan(config, allocated);
+  EXPECT_EQ(plan.warnings.size(), 1u) << "nothing is called so";
+  set_pod("b", {ip("10.244.7.2")});
+  EXPECT_TRUE(follow());
+  ASSERT_EQ(plan.interfaces.size(), 2u);
+  EXPECT_FALSE(plan.interfaces[0].local_pods);
+  EXPECT_TRUE(plan.interfaces[1].local_pods);
+  EXPECT_TRUE(plan.warnings.empty());
+  config.workloads.clear();
+  touch("WorkloadEndpoint", "b", "ns");
+  EXPECT_TRUE(follow());
+  EXPECT_EQ(plan.warnings.size(), 1u);
+}
+
 TEST_F(Nodes, SCALE5_IPAM5_AnAllocatedBlockComesAndGoes) {
   begin(Overlay::Vxlan);
   allocate("10.244.3.0/26");
@@ -352,6 +370,16 @@ TEST_F(Nodes, SCALE5_WhatSomebodyElseHasAPartInIsPlannedAnew) {
   refuses(
       "direct server return", [&] { config.services.begin()->second.forwarding = config::Forwarding::Dsr; },
       [&] { set_node("a", {ip("192.0.2.10")}); });
+  const auto with_node_cidr = [&] {
+    config.gateway.cluster.detect_local = config::DetectLocal::NodeCidr;
+    config.gateway.local_node_names = {"gw", "a"};
+    set_node("a", {ip("192.0.2.10")}, {prefix("10.244.7.0/26")});
+    set_node("b", {ip("192.0.2.11")});
+  };
+  refuses("whose pods are local", with_node_cidr,
+          [&] { set_node("a", {ip("192.0.2.10")}, {prefix("10.244.8.0/26")}); });
+  set_node("b", {ip("192.0.2.11")}, {prefix("10.244.9.0/26")});
+  EXPECT_TRUE(follow()) << "of another node, its pods are not";
   refuses(
       "a pod with a device",
       [&] {
@@ -376,6 +404,9 @@ class RandomChanges : public Nodes, public testing::WithParamInterface<Overlay> 
 
 TEST_P(RandomChanges, SCALE5_AnyOrderOfChangesLeadsToAPlanMadeAnew) {
   begin(GetParam());
+  config.gateway.cluster.detect_local = config::DetectLocal::BridgeInterface;
+  config.gateway.cluster.bridge_interface = "calip";
+  plan = make_plan(config, allocated);
   std::mt19937 random(7);
   const auto below = [&](uint32_t limit) { return static_cast<uint32_t>(random() % limit); };
   const std::array<std::string, 7> nodes{"a", "b", "c", "d", "e", "f", "gw"};

@@ -55,6 +55,50 @@ TEST_F(MappingTableTest, MASQ13_IsFoundFromBothEndsWhateverThePeer) {
   EXPECT_EQ(table().size(), 0u);
 }
 
+// RFC 4787 REQ-8, address-dependent.
+TEST_F(MappingTableTest, MASQ13_PermitsWhomItHasConnectionsTo) {
+  const MappingId id = table().open(packet(5, 1000), outside, port(50001), 0);
+  const MappingId other = table().open(packet(6, 1000), outside, port(50002), 0);
+  const Ipv4Addr peer = packet(5, 1000, 1).dst;
+  const Ipv4Addr second_peer = packet(5, 1000, 2).dst;
+  EXPECT_FALSE(table().permits(id, peer));
+  table().permit(id, peer);
+  table().permit(id, peer);
+  EXPECT_TRUE(table().permits(id, peer));
+  EXPECT_FALSE(table().permits(id, second_peer));
+  EXPECT_FALSE(table().permits(other, peer));
+  table().revoke(id, peer);
+  EXPECT_TRUE(table().permits(id, peer)) << "one of two connections is left";
+  table().revoke(id, peer);
+  EXPECT_FALSE(table().permits(id, peer));
+  table().revoke(id, peer);
+  EXPECT_FALSE(table().permits(id, peer)) << "there was none";
+}
+
+TEST(PermissionTable, MASQ13_HoldsAsManyAsItHasRoomForAndUsesItAgain) {
+  constexpr uint32_t capacity = 64;
+  const auto table = PermissionTable<V4>::create(capacity, net::FlowHasher{});
+  ASSERT_NE(table, nullptr);
+  std::mt19937 random(1);
+  std::map<uint32_t, int> expected;
+  const auto key = [](uint32_t peer) { return packet(5, 0, peer); };
+  for (int step = 0; step < 20'000; ++step) {
+    const uint32_t peer = random() % 100;
+    const bool known = expected.count(peer) != 0;
+    if (random() % 2 == 0) {
+      const bool room = known || expected.size() < capacity;
+      ASSERT_EQ(table->add(key(peer)), room) << step;
+      if (room) ++expected[peer];
+    } else {
+      table->remove(key(peer));
+      if (known && --expected[peer] == 0) expected.erase(peer);
+    }
+    ASSERT_EQ(table->size(), expected.size());
+    const uint32_t asked = random() % 100;
+    ASSERT_EQ(table->contains(key(asked)), expected.count(asked) != 0) << step;
+  }
+}
+
 TEST_F(MappingTableTest, MASQ13_OneWorkerKeepsAllOfAnEndpoint) {
   const net::FlowHasher hasher;
   std::set<uint16_t> workers;

@@ -250,6 +250,37 @@ TYPED_TEST(NewFlow, SVC60_SVC61_SVC62_SVC64_MASQ1_MASQ2_MASQ4_TruthTable) {
   }
 }
 
+// A pod that detectLocalMode does not call local: for masquerade and policies it is as outside (MASQ-1, SVC-63), but it
+// is of the cluster, so that it may use cluster IPs (SVC-121) and source ranges need not hold for it (SVC-68).
+TYPED_TEST(NewFlow, MASQ1_SVC63_APodThatIsNotLocal) {
+  using F = TypeParam;
+  for (const TruthRow& row : parse_truth_table()) {
+    if (std::find(row.clients.begin(), row.clients.end(), ClientKind::Outside) == row.clients.end()) continue;
+    auto service = service_of<F>({local_endpoint<F>(), remote_endpoint<F>()});
+    service.external_policy = row.external;
+    service.internal_policy = row.internal;
+    for (const FrontendKind kind : all_kinds) {
+      const std::string& cell = kind == FrontendKind::ClusterIp  ? row.cluster_ip
+                                : kind == FrontendKind::NodePort ? row.node_port
+                                                                 : row.balancer;
+      EXPECT_EQ(observe(frontend_of(kind, service), ClientKind::RemotePod), cell) << row.text;
+    }
+  }
+  ProxySettings strict;
+  auto service = service_of<F>({local_endpoint<F>()});
+  service.direct_return = true;
+  const auto cluster_ip = choose(frontend_of(FrontendKind::ClusterIp, service), ClientKind::RemotePod, strict);
+  EXPECT_EQ(cluster_ip.outcome, Outcome::Forward);
+  EXPECT_TRUE(cluster_ip.masquerade);
+  service.restricted = true;
+  const auto balancer = frontend_of(FrontendKind::LoadBalancer, service);
+  EXPECT_EQ(choose(balancer, ClientKind::RemotePod, strict).reason, DropReason::SourceRange);
+  strict.source_ranges_for_in_cluster = false;
+  EXPECT_EQ(choose(balancer, ClientKind::RemotePod, strict).outcome, Outcome::Forward);
+  EXPECT_FALSE(choose(balancer, ClientKind::RemotePod, strict).direct_return) << "that is for clients from outside";
+  EXPECT_EQ(choose(balancer, ClientKind::Outside, strict).reason, DropReason::SourceRange);
+}
+
 TYPED_TEST(NewFlow, MASQ3_HairpinIsMasqueradedInEveryRow) {
   using F = TypeParam;
   for (const TruthRow& row : parse_truth_table()) {
