@@ -17,6 +17,7 @@ struct Arguments {
   std::string config;
   std::string check;
   std::string state_folder = "/var/lib/sluice";
+  std::string pod_sockets = "/run/sluice/pods";
   ApiServerOptions api;
   BirdPaths bird;
   std::string user;

@@ -53,6 +53,7 @@ struct ControllerOptions {
   std::vector<int> helper_cpus;            // helper_threads.h
   std::vector<net::IpAddr> api_addresses;  // where the API is served: no configuration may make data ports of them
   BirdPaths bird;
+  std::string pod_sockets;  // folder of the sockets of pods' memifs; empty: there are none
 };
 
 class Controller final : public Router {

@@ -37,7 +37,9 @@ struct HostRouteChange {
 
 class Deployment {
  public:
-  explicit Deployment(dataplane::Dataplane& plane) : plane_(plane), pods_(plane.worker_count()) {}
+  // `memif_folder`: of the sockets of pods' memifs (memif_socket.h); empty: there are none.
+  explicit Deployment(dataplane::Dataplane& plane, std::string memif_folder = {})
+      : plane_(plane), pods_(plane.worker_count(), std::move(memif_folder)) {}
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
