@@ -103,6 +103,17 @@ def memif_options(lab: Lab, workers: int = 1, *more: str) -> Options:
     return Options(workers=workers, extra=("--pod-sockets", str(lab.directory / "pods"), *more))
 
 
+def admitted(pod: MemifPod) -> Memif:
+    """A pod that comes behind a storm: until it is its turn there is no room at the socket."""
+    def try_again() -> Memif | None:
+        with contextlib.suppress(OSError, Refused):
+            return Memif(pod.socket)
+        return None
+    peer = wait_until(try_again, 10, "a place at the socket", 0.1)
+    pod.wait_up()
+    return peer
+
+
 def echoes(source: pods.Pod, target: MemifPod, count: int) -> int:
     """Datagrams that come back, each asked for once."""
     got = 0
@@ -392,23 +403,17 @@ def test_a_storm_of_pods_that_mean_no_good(lab: Lab) -> None:
                 peer.ask(good.to(first.address) / ICMP(id=chance.randrange(65536)))
         # Memory full of nonsense, by a pod that is let in.
         for _ in range(3):
-            with contextlib.suppress(Refused, OSError), Memif(pod.socket) as bad:
-                pod.wait_up()
+            with admitted(pod) as bad:
                 bad.memory[:8192] = chance.randbytes(8192)
                 pod.wait_down()
+            warnings = node.router.status()["warnings"]
+            assert any("default/bad" in text and "makes no sense" in text for text in warnings), warnings
         peer.ask(good.to(first.address) / ICMP(id=9))
     steady.signal(2)
     assert steady.wait(5) == 0
     sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", steady.stdout()).groups())
     assert sent > 100 and sent - received <= 1 + sent // 100, f"{received} of {sent}"
     wait_until(lambda: descriptors(node) <= opened, 5, lambda: f"descriptors: {descriptors(node)}, before {opened}")
-
-    def let_in() -> bool:
-        with contextlib.suppress(Refused, OSError), Memif(pod.socket) as fresh:
-            pod.wait_up()
-            fresh.ask(pod.to(first.address) / ICMP(id=10))
-            return True
-        return False
-
-    wait_until(let_in, 10, "a pod that means well", 0.2)
+    with admitted(pod) as fresh:
+        fresh.ask(pod.to(first.address) / ICMP(id=10))
     assert node.router.stop() == 0
