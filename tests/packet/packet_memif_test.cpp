@@ -253,7 +253,7 @@ TEST(MemifLink, RingsThatAreNone) {
   EXPECT_EQ(message({0, 0, 15}, peer), "a ring of 2^15 slots, where 2^14 are the most");
   EXPECT_EQ(message({1, 0, 6}, peer), "a ring lies outside of its region");
   EXPECT_EQ(message({0, static_cast<uint32_t>(peer.size() - 100), 6}, peer), "a ring lies outside of its region");
-  EXPECT_EQ(message({0, 0, 14}, peer), "a ring lies outside of its region");
+  EXPECT_EQ(message({0, 4096, 14}, peer), "a ring lies outside of its region");
   EXPECT_EQ(message({0, 3, 6}, peer), "a ring is not aligned");
   EXPECT_EQ(message({0, 128, 6}, peer), "a ring without its cookie");
 }
