@@ -56,6 +56,12 @@ class InterfaceRules {
       return fault(i, "a device has no white space", "device");
     }
     if (interface.device == "packet" || interface.device.starts_with("packet,")) check_packet_device(i);
+    if (is_memif(interface.device)) {
+      fault(i,
+            "memif,socket=NAME is for pods, in the annotation sluice.dev/device of a WorkloadEndpoint; the driver of "
+            "DPDK is called net_memif0",
+            "device");
+    }
     const auto [first, fresh] = devices_.try_emplace(device_name(interface.device), i);
     if (fresh) {
       vlans_.try_emplace(fmt::format("{}.{}", device_name(interface.device), interface.vlan), i);

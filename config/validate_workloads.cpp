@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kind = "WorkloadEndpoint";
 constexpr size_t longest_interface = 15;  // IFNAMSIZ without its end
+constexpr uint16_t least_mtu_v6 = 1280;   // RFC 8200 section 5, bytes
 
 bool has_blank(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
@@ -55,11 +56,23 @@ class WorkloadRules {
     } else if (name == "." || name == ".." || name.find_first_of("/:") != std::string::npos || has_blank(name)) {
       report.fault(path, fmt::format("{} cannot be the name of a network interface", quoted(name)));
     }
-    if (has_blank(workload.device)) {
-      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"), "a device has no white space");
-    } else if (workload.device.starts_with("packet")) {
-      report.fault(Path::of("metadata", "annotations", "sluice.dev/device"),
-                   "a packet device is what a pod has without this annotation; leave it out");
+    check_device(report, workload);
+  }
+
+  static void check_device(Report& report, const WorkloadEndpoint& workload) {
+    const Path path = Path::of("metadata", "annotations", "sluice.dev/device");
+    if (has_blank(workload.device)) return report.fault(path, "a device has no white space");
+    if (workload.device.starts_with("packet")) {
+      return report.fault(path, "a packet device is what a pod has without this annotation; leave it out");
+    }
+    if (!is_memif(workload.device)) return;
+    std::string problem;
+    const auto memif = parse_memif(workload.device, problem);
+    if (!memif) return report.fault(path, std::move(problem));
+    const bool v6 = std::any_of(workload.addresses.begin(), workload.addresses.end(),
+                                [](const IpAddr& address) { return address.is_v6(); });
+    if (v6 && memif->mtu < least_mtu_v6) {
+      report.fault(path, fmt::format("mtu={}: IPv6 needs at least {}", memif->mtu, least_mtu_v6));
     }
   }
 

@@ -135,6 +135,11 @@ Parsed parse_arguments(int argc, char** argv) {
       ->type_name("FILE");
   app.add_option("--state-dir", arguments.state_folder, "where the last good configuration is kept; empty: nowhere")
       ->capture_default_str();
+  app.add_option(
+         "--pod-sockets", arguments.pod_sockets,
+         "folder of this router alone, in which each pod with a memif gets a folder with its socket; empty: none")
+      ->type_name("DIRECTORY")
+      ->capture_default_str();
   app.add_option("--bird-config", arguments.bird.config_file,
                  "for spec.bgp.engine bird: BIRD's configuration, which is replaced as a whole")
       ->type_name("FILE")

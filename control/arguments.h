@@ -18,6 +18,7 @@ struct Arguments {
   std::string check;
   bool give_back = false;
   std::string state_folder = "/var/lib/sluice";
+  std::string pod_sockets = "/run/sluice/pods";
   ApiServerOptions api;
   BirdPaths bird;
   std::string user;

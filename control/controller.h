@@ -56,6 +56,7 @@ struct ControllerOptions {
   bool helpers_yield = false;              // those are the workers' as well, of which idle ones sleep
   std::vector<net::IpAddr> api_addresses;  // where the API is served: no configuration may make data ports of them
   BirdPaths bird;
+  std::string pod_sockets;  // folder of the sockets of pods' memifs; empty: there are none
 };
 
 class Controller final : public Router {

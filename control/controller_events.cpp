@@ -142,7 +142,9 @@ Observation Controller::observe() const {
   }
   for (const auto& [device, port] : deployment_.ports()) now.links.push_back({device, port->link_up()});
   for (const PlannedInterface& interface : deployment_.plan().interfaces) {
-    if (interface.in_kernel()) now.links.push_back({interface.name, deployment_.pods().link_of(interface.link).up});
+    if (!interface.in_kernel()) continue;
+    const PodPorts& pods = deployment_.pods();
+    now.links.push_back({interface.name, pods.link_of(interface.link).up, pods.problem_of(interface.link)});
   }
   const uint16_t workers = plane_.worker_count();
   now.source_ports.workers = workers;

@@ -104,6 +104,11 @@ Status Controller::status() const {
   const std::vector<std::string>& neighbors = host_.neighbors().warnings();
   status.warnings.insert(status.warnings.end(), neighbors.begin(), neighbors.end());
   if (!deployment_.pods().problem().empty()) status.warnings.push_back(deployment_.pods().problem());
+  for (const PlannedInterface& interface : deployment_.plan().interfaces) {
+    if (!interface.in_kernel()) continue;
+    const std::string problem = deployment_.pods().problem_of(interface.link);
+    if (!problem.empty()) status.warnings.push_back(fmt::format("memif of {}: {}", interface.name, problem));
+  }
   status.mbufs_total = plane_.options().mbufs;
   status.mbufs_in_use = plane_.mbufs_in_use();
   status.conntrack_max = plane_.options().connections;

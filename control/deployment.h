@@ -37,9 +37,9 @@ struct HostRouteChange {
 
 class Deployment {
  public:
-  // `state_folder`: of PodPorts.
-  explicit Deployment(dataplane::Dataplane& plane, const std::string& state_folder = {})
-      : plane_(plane), pods_(plane.worker_count(), state_folder) {}
+  // `state_folder`: of PodPorts. `memif_folder`: of the sockets of pods' memifs (memif_socket.h); empty: there are none.
+  explicit Deployment(dataplane::Dataplane& plane, const std::string& state_folder = {}, std::string memif_folder = {})
+      : plane_(plane), pods_(plane.worker_count(), state_folder, std::move(memif_folder)) {}
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;

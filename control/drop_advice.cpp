@@ -16,7 +16,9 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::UnknownVlan,
      "no interface has this VLAN, or the port has none for untagged frames: see spec.interfaces"},
     {DropReason::OffloadMalformed,
-     "a pod's frame does not fit what its kernel says of it: a checksum or segments that cannot be finished"},
+     "a pod's frame does not fit what its kernel says of it: a checksum or segments that cannot be finished; on memif "
+     "a "
+     "frame of more than 9728 bytes or 16 buffers"},
     {DropReason::PodRingFull,
      "pods send more than the workers take: give sluiced another worker (--worker-cpus), or the pods less CPU"},
     {DropReason::UnknownEtherType, "neither IP nor ARP: nothing that is routed"},

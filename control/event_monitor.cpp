@@ -116,6 +116,10 @@ void EventMonitor::links(const Observation& now) {
   std::set<std::string> present;
   for (const Observation::Link& link : now.links) {
     present.insert(link.device);
+    if (std::string& told = link_problems_[link.device]; told != link.problem) {
+      told = link.problem;
+      if (!told.empty()) (void)tell(EventType::Link, true, "AttachFailed", link.device, link.problem);
+    }
     const auto [found, is_new] = links_.try_emplace(link.device, link.up);
     const bool before = std::exchange(found->second, link.up);
     if (!is_new && before == link.up) continue;
@@ -125,6 +129,7 @@ void EventMonitor::links(const Observation& now) {
     event.after = link_value(link.up);
   }
   keep(links_, present);
+  keep(link_problems_, present);
 }
 
 void EventMonitor::tables(const Observation& now) {

@@ -31,6 +31,7 @@ struct Observation {
   struct Link {
     std::string device;
     bool up = false;
+    std::string problem;  // why it cannot come up; empty: nothing is known to be wrong
   };
   struct Table {
     std::string name;  // "conntrack ipv4 of worker 0"
@@ -98,6 +99,7 @@ class EventMonitor {
   std::unordered_map<NeighborKey, Settled, NeighborHash> neighbors_;
   std::map<std::string, Observation::Tunnel> tunnels_;  // by key
   std::map<std::string, bool> links_;
+  std::map<std::string, std::string> link_problems_;
   std::map<std::string, std::pair<Pressure, uint64_t>> tables_;
   Observation::SourcePorts source_ports_;
   Pressure source_port_pressure_ = Pressure::None;

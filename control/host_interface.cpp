@@ -12,22 +12,10 @@
 
 #include <fmt/format.h>
 
+#include "control/descriptor.h"
+
 namespace sluice::control {
 namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int number() const { return number_; }
-
- private:
-  int number_;
-};
 
 ifreq request_for(const std::string& name) {
   ifreq request{};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <malloc.h>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "control/api_server.h"
 #include "control/arguments.h"
 #include "control/controller.h"
+#include "control/memif_socket.h"
 #include "control/privileges.h"
 #include "control/state_file.h"
 #include "control/state_journal.h"
@@ -30,6 +32,8 @@
 
 namespace sluice::control {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr int exit_bad_config = 1;
 constexpr int exit_cannot_start = 3;
@@ -99,6 +103,10 @@ bool names_pci(const config::ObjectSet& objects) {
 // What the process will need as somebody else, while it still may give things away.
 net::Status<> give_away(const Arguments& arguments, const Identity& user) {
   if (auto given = give_folder(arguments.state_folder, user); !given) return given;
+  // Where even its parent is missing nobody wants it; a pod that does is told.
+  if (const fs::path pods = arguments.pod_sockets; pods.has_parent_path() && fs::is_directory(pods.parent_path())) {
+    if (auto made = make_pod_folder(pods, &user); !made) return made;
+  }
   const size_t slash = arguments.api.socket_path.rfind('/');
   return slash == std::string::npos ? net::Status<>(net::Done{})
                                     : make_folder(arguments.api.socket_path.substr(0, slash), user);
@@ -275,7 +283,7 @@ int serve(Arguments& arguments) {
   boost::asio::io_context io(1);
   ControllerOptions controller_options{SLUICE_VERSION,        arguments.state_folder,  arguments.worker_cpus,
                                        arguments.helper_cpus, arguments.helpers_yield, {},
-                                       arguments.bird};
+                                       arguments.bird,        arguments.pod_sockets};
   for (const TcpAddress& where : arguments.api.tcp) controller_options.api_addresses.push_back(where.address);
   auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);

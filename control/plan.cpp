@@ -149,8 +149,13 @@ void Planner::add_interfaces() {
 void Planner::add_interface(const config::WorkloadEndpoint& workload) {
   PlannedInterface planned;
   planned.name = workload.port_name();
-  planned.device = workload.device;
-  if (workload.device.empty()) planned.link = planned.name;
+  if (config::is_memif(workload.device)) {
+    planned.link = workload.device;
+  } else if (workload.device.empty()) {
+    planned.link = planned.name;
+  } else {
+    planned.device = workload.device;
+  }
   planned.local_pods = holds_local_pods(gateway_.cluster, planned.name);
   planned.mac = pod_gateway_mac;
   planned.role = dataplane::Role::Workload;

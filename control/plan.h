@@ -60,7 +60,7 @@ inline constexpr const char* neighbor_origin = "neighbor";
 struct PlannedInterface {
   std::string name;
   std::string device;
-  std::string link;                 // the kernel's interface that a packet socket reads; empty: a device of DPDK
+  std::string link;                 // the kernel's interface that a packet socket reads, or a memif; empty: DPDK's
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;

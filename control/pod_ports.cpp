@@ -5,9 +5,18 @@
 
 #include <fmt/format.h>
 
-namespace sluice::control {
+#include "config/device.h"
 
-PodPorts::PodPorts(uint16_t workers, const std::string& state_folder) : workers_(workers), taken_(state_folder) {
+namespace sluice::control {
+namespace {
+
+// What link_of() says of a memif with a pod: no interface of the kernel has this index.
+constexpr uint32_t memif_index = UINT32_MAX;
+
+}  // namespace
+
+PodPorts::PodPorts(uint16_t workers, const std::string& state_folder, std::string memif_folder)
+    : workers_(workers), memifs_(std::move(memif_folder)), taken_(state_folder) {
   if (auto loaded = taken_.load(); !loaded) {
     record_problem_ = "what interfaces were like before the router took them: " + loaded.error().message;
   } else if (!*loaded) {
@@ -16,7 +25,9 @@ PodPorts::PodPorts(uint16_t workers, const std::string& state_folder) : workers_
 }
 
 PodPorts::~PodPorts() {
-  for (const auto& [interface, pod] : pods_) give_back(interface, pod);
+  for (const auto& [interface, pod] : pods_) {
+    if (pod.key == 0) give_back(interface, pod);
+  }
 }
 
 void PodPorts::look_up(const std::string& interface, Pod& pod) {
@@ -42,15 +53,34 @@ void PodPorts::remember(const std::string& interface) {
 }
 
 void PodPorts::give_back(const std::string& interface, const Pod& pod) {
+  if (pod.key != 0) return memifs_.remove(pod.key);
   const auto before = taken_.find(interface);
   if (pod.use != LinkUse::Own || !before) return;
   (void)dataplane::PodSocket::release(interface, *before);
   taken_.remove(interface);
 }
 
+bool PodPorts::look_at_memif(Pod& pod) {
+  MemifServer::View now = memifs_.look(pod.key);
+  pod.problem = std::move(now.problem);
+  if (now.link == pod.memif) return false;
+  retire_memif(pod);
+  pod.memif = std::move(now.link);
+  pod.link.index = pod.memif != nullptr ? memif_index : 0;
+  pod.link.up = pod.memif != nullptr;
+  return true;
+}
+
+void PodPorts::retire_memif(Pod& pod) {
+  if (pod.memif != nullptr) retired_.push_back(std::move(pod.memif));
+  pod.memif.reset();
+}
+
 net::Status<> PodPorts::open(const KernelLinks& interfaces) {
   added_.clear();
-  while (!interfaces.empty() && sockets_.size() < workers_) {
+  const bool any_in_kernel = std::any_of(interfaces.begin(), interfaces.end(),
+                                         [](const auto& entry) { return !config::is_memif(entry.first); });
+  while (any_in_kernel && sockets_.size() < workers_) {
     auto socket = dataplane::PodSocket::open();
     if (!socket) return socket.error();
     sockets_.push_back(std::move(*socket));
@@ -79,8 +109,14 @@ net::Status<> PodPorts::open(const KernelLinks& interfaces) {
       abandon();
       return net::Error{fmt::format("more than {} pods on this node", dataplane::max_pod_ports)};
     }
-    look_up(interface, pod);
-    pods_.emplace(interface, pod);
+    std::string unused;  // it was found to be right
+    if (const auto memif = config::parse_memif(interface, unused); memif) {
+      pod.key = memifs_.add(*memif);
+      pod.link.mtu = memif->mtu;
+    } else {
+      look_up(interface, pod);
+    }
+    pods_.emplace(interface, std::move(pod));
     added_.push_back(interface);
   }
   return net::Done{};
@@ -111,6 +147,7 @@ void PodPorts::keep(const KernelLinks& interfaces) {
         (void)sockets_[worker_of(at->second.slot)]->receive_all_of(at->second.promiscuous, false);
       }
       give_back(at->first, at->second);
+      retire_memif(at->second);
       closing_.push_back(at->second.slot);
       at = pods_.erase(at);
     }
@@ -121,7 +158,7 @@ void PodPorts::finish() {
   std::vector<std::vector<uint32_t>> wanted(sockets_.size());
   problem_.clear();
   for (auto& [interface, pod] : pods_) {
-    if (pod.link.index == 0) continue;
+    if (pod.link.index == 0 || pod.key != 0) continue;
     wanted[worker_of(pod.slot)].push_back(pod.link.index);
     if (pod.use != LinkUse::Own || pod.promiscuous == pod.link.index) continue;
     if (auto done = sockets_[worker_of(pod.slot)]->receive_all_of(pod.link.index, true); done) {
@@ -139,6 +176,8 @@ void PodPorts::finish() {
       problem_ = done.error().message;
     }
   }
+  for (auto& link : retired_) MemifServer::give_back(std::move(link));
+  retired_.clear();
   free_.insert(free_.end(), closing_.begin(), closing_.end());
   closing_.clear();
 }
@@ -146,6 +185,10 @@ void PodPorts::finish() {
 bool PodPorts::look() {
   bool changed = false;
   for (auto& [interface, pod] : pods_) {
+    if (pod.key != 0) {
+      changed = look_at_memif(pod) || changed;
+      continue;
+    }
     const dataplane::KernelLink before = pod.link;
     look_up(interface, pod);
     // A pod sets its end down and up as it likes; that is nobody else's business.
@@ -162,6 +205,12 @@ void PodPorts::fill(dataplane::Snapshot& snapshot) const {
     if (snapshot.ports.size() <= port) snapshot.ports.resize(port + 1U);
     dataplane::PortView& view = snapshot.ports[port];
     view.present = pod.link.index != 0;
+    if (pod.key != 0) {
+      view.tx_queues = 1;
+      view.memif = pod.memif.get();
+      if (view.present) snapshot.workers[worker_of(pod.slot)].receive.push_back({port, 0});
+      continue;
+    }
     view.tx_queues = workers_;
     view.kernel_index = pod.link.index;
     if (view.present) snapshot.pod_ports.push_back({pod.link.index, port});
@@ -179,9 +228,14 @@ dataplane::KernelLink PodPorts::link_of(const std::string& interface) const {
   return found == pods_.end() ? dataplane::KernelLink{} : found->second.link;
 }
 
+std::string PodPorts::problem_of(const std::string& interface) const {
+  const auto found = pods_.find(interface);
+  return found == pods_.end() ? "" : found->second.problem;
+}
+
 std::pair<std::string, dataplane::KernelLink> PodPorts::link_at(uint16_t port) const {
   for (const auto& [interface, pod] : pods_) {
-    if (port_of(interface) == port) return {interface, pod.link};
+    if (port_of(interface) == port) return {std::string(config::device_name(interface)), pod.link};
   }
   return {};
 }

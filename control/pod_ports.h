@@ -1,8 +1,10 @@
-// The ports that are interfaces of the kernel, of pods and devices "packet,iface=NAME": which interface each has, and
-// the packet sockets behind them (dataplane/pod_socket.h). Opened with the first, one socket for each worker.
+// The ports that are no devices of DPDK. Interfaces of the kernel, of pods and devices "packet,iface=NAME": which
+// interface each has, and the packet sockets behind them (dataplane/pod_socket.h), opened with the first, one for each
+// worker. And memifs of pods, called by their device ("memif,socket=web-0"), with the server behind them
+// (memif_server.h): one worker receives from each, the first one sends to all.
 //
 // An interface that is not there, or not there any more, is waited for: its port stands in snapshots without a device
-// until look() finds it. Control thread only.
+// until look() finds it. So is a pod that has not connected to its memif. Control thread only.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "control/memif_server.h"
 #include "control/taken_links.h"
 #include "dataplane/pod_socket.h"
 #include "dataplane/snapshot.h"
@@ -26,8 +29,9 @@ using KernelLinks = std::map<std::string, LinkUse>;
 
 class PodPorts {
  public:
-  // `state_folder`: where it is remembered what the machine's interfaces were like; empty: nowhere.
-  explicit PodPorts(uint16_t workers, const std::string& state_folder = {});
+  // `state_folder`: where it is remembered what the machine's interfaces were like; empty: nowhere. `memif_folder`: of the
+  // sockets of memifs; empty: there are none.
+  PodPorts(uint16_t workers, const std::string& state_folder, std::string memif_folder);
   ~PodPorts();
   PodPorts(const PodPorts&) = delete;
   PodPorts& operator=(const PodPorts&) = delete;
@@ -50,7 +54,9 @@ class PodPorts {
   [[nodiscard]] uint16_t port_of(const std::string& interface) const;
   // index 0: there is none now.
   [[nodiscard]] dataplane::KernelLink link_of(const std::string& interface) const;
-  // The interface behind a port, and its name; empty: there is none.
+  // Why its pod is not there, for people; empty: nothing is wrong.
+  [[nodiscard]] std::string problem_of(const std::string& interface) const;
+  // The interface behind a port, and its name, without a memif's secret; empty: there is none.
   [[nodiscard]] std::pair<std::string, dataplane::KernelLink> link_at(uint16_t port) const;
   // Frames that found a ring full, since the start.
   [[nodiscard]] uint64_t missed() const;
@@ -63,14 +69,22 @@ class PodPorts {
     LinkUse use = LinkUse::Pod;
     dataplane::KernelLink link;
     uint32_t promiscuous = 0;  // the index that was made so
+    MemifServer::Key key = 0;  // 0: it is no memif
+    std::shared_ptr<dataplane::MemifLink> memif;
+    std::string problem;
   };
 
   void look_up(const std::string& interface, Pod& pod);
+  [[nodiscard]] bool look_at_memif(Pod& pod);
   void remember(const std::string& interface);
   void give_back(const std::string& interface, const Pod& pod);
+  // From its link no worker receives after the grace period of the next snapshot.
+  void retire_memif(Pod& pod);
   [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
 
   uint16_t workers_;
+  MemifServer memifs_;
+  std::vector<std::shared_ptr<dataplane::MemifLink>> retired_;
   std::vector<std::unique_ptr<dataplane::PodSocket>> sockets_;  // by worker; none before the first pod
   std::map<std::string, Pod> pods_;
   std::vector<std::string> added_;

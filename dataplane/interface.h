@@ -11,7 +11,7 @@
 
 namespace sluice::dataplane {
 
-// Ports of pods (pod_socket.h) are numbered behind DPDK's.
+// Ports of pods (pod_socket.h, memif_link.h) are numbered behind DPDK's.
 inline constexpr uint16_t first_pod_port = RTE_MAX_ETHPORTS;
 inline constexpr uint16_t max_pod_ports = 1024;
 inline constexpr uint16_t max_ports = first_pod_port + max_pod_ports;

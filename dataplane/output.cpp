@@ -6,6 +6,7 @@
 
 #include <rte_ethdev.h>
 
+#include "dataplane/memif_link.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/ipv4_options.h"
 #include "dataplane/pod_socket.h"
@@ -198,9 +199,13 @@ void Output::flush_port(PortBuffer& buffer) {
 }
 
 void Output::flush_pod(PortBuffer& buffer) {
-  const uint32_t interface = context_.snapshot->ports[buffer.port].kernel_index;
-  PodSocket* const pods = context_.snapshot->workers[context_.worker].pods;
-  pods->send(context_, buffer.packets.data(), buffer.count, interface);
+  const PortView& port = context_.snapshot->ports[buffer.port];
+  if (port.memif != nullptr) {
+    port.memif->send(context_, buffer.packets.data(), buffer.count);
+  } else {
+    PodSocket* const pods = context_.snapshot->workers[context_.worker].pods;
+    pods->send(context_, buffer.packets.data(), buffer.count, port.kernel_index);
+  }
   buffer.count = 0;
 }
 

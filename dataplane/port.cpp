@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <net/if.h>
 
 #include <rte_bus_vdev.h>
@@ -43,6 +44,14 @@ std::string with_queues(const PortSpec& spec) {
   return spec.device;
 }
 
+// Whether the driver's argument `iface` names a network interface that has to be there. That of net_tap and
+// net_virtio_user is one they make, that of net_vhost a socket.
+bool opens_interface(const std::string& device) {
+  static constexpr const char* drivers[] = {"net_af_packet", "net_af_xdp", "net_pcap", "eth_af_packet", "eth_pcap"};
+  return std::any_of(std::begin(drivers), std::end(drivers),
+                     [&](const char* driver) { return device.starts_with(driver); });
+}
+
 // One for each worker, where the device has them. On memif the peer decides how many rings there are, and the driver
 // takes a queue without a ring for the first ring: frames would come twice. Every peer has one each way.
 uint16_t wanted_queues(const PortSpec& spec) { return spec.device.starts_with("net_memif") ? 1 : spec.workers; }
@@ -71,7 +80,7 @@ net::Status<> Port::attach() {
     return net::Done{};  // made before us, e.g. by a test
   }
   if (const auto iface = argument(spec_.device, "iface");
-      iface && !spec_.device.starts_with("net_tap") && if_nametoindex(iface->c_str()) == 0) {
+      iface && opens_interface(spec_.device) && if_nametoindex(iface->c_str()) == 0) {
     return failure("there is no network interface \"" + *iface + "\"; create it first (ip link)", 0);
   }
   const std::string devargs = with_queues(spec_);

@@ -55,12 +55,13 @@ struct TunnelEnd {
   uint16_t tunnel = 0;  // index into Snapshot::tunnels
 };
 
-// A queue a worker polls.
+// A queue a worker polls: of a device of DPDK, or the only one of a pod's link by shared memory (PortView::memif).
 struct PollQueue {
   uint16_t port = 0;
   uint16_t queue = 0;
 };
 
+class MemifLink;
 class PodSocket;
 
 // What one worker polls and may send to.
@@ -79,7 +80,8 @@ struct PortView {
   bool present = false;
   uint16_t tx_queues = 0;         // worker w sends on queue w if w < tx_queues, else worker w % tx_queues sends for it
   bool rx_ipv4_checksum = false;  // the port verifies IPv4 header checksums
-  uint32_t kernel_index = 0;      // of a pod's port: the interface of the kernel
+  uint32_t kernel_index = 0;      // of a pod's port: the interface of the kernel; 0: it has none
+  MemifLink* memif = nullptr;     // of a pod's port: its shared memory; nullptr: it has none
   PortMap interfaces;
 };
 

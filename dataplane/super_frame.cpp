@@ -41,8 +41,9 @@ bool is_left_alone(const nat::Connection& connection, nat::Direction direction) 
 }
 
 // Another interface of the kernel that carries the packets.
-bool carries(const Adjacency* way, const SuperFrame& frame) {
-  return way != nullptr && way->in_place == l3 && way->buffer->port >= first_pod_port && frame.ip_length() <= way->mtu;
+bool carries(const Context& context, const Adjacency* way, const SuperFrame& frame) {
+  return way != nullptr && way->in_place == l3 && way->buffer->port >= first_pod_port &&
+         context.snapshot->ports[way->buffer->port].kernel_index != 0 && frame.ip_length() <= way->mtu;
 }
 
 // What forward_misses() in pipeline.cpp asks of a packet without a flow that needs none.
@@ -118,7 +119,7 @@ const Adjacency* SuperFrames::way_of(const SuperFrame& frame, const nat::Flow<F>
     return nullptr;
   }
   const Adjacency* const way = output_.flow_adjacency(flow.way());
-  return carries(way, frame) ? way : nullptr;
+  return carries(context_, way, frame) ? way : nullptr;
 }
 
 template <class F>
@@ -165,7 +166,7 @@ bool SuperFrames::forward_as(const SuperFrame& frame, uint16_t ingress) {
   } else {
     if (id != nat::no_flow || !needs_no_flow(context_, connections_, key, ingress)) return false;
     way = output_.hop_adjacency(context_.tables.fib->lookup(key.dst));
-    if (!carries(way, frame)) return false;
+    if (!carries(context_, way, frame)) return false;
     context_.counters.add(Event::FlowMisses, frame.packets);
     context_.counters.add(Event::Transit, frame.packets);
   }

@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/buffers.h"
+#include "dataplane/memif_link.h"
 #include "dataplane/pass_clock.h"
 #include "dataplane/pod_socket.h"
 
@@ -167,7 +168,9 @@ bool Worker::poll_ports() {
   bool busy = false;
   rte_mbuf* frames[net::burst_size];
   for (const PollQueue& queue : workers[context_.worker].receive) {
-    const uint16_t count = rte_eth_rx_burst(queue.port, queue.queue, frames, net::burst_size);
+    const uint16_t count = queue.port < first_pod_port
+                               ? rte_eth_rx_burst(queue.port, queue.queue, frames, net::burst_size)
+                               : context_.snapshot->ports[queue.port].memif->receive(context_, frames);
     if (count == 0) continue;
     busy = true;
     end_pass(Pass::Receive);

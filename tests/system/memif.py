@@ -36,7 +36,7 @@ class Refused(Exception):
 class Memif:
     """Connects at once. Leaving the context is the pod's death: nothing is said to the router."""
 
-    def __init__(self, path: Path, seal: bool = True):
+    def __init__(self, path: Path, seal: bool = True, interface: int = 0, secret: str = ""):
         self.descriptor = os.memfd_create("pod", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, REGION)
         if seal:
@@ -51,7 +51,7 @@ class Memif:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(10)
         try:
-            self._hand_over(path)
+            self._hand_over(path, interface, secret.encode())
         except BaseException:
             self.close()
             raise
@@ -92,10 +92,10 @@ class Memif:
         self.socket.sendmsg([message], rights)
         return self._answer()
 
-    def _hand_over(self, path: Path) -> None:
+    def _hand_over(self, path: Path, interface: int, secret: bytes) -> None:
         self.socket.connect(str(path))
         assert self._answer() == HELLO
-        assert self._say(INIT, struct.pack("=HIB", 0x0200, 0, 0)) == ACK
+        assert self._say(INIT, struct.pack("=HIB24s", 0x0200, interface, 0, secret)) == ACK
         assert self._say(ADD_REGION, struct.pack("=HQ", 0, REGION), self.descriptor) == ACK
         for ring in (TO_ROUTER, FROM_ROUTER):
             body = struct.pack("=HHHIBH", int(ring == TO_ROUTER), 0, 0, ring * RING, SLOTS_LOG2, 0)

@@ -84,6 +84,9 @@ TEST(ConfigValidateInterface, DevicesAndVlans) {
                          {"name": "c", "device": "net tap1"}])",
        {"/spec/interfaces/1/vlan: interface \"a\" has the same device and VLAN",
         "/spec/interfaces/2/device: a device has no white space"}},
+      {R"("interfaces": [{"name": "a", "device": "memif,socket=a"}])",
+       {"/spec/interfaces/0/device: memif,socket=NAME is for pods, in the annotation sluice.dev/device of a "
+        "WorkloadEndpoint; the driver of DPDK is called net_memif0"}},
   });
 }
 

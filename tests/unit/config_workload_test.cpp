@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/device.h"
 #include "config/validate.h"
 #include "control/plan.h"
 #include "tests/unit/config_documents.h"
@@ -103,6 +104,66 @@ TEST(ConfigWorkload, MacAndDevice) {
   EXPECT_THAT(
       faults({endpoint("a", rest, R"("sluice.dev/device": "net_null0,size=64")")}),
       ElementsAre("/items/1/metadata/annotations/sluice.dev~1device: interface \"uplink0\" has the same device"));
+}
+
+std::string on_memif(const std::string& name, const std::string& device,
+                     const std::string& addresses = "\"10.244.0.1/32\"", const std::string& node = "gw-1") {
+  return endpoint(name, R"("node": ")" + node + R"(", "ipNetworks": [)" + addresses + "]",
+                  R"("sluice.dev/device": ")" + device + "\"");
+}
+
+TEST(ConfigWorkload, Memif) {
+  const std::string device = "memif,socket=web-0,id=7,mtu=1450,secret=sesame";
+  const ObjectSet objects = valid_set(list_with_gateway({on_memif("a", device)}));
+  EXPECT_EQ(objects.config().workloads.at({"default", "a"}).device, device);
+  std::string problem;
+  EXPECT_EQ(parse_memif(device, problem), (MemifDevice{"web-0", 7, 1450, "sesame"}));
+  EXPECT_EQ(parse_memif("memif,socket=w", problem), (MemifDevice{"w", 0, 1500, ""}));
+  const control::Plan plan = control::make_plan(objects.config());
+  const control::PlannedInterface& planned = plan.interfaces.back();
+  EXPECT_EQ(planned.name, "default/a");
+  EXPECT_EQ(planned.link, device);
+  EXPECT_TRUE(planned.in_kernel() && planned.of_pod());
+  EXPECT_EQ(planned.mac, net::parse_mac("ee:ee:ee:ee:ee:ee"));
+}
+
+TEST(ConfigWorkload, MemifFaults) {
+  const std::string at = "/items/1/metadata/annotations/sluice.dev~1device: ";
+  const std::string name =
+      ": expected the name of a folder, 1 to 63 letters, digits, '.', '_' or '-' and no '.' at its "
+      "begin; the router makes it where --pod-sockets says";
+  const std::pair<std::string, std::string> cases[] = {
+      {"memif", "expected memif,socket=NAME[,id=N][,mtu=N][,secret=TEXT]"},
+      {"memif,id=1,socket=a", "expected memif,socket=NAME[,id=N][,mtu=N][,secret=TEXT]"},
+      {"memif,socket=", "socket=" + name},
+      {"memif,socket=..", "socket=.." + name},
+      {"memif,socket=/run/a", "socket=/run/a" + name},
+      {"memif,socket=" + std::string(64, 'a'), "socket=" + std::string(64, 'a') + name},
+      {"memif,socket=a,id=-1", "id=-1: expected a number from 0 to 4294967295"},
+      {"memif,socket=a,id=4294967296", "id=4294967296: expected a number from 0 to 4294967295"},
+      {"memif,socket=a,mtu=575", "mtu=575: expected a number from 576 to 9600"},
+      {"memif,socket=a,mtu=9601", "mtu=9601: expected a number from 576 to 9600"},
+      {"memif,socket=a,secret=", "secret=…: expected 1 to 23 bytes, found 0"},
+      {"memif,socket=a,secret=012345678901234567890123", "secret=…: expected 1 to 23 bytes, found 24"},
+      {"memif,socket=a,role=server", "\"role\" is no argument, or a second one; expected id=N, mtu=N or secret=TEXT"},
+      {"memif,socket=a,id=1,id=1", "\"id\" is no argument, or a second one; expected id=N, mtu=N or secret=TEXT"},
+      {"memif,socket=a,", "\"\" is no argument, or a second one; expected id=N, mtu=N or secret=TEXT"},
+  };
+  for (const auto& [device, fault] : cases) EXPECT_THAT(faults({on_memif("a", device)}), ElementsAre(at + fault));
+  EXPECT_THAT(faults({on_memif("a", "memif,socket=a,mtu=1279", "\"fd00:244::1\"")}),
+              ElementsAre(at + "mtu=1279: IPv6 needs at least 1280"));
+  EXPECT_THAT(faults({on_memif("a", "memif,socket=a,mtu=1279")}), IsEmpty());
+}
+
+TEST(ConfigWorkload, MemifsHaveSocketsOfTheirOwn) {
+  EXPECT_THAT(faults({on_memif("a", "memif,socket=s,id=1"), on_memif("b", "memif,socket=s,id=2", "\"10.244.0.2/32\"")}),
+              ElementsAre("/items/2/metadata/annotations/sluice.dev~1device: WorkloadEndpoint default/a has the same "
+                          "device"));
+  EXPECT_THAT(faults({on_memif("a", "memif,socket=s"), on_memif("b", "memif,socket=t", "\"10.244.0.2/32\"")}),
+              IsEmpty());
+  EXPECT_THAT(faults({on_memif("a", "memif,socket=s"), on_memif("b", "memif,socket=s", "\"10.244.0.2/32\"", "node2")}),
+              IsEmpty())
+      << "another node's";
 }
 
 // The one that comes is at fault, whatever its name.

@@ -277,6 +277,20 @@ TEST_F(Monitor, LinksGoUpAndDown) {
   EXPECT_TRUE(events[0].warning);
 }
 
+TEST_F(Monitor, WhyALinkCannotComeUpIsToldOnce) {
+  now.links = {{"default/a", false, "somebody else listens"}};
+  const auto events = look();
+  ASSERT_THAT(reasons(events), ElementsAre("AttachFailed", "LinkDown"));
+  EXPECT_EQ(events[0].object, "default/a");
+  EXPECT_EQ(events[0].message, "somebody else listens");
+  EXPECT_TRUE(events[0].warning);
+  EXPECT_THAT(look(), IsEmpty());
+  now.links[0].problem = "another reason";
+  EXPECT_THAT(reasons(look()), ElementsAre("AttachFailed"));
+  now.links[0] = {"default/a", true, ""};
+  EXPECT_THAT(reasons(look()), ElementsAre("LinkUp"));
+}
+
 TEST_F(Monitor, TablesFillAndRelax) {
   const auto used = [&](uint64_t connections) {
     now.tables = {{"IPv4 connections of worker 0", connections, 1000}};
