@@ -142,7 +142,7 @@ void ServiceCompiler::refresh_pods(const Config& config) {
 
 ServiceCompiler::Tables ServiceCompiler::refresh(const Context& context, const Names& services, const Names& pods) {
   for (const config::ObjectName& name : services) {
-    const Service* const service = find_in(context.config->services, name);
+    const config::Service* const service = find_in(context.config->services, name);
     const bool is_external = service != nullptr && service->type == config::ServiceType::ExternalName &&
                              ingress_.targets_of(name) != nullptr;
     const bool was_external = is_external ? !external_.insert(name).second : external_.erase(name) != 0;
