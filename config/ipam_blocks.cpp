@@ -142,10 +142,11 @@ void IpamBlocks::erase_block(const std::string& name, Blocks& blocks, Owners* ow
 void IpamBlocks::set(BlockAffinity block, Blocks& blocks, Owners* owners) {
   const std::string name = block.name;
   if (said_.contains(block.cidr)) {
+    if (blocks.contains(name)) changed_.insert(name);
     drop(blocks, name, owners);
     waiting_.insert_or_assign(name, std::move(block));
   } else {
-    waiting_.erase(name);
+    if (waiting_.erase(name) != 0) changed_.insert(name);
     put(blocks, name, std::move(block), owners);
   }
 }

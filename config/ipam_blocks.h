@@ -31,7 +31,7 @@ class IpamBlocks {
   [[nodiscard]] const BlockAffinity& affinity(const std::string& name, const Blocks& blocks) const;
 
   // After a change of several: whose BlockAffinities wait is settled. The names of entries that are other ones than at
-  // the last call, but for those of BlockAffinities that were set.
+  // the last call, but for those of BlockAffinities that were set and wait as little, or as long, as before.
   [[nodiscard]] std::set<std::string> settle(Blocks& blocks, Owners* owners = nullptr);
 
  private:

@@ -5,6 +5,7 @@
 // one the other reversed, so both are one worker's, and there is nothing that another connection could clash with
 // (MASQ-7). The original direction's rewrite tells the endpoint, for those who ask whether it still serves; it is not
 // applied. Without room for an entry the packet goes all the same: Maglev leads the next one there, too.
+#include "dataplane/net/l4_checksum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "nat/rewrite.h"
@@ -37,7 +38,7 @@ template <class F>
 void Pipeline::open_direct(FlowPacket<F>& packet, const Egress& egress, const nat::Backend<F>& backend,
                            const nat::ServicePort<F>& service) {
   // CT-21: what the port found damaged opens nothing.
-  if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
+  if (net::is_l4_damaged(packet.mbuf)) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
   }
   if (ends_before_it_opens(packet, egress)) return;

@@ -6,6 +6,7 @@
 #include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/mss.h"
+#include "dataplane/net/l4_checksum.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
 #include "dataplane/sctp_abort.h"
@@ -165,11 +166,6 @@ bool may_come_from_node(const Context& context, const Output& output, const Flow
   return index == net::no_tunnel_source || index == packet.tunnel_source;
 }
 
-// The port has looked at the checksum behind the IP header.
-bool is_damaged(const net::Packet& packet) {
-  return (packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD;
-}
-
 }  // namespace
 
 // ---- passes 4 and 5: a packet of a known flow --------------------------------------------------------
@@ -178,7 +174,7 @@ template <class F>
 void Pipeline::forward_flow(FlowPacket<F>& packet, nat::FlowId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
   if ((table.flow(id).flags & nat::flow_flag::spliced) != 0) {
-    if (!is_damaged(packet)) {
+    if (!net::is_l4_damaged(packet.mbuf)) {
       if (late_->on_hit(packet, id)) return;
     } else if ((table.connection(nat::connection_of(id)).splice & nat::splice::has_record) != 0) {
       return context_.drop(packet.mbuf, DropReason::L4BadChecksum);  // CT-21
@@ -200,7 +196,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   if ((flow.flags & unconfirmed) != 0) [[unlikely]] {
     return ask(packet, nat::connection_of(id));
   }
-  if (is_damaged(packet)) [[unlikely]] {
+  if (net::is_l4_damaged(packet.mbuf)) [[unlikely]] {
     // CT-21: its receiver will refuse it, so its record learns nothing of it.
     const uint8_t content = table.connection(nat::connection_of(id)).content;
     if ((content & nat::content_flag::blocked) != 0) return context_.drop(packet.mbuf, DropReason::ContentBlocked);

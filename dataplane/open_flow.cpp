@@ -5,6 +5,7 @@
 
 #include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
+#include "dataplane/net/l4_checksum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
@@ -261,7 +262,7 @@ template <class F>
 void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename F::Addr& destination,
                     net::be16 destination_port, Masquerade kind, const nat::ServicePort<F>* service) {
   // CT-21: what the port found damaged opens nothing.
-  if ((packet.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) {
+  if (net::is_l4_damaged(packet.mbuf)) {
     return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
   }
   if (ends_before_it_opens(packet, egress)) return;

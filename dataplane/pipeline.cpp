@@ -22,6 +22,7 @@
 #include "dataplane/flow_handoff.h"
 #include "dataplane/late_binding.h"
 #include "dataplane/membership.h"
+#include "dataplane/net/l4_checksum.h"
 #include "dataplane/net/parse.h"
 #include "dataplane/net/plain.h"
 #include "dataplane/pass_clock.h"
@@ -128,7 +129,7 @@ inline bool Pipeline::enter_plain(rte_mbuf* mbuf, Arrival& arrival) {
   if (mbuf->data_len < least_plain) return false;
   constexpr uint64_t address_bits = 0xffffffffffff;
   const uint64_t not_to_us = (net::load<uint64_t>(frame) ^ arrival.mac) & address_bits;
-  const uint64_t damaged = (mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD ? 1 : 0;
+  const uint64_t damaged = net::is_l4_damaged(mbuf) ? 1 : 0;
   if ((not_to_us | damaged) != 0) return false;
   const auto ether_type = net::load<uint16_t>(frame + 12);
   const uint32_t length = mbuf->pkt_len;

@@ -115,6 +115,27 @@ TEST(ConfigIpamBlock, AnUnknownFieldWarns) {
   EXPECT_EQ(set.warnings().size(), 1U);
 }
 
+// One delta takes the IPAMBlock away and has the BlockAffinity as it was: it no longer waits. And the other way round.
+TEST(ConfigIpamBlock, SCALE5_ABlockAffinityThatIsSentAgainIsNamed) {
+  const std::string block = ipam_block("i", R"("cidr":"10.1.34.0/29","affinity":"host:m")");
+  const std::string waits = affinity("a", "n", "10.1.34.0/29");
+  ObjectSet objects = valid_set(list_with_gateway({pool("10.1.0.0/16"), block, waits}));
+  ASSERT_FALSE(objects.config().blocks.contains("a"));
+  auto read = parse_delta(R"({"kind":"Delta","upsert":[)" + waits + "]}");
+  ASSERT_TRUE(read);
+  read->remove.push_back({{"IPAMBlock", "", "i"}, ""});
+  auto change = objects.apply(std::move(*read));
+  ASSERT_TRUE(change);
+  ASSERT_TRUE(objects.config().blocks.contains("a"));
+  EXPECT_TRUE(change->blocks.contains("a"));
+  read = parse_delta(R"({"kind":"Delta","upsert":[)" + block + "," + waits + "]}");
+  ASSERT_TRUE(read);
+  change = objects.apply(std::move(*read));
+  ASSERT_TRUE(change);
+  ASSERT_FALSE(objects.config().blocks.contains("a"));
+  EXPECT_TRUE(change->blocks.contains("a"));
+}
+
 // Deltas, refused ones too, lead to what a whole document says; and a change names every entry that is another one.
 TEST(ConfigIpamBlock, IPAM4_SCALE5_ChangesLeadToWhatTheWholeSays) {
   std::mt19937 random(7);
