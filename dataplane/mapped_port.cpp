@@ -17,6 +17,7 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/punt.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -86,6 +87,8 @@ bool Pipeline::take_mapped(FlowPacket<F>& packet) {
                       nat::opens_flow(packet.l4_header()[13], false);
   if (!turned_back && id != nat::no_mapping && is_masqueraded_outside<F>(packet.key.src, tables)) {
     if (!begins) {
+      // An answer to a socket of the host, perhaps, whose port the mapping has as well.
+      if (context_.punt->twin_for<F>(packet.ingress, packet.key.dst) != net::no_interface) return false;
       context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
       return true;
     }
@@ -98,7 +101,10 @@ bool Pipeline::take_mapped(FlowPacket<F>& packet) {
   }
   const FlowKey<F> inside = mappings[id].inside;
   const Egress egress = output_.route<F>(inside.src, packet.hash);
-  if (egress.forwards()) {
+  // The endpoint may be a socket of the host, which has an address of a pool.
+  const bool at_host =
+      egress.kind == HopKind::Local && context_.punt->twin_for<F>(packet.ingress, inside.src) != net::no_interface;
+  if (egress.forwards() || at_host) {
     open(packet, egress, inside.src, inside.src_port, Masquerade::Inbound,
          static_cast<const nat::ServicePort<F>*>(nullptr));
   } else {
@@ -129,6 +135,8 @@ void Pipeline::turn_back(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
     return context_.drop(packet.mbuf, DropReason::TtlExceeded);
   }
+  if (context_.snapshot->clamps_mss) [[unlikely]]
+    clamp_segments(packet, Egress{.kind = HopKind::Local});
   nat::apply(flow.rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
   nat::decrement_ttl<F>(l3);
   packet.key = nat::rewritten_key(packet.key, flow.rewrite);

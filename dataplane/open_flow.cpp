@@ -10,6 +10,7 @@
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
 #include "dataplane/trace.h"
+#include "dataplane/turned.h"
 #include "nat/icmp_error.h"
 #include "nat/rewrite.h"
 
@@ -571,9 +572,9 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
   const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
-  const bool mapped =
-      !without_record && (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0;
-  if (egress.kind == HopKind::Local && mapped && !packet.turned_back()) return turn_back_error(packet);
+  const bool outwards =
+      !without_record && goes_outside(table.connection(nat::connection_of(id)), nat::direction_of(id));
+  if (egress.kind == HopKind::Local && outwards && !packet.turned_back()) return turn_back_error(packet);
   if (egress.kind == HopKind::Local && context_.punt->take(packet)) return;
   if (!egress.forwards()) return refuse(packet, egress);
   forward<F>(packet, egress, nullptr);
