@@ -662,6 +662,8 @@ template nat::Opened Pipeline::make_entry<V4>(const FlowPacket<V4>&, const FlowK
 template nat::Opened Pipeline::make_entry<V6>(const FlowPacket<V6>&, const FlowKey<V6>&, uint64_t);
 template const net::Ipv4Addr& Pipeline::masquerade_address<V4>(const Egress&) const;
 template const net::Ipv6Addr& Pipeline::masquerade_address<V6>(const Egress&) const;
+template void Pipeline::reject<V4>(FlowPacket<V4>&, DropReason);
+template void Pipeline::reject<V6>(FlowPacket<V6>&, DropReason);
 template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);
