@@ -620,6 +620,8 @@ bool Pipeline::has_room_for_ends(unsigned connections) const {
 }
 
 void Pipeline::expire(unsigned budget) {
+  if (icmp_.any_turned()) [[unlikely]]
+    turn_back_errors();  // of the resolver
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
   fragments_v4_.expire(context_.now, context_.snapshot->fragments, no_first);
   fragments_v6_.expire(context_.now, context_.snapshot->fragments, no_first);
