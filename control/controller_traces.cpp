@@ -158,12 +158,26 @@ Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   if (!arrival) co_return arrival.error();
   const auto flow = co_await find_flow(probe);
   const auto affinity = co_await find_affinity(probe);
+  std::vector<dataplane::Command::Mapping> mappings;
+  for (const dataplane::Command::Mapping& question : mapping_questions(probe, *deployment_.snapshot())) {
+    auto command = std::make_unique<dataplane::Command>();
+    command->kind = dataplane::Command::Kind::FindMapping;
+    command->mapping = question;
+    co_await run_command(keeper_of(question, plane_.tables()), *command);
+    if (command->mapping.found) mappings.push_back(command->mapping);
+  }
+  std::optional<dataplane::FlowRecord> second;
+  if (const auto turned = turned_back(probe, *deployment_.snapshot(), flow, mappings)) {
+    second = co_await find_flow(*turned);
+  }
 
   const dataplane::Snapshot& now = *deployment_.snapshot();
   auto run = dataplane::DryRun::create(plane_.tables(), now,
                                        static_cast<uint64_t>(Clock::now().time_since_epoch().count()) | 1);
   if (!run) co_return run.error();
+  for (const dataplane::Command::Mapping& mapping : mappings) (*run)->remember_mapping(mapping);
   if (flow) (*run)->remember_flow(*flow);
+  if (second) (*run)->remember_flow(*second);
   if (affinity && probe.to.is_v4()) remember_endpoint<V4>(**run, now, probe, *affinity);
   if (affinity && !probe.to.is_v4()) remember_endpoint<V6>(**run, now, probe, *affinity);
   const auto trace = std::make_unique<dataplane::PacketTrace>();

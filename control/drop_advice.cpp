@@ -103,8 +103,8 @@ constexpr std::array<std::pair<DropReason, std::string_view>, net::drop_reason_c
     {DropReason::SnatExhausted,
      "no source port is free towards this destination: widen the port range, or spread the clients"},
     {DropReason::MappingFiltered,
-     "from a host inside to the port of another one (snat.mapping), which has not sent to the first one's port: "
-     "snat.filtering says who may send there"},
+     "for the port of a mapping (snat.mapping), from somebody whom its endpoint has not sent to: snat.filtering says "
+     "who may send there without being asked"},
     {DropReason::NoEndpoint, "the service has no usable endpoint: check that its pods are ready"},
     {DropReason::NoEndpointRejected,
      "the service has no usable endpoint: check that its selector matches pods and that they are ready"},

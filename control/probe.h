@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,17 @@ struct ProbeArrival {
 // The Ethernet frame, with the interface's VLAN tag and MAC address, from a made-up neighbour.
 [[nodiscard]] std::vector<uint8_t> make_frame(const std::vector<uint8_t>& packet,
                                               const dataplane::Interface& interface);
+
+// Endpoint-independent mappings that matter to it: the one whose port it is for, and the one of its sender. Each is
+// asked for where it is kept.
+[[nodiscard]] std::vector<dataplane::Command::Mapping> mapping_questions(const Probe& probe,
+                                                                         const dataplane::Snapshot& snapshot);
+[[nodiscard]] uint16_t keeper_of(const dataplane::Command::Mapping& mapping, const dataplane::Tables& tables);
+// What a packet between two hosts inside becomes before it is turned back, and which may be one of another connection.
+// `flow`: the connection that it is of itself; `mappings`: those found. Nothing: it is none, or nobody knows yet.
+[[nodiscard]] std::optional<Probe> turned_back(const Probe& probe, const dataplane::Snapshot& snapshot,
+                                               const std::optional<dataplane::FlowRecord>& flow,
+                                               const std::vector<dataplane::Command::Mapping>& mappings);
 
 // What its client says first, or the datagram; `tls` as below. Empty: nothing.
 [[nodiscard]] std::string said_by(const Probe& probe, const std::vector<uint16_t>& tls);

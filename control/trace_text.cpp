@@ -84,6 +84,7 @@ class Text {
     service();
     backend();
     content();
+    mapping();
     nat();
     if (wants_route()) {
       route();
@@ -180,7 +181,15 @@ class Text {
       return;
     }
     const bool hit = trace_.count(Event::FlowHits) != 0;
-    if (trace_.has_flow && trace_.count(Event::FlowsOpened) != 0) {
+    const uint8_t opened = trace_.count(Event::FlowsOpened);
+    if (trace_.service.mapping.turned_back && opened != 0) {
+      const std::string_view what = opened == 1 ? "one" : "one for each of the two hosts inside";
+      if (dry_) {
+        step("flow", "none yet: this packet opens {}", what);
+      } else {
+        step("flow", "new: this packet opened {}, worker {}", what, trace_.worker);
+      }
+    } else if (trace_.has_flow && opened != 0) {
       if (dry_) {
         step("flow", "{}", "none yet: this packet opens one");
       } else {
@@ -286,6 +295,38 @@ class Text {
     content_ends_it_ = text.action >= l7::ContentAction::Reset;
   }
 
+  // What came to the port of an endpoint-independent mapping.
+  void mapping() {
+    const dataplane::MappingTrace& mapping = trace_.service.mapping;
+    if (mapping.turned_back) {
+      const bool opened = trace_.count(Event::FlowsOpened) != 0;
+      // As below: of a connection that nobody opens.
+      step("nat", "source {} to {}{}", endpoint_text(mapping.source, mapping.source_port),
+           dry_ && opened ? net::to_string(mapping.outside) + " and the port of its mapping"
+                          : endpoint_text(mapping.outside, mapping.outside_port),
+           opened ? " (masqueraded: natOutgoing of the pool)" : "");
+      step("hairpin", "{} is an address of the router itself: turned back, like a packet that comes from outside",
+           net::to_string(trace_.dst));
+    }
+    if (!mapping.found) return;
+    step("mapping", "{} is the port of {}; {}", endpoint_text(trace_.dst, trace_.dst_port),
+         endpoint_text(mapping.inside, mapping.inside_port), filtering_text());
+  }
+  [[nodiscard]] std::string filtering_text() const {
+    const dataplane::MappingTrace& mapping = trace_.service.mapping;
+    if (!mapping.begins) return "only a SYN would begin something there";
+    switch (names_.snapshot->filtering) {
+      case nat::Filtering::EndpointIndependent:
+        return "snat.filtering EndpointIndependent lets everybody in";
+      case nat::Filtering::AddressDependent:
+        return fmt::format("snat.filtering AddressDependent lets in whom it has a connection to, {} {}",
+                           mapping.admitted ? "as to" : "but it has none to", net::to_string(trace_.src));
+      case nat::Filtering::AddressAndPortDependent:
+        break;
+    }
+    return "snat.filtering AddressAndPortDependent lets in nothing but answers to its connections";
+  }
+
   // What this packet's addresses become.
   void nat() {
     if (!trace_.has_flow) return;
@@ -329,6 +370,7 @@ class Text {
     if (!route.asked || trace_.count(Event::EchoReplies) != 0) return false;
     if (is_bound_late() && !trace_.has_flow) return false;
     if (trace_.service.asked && trace_.service.outcome != nat::Outcome::Forward) return false;
+    if (trace_.service.mapping.turned_back && !trace_.has_flow) return false;
     return !dropped_by(DropReason::ConntrackInvalid) && !dropped_by(DropReason::ReversePath);
   }
 

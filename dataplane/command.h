@@ -19,7 +19,7 @@
 namespace sluice::dataplane {
 
 struct Command {
-  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity, Announce, SetNeighbors };
+  enum class Kind : uint8_t { ListFlows, DeleteFlows, FindAffinity, FindMapping, Announce, SetNeighbors };
   Kind kind = Kind::ListFlows;
   FlowQuery query;
   uint64_t limit = std::numeric_limits<uint64_t>::max();  // so many are enough
@@ -37,6 +37,19 @@ struct Command {
     uint16_t port = 0;                    // of it, host byte order
   };
   Affinity affinity;
+
+  // FindMapping, of the worker that keeps it: an endpoint-independent mapping (nat/mapping.h), by one of its ends.
+  // Ports in host byte order.
+  struct Mapping {
+    uint8_t protocol = 0;
+    bool by_inside = false;  // whose `inside` at the address `outside` this is; otherwise whose port outside
+    net::IpAddr inside, outside;
+    uint16_t inside_port = 0, outside_port = 0;
+    net::IpAddr peer;
+    bool found = false;      // the worker's answer, with both ends
+    bool permitted = false;  // whether the endpoint inside has a connection to `peer`
+  };
+  Mapping mapping;
 
   // Announce, of worker 0: gratuitous ARP and unsolicited advertisements (L2-4), as far as they are announced when it
   // comes to that; or, of those that do not answer, a question who has the address.

@@ -86,6 +86,31 @@ void DryRun::remember_flow(const FlowRecord& flow) {
   }
 }
 
+void DryRun::remember_mapping(const Command::Mapping& mapping) {
+  if (mapping.outside.is_v4()) {
+    remember_mapping_of<V4>(mapping);
+  } else {
+    remember_mapping_of<V6>(mapping);
+  }
+}
+
+template <class F>
+void DryRun::remember_mapping_of(const Command::Mapping& mapping) {
+  const net::FlowKey<F> key{F::addr_of(mapping.inside), {}, be16::from_host(mapping.inside_port), {},
+                            mapping.protocol,           {}};
+  const nat::MappingId id = hold_mapping<F>(key, F::addr_of(mapping.outside), be16::from_host(mapping.outside_port));
+  if (id != nat::no_mapping && mapping.permitted) connections_.mappings<F>().permit(id, F::addr_of(mapping.peer));
+}
+
+template <class F>
+nat::MappingId DryRun::hold_mapping(const net::FlowKey<F>& key, const typename F::Addr& outside, be16 port) {
+  nat::MappingTable<F>& mappings = connections_.mappings<F>();
+  nat::MappingId id = mappings.owner(outside, port, key.protocol);
+  if (id == nat::no_mapping) id = mappings.open(key, outside, port, context_.now);
+  if (id != nat::no_mapping) mappings.acquire(id);
+  return id;
+}
+
 // As Pipeline::open or open_direct wrote it. Its route is looked up again, with the same answer.
 template <class F>
 void DryRun::remember(const FlowRecord& flow) {
@@ -118,6 +143,13 @@ void DryRun::remember(const FlowRecord& flow) {
   connection.flags |=
       flow.flags & (nat::connection_flag::replied | nat::connection_flag::masqueraded | nat::connection_flag::one_way);
   connection.tcp_state = flow.tcp_state;
+  if ((flow.flags & nat::connection_flag::mapped) != 0) {
+    const bool from_inside = (flow.flags & nat::connection_flag::masqueraded) != 0;
+    const nat::MappingId mapping = from_inside ? hold_mapping<F>(original, reply.dst, reply.dst_port)
+                                               : hold_mapping<F>(reply, original.dst, original.dst_port);
+    if (mapping != nat::no_mapping) connection.flags |= nat::connection_flag::mapped;
+    if (mapping != nat::no_mapping && from_inside) connections_.mappings<F>().permit(mapping, original.dst);
+  }
   table.be_liberal(id);
   there.packets = flow.packets;
   there.bytes = flow.bytes;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/command.h"
 #include "dataplane/punt.h"
 #include "dataplane/trace_recorder.h"
 
@@ -26,6 +27,8 @@ class DryRun {
 
   // The packet may be one of this connection. TCP segments of it lie within the window.
   void remember_flow(const FlowRecord& flow);
+  // A mapping that a worker found.
+  void remember_mapping(const Command::Mapping& mapping);
   // The endpoint that the client had of the service, by session affinity.
   template <class F>
   void remember_endpoint(const typename F::Addr& client, const nat::ServicePort<F>& service,
@@ -46,6 +49,12 @@ class DryRun {
   DryRun(const Tables& tables, const Snapshot& snapshot, uint64_t random);
   template <class F>
   void remember(const FlowRecord& flow);
+  // The mapping with these ends, of the packets that have this key, held once more.
+  template <class F>
+  [[nodiscard]] nat::MappingId hold_mapping(const net::FlowKey<F>& key, const typename F::Addr& outside,
+                                            net::be16 port);
+  template <class F>
+  void remember_mapping_of(const Command::Mapping& mapping);
   template <class F>
   void set_note(rte_mbuf* packet, uint16_t interface, uint16_t source) const;
   void finish();

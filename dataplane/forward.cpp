@@ -1,6 +1,7 @@
 // Passes 4 and 5 in full: a packet of a known flow, or of none, with everything that can be the matter with it. Plain
 // packets of settled flows take the short cut in pipeline.cpp, which does the same for them.
 #include <algorithm>
+#include <limits>
 
 #include "dataplane/dhcp.h"
 #include "dataplane/flow_handoff.h"
@@ -12,6 +13,7 @@
 #include "dataplane/sctp_abort.h"
 #include "dataplane/splice_flow.h"
 #include "dataplane/tcp_reset.h"
+#include "dataplane/turned.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -297,8 +299,8 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
     egress = flow_egress(flow, packet.hash);
   }
   nat::account(flow, packet.l3_length, context_.now);
-  if (egress.kind == HopKind::Local &&
-      (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0) [[unlikely]] {
+  if (egress.kind == HopKind::Local && goes_outside(table.connection(nat::connection_of(id)), nat::direction_of(id)))
+      [[unlikely]] {
     // The record may serve another connection when the packet has gone.
     const nat::Flow<F> way = flow;
     if (close_after) close_connection<F>(nat::connection_of(id));
@@ -418,19 +420,23 @@ bool Pipeline::ends_before_it_opens(FlowPacket<F>& packet, const Egress& egress)
 }
 
 // MTU-4: the peers of a new TCP connection agree on segments that fit the way there and the way back, whichever is the
-// smaller, if clamping is asked for at one of them.
+// smaller, if clamping is asked for at one of them. Between two hosts inside there are two connections, each of which
+// knows the way of one peer alone: there it is enough that clamping is asked for anywhere.
 template <class F>
 void Pipeline::clamp_segments(FlowPacket<F>& packet, const Egress& egress) {
   if (!is_syn(packet)) return;
   const Snapshot& now = *context_.snapshot;
-  const auto clamps = [&](const Egress& way) {
-    return way.tunnel != no_tunnel ? now.clamps_mss_tunnels : context_.interface(way.interface).clamps_mss;
-  };
   const Egress back = output_.route<F>(packet.key.src, packet.hash);
-  if (!clamps(egress) && !(back.forwards() && clamps(back))) return;
+  bool asked = packet.turned_back() || egress.kind == HopKind::Local;
+  uint16_t mtu = std::numeric_limits<uint16_t>::max();
+  for (const Egress* way : {&egress, &back}) {
+    if (!way->forwards()) continue;
+    asked |= way->tunnel != no_tunnel ? now.clamps_mss_tunnels : context_.interface(way->interface).clamps_mss;
+    mtu = std::min(mtu, way->mtu);
+  }
   uint8_t* const tcp = packet.l4_header();
-  if (packet.contiguous(packet.l4) < (tcp[12] >> 4) * 4) return;
-  clamp_mss(tcp, mss_of<F>(back.forwards() ? std::min(egress.mtu, back.mtu) : egress.mtu));
+  if (!asked || packet.contiguous(packet.l4) < (tcp[12] >> 4) * 4) return;
+  clamp_mss(tcp, mss_of<F>(mtu));
 }
 
 // A packet whose route leads nowhere.
@@ -560,6 +566,8 @@ template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4
 template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, nat::Flow<V6>*);
 template bool Pipeline::ends_before_it_opens<V4>(FlowPacket<V4>&, const Egress&);
 template bool Pipeline::ends_before_it_opens<V6>(FlowPacket<V6>&, const Egress&);
+template void Pipeline::clamp_segments<V4>(FlowPacket<V4>&, const Egress&);
+template void Pipeline::clamp_segments<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::refuse<V4>(FlowPacket<V4>&, const Egress&);
 template void Pipeline::refuse<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::forward_miss<V4>(FlowPacket<V4>&, NextHopId);

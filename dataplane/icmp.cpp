@@ -139,7 +139,7 @@ void IcmpResponder::send_error(const net::FlowPacket<F>& packet, IcmpError error
   context_.counters.add(Event::IcmpErrorsSent);
   if (to_host) return context_.punt->give(mbuf, 0, packet.ingress, PuntClass::Icmp);
   if (turned_back) {
-    turned_.push({mbuf, packet.ingress});
+    turned_.push({mbuf, packet.ingress == net::no_interface ? uint16_t{0} : packet.ingress});
   } else {
     output_.send<F>(answer, egress, packet.hash);
   }
@@ -151,10 +151,13 @@ template void IcmpResponder::send_error<net::V6>(const net::FlowPacket<net::V6>&
                                                  const net::Ipv6Addr*);
 
 void IcmpResponder::send_host_unreachable(rte_mbuf* mbuf, uint16_t l3) {
-  const auto about = [&](auto packet, uint8_t code) {
+  const auto about = [&]<class F>(net::FlowPacket<F> packet, uint8_t code) {
     packet.mbuf = mbuf;
     packet.l3 = l3;
     if (net::parse_ip(packet, true) != DropReason::None) return;
+    // Only what was turned back is forwarded between addresses of ours.
+    const FamilyTables<F>& tables = context_.snapshot->family<F>();
+    if (tables.owns(packet.key.src) && tables.owns(packet.key.dst)) packet.tunnel_source = net::turned_source;
     send_error(packet, IcmpError::Unreachable, code, 0, nullptr);
   };
   if (net::ip_version(rte_pktmbuf_mtod_offset(mbuf, uint8_t*, l3)) == 4) {

@@ -162,6 +162,7 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
   late.state = LateState::Collecting;
   late.ingress = packet.ingress;
   late.from_tunnel = packet.decapsulations != 0;
+  late.from_host = packet.from_host();
   late.mss = offer->mss;
   late.scale = offer->scale;
   late.sack = offer->sack;

@@ -29,6 +29,7 @@ FlowPacket<F> packet_of(const Late<F>& late, rte_mbuf* mbuf) {
   packet.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
   packet.ingress = late.ingress;
   packet.decapsulations = late.from_tunnel ? 1 : 0;
+  if (late.from_host) packet.tunnel_source = net::host_source;
   packet.has_ports = true;
   packet.plain = true;
   packet.protocol = net::protocol::tcp;

@@ -46,7 +46,8 @@ struct Late {
   LateState state = LateState::Free;
   uint16_t ingress = 0;  // interface the client's packets come in by
   bool from_tunnel = false;
-  net::FlowKey<F> key;  // of the client's packets
+  bool from_host = false;  // the client is the host behind the router
+  net::FlowKey<F> key;     // of the client's packets
   uint64_t hash = 0;
   nat::ConnectionId connection = nat::no_connection;  // its flow
   uint32_t buffer = no_late;

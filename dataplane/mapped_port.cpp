@@ -17,6 +17,8 @@
 
 #include "dataplane/net/parse.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/punt.h"
+#include "dataplane/trace.h"
 #include "nat/rewrite.h"
 
 namespace sluice::dataplane {
@@ -34,6 +36,24 @@ template <class F>
 bool is_masqueraded_outside(const typename F::Addr& source, const FamilyTables<F>& tables) {
   return std::any_of(tables.pools.begin(), tables.pools.end(),
                      [&](const nat::Pool<F>& pool) { return pool.nat_outgoing && pool.cidr.contains(source); });
+}
+
+template <class F>
+void note_mapping(MappingTrace& trace, const FlowKey<F>& inside, bool begins, bool admitted) {
+  trace.found = true;
+  trace.begins = begins;
+  trace.admitted = admitted;
+  trace.inside = net::IpAddr(inside.src);
+  trace.inside_port = inside.src_port.host();
+}
+
+template <class F>
+void note_turned(MappingTrace& trace, const FlowKey<F>& sent, const FlowKey<F>& outside) {
+  trace.turned_back = true;
+  trace.source = net::IpAddr(sent.src);
+  trace.source_port = sent.src_port.host();
+  trace.outside = net::IpAddr(outside.src);
+  trace.outside_port = outside.src_port.host();
 }
 
 }  // namespace
@@ -78,27 +98,37 @@ bool Pipeline::take_mapped(FlowPacket<F>& packet) {
          static_cast<const nat::ServicePort<F>*>(nullptr));
     return true;
   }
-  const bool turned_back = packet.turned_back();
-  const FamilyTables<F>& tables = context_.snapshot->family<F>();
   const nat::MappingTable<F>& mappings = connections_.mappings<F>();
   const nat::MappingId id = mappings.owner(packet.key.dst, packet.key.dst_port, packet.protocol);
+  const auto drop = [&](DropReason reason) {
+    context_.drop(packet.mbuf, reason);
+    return true;
+  };
+  if (id == nat::no_mapping) return packet.turned_back() && drop(DropReason::MappingFiltered);
   const bool begins = packet.protocol != net::protocol::tcp || packet.fragment == FragmentKind::Later ||
                       nat::opens_flow(packet.l4_header()[13], false);
-  if (!turned_back && id != nat::no_mapping && is_masqueraded_outside<F>(packet.key.src, tables)) {
-    if (!begins) {
-      context_.drop(packet.mbuf, DropReason::ConntrackInvalid);
-      return true;
-    }
+  const bool admitted = begins && admits(id, packet);
+  const FlowKey<F> inside = mappings[id].inside;
+  if (context_.trace != nullptr) [[unlikely]]
+    note_mapping(context_.trace->mapping, inside, begins, admitted);
+  // A socket of the host may have the port as well, and be sent an answer.
+  const bool may_be_hosts = context_.punt->twin_for<F>(packet.ingress, packet.key.dst) != net::no_interface;
+  if (packet.turned_back()) {
+    if (!admitted) return drop(DropReason::MappingFiltered);
+  } else if (is_masqueraded_outside<F>(packet.key.src, context_.snapshot->family<F>())) {
+    if (!begins) return !may_be_hosts && drop(DropReason::ConntrackInvalid);
     packet.tunnel_source = net::turned_source;
     return take_mapped(packet);
+  } else if (!admitted) {
+    if (!begins || may_be_hosts || packet.fragment != FragmentKind::Whole) return false;
+    reject(packet, DropReason::MappingFiltered);
+    return true;
   }
-  if (id == nat::no_mapping || !begins || !admits(id, packet)) {
-    if (turned_back) context_.drop(packet.mbuf, DropReason::MappingFiltered);
-    return turned_back;
-  }
-  const FlowKey<F> inside = mappings[id].inside;
   const Egress egress = output_.route<F>(inside.src, packet.hash);
-  if (egress.forwards()) {
+  // The endpoint may be a socket of the host, which has an address of a pool.
+  const bool at_host =
+      egress.kind == HopKind::Local && context_.punt->twin_for<F>(packet.ingress, inside.src) != net::no_interface;
+  if (egress.forwards() || at_host) {
     open(packet, egress, inside.src, inside.src_port, Masquerade::Inbound,
          static_cast<const nat::ServicePort<F>*>(nullptr));
   } else {
@@ -129,9 +159,14 @@ void Pipeline::turn_back(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
     return context_.drop(packet.mbuf, DropReason::TtlExceeded);
   }
+  if (context_.snapshot->clamps_mss) [[unlikely]]
+    clamp_segments(packet, Egress{.kind = HopKind::Local});
   nat::apply(flow.rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
   nat::decrement_ttl<F>(l3);
+  const FlowKey<F> sent = packet.key;
   packet.key = nat::rewritten_key(packet.key, flow.rewrite);
+  if (context_.trace != nullptr) [[unlikely]]
+    note_turned(context_.trace->mapping, sent, packet.key);
   packet.hash = context_.tables.hasher(packet.key);
   packet.tunnel_source = net::turned_source;
   if (const uint16_t owner = net::owner_of(packet.hash, context_.tables.workers); owner != context_.worker) {

@@ -10,6 +10,7 @@
 #include "dataplane/pipeline.h"
 #include "dataplane/punt.h"
 #include "dataplane/trace.h"
+#include "dataplane/turned.h"
 #include "nat/icmp_error.h"
 #include "nat/rewrite.h"
 
@@ -571,9 +572,9 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());
   packet.key.dst = net::IpHeader<F>::destination(packet.l3_header());
   const Egress egress = output_.route<F>(packet.key.dst, packet.hash);
-  const bool mapped =
-      !without_record && (table.connection(nat::connection_of(id)).flags & nat::connection_flag::mapped) != 0;
-  if (egress.kind == HopKind::Local && mapped && !packet.turned_back()) return turn_back_error(packet);
+  const bool outwards =
+      !without_record && goes_outside(table.connection(nat::connection_of(id)), nat::direction_of(id));
+  if (egress.kind == HopKind::Local && outwards && !packet.turned_back()) return turn_back_error(packet);
   if (egress.kind == HopKind::Local && context_.punt->take(packet)) return;
   if (!egress.forwards()) return refuse(packet, egress);
   forward<F>(packet, egress, nullptr);
@@ -619,6 +620,8 @@ bool Pipeline::has_room_for_ends(unsigned connections) const {
 }
 
 void Pipeline::expire(unsigned budget) {
+  if (icmp_.any_turned()) [[unlikely]]
+    turn_back_errors();  // of the resolver
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
   fragments_v4_.expire(context_.now, context_.snapshot->fragments, no_first);
   fragments_v6_.expire(context_.now, context_.snapshot->fragments, no_first);
@@ -661,6 +664,8 @@ template nat::Opened Pipeline::make_entry<V4>(const FlowPacket<V4>&, const FlowK
 template nat::Opened Pipeline::make_entry<V6>(const FlowPacket<V6>&, const FlowKey<V6>&, uint64_t);
 template const net::Ipv4Addr& Pipeline::masquerade_address<V4>(const Egress&) const;
 template const net::Ipv6Addr& Pipeline::masquerade_address<V6>(const Egress&) const;
+template void Pipeline::reject<V4>(FlowPacket<V4>&, DropReason);
+template void Pipeline::reject<V6>(FlowPacket<V6>&, DropReason);
 template void Pipeline::to_service_address<V4>(FlowPacket<V4>&);
 template void Pipeline::to_service_address<V6>(FlowPacket<V6>&);
 template void Pipeline::to_local_address<V4>(FlowPacket<V4>&);

@@ -24,6 +24,20 @@
 
 namespace sluice::dataplane {
 
+// What came to the port of an endpoint-independent mapping (mapped_port.cpp). Ports in host byte order.
+struct MappingTrace {
+  // A host inside sent it to another one: its source, and what that became before it was turned back.
+  bool turned_back = false;
+  net::IpAddr source, outside;
+  uint16_t source_port = 0, outside_port = 0;
+  // It belongs to no connection; the port is this endpoint's.
+  bool found = false;
+  bool begins = false;  // of TCP, a SYN
+  bool admitted = false;
+  net::IpAddr inside;
+  uint16_t inside_port = 0;
+};
+
 // What nat::choose_backend was asked and what it said.
 struct ServiceTrace {
   bool asked = false;
@@ -53,6 +67,7 @@ struct ServiceTrace {
   // The ClientHello that was decided by, from whatever segments it came in.
   bool tls = false;
   l7::TlsHello hello;
+  MappingTrace mapping;
 };
 
 void note_finding(ServiceTrace& trace, const l7::Finding& finding);

@@ -288,6 +288,16 @@ void Worker::work_on_command(unsigned budget) {
     command_ = nullptr;
     return;
   }
+  if (command_->kind == Command::Kind::FindMapping) {
+    if (command_->mapping.outside.is_v4()) {
+      find_mapping<net::V4>(command_->mapping);
+    } else {
+      find_mapping<net::V6>(command_->mapping);
+    }
+    command_->done.store(true, std::memory_order_release);
+    command_ = nullptr;
+    return;
+  }
   if (command_->kind == Command::Kind::Announce) {
     if (!announce(*command_)) return;
     command_->done.store(true, std::memory_order_release);
@@ -341,6 +351,26 @@ void Worker::find_affinity(Command::Affinity& question) const {
   if (!found) return;
   question.endpoint = net::IpAddr(found->addr);
   question.port = found->port.host();
+}
+
+template <class F>
+void Worker::find_mapping(Command::Mapping& question) const {
+  const nat::MappingTable<F>& table = connections_.mappings<F>();
+  const auto outside = F::addr_of(question.outside);
+  nat::MappingId id = nat::no_mapping;
+  if (question.by_inside) {
+    const net::be16 port = net::be16::from_host(question.inside_port);
+    id = table.find({F::addr_of(question.inside), {}, port, {}, question.protocol, {}}, outside);
+  } else {
+    id = table.owner(outside, net::be16::from_host(question.outside_port), question.protocol);
+  }
+  if (id == nat::no_mapping) return;
+  const typename nat::MappingTable<F>::Mapping& mapping = table[id];
+  question.found = true;
+  question.inside = net::IpAddr(mapping.inside.src);
+  question.inside_port = mapping.inside.src_port.host();
+  question.outside_port = mapping.port.host();
+  question.permitted = table.permits(id, F::addr_of(question.peer));
 }
 
 template <class F>

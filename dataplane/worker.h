@@ -75,6 +75,8 @@ class Worker {
   template <class F>
   void find_affinity(Command::Affinity& question) const;
   template <class F>
+  void find_mapping(Command::Mapping& question) const;
+  template <class F>
   bool work_through(Command& command, unsigned budget);
 
   static constexpr unsigned idle_loops = 2000;

@@ -1,5 +1,7 @@
 #include "tests/packet/explain.h"
 
+#include <optional>
+
 namespace sluice::packet_test {
 
 std::string text_of(const control::Explanation& explanation) {
@@ -26,18 +28,74 @@ control::Explanation describe(Rig& rig, const dataplane::PacketTrace& trace, boo
   return control::describe(trace, names, dry);
 }
 
-std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow) {
+namespace {
+
+using Flows = std::vector<dataplane::FlowRecord>;
+using Mappings = std::vector<dataplane::Command::Mapping>;
+
+std::string explain_with(Rig& rig, const control::Probe& probe, const Flows& flows, const Mappings& mappings) {
   const auto arrival = control::arrival_of(probe, rig.snapshot(), rig.plan());
   if (const auto packet = control::make_packet(probe); !packet) return packet.error().message;
   if (!arrival) return arrival.error().message;
   auto run = dataplane::DryRun::create(rig.plane().tables(), rig.snapshot(), 1);
   if (!run) return run.error().message;
-  if (flow != nullptr) (*run)->remember_flow(*flow);
+  for (const dataplane::Command::Mapping& mapping : mappings) (*run)->remember_mapping(mapping);
+  for (const dataplane::FlowRecord& flow : flows) (*run)->remember_flow(flow);
   dataplane::PacketTrace trace;
   const std::vector<uint16_t>& tls = rig.services().ingress().settings().https;
   const auto ran = control::run_probe(**run, probe, *arrival, tls, rig.snapshot(), rig.plane().pool(), trace);
   if (!ran) return ran.error().message;
   return text_of(describe(rig, trace, true, control::said_by(probe, tls)));
+}
+
+void work(Rig& rig, uint16_t worker, dataplane::Command& command) {
+  if (!rig.plane().worker(worker).submit(&command)) return;
+  while (!command.done.load()) (void)rig.plane().worker(worker).run_once();
+}
+
+// The connection that a packet from here to there belongs to, in either direction.
+std::optional<dataplane::FlowRecord> find_flow(Rig& rig, const control::Probe& probe) {
+  dataplane::FlowQuery there, back;
+  there.protocol = back.protocol = probe.protocol;
+  there.src = back.reply_src = net::Prefix::host(probe.from);
+  there.dst = back.reply_dst = net::Prefix::host(probe.to);
+  there.src_port = back.reply_src_port = probe.from_port;
+  there.dst_port = back.reply_dst_port = probe.to_port;
+  for (const dataplane::FlowQuery& query : {there, back}) {
+    for (uint16_t i = 0; i < rig.plane().worker_count(); ++i) {
+      dataplane::Command command;
+      command.query = query;
+      command.limit = 1;
+      command.records.reserve(1);
+      work(rig, i, command);
+      if (!command.records.empty()) return command.records.front();
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow) {
+  return explain_with(rig, probe, flow == nullptr ? Flows{} : Flows{*flow}, {});
+}
+
+std::string explain_as_known(Rig& rig, const control::Probe& probe) {
+  Flows flows;
+  Mappings mappings;
+  const auto flow = find_flow(rig, probe);
+  if (flow) flows.push_back(*flow);
+  for (const dataplane::Command::Mapping& question : control::mapping_questions(probe, rig.snapshot())) {
+    dataplane::Command command;
+    command.kind = dataplane::Command::Kind::FindMapping;
+    command.mapping = question;
+    work(rig, control::keeper_of(question, rig.plane().tables()), command);
+    if (command.mapping.found) mappings.push_back(command.mapping);
+  }
+  if (const auto turned = control::turned_back(probe, rig.snapshot(), flow, mappings)) {
+    if (const auto second = find_flow(rig, *turned)) flows.push_back(*second);
+  }
+  return explain_with(rig, probe, flows, mappings);
 }
 
 control::Probe syn(const Endpoint& from, const Endpoint& to) {

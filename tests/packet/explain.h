@@ -21,6 +21,9 @@ namespace sluice::packet_test {
 // As the controller does it (control/controller_traces.cpp). `flow`: the connection that a worker has of it.
 [[nodiscard]] std::string explain(Rig& rig, const control::Probe& probe, const dataplane::FlowRecord* flow = nullptr);
 
+// The same with what the rig's workers know of the packet's connection and of mappings.
+[[nodiscard]] std::string explain_as_known(Rig& rig, const control::Probe& probe);
+
 // A TCP SYN.
 [[nodiscard]] control::Probe syn(const Endpoint& from, const Endpoint& to);
 

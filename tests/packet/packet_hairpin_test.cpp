@@ -30,7 +30,7 @@ const Hosts hosts_v6{"[fd00:10:246::5]", "[fd00:10:246::6]", "[2001:db8:99::1]",
 class Hairpin : public RigTest {
  protected:
   void load(const std::string& filtering, const std::string& mapping = "EndpointIndependent",
-            const std::string& rpf = "off") {
+            const std::string& rpf = "off", const std::string& more = "") {
     Gateway gateway;
     gateway.interfaces = R"({"name":"up","device":"net_ring_a","mac":"02:00:00:00:00:0a","role":"uplink",
       "addresses":["192.0.2.1/24","2001:db8:2::1/64","203.0.113.7/32","2001:db8:77::7/128"],
@@ -40,7 +40,7 @@ class Hairpin : public RigTest {
     gateway.more = R"("snat":{"portRange":"40000-40999","natPortRange":"50000-50999","mapping":")" + mapping +
                    R"(","filtering":")" + filtering +
                    R"(","natOutgoingAddress":{"v4":"203.0.113.7","v6":"2001:db8:77::7"}})";
-    rig().load(list({gateway.text(), cluster(R"("natOutgoing":true)")}));
+    rig().load(list({gateway.text(), cluster(R"("natOutgoing":true)"), more}));
   }
   static std::string at(const std::string& host, int port) { return host + ":" + std::to_string(port); }
   // What an endpoint inside is outside, as the peer sees it.
@@ -180,6 +180,22 @@ TEST_P(Hairpin, MASQ13_ICMP6_ErrorsGoBackAllTheWay) {
     }
   }
   EXPECT_EQ(rig().drops(), "ttl_exceeded 24");
+}
+
+// The same of who could not be reached, which is known when nobody remembers the packet.
+TEST_P(Hairpin, MASQ13_ICMP5_ErrorsAboutWhoDoesNotAnswerARP) {
+  load(anybody, "EndpointIndependent", "off", node("node4", "192.168.0.14") + "," + block("node4", "10.246.2.0/26"));
+  for (int port = 5000; port < 5008; ++port) {
+    const std::string first = at(hosts_v4.first, port);
+    const std::string second = at("10.246.2.6", port);
+    const std::string second_outside = outside_of(second, at(hosts_v4.peer, 3478));
+    EXPECT_FALSE(like(rig().send("b", udp(first, second_outside)), "*udp*"));
+    std::string said = rig().advance(2000);
+    for (int i = 0; i < 3 && said.find("icmp") == std::string::npos; ++i) said += rig().advance(1000);
+    EXPECT_TRUE(like(said, "*b/13 icmp 3/1 *>10.246.1.5 ttl * [ udp " + first + ">" + second_outside + " ttl * ]*"));
+    (void)rig().drops();
+    (void)rig().advance(60'000);  // the neighbour is forgotten
+  }
 }
 
 // What does not fit the way of the second half is told to the first.

@@ -338,6 +338,32 @@ TEST_P(Host, HOST1_AServiceMayEndAtTheHost) {
   EXPECT_EQ(rig().drops(), "service_loop 1");
 }
 
+// The same where the client's first bytes decide: it is told at once, and not when the kernel has kept silent for long.
+TEST_P(Host, HOST1_ING8_TheHostsOwnRequestsDoNotEndAtTheHost) {
+  ServiceSpec web_on_host = on_host;
+  web_on_host.ports = {"TCP 80 8080"};
+  load(R"("ingress":{"enabled":true,"addresses":["198.51.100.7"]})",
+       service(web_on_host) +
+           R"(,{"apiVersion":"networking.k8s.io/v1","kind":"Ingress","metadata":{"namespace":"default","name":"site",
+    "annotations":{"kubernetes.io/ingress.class":"sluice"}},"spec":{"rules":[{"http":{"paths":[{"path":"/",
+    "pathType":"Prefix","backend":{"service":{"name":"kubernetes","port":{"number":80}}}}]}}]}})");
+  EXPECT_EQ(from_host("a", tcp("192.0.2.1:40000", "198.51.100.7:80", "S").with_seq(100, 0)), "");
+  ASSERT_TRUE(like(punted(), "*/0* tcp SA 198.51.100.7:80>192.0.2.1:40000 ttl *"));
+  const uint32_t isn = view("a", frames_.at(0)).ip.seq;
+  const std::string said = "GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n";
+  Ip request = tcp("192.0.2.1:40000", "198.51.100.7:80", "PA").with_seq(101, isn + 1);
+  request.payload.assign(said.begin(), said.end());
+  EXPECT_EQ(from_host("a", request), "");
+  EXPECT_EQ(punted().find("192.0.2.1:8080"), std::string::npos) << "the host's kernel would not take it";
+  std::string answer;
+  for (const Bytes& frame : frames_) {
+    const Bytes payload = view("a", frame).ip.payload;
+    answer.append(payload.begin(), payload.end());
+  }
+  EXPECT_EQ(answer.substr(0, 12), "HTTP/1.1 503") << answer;
+  EXPECT_TRUE(like(rig().drops(), "service_loop *"));
+}
+
 // Who speaks to the same socket directly, and by the service, from one port.
 TEST_P(Host, HOST1_MASQ7_DirectlyAndByTheService) {
   load("", service(on_host));

@@ -133,7 +133,7 @@ TEST_P(Mapping, MASQ13_FilteringIsByAddressAndPort) {
   for (const std::string& other : {peer(1, 3479), peer(2), std::string("192.0.2.10:3478")}) {
     EXPECT_TRUE(like(rig().send("a", udp(other, outside)), "a/* icmp 3/3 203.0.113.7>*")) << other;
   }
-  EXPECT_EQ(rig().drops(), "local_no_listener 3");
+  EXPECT_EQ(rig().drops(), "mapping_filtered 3");
 }
 
 // RFC 4787 REQ-5, RFC 6888 REQ-8: kept for a while after its last connection, and not for ever.

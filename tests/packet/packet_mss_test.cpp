@@ -118,6 +118,42 @@ TEST_P(Mss, MTU4_MTU3_FollowsThePathMtu) {
   EXPECT_EQ(send("a", syn, 1460), 1310);
 }
 
+// Each of the two connections between hosts inside knows the way of one of them alone.
+TEST_P(Mss, MTU4_MASQ13_BetweenTwoMappedHosts) {
+  const std::string tunnels = R"("overlay":{"tcpMssClamp":true})";
+  const std::string link = R"(,"mtu":1400,"tcpMssClamp":true})";
+  struct Case {
+    std::string overlay;  // members of spec
+    std::string b;        // the end of the interface's description
+    int expected;         // the tunnel's MTU less 40
+  };
+  for (const auto& [overlay, b, expected] :
+       {Case{tunnels, "}", 1410}, Case{R"("overlay":{})", link, 1310}, Case{R"("overlay":{})", "}", 1460}}) {
+    start({});
+    Gateway gateway;
+    std::string second = interface_b;
+    second.replace(second.rfind('}'), 1, b);
+    gateway.interfaces = std::string(interface_a) + "," + second;
+    gateway.more = R"("snat":{"natPortRange":"50000-50999","mapping":"EndpointIndependent",
+      "filtering":"EndpointIndependent"},)" +
+                   overlay;
+    rig().load(list({gateway.text(), cluster(R"("natOutgoing":true)")}));
+    for (int port = 5000; port < 5006; ++port) {
+      const std::string near = "10.246.1.5:" + std::to_string(port);
+      const std::string far = "10.244.34.5:" + std::to_string(port);
+      (void)send("b", tcp(near, "198.51.100.1:443", "S"), 1000);
+      const std::string near_outside = rig().only().ip.src.text();
+      (void)from_node1(with_mss(tcp(far, near_outside, "S").with_seq(100, 0), 1460));
+      ASSERT_EQ(rig().only().ip.dst.text(), near);
+      EXPECT_EQ(mss_out(rig()), expected) << "towards the host on the link";
+      const std::string far_outside = rig().only().ip.src.text();
+      EXPECT_EQ(send("b", tcp(near, far_outside, "SA").with_seq(500, 101), 1460), expected) << "into the tunnel";
+      EXPECT_EQ(rig().only().ip.dst.text(), far);
+    }
+    EXPECT_EQ(rig().drops(), "");
+  }
+}
+
 SLUICE_WITH_WORKERS(Mss);
 
 }  // namespace
