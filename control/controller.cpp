@@ -313,10 +313,11 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
       if (problem) reply.warnings.push_back(std::move(*problem));
     }
   } else {
-    keeping.reset();
+    co_await end_keeping(std::move(keeping));
     objects_.revert(std::move(change));
     co_await take_addresses_back();
   }
+  co_await end_keeping(std::move(keeping));  // where it was not needed after all
   reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);
   co_return reply;
 }

@@ -186,6 +186,8 @@ class Controller final : public Router {
     std::unique_ptr<HelperThreads::Errand> errand;  // last, so that it ends first
   };
   [[nodiscard]] std::unique_ptr<Keeping> begin_keeping(const config::Change& change);
+  // Waits in the background for a helper that is at it; nullptr: for nobody.
+  [[nodiscard]] Awaitable<void> end_keeping(std::unique_ptr<Keeping> keeping);
   // Keeps what `change` did for the next start. A problem becomes a warning. `keeping`: nullptr: it was not begun.
   [[nodiscard]] Awaitable<std::optional<config::Warning>> remember(const config::Change& change,
                                                                    Keeping* keeping = nullptr);
