@@ -49,7 +49,7 @@ std::string head_of(const Response& response, bool keep_alive) {
 Awaitable<void> Connection::run(std::shared_ptr<Connection> self) {
   self->start_waiting();
   bool goes_on = co_await self->shake_hands();
-  while (goes_on) {  // not `while (co_await …)`: g++ 12 lays out the frame wrongly then
+  while (goes_on) {  // awaited in the condition g++ 12 would lay out the frame wrongly
     self->start_waiting();
     goes_on = co_await self->serve_one();
   }
@@ -212,7 +212,8 @@ Awaitable<bool> Connection::serve_one() {
   Parser parser;
   parser.header_limit(static_cast<uint32_t>(limits().header_limit));
   parser.body_limit(limits().body_limit);
-  if (!co_await receive_head(parser)) co_return false;
+  const bool has_head = co_await receive_head(parser);
+  if (!has_head) co_return false;
   stop_waiting();
   Request request;
   if (auto refusal = refuse_head(parser, request)) {
@@ -221,9 +222,11 @@ Awaitable<bool> Connection::serve_one() {
   }
   if (!parser.is_done()) {
     if (parser.get().count(http::field::expect) != 0 && parser.get().version() == 11 && buffer_.size() == 0) {
-      if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n", "")) co_return false;
+      const bool told = co_await send("HTTP/1.1 100 Continue\r\n\r\n", "");
+      if (!told) co_return false;
     }
-    if (!co_await receive_body(parser, request)) co_return false;
+    const bool has_body = co_await receive_body(parser, request);
+    if (!has_body) co_return false;
   } else {
     request.body = std::move(parser.get().body());
   }

@@ -1,8 +1,6 @@
 #include "control/arguments.h"
 
 #include <algorithm>
-#include <iterator>
-#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,17 +8,6 @@
 
 namespace sluice::control {
 namespace {
-
-std::vector<int> allowed_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cpus;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return {0};
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
 
 net::Status<> set_socket_mode(Arguments& arguments) {
   const std::string& text = arguments.socket_mode;
@@ -65,21 +52,6 @@ std::string complaint_about_socket(const std::string& path) {
 }
 
 }  // namespace
-
-void choose_cpus(Arguments& arguments) {
-  const std::vector<int> cpus = allowed_cpus();
-  if (arguments.control_cpu < 0) arguments.control_cpu = cpus.front();
-  for (size_t i = arguments.worker_cpus.size(); i < arguments.workers; ++i) {
-    arguments.worker_cpus.push_back(cpus[(i + 1) % cpus.size()]);
-  }
-  if (!arguments.helper_cpus.empty()) return;
-  const std::vector<int>& workers = arguments.worker_cpus;
-  std::copy_if(cpus.begin(), cpus.end(), std::back_inserter(arguments.helper_cpus),
-               [&](int cpu) { return std::find(workers.begin(), workers.end(), cpu) == workers.end(); });
-  if (arguments.helper_cpus.size() > 1 || arguments.poll == "busy") return;
-  arguments.helper_cpus = cpus;
-  arguments.helpers_yield = true;
-}
 
 net::Status<> complete_api_options(Arguments& arguments) {
   if (auto tcp = set_tcp(arguments); !tcp) return tcp;
@@ -150,10 +122,10 @@ Parsed parse_arguments(int argc, char** argv) {
       ->check(complaint_about_socket)
       ->capture_default_str();
   app.add_option("--workers", arguments.workers, "number of workers")->check(CLI::Range(1, 32))->capture_default_str();
-  app.add_option("--worker-cpus", arguments.worker_cpus, "CPUs of the workers, in order")->delimiter(',');
-  app.add_option("--control-cpu", arguments.control_cpu, "CPU of the control thread");
+  app.add_option("--worker-cpus", arguments.cpus.workers, "CPUs of the workers, in order")->delimiter(',');
+  app.add_option("--control-cpu", arguments.cpus.control, "CPU of the control thread");
   app.add_option(
-         "--helper-cpus", arguments.helper_cpus,
+         "--helper-cpus", arguments.cpus.helpers,
          "CPUs that large configurations may use, the control thread's among them (default: all but the workers', or "
          "theirs as well while they sleep)")
       ->delimiter(',');
@@ -177,8 +149,8 @@ Parsed parse_arguments(int argc, char** argv) {
     parsed.exit_code = app.exit(error);
     return parsed;
   }
-  if (arguments.worker_cpus.size() > arguments.workers)
-    arguments.workers = static_cast<uint16_t>(arguments.worker_cpus.size());
+  if (arguments.cpus.workers.size() > arguments.workers)
+    arguments.workers = static_cast<uint16_t>(arguments.cpus.workers.size());
   return parsed;
 }
 

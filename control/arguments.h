@@ -8,6 +8,7 @@
 
 #include "control/api_server.h"
 #include "control/bird.h"
+#include "control/cpu_choice.h"
 #include "control/privileges.h"
 #include "dataplane/net/result.h"
 
@@ -26,10 +27,7 @@ struct Arguments {
   std::string socket_mode = "0660";
   std::vector<std::string> api_listen;
   uint16_t workers = 1;
-  std::vector<int> worker_cpus;
-  int control_cpu = -1;
-  std::vector<int> helper_cpus;
-  bool helpers_yield = false;  // to workers, whose CPUs they share
+  CpuChoice cpus;
   uint32_t memory_mib = 512;
   uint32_t mbufs = 16384;
   std::string hugepages = "auto";
@@ -53,10 +51,6 @@ struct Parsed {
 
 // Puts what belongs together into arguments.api. Error: what is wrong, for a person.
 [[nodiscard]] net::Status<> complete_api_options(Arguments& arguments);
-
-// The control thread on the first CPU, workers on the following ones; on a machine with too few they share. Helpers on
-// all but the workers'; if that is not one beside the control thread's and idle workers sleep, on theirs, too.
-void choose_cpus(Arguments& arguments);
 
 // Error: nobody has that name, or this process may not become it.
 [[nodiscard]] net::Result<Ownership> ownership(const Arguments& arguments);

@@ -176,7 +176,8 @@ Controller::Controller(boost::asio::io_context& io, dataplane::Dataplane& plane,
       health_server_(io, [this] { return health(); }),
       flow_events_(io, plane, [this](uint32_t service) { return services_.name_of(service); }),
       traces_(
-          io, plane, [this](const dataplane::PacketTrace& trace) { return describe_trace(trace, false, {}); },
+          io, plane,
+          [this](std::span<const dataplane::PacketTrace> records) { return describe_traces(records, false, {}); },
           [this](uint16_t port) { return port_name(port); }) {
   load_drains();
   load_addresses();
@@ -308,13 +309,15 @@ Awaitable<ApplyReply> Controller::replace(config::Change change, ApplyOptions op
   if (reply.code == ApplyReply::Code::Applied) {
     reply.warnings.insert(reply.warnings.begin(), warnings.begin(), warnings.end());
     if (!options.from_state) {
-      if (auto problem = co_await remember(change, keeping.get())) reply.warnings.push_back(std::move(*problem));
+      auto problem = co_await remember(change, keeping.get());
+      if (problem) reply.warnings.push_back(std::move(*problem));
     }
   } else {
-    keeping.reset();
+    co_await end_keeping(std::move(keeping));
     objects_.revert(std::move(change));
     co_await take_addresses_back();
   }
+  co_await end_keeping(std::move(keeping));  // where it was not needed after all
   reply.apply_milliseconds = last_apply_milliseconds_ = milliseconds_since(begin);
   co_return reply;
 }
@@ -503,7 +506,8 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
                                                     Allocated addresses) {
   if (auto opened = deployment_.open_ports(delta); !opened) co_return opened.error();
   if (Deployment::announces(delta)) {
-    if (!co_await wait_for(deployment_.announce(delta))) {
+    const bool announced = co_await wait_for(deployment_.announce(delta));
+    if (!announced) {
       co_await deployment_retreat();
       co_return net::Error{"a worker does not answer"};
     }
@@ -532,7 +536,8 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
     co_return opened.error();
   }
   if (deployment_.changes_routing(plan)) {
-    if (!co_await wait_for(deployment_.announce(plan))) {
+    const bool announced = co_await wait_for(deployment_.announce(plan));
+    if (!announced) {
       co_await deployment_retreat();
       co_return net::Error{"a worker does not answer"};
     }
@@ -606,7 +611,12 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
   } else if (change.effective()) {
     token = deployment_.publish_services(objects_.config(), services_, drains_, &change);
   }
-  if (!token || co_await wait_for(*token)) {
+  // A name that is gone or another takes its addresses with it before the change is answered.
+  follow_external_names(change);
+  if (const auto with_names = put_external_names()) token = with_names;
+  bool taken_over = true;
+  if (token) taken_over = co_await wait_for(*token);
+  if (taken_over) {
     if (token) awaited_token_.reset();
     if (!awaited_token_) changing_since_.reset();
     std::erase(warnings_, late_worker);
@@ -624,7 +634,6 @@ Awaitable<ApplyReply> Controller::deploy(const config::Change& change, uint64_t 
     health_server_.update(make_health_plan(objects_.config(), drains_));
   }
   follow_bgp(&change, allocated_differs);
-  follow_external_names(change);
   service_totals_.update(objects_.config(), change);
   generation_ = wanted_generation_;
   reply.code = ApplyReply::Code::Applied;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -163,9 +164,10 @@ class Controller final : public Router {
   // controller_traces.cpp
   [[nodiscard]] Awaitable<std::optional<dataplane::FlowRecord>> find_flow(const Probe& probe);
   [[nodiscard]] Awaitable<std::optional<dataplane::Command::Affinity>> find_affinity(const Probe& probe);
-  // Both outlive what it returns. What they need of Hyperscan is compiled in the background.
-  [[nodiscard]] Awaitable<Explanation> describe_trace(const dataplane::PacketTrace& trace, bool dry,
-                                                      std::string_view said);
+  // By what serves when it is called. All outlive what it returns; what they need of Hyperscan is compiled in the
+  // background.
+  [[nodiscard]] Awaitable<std::vector<Explanation>> describe_traces(std::span<const dataplane::PacketTrace> traces,
+                                                                    bool dry, std::string_view said);
   [[nodiscard]] Explanation text_of_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const;
   // Of "default/web:http": how many endpoints there are, and why they are not used.
   [[nodiscard]] std::string endpoints_text(const std::string& service_port) const;
@@ -184,6 +186,8 @@ class Controller final : public Router {
     std::unique_ptr<HelperThreads::Errand> errand;  // last, so that it ends first
   };
   [[nodiscard]] std::unique_ptr<Keeping> begin_keeping(const config::Change& change);
+  // Waits in the background for a helper that is at it; nullptr: for nobody.
+  [[nodiscard]] Awaitable<void> end_keeping(std::unique_ptr<Keeping> keeping);
   // Keeps what `change` did for the next start. A problem becomes a warning. `keeping`: nullptr: it was not begun.
   [[nodiscard]] Awaitable<std::optional<config::Warning>> remember(const config::Change& change,
                                                                    Keeping* keeping = nullptr);
@@ -203,13 +207,15 @@ class Controller final : public Router {
   [[nodiscard]] Awaitable<std::optional<config::ParseFailure>> cannot_serve(const config::Change& change);
   [[nodiscard]] std::vector<ContentStatus> content_status() const;
   // controller_external.cpp
-  // After a deployment of `change`: which names are asked for.
+  // Once `change` is published: which names are asked for. put_external_names() after it.
   void follow_external_names(const config::Change& change);
   // Why an answer of DNS is not used; empty: it is.
   [[nodiscard]] std::string objection_to(const net::IpAddr& address) const;
   [[nodiscard]] ExternalNameEntry external_name_entry(const config::ObjectName& service) const;
   void external_names_changed();
-  // Other addresses of names into the data plane, beside the configuration that serves, whose generation stays.
+  // Other addresses of names into the data plane, beside the configuration that serves, whose generation stays: the
+  // token of the snapshot that has them; empty: there are none.
+  [[nodiscard]] std::optional<uint64_t> put_external_names();
   [[nodiscard]] Awaitable<void> publish_external_names();
   // controller_ipam.cpp
   void load_addresses();

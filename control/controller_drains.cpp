@@ -60,7 +60,8 @@ Awaitable<void> Controller::publish_drains(DrainList drains, DrainReply& reply) 
   const config::Config& config = objects_.config();
   const config::Change nothing;
   const uint64_t token = deployment_.publish_services(config, services_, drains_, &nothing);
-  if (!co_await wait_for(token)) reply.warnings.emplace_back("a worker has not taken it over yet");
+  const bool taken_over = co_await wait_for(token);
+  if (!taken_over) reply.warnings.emplace_back("a worker has not taken it over yet");
   deployment_.finish();
   health_server_.update(make_health_plan(config, drains_));
   if (bird_.idle()) {

@@ -66,18 +66,23 @@ void Controller::external_names_changed() {
   boost::asio::co_spawn(io_, publish_external_names(), boost::asio::detached);
 }
 
-Awaitable<void> Controller::publish_external_names() {
-  const auto lock = co_await changes_.lock();
-  publishing_names_ = false;  // what changes from now on is for the next one
-  const std::set<config::ObjectName> names = external_names_.take_changed();
-  if (names.empty() || generation_ == 0) co_return;
+std::optional<uint64_t> Controller::put_external_names() {
   config::Change change;
-  for (const config::ObjectName& name : names) {
+  for (const config::ObjectName& name : external_names_.take_changed()) {
+    // The tables of the last deployment have no address of any other.
     if (!services_.external().contains(name)) continue;
     change.touched.push_back({{std::string(service_kind), name.ns, name.name}, config::Change::Action::Replaced});
   }
-  const uint64_t token = deployment_.publish_services(objects_.config(), services_, drains_, &change);
-  (void)co_await wait_for(token);
+  if (change.touched.empty()) return std::nullopt;
+  return deployment_.publish_services(objects_.config(), services_, drains_, &change);
+}
+
+Awaitable<void> Controller::publish_external_names() {
+  const auto lock = co_await changes_.lock();
+  publishing_names_ = false;  // what changes from now on is for the next one
+  const std::optional<uint64_t> token = put_external_names();
+  if (!token) co_return;
+  (void)co_await wait_for(*token);
   deployment_.finish();
 }
 

@@ -114,8 +114,8 @@ Awaitable<net::Status<>> Controller::settle_addresses() {
   }
   // As well for routes that were published earlier: a late worker may still send by them.
   if (!is_routed()) {
-    if (!co_await wait_for(*routing_token_))
-      co_return net::Error{"a worker has not taken the routes of blocks over yet"};
+    const bool taken_over = co_await wait_for(*routing_token_);
+    if (!taken_over) co_return net::Error{"a worker has not taken the routes of blocks over yet"};
     deployment_.finish();
   }
   co_return ipam_.drop(given_up);

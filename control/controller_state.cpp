@@ -26,6 +26,15 @@ std::unique_ptr<Controller::Keeping> Controller::begin_keeping(const config::Cha
   return keeping;
 }
 
+Awaitable<void> Controller::end_keeping(std::unique_ptr<Keeping> keeping) {
+  if (keeping == nullptr) co_return;
+  const auto end = [&] {
+    keeping.reset();
+    return true;
+  };
+  (void)co_await run_in(background_, end);
+}
+
 Awaitable<std::optional<config::Warning>> Controller::remember(const config::Change& change, Keeping* keeping) {
   if (!journal_.enabled()) co_return std::nullopt;
   net::Status<> kept = net::Done{};

@@ -84,16 +84,34 @@ std::string Controller::endpoints_text(const std::string& service_port) const {
                      ready == 1 ? "is" : "are", rest.empty() ? "" : " (" + rest + ")");
 }
 
-// Where matches begin is found by expressions that may have to be compiled first: then it is said once more.
-Awaitable<Explanation> Controller::describe_trace(const dataplane::PacketTrace& trace, bool dry,
-                                                  std::string_view said) {
-  Explanation out = text_of_trace(trace, dry, said);
-  const std::vector<config::ContentExpression> missing = content_.take_missing_places();
-  if (missing.empty()) co_return out;
+// Where matches begin is found by expressions that may have to be compiled first: then it is said once more, unless
+// other interfaces, routes or services serve by then. Nobody is waited for while anything is said.
+Awaitable<std::vector<Explanation>> Controller::describe_traces(std::span<const dataplane::PacketTrace> traces,
+                                                                bool dry, std::string_view said) {
+  std::vector<Explanation> out;
+  std::vector<config::ContentExpression> missing;
+  std::vector<size_t> again;
+  for (size_t i = 0; i < traces.size(); ++i) {
+    out.push_back(text_of_trace(traces[i], dry, said));
+    bool incomplete = false;
+    for (config::ContentExpression& expression : content_.take_missing_places()) {
+      bool noted = std::find(missing.begin(), missing.end(), expression) != missing.end();
+      if (!noted && missing.size() < PatternPlaces::most_kept) {
+        missing.push_back(std::move(expression));
+        noted = true;
+      }
+      incomplete = incomplete || noted;
+    }
+    if (incomplete) again.push_back(i);
+  }
+  if (again.empty()) co_return out;
+  const uint32_t serving = deployment_.generation();
   auto make = [&] { return PatternPlaces::compile(missing); };
   std::vector<PatternPlaces::Compiled> made = co_await run_in(compiling_, make);
   content_.keep_places(std::move(made));
-  co_return text_of_trace(trace, dry, said);
+  if (deployment_.generation() != serving) co_return out;
+  for (const size_t i : again) out[i] = text_of_trace(traces[i], dry, said);
+  co_return out;
 }
 
 Explanation Controller::text_of_trace(const dataplane::PacketTrace& trace, bool dry, std::string_view said) const {
@@ -185,7 +203,8 @@ Awaitable<net::Result<Explanation>> Controller::explain(Probe probe) {
   const auto ran = run_probe(**run, probe, *arrival, tls, now, plane_.pool(), *trace);
   if (!ran) co_return ran.error();
   const std::string said = said_by(probe, tls);
-  co_return co_await describe_trace(*trace, true, said);
+  std::vector<Explanation> explained = co_await describe_traces({trace.get(), 1}, true, said);
+  co_return std::move(explained.front());
 }
 
 Awaitable<net::Result<std::shared_ptr<TraceWatch>>> Controller::trace(TraceRequest request) {

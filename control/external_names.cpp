@@ -35,9 +35,9 @@ ExternalNames::ExternalNames(std::unique_ptr<NameLookup> lookup, Hooks hooks, Ex
 void ExternalNames::want(const ObjectName& service, const std::string& name) {
   const auto known = names_.find(service);
   if (known != names_.end() && known->second == name) return;
-  std::vector<IpAddr> before;
+  Addresses before;
   if (known != names_.end()) {
-    before = entries_.at(known->second).addresses.current;
+    before = entries_.at(known->second).addresses;
     release(service);
   }
   names_[service] = name;
@@ -46,37 +46,54 @@ void ExternalNames::want(const ObjectName& service, const std::string& name) {
   entry.services.insert(service);
   if (fresh) {
     entry.number = ++next_number_;
-    ask(name, entry);
+    entry.next = now_;
+    due_.emplace(std::pair(entry.next, entry.number), name);
+    ++count_of(entry);
+    ask_due();
   }
-  count();
-  if (entry.addresses.current == before) return;
+  if (entry.addresses == before) return;
   changed_.insert(service);
   hooks_.changed();
 }
 
 void ExternalNames::forget(const ObjectName& service) {
-  if (!names_.contains(service)) return;
+  const auto known = names_.find(service);
+  if (known == names_.end()) return;
+  const bool had = !(entries_.at(known->second).addresses == Addresses());
   release(service);
-  count();
+  if (!had) return;
+  changed_.insert(service);
+  hooks_.changed();
 }
 
 void ExternalNames::release(const ObjectName& service) {
   const auto known = names_.find(service);
-  const auto entry = entries_.find(known->second);
-  entry->second.services.erase(service);
-  if (entry->second.services.empty()) entries_.erase(entry);
+  const auto at = entries_.find(known->second);
+  Entry& entry = at->second;
+  entry.services.erase(service);
+  if (entry.services.empty()) {
+    --count_of(entry);
+    due_.erase({entry.next, entry.number});
+    entries_.erase(at);
+  }
   names_.erase(known);
 }
 
 void ExternalNames::tick(Clock::time_point now) {
   now_ = now;
-  for (auto& [name, entry] : entries_) {
-    if (entry.waits_for == 0 && entry.next <= now) ask(name, entry);
+  ask_due();
+}
+
+void ExternalNames::ask_due() {
+  while (!due_.empty() && due_.begin()->first.first <= now_ && under_way_ + families <= most_asked * families) {
+    const std::string name = std::move(due_.extract(due_.begin()).mapped());
+    ask(name, entries_.at(name));
   }
 }
 
 void ExternalNames::ask(const std::string& name, Entry& entry) {
   entry.waits_for = families;
+  under_way_ += families;
   for (size_t family = 0; family < families; ++family) {
     lookup_->ask(name, asked[family],
                  [this, here = std::weak_ptr(here_), name, number = entry.number, family](LookupAnswer answer) {
@@ -97,8 +114,9 @@ void ExternalNames::take(const std::string& name, uint64_t number, size_t family
       ++counts_.failed;
       break;
   }
+  --under_way_;
   const auto found = entries_.find(name);
-  if (found == entries_.end() || found->second.number != number) return;
+  if (found == entries_.end() || found->second.number != number) return ask_due();
   Entry& entry = found->second;
   const bool failed = answer.kind == LookupAnswer::Kind::Failed;
   entry.failures[family] = failed ? std::move(answer.problem) : std::string();
@@ -106,12 +124,15 @@ void ExternalNames::take(const std::string& name, uint64_t number, size_t family
     entry.known[family] = std::move(answer.addresses);
     if (entry.known[family].size() > most_addresses) entry.known[family].resize(most_addresses);
   }
+  --count_of(entry);
   const bool differs = settle(entry);
+  ++count_of(entry);
   if (--entry.waits_for == 0) end_round(name, entry);
-  if (!differs) return;
-  count();
-  changed_.insert(entry.services.begin(), entry.services.end());
-  hooks_.changed();
+  if (differs) {
+    changed_.insert(entry.services.begin(), entry.services.end());
+    hooks_.changed();
+  }
+  ask_due();
 }
 
 bool ExternalNames::settle(Entry& entry) {
@@ -146,6 +167,7 @@ void ExternalNames::end_round(const std::string& name, Entry& entry) {
       std::any_of(entry.failures.begin(), entry.failures.end(), [](const auto& why) { return !why.empty(); });
   const Clock::duration retry = first_retry * (1U << std::min(entry.tries, 5U));
   entry.next = now_ + (failed ? std::min<Clock::duration>(retry, interval) : interval);
+  due_.emplace(std::pair(entry.next, entry.number), name);
   entry.tries = failed ? entry.tries + 1 : 0;
   const std::vector<IpAddr>& current = entry.addresses.current;
   if (current != entry.told) {
@@ -201,11 +223,6 @@ void ExternalNames::tell(const std::string& name, const Entry& entry, bool warni
   event.before = value_of(entry.told);
   event.after = value_of(entry.addresses.current);
   hooks_.report(std::move(event));
-}
-
-void ExternalNames::count() {
-  counts_.known = counts_.unknown = 0;
-  for (const auto& [name, entry] : entries_) ++(entry.addresses.current.empty() ? counts_.unknown : counts_.known);
 }
 
 }  // namespace sluice::control

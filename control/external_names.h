@@ -1,10 +1,11 @@
 // What the names of Services of type ExternalName stand for, as long as rules of Ingresses lead to them (ING-9): asked
 // of DNS once and again, each name once however many services have it.
 //
-// The system's resolver tells no time to live, so a name is asked for again after `interval`, sooner after a failure.
-// What was known stays while DNS fails. That there is no such name, or no address of a family, is an answer like any
-// other. Answers are the word of others: an address that would lead back to the router, or to no other machine, is left
-// out. Control thread only.
+// The system's resolver tells no time to live, so a name is asked for again after `interval`, sooner after a failure;
+// who has waited longest comes first, and no more than `most_asked` names are asked for at one time. What was known
+// stays while DNS fails. That there is no such name, or no address of a family, is an answer like any other. Answers
+// are the word of others: an address that would lead back to the router, or to no other machine, is left out. Control
+// thread only.
 #pragma once
 
 #include <array>
@@ -32,6 +33,7 @@ class ExternalNames {
   static constexpr auto first_retry = std::chrono::seconds(1);  // doubled with each failure, up to the interval
   static constexpr size_t most_addresses = 64;                  // of one family of a name that are used
   static constexpr size_t most_former = 64;                     // addresses that a name had which are remembered
+  static constexpr size_t most_asked = 16;                      // names with look-ups under way
 
   struct Hooks {
     // Why an address must not be used; empty: it may be.
@@ -43,10 +45,11 @@ class ExternalNames {
   // Answers have come by `lookup` to whoever holds it; `counts` outlives the object.
   ExternalNames(std::unique_ptr<NameLookup> lookup, Hooks hooks, ExternalNameCounts& counts);
 
-  // The service is asked for by this name from now on: at once, unless another one is. After a tick.
+  // The service is asked for by this name from now on: at once, but for `most_asked`. After a tick.
   void want(const config::ObjectName& service, const std::string& name);
+  // It has no addresses any more.
   void forget(const config::ObjectName& service);
-  // Asks again what is due.
+  // Asks for what is due, and so does an answer.
   void tick(Clock::time_point now);
   // Services whose addresses are others since this was asked last.
   [[nodiscard]] Names take_changed() { return std::exchange(changed_, {}); }
@@ -54,6 +57,7 @@ class ExternalNames {
   struct Addresses {
     std::vector<net::IpAddr> current;  // sorted
     std::vector<net::IpAddr> former;   // that connections may still have
+    friend bool operator==(const Addresses&, const Addresses&) = default;
   };
   // nullptr: the service is not asked for.
   [[nodiscard]] const Addresses* addresses_of(const config::ObjectName& service) const;
@@ -73,7 +77,7 @@ class ExternalNames {
     std::array<std::string, families> failures;            // why there is no newer answer
     Addresses addresses;
     std::map<net::IpAddr, std::string> refused;  // addresses that are not used, and why
-    size_t waits_for = 0;                        // look-ups under way
+    size_t waits_for = 0;                        // look-ups under way; 0: it is in due_
     unsigned tries = 0;                          // failures in a row
     bool answered = false;                       // for both families
     Clock::time_point next;
@@ -82,6 +86,8 @@ class ExternalNames {
     uint64_t number = 0;  // tells it from an earlier entry of the same name
   };
 
+  // As many of those that are due as may be asked for.
+  void ask_due();
   void ask(const std::string& name, Entry& entry);
   void take(const std::string& name, uint64_t number, size_t family, LookupAnswer answer);
   // What of it may be used now. Whether that is something else.
@@ -91,13 +97,17 @@ class ExternalNames {
   void release(const config::ObjectName& service);
   [[nodiscard]] static std::string problem_of(const Entry& entry);
   void tell(const std::string& name, const Entry& entry, bool warning, const char* reason, std::string message);
-  void count();
+  [[nodiscard]] size_t& count_of(const Entry& entry) {
+    return entry.addresses.current.empty() ? counts_.unknown : counts_.known;
+  }
 
   std::unique_ptr<NameLookup> lookup_;
   Hooks hooks_;
   ExternalNameCounts& counts_;
   Clock::time_point now_{};  // at the last tick
   std::map<std::string, Entry> entries_;
+  std::map<std::pair<Clock::time_point, uint64_t>, std::string> due_;  // names, by Entry::next and Entry::number
+  size_t under_way_ = 0;                                               // look-ups, of forgotten names as well
   std::map<config::ObjectName, std::string> names_;
   Names changed_;
   uint64_t next_number_ = 0;

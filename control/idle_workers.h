@@ -20,12 +20,13 @@ class IdleWorkers {
   // `look` may be called by any thread, one at a time. `interval`: of looks, in cycles.
   IdleWorkers(std::function<Look()> look, uint64_t interval) : look_(std::move(look)), interval_(interval) {}
 
-  // Whether each was asleep for more than half of the time between the last two looks. Any thread.
+  // Whether each was asleep for more than half of the time between the last two looks; no, if the one before the last
+  // was so long ago that it says nothing of now, as before the first piece of work in a while. Any thread.
   [[nodiscard]] bool operator()() {
     const std::lock_guard guard(mutex_);
     Look now = look_();
     if (now.now - last_.now < interval_ && last_.spent.size() == now.spent.size()) return idle_;
-    idle_ = now.spent.size() == last_.spent.size();
+    idle_ = now.spent.size() == last_.spent.size() && now.now - last_.now <= longest * interval_;
     for (size_t i = 0; i < now.spent.size() && idle_; ++i) {
       idle_ = 2 * (now.spent[i] - last_.spent[i]) < now.now - last_.now;
     }
@@ -34,6 +35,8 @@ class IdleWorkers {
   }
 
  private:
+  static constexpr uint64_t longest = 100;  // intervals: more than a piece of work takes
+
   std::mutex mutex_;
   std::function<Look()> look_;
   uint64_t interval_;

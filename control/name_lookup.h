@@ -1,4 +1,5 @@
-// Asks DNS for the addresses of names, as the host does: by the servers of its /etc/resolv.conf.
+// Asks DNS for the addresses of names, as the host does: by what "hosts" in its /etc/nsswitch.conf says, which is the
+// servers of its /etc/resolv.conf for the source "dns".
 //
 // The system's resolver waits, for many seconds where no server answers. So it is asked in threads of its own, a few at
 // one time, which end when there is nothing left to ask, and which nobody waits for: not the control thread, and not
@@ -29,8 +30,8 @@ class NameLookup {
   using Done = std::function<void(LookupAnswer)>;
 
   virtual ~NameLookup() = default;
-  // Of the absolute name, without a dot at its end: neither search domains nor /etc/hosts count. `done` is called in
-  // the thread of the caller, later and once, unless the object ends before.
+  // Of the absolute name, without a dot at its end; it gets one, so that neither search domains nor lines of /etc/hosts
+  // count. `done` is called in the thread of the caller, later and once, unless the object ends before.
   virtual void ask(const std::string& name, net::Family family, Done done) = 0;
 };
 

@@ -32,7 +32,10 @@ std::string key_of(const config::ContentExpression& expression) {
 }  // namespace
 
 const hs_database_t* PatternPlaces::compiled(const config::ContentExpression& expression) {
-  if (const auto known = compiled_.find(key_of(expression)); known != compiled_.end()) return known->second.get();
+  if (const auto known = compiled_.find(key_of(expression)); known != compiled_.end()) {
+    known->second.used = ++looks_;
+    return known->second.database.get();
+  }
   const bool noted = std::find(missing_.begin(), missing_.end(), expression) != missing_.end();
   if (!noted && missing_.size() < most_kept) missing_.push_back(expression);
   return nullptr;
@@ -47,8 +50,11 @@ std::vector<PatternPlaces::Compiled> PatternPlaces::compile(const std::vector<co
 }
 
 void PatternPlaces::keep(std::vector<Compiled>&& made) {
-  if (compiled_.size() + made.size() > most_kept) compiled_.clear();
-  for (Compiled& one : made) compiled_.insert_or_assign(std::move(one.key), std::move(one.database));
+  for (Compiled& one : made) compiled_.insert_or_assign(std::move(one.key), Kept{std::move(one.database), ++looks_});
+  while (compiled_.size() > most_kept) {
+    compiled_.erase(std::min_element(compiled_.begin(), compiled_.end(),
+                                     [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+  }
 }
 
 std::vector<PatternPlace> PatternPlaces::find(const config::ContentPattern& pattern, std::span<const uint8_t> bytes,

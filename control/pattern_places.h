@@ -38,14 +38,21 @@ class PatternPlaces {
   };
   // Takes milliseconds for each: for another thread than the control thread.
   [[nodiscard]] static std::vector<Compiled> compile(const std::vector<config::ContentExpression>& expressions);
+  // What has not been looked for for longest makes room.
   void keep(std::vector<Compiled>&& made);
 
+  static constexpr size_t most_kept = 64;  // expressions
+
  private:
-  static constexpr size_t most_kept = 64;
+  struct Kept {
+    l7::Database database;
+    uint64_t used = 0;  // by looks_, at last
+  };
 
   [[nodiscard]] const hs_database_t* compiled(const config::ContentExpression& expression);
 
-  std::map<std::string, l7::Database> compiled_;  // by all that went into them
+  std::map<std::string, Kept> compiled_;  // by all that went into them
+  uint64_t looks_ = 0;
   std::vector<config::ContentExpression> missing_;
 };
 

@@ -165,12 +165,16 @@ TracedPacket Traces::packet_of(const dataplane::PacketTrace& trace, double now) 
 
 // Rings are not looked at again before it is over: what their room does not suffice for is lost, and counted.
 Awaitable<void> Traces::deliver(Found found) {
-  for (const dataplane::PacketTrace& trace : found.records) {
-    TracedPacket packet = packet_of(trace, found.time_seconds);
-    packet.explanation = co_await describe_(trace);
+  // Ports may have other names once anybody was waited for.
+  std::vector<TracedPacket> packets;
+  packets.reserve(found.records.size());
+  for (const dataplane::PacketTrace& trace : found.records) packets.push_back(packet_of(trace, found.time_seconds));
+  std::vector<Explanation> explanations = co_await describe_(found.records);
+  for (size_t at = 0; at < packets.size(); ++at) {
+    packets[at].explanation = std::move(explanations[at]);
     for (size_t i = 0; i < most; ++i) {
-      const auto watch = (trace.traces >> i & 1) != 0 ? found.watches[i].lock() : nullptr;
-      if (watch != nullptr) watch->offer(packet);
+      const auto watch = (found.records[at].traces >> i & 1) != 0 ? found.watches[i].lock() : nullptr;
+      if (watch != nullptr) watch->offer(packets[at]);
     }
   }
   end_poll(found.lost);

@@ -8,6 +8,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,8 @@ class Traces {
   static constexpr size_t most = dataplane::TraceOrders::most;
   static constexpr size_t queue_limit = 4096;  // packets that wait for one client
 
-  // The record outlives what it returns.
-  using Describe = std::function<Awaitable<Explanation>(const dataplane::PacketTrace&)>;
+  // Of each record in its place; the records outlive what it returns.
+  using Describe = std::function<Awaitable<std::vector<Explanation>>(std::span<const dataplane::PacketTrace>)>;
   using PortName = std::function<std::string(uint16_t)>;
 
   // All outlive the object; its watches may outlive it, but are not asked any more then.

@@ -63,17 +63,9 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
       case State::Version:
         step = version(data[at++]);
         break;
-      case State::Rest: {
-        const uint8_t* const from = data.data() + at;
-        const void* const found = std::memchr(from, '\n', data.size() - at);
-        if (found == nullptr) {
-          at = data.size();
-          return Step::Goes;
-        }
-        at += static_cast<size_t>(static_cast<const uint8_t*>(found) - from) + 1;
-        at_ = State::FieldFirst;
+      case State::Rest:
+        step = rest_of_line(data, at);
         break;
-      }
       case State::FieldFirst:
         known_ = 0;
         if (data[at] == '\r') {
@@ -83,6 +75,7 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
         }
         if (data[at] == '\n') {
           ++at;
+          end_line(false);
           return Step::Ends;
         }
         at_ = State::Name;
@@ -98,14 +91,37 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
         break;
       case State::LineFeed:
         at_ = State::FieldFirst;
+        end_line(true);
         step = data[at++] == '\n' ? Step::Goes : Step::Bad;
         break;
       case State::EndFeed:
+        end_line(true);
         step = data[at++] == '\n' ? Step::Ends : Step::Bad;
         break;
     }
     if (step != Step::Goes) return step;
   }
+  return Step::Goes;
+}
+
+// A CR is part of the line's end, or anybody's guess (RFC 9112 section 2.2).
+Answers::Step Answers::rest_of_line(Bytes data, size_t& at) {
+  const uint8_t* const from = data.data() + at;
+  const void* const feed = std::memchr(from, '\n', data.size() - at);
+  const size_t length =
+      feed == nullptr ? data.size() - at : static_cast<size_t>(static_cast<const uint8_t*>(feed) - from);
+  const void* const found = std::memchr(from, '\r', length);
+  if (length != 0 && return_seen_) return Step::Bad;
+  if (found != nullptr) {
+    if (found != from + length - 1) return Step::Bad;
+    return_seen_ = true;
+  }
+  at += length;
+  if (feed == nullptr) return Step::Goes;
+  ++at;
+  end_line(return_seen_);
+  return_seen_ = false;
+  at_ = State::FieldFirst;
   return Step::Goes;
 }
 
@@ -116,6 +132,8 @@ Answers::Step Answers::version(uint8_t byte) {
   if (index == version_end) return byte == ' ' ? Step::Goes : Step::Bad;
   if (index == status_end) {
     at_ = byte == '\n' ? State::FieldFirst : State::Rest;
+    return_seen_ = byte == '\r';
+    if (byte == '\n') end_line(false);
     // What it does not agree to now it never will. Whoever asks for an upgrade asks for nothing else behind that.
     if (status_ >= 200 && pending_ == 1) upgrade_ = false;
     return byte == ' ' || byte == '\r' || byte == '\n' ? Step::Goes : Step::Bad;
@@ -161,6 +179,7 @@ Answers::Step Answers::length(uint8_t byte) {
     return Step::Goes;
   }
   at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
+  if (byte == '\n') end_line(false);
   return (byte == '\r' || byte == '\n') && known_ != 0 ? Step::Goes : Step::Bad;
 }
 
@@ -173,6 +192,7 @@ Answers::Step Answers::coding(uint8_t byte) {
   }
   if (byte == ',' || byte == '\r' || byte == '\n') {
     if (byte != ',') at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
+    if (byte == '\n') end_line(false);
     return end_coding() ? Step::Goes : Step::Bad;
   }
   const bool goes_on = known_ < chunked_coding.size() && lower(static_cast<char>(byte)) == chunked_coding[known_];
@@ -196,7 +216,8 @@ void Answers::begin_head() {
   known_ = 0;
   status_ = 0;
   length_ = 0;
-  has_length_ = blank_behind_ = has_coding_ = chunked_ = http10_ = false;
+  line_ends_ = 0;
+  has_length_ = return_seen_ = blank_behind_ = has_coding_ = chunked_ = http10_ = false;
 }
 
 // RFC 9112 section 6.3, of a response.
@@ -207,6 +228,7 @@ void Answers::end_head() {
       !without_body && ((has_coding_ && (!chunked_ || has_length_ || http10_)) || (!has_coding_ && !has_length_));
   const uint16_t status = status_;
   const uint64_t length = length_;
+  const bool mixed = line_ends_ == (ends_lf | ends_crlf);
   begin_head();
   if (status < 100) return lose();
   if (status == 101) {
@@ -214,6 +236,7 @@ void Answers::end_head() {
     switched_ = true;
     return;
   }
+  if (mixed) return lose();
   if (status < 200) return;  // another head follows (RFC 9110 section 15.2)
   if (doubtful) return lose();
   if (chunked && !without_body) {

@@ -135,6 +135,17 @@ def test_ING6_ING9_nothing_is_known_before_dns_answers(lab: Lab, workers: int) -
         patch = {"kind": "Delta", "upsert": [external("far", "other.example")]}
         assert hosts.router.request("PATCH", "/v1/config", json.dumps(patch)).status == 200
         wait_until(lambda: served_by(curl(hosts, HOST, "/")) == [TWO], 5, "the other name's address")
+        # One that cannot be asked for takes the addresses with it, before the change is answered.
+        for taken in (external("far", TWO), external("far", "")):
+            patch["upsert"] = [taken]
+            assert hosts.router.request("PATCH", "/v1/config", json.dumps(patch)).status == 200
+            assert status(hosts) == "503", hosts.router.get("/v1/ingress")
+            assert known(hosts)["addresses"] == [] and known(hosts)["problem"]
+            patch["upsert"] = [external("far", "far.example")]
+            assert hosts.router.request("PATCH", "/v1/config", json.dumps(patch)).status == 200
+            wait_until(lambda: served_by(curl(hosts, HOST, "/")) == [ONE], 5, "the first name's address")
+        assert hosts.router.request("DELETE", "/v1/services/default/far").status == 200
+        assert status(hosts) == "503"
 
 
 def receive(sock: socket.socket, size: int, digest: hashlib._Hash) -> None:

@@ -245,6 +245,84 @@ TEST_F(ExternalNamesTest, ING9_AnotherNameIsAnotherMatter) {
   EXPECT_THAT(addresses(db), IsEmpty());
 }
 
+TEST_F(ExternalNamesTest, ING9_WhatIsForgottenServesNoMore) {
+  names_->want(db, "db.example.com");
+  names_->forget(db);
+  EXPECT_THAT(names_->take_changed(), IsEmpty()) << "it never had an address";
+  names_->want(db, "db.example.com");
+  names_->want(cache, "db.example.com");
+  answer({{"db.example.com", answer_of({"203.0.113.5"})}});
+  (void)names_->take_changed();
+  changes_ = 0;
+  names_->forget(db);
+  EXPECT_THAT(names_->take_changed(), ElementsAre(db)) << "what was published has its address";
+  EXPECT_EQ(changes_, 1U);
+  names_->forget(db);
+  EXPECT_EQ(changes_, 1U);
+  // Connections may have an address that DNS has forgotten: that goes, too.
+  advance(30s);
+  answer({});
+  (void)names_->take_changed();
+  EXPECT_THAT(former(cache), ElementsAre("203.0.113.5"));
+  names_->forget(cache);
+  EXPECT_THAT(names_->take_changed(), ElementsAre(cache));
+}
+
+TEST_F(ExternalNamesTest, ING9_FewNamesAreAskedForAtOneTime) {
+  constexpr size_t all = 10'000;
+  constexpr size_t most = 2 * ExternalNames::most_asked;
+  const auto name_of = [](size_t i) { return "n" + std::to_string(i) + ".example.com"; };
+  for (size_t i = 0; i < all; ++i) names_->want({"default", "s" + std::to_string(i)}, name_of(i));
+  EXPECT_EQ(asked().size(), most);
+  EXPECT_EQ(counts_.unknown, all);
+  std::map<std::string, LookupAnswer> answers;
+  for (size_t i = 0; i < all; i += 2) answers.emplace(name_of(i), answer_of({"203.0.113.5"}));
+  size_t questions = 0;
+  for (; !questions_->empty(); answer(answers)) {
+    EXPECT_LE(asked().size(), most);
+    questions += asked().size();
+  }
+  EXPECT_EQ(questions, 2 * all) << "an answer makes room for the next, without a tick";
+  EXPECT_EQ(counts_.known, all / 2);
+  EXPECT_EQ(counts_.unknown, all / 2);
+  EXPECT_EQ(names_->take_changed().size(), all / 2);
+  for (size_t i = 0; i < all; i += 3) names_->forget({"default", "s" + std::to_string(i)});
+  EXPECT_EQ(counts_.known + counts_.unknown, all - (all + 2) / 3);
+  EXPECT_EQ(counts_.known, all / 2 - (all + 5) / 6);
+}
+
+TEST_F(ExternalNamesTest, ING9_WhoHasWaitedLongestIsAskedForFirst) {
+  constexpr size_t all = 4 * ExternalNames::most_asked;
+  for (size_t i = 0; i < all; ++i) {
+    const std::string name(1 + i / 26, static_cast<char>('a' + i % 26));
+    names_->want({"default", name}, name + ".example.com");
+  }
+  std::map<std::string, unsigned> times;
+  for (size_t round = 0; round < 4; ++round) {
+    for (const FakeLookup::Question& question : *questions_) ++times[question.name];
+    advance(31s);  // the first ones would be due again
+    answer({});
+  }
+  EXPECT_EQ(times.size(), all) << "a slow DNS forgets no name";
+}
+
+TEST_F(ExternalNamesTest, ING9_ForgottenNamesGiveTheirPlaceAway) {
+  for (size_t i = 0; i < ExternalNames::most_asked; ++i) {
+    names_->want({"default", std::to_string(i)}, std::to_string(i) + ".example.com");
+  }
+  names_->want(db, "db.example.com");
+  names_->want(cache, "cache.example.com");
+  for (size_t i = 0; i < ExternalNames::most_asked; ++i) names_->forget({"default", std::to_string(i)});
+  names_->forget(cache);
+  advance(1s);
+  EXPECT_EQ(asked().size(), 2 * ExternalNames::most_asked) << "they are under way all the same";
+  answer({});
+  EXPECT_THAT(asked(), ElementsAre("db.example.com A", "db.example.com AAAA"));
+  answer({});
+  advance(30s);
+  EXPECT_THAT(asked(), ElementsAre("db.example.com A", "db.example.com AAAA")) << "once, and cache not at all";
+}
+
 TEST_F(ExternalNamesTest, ING9_WhatIsKeptIsBounded) {
   names_->want(db, "db.example.com");
   std::vector<std::string> many;

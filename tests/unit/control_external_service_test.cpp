@@ -76,14 +76,18 @@ class ExternalService : public testing::Test {
   }
   // As the controller does.
   void follow() {
+    changes_ = 0;
     for (const ObjectName& name : compiler_.take_touched_external()) {
       const std::string* const text = objects_.text_of({"Service", name.ns, name.name});
-      if (!compiler_.external().contains(name)) {
+      const std::string wanted =
+          compiler_.external().contains(name) ? config::external_name_of(*text).name : std::string();
+      if (wanted.empty()) {
         names_.forget(name);
       } else {
-        names_.want(name, config::external_name_of(*text).name);
+        names_.want(name, wanted);
       }
     }
+    if (changes_ != 0) publish();
   }
   void answer(const std::vector<std::string>& v4, const std::vector<std::string>& v6 = {}) {
     const auto waiting = std::exchange(*questions_, {});
@@ -93,6 +97,7 @@ class ExternalService : public testing::Test {
   void publish() {
     config::Change change;
     for (const ObjectName& name : names_.take_changed()) {
+      if (!compiler_.external().contains(name)) continue;
       change.touched.push_back({{"Service", name.ns, name.name}, config::Change::Action::Replaced});
     }
     tables_ = compiler_.update(objects_.config(), change, own);
@@ -132,9 +137,10 @@ class ExternalService : public testing::Test {
   config::ObjectSet objects_;
   FakeLookup::Questions questions_ = std::make_shared<std::vector<FakeLookup::Question>>();
   ExternalNameCounts counts_;
+  unsigned changes_ = 0;
   ExternalNames names_{std::make_unique<FakeLookup>(questions_),
                        {.objection = [](const net::IpAddr&) { return std::string(); },
-                        .changed = [] {},
+                        .changed = [this] { ++changes_; },
                         .report = [](const RouterEvent&) {}},
                        counts_};
   ServiceCompiler compiler_{config::one_after_the_other, nullptr, &names_};
@@ -205,6 +211,45 @@ TEST_F(ExternalService, ING9_OnlyWhatRulesLeadTo) {
   EXPECT_THAT(compiler_.external(), IsEmpty());
   EXPECT_THAT(endpoints("/"), ElementsAre("nothing"));
   EXPECT_EQ(names_.addresses_of(db), nullptr);
+}
+
+TEST_F(ExternalService, ING6_ING9_ANameThatIsTakenAwayTakesItsAddresses) {
+  const auto five = net::parse_ip("203.0.113.5")->v4();
+  const auto contains = [&] { return tables_.endpoints_v4->contains(five, net::be16::from_host(80), tcp); };
+  load({service("db", "db.example.com"), ingress({{"/", "db", R"("number": 80)"}})});
+  answer({"203.0.113.5"});
+  ASSERT_THAT(endpoints("/"), ElementsAre("203.0.113.5 80"));
+  ASSERT_TRUE(contains());
+  for (const char* const wrong : {"", "203.0.113.5", "no name"}) {
+    upsert(service("db", wrong));
+    EXPECT_THAT(endpoints("/"), IsEmpty()) << wrong << ": 503";
+    EXPECT_FALSE(contains()) << wrong;
+    EXPECT_EQ(hidden<net::V4>("/")->service->serving.size(), 0U) << wrong;
+    upsert(service("db", "db.example.com"));
+    answer({"203.0.113.5"});
+    ASSERT_THAT(endpoints("/"), ElementsAre("203.0.113.5 80"));
+  }
+  // Another name: nothing of the first one is left.
+  upsert(service("db", "other.example.com"));
+  EXPECT_THAT(endpoints("/"), IsEmpty());
+  EXPECT_FALSE(contains());
+  answer({"203.0.113.5"});
+  ASSERT_TRUE(contains());
+  // No rule, no Service, no external one: the tables that say so have no address, nothing follows.
+  remove("Ingress", "rules");
+  EXPECT_FALSE(contains());
+  upsert(ingress({{"/", "db", R"("number": 80)"}}));
+  answer({"203.0.113.5"});
+  ASSERT_TRUE(contains());
+  remove("Service", "db");
+  EXPECT_FALSE(contains());
+  EXPECT_THAT(endpoints("/"), ElementsAre("nothing"));
+  upsert(service("db", "db.example.com"));
+  answer({"203.0.113.5"});
+  ASSERT_TRUE(contains());
+  upsert(R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"}, "spec": {"clusterIP": "10.96.0.1",
+    "ports": [{"port": 80}]}})");
+  EXPECT_FALSE(contains());
 }
 
 TEST_F(ExternalService, ING9_TheDefaultBackendOfTheGateway) {

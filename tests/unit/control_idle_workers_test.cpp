@@ -23,6 +23,9 @@ TEST(IdleWorkers, EachSleepsMoreThanHalfOfTheTime) {
   EXPECT_FALSE(after(1, 0, 0));
   EXPECT_FALSE(after(100, 0, 50));
   EXPECT_TRUE(after(1000, 499, 499));
+  EXPECT_FALSE(after(1'000'000, 400, 400)) << "they may be busy since";
+  EXPECT_FALSE(after(99, 0, 0)) << "nobody knows yet";
+  EXPECT_TRUE(after(1, 0, 0));
   look.spent.push_back(0);
   EXPECT_FALSE(after(100, 0, 0)) << "another worker";
 }

@@ -78,6 +78,25 @@ TEST_F(PatternPlacesTest, CNT9_WhatIsKeptIsBounded) {
   EXPECT_EQ(look(many, "word99"), (Places{{0, 6}}));
 }
 
+TEST_F(PatternPlacesTest, CNT9_WhatIsLookedForStays) {
+  const auto words = [](const std::string& stem, int count) {
+    ContentPattern pattern{.name = stem};
+    for (int i = 0; i < count; ++i) pattern.all.push_back({.text = stem + std::to_string(i), .literal = true});
+    return pattern;
+  };
+  const ContentPattern old = words("old", 40);
+  const ContentPattern wanted = words("wanted", 20);
+  EXPECT_EQ(look(wanted, ""), Places{});
+  EXPECT_EQ(look(old, ""), Places{});
+  EXPECT_EQ(compile(), 60U);
+  EXPECT_EQ(look(wanted, "wanted7"), (Places{{0, 7}}));
+  EXPECT_EQ(look(words("new", 10), ""), Places{});
+  EXPECT_EQ(compile(), 10U);
+  EXPECT_EQ(look(wanted, "wanted7"), (Places{{0, 7}})) << "others make room";
+  EXPECT_EQ(look(old, ""), Places{});
+  EXPECT_EQ(compile(), 6U) << "as much as was needed";
+}
+
 // Of such an expression Hyperscan cannot say where it begins: that is known once it has been tried.
 TEST_F(PatternPlacesTest, CNT9_WhatCannotBeCompiledIsTriedOnce) {
   const ContentPattern pattern{.name = "p", .all = {{.text = "a("}}};

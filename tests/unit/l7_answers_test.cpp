@@ -66,10 +66,10 @@ TEST(L7Answers, ING12_WhereAnAnswerEnds) {
 // RFC 9112 section 2.2: a recipient may take a single LF for the end of a line.
 TEST(L7Answers, ING12_BareLineFeedsInAHead) {
   expect_end(asked(), "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello");
-  expect_end(asked(), "HTTP/1.1 200\nX:\nContent-Length: 1\r\n\nx");
-  expect_end(asked(), "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 1\r\n\r\nx");
-  expect_end(asked(), "HTTP/1.1 200 OK\nTransfer-Encoding: gzip,\tchunked\nX: y\r\n\n1\r\nx\r\n0\r\n\r\n");
+  expect_end(asked(), "HTTP/1.1 200\nX:\nContent-Length: 1\n\nx");
+  expect_end(asked(), "HTTP/1.1 200 OK\nTransfer-Encoding: gzip,\tchunked\nX: y\n\n1\r\nx\r\n0\r\n\r\n");
   expect_end(asked(2), "HTTP/1.1 100 Continue\n\nHTTP/1.1 204 No\n\nHTTP/1.1 200 OK\nContent-Length: 0\n\n");
+  expect_end(asked(2), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No\n\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
   Answers asks;
   asks.expect(false, true);
   asks.read(bytes("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: upgrade\n\n\x81\n"));
@@ -77,6 +77,40 @@ TEST(L7Answers, ING12_BareLineFeedsInAHead) {
   // What belongs to the body is held to the letter.
   for (const char* const body : {"1\nx\r\n0\r\n\r\n", "1\r\nx\n0\r\n\r\n", "0\n\n", "0\r\n\n", "0\r\nX: y\n\r\n"}) {
     expect_lost(asked(), std::string("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n") + body);
+  }
+}
+
+// To who knows no line's end but CRLF a bare LF among such lines is part of a value: Content-Length is none to him, or
+// another one. What comes then would be the body to him and the next answer to others.
+TEST(L7Answers, ING13_LinesOfAHeadThatEndDifferently) {
+  for (const char* const head :
+       {"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 1\r\n\r\n", "HTTP/1.1 200 OK\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.1 200\r\nContent-Length: 1\n\r\n", "HTTP/1.1 200\nContent-Length: 1\r\n\n",
+        "HTTP/1.1 200\r\nContent-Length: 1\r\n\n", "HTTP/1.1 200 OK\nContent-Length: 1\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\r\nX: y\n\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\nX: y\r\n\r\n", "HTTP/1.1 204 No\r\nX: y\n\r\n",
+        "HTTP/1.1 100 Continue\r\nX: y\n\r\n"}) {
+    expect_lost(asked(), head);
+    expect_lost(asked(2), std::string(head) + "xHTTP/1.1 204 No\r\n\r\n");
+  }
+  // A CR alone is a line's end to some and a blank to others.
+  for (const char* const head :
+       {"HTTP/1.1 200 OK\r\nX: a\rTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\rX: y\r\nContent-Length: 1\r\n\r\n", "HTTP/1.1 200\rX: y\r\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\r\nContent-Length: 1\r\n\r\n", "HTTP/1.1 200 OK\nX: \ry\nContent-Length: 1\n\n"}) {
+    expect_lost(asked(), head);
+  }
+  // Behind this there is no other answer, wherever it ends.
+  for (const std::string text : {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\nConnection: upgrade\r\n\r\n",
+                                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\n"}) {
+    for (const size_t step : {size_t{1}, text.size()}) {
+      Answers asks;
+      asks.expect(false, true);
+      EXPECT_EQ(end_of(asks, text, step), std::string_view::npos);
+      for (size_t at = 0; at < text.size(); at += step) asks.read(bytes(text).subspan(at, step));
+      EXPECT_TRUE(asks.switched()) << text;
+    }
   }
 }
 
