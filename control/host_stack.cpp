@@ -93,9 +93,10 @@ void HostStack::commit(const config::Config& config, const Deployment& deploymen
   HostLink::Twins by_index;
   HostRouteTable::Links links;
   for (const auto& [name, twin] : twins_) {
-    const uint16_t index = deployment.index_of_interface(name);
-    if (by_index.size() <= index) by_index.resize(index + 1U);
-    by_index[index] = twin.device;
+    const auto index = deployment.index_of_interface(name);
+    if (!index) continue;
+    if (by_index.size() <= *index) by_index.resize(*index + 1U);
+    by_index[*index] = twin.device;
     links[twin.device->index()] = name;
   }
   link_.set(std::move(by_index));

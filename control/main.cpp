@@ -89,8 +89,10 @@ int give_back(const std::string& state_folder) {
     say(fmt::format("the router of {} is running; it gives its interfaces back itself when it ends", state_folder));
     return exit_cannot_start;
   }
-  for (const std::string& name : taken.give_back()) fmt::print("{} is the kernel's again\n", name);
-  return 0;
+  const TakenLinks::GivenBack given = taken.give_back();
+  for (const std::string& name : given.names) fmt::print("{} is the kernel's again\n", name);
+  for (const std::string& problem : given.problems) say(problem);
+  return given.problems.empty() ? 0 : exit_cannot_start;
 }
 
 bool names_pci(const config::ObjectSet& objects) {
@@ -281,9 +283,14 @@ int serve(Arguments& arguments) {
 
   int code = 0;
   boost::asio::io_context io(1);
-  ControllerOptions controller_options{SLUICE_VERSION,        arguments.state_folder,  arguments.worker_cpus,
-                                       arguments.helper_cpus, arguments.helpers_yield, {},
-                                       arguments.bird,        arguments.pod_sockets};
+  ControllerOptions controller_options{.version = SLUICE_VERSION,
+                                       .state_folder = arguments.state_folder,
+                                       .worker_cpus = arguments.worker_cpus,
+                                       .helper_cpus = arguments.helper_cpus,
+                                       .helpers_yield = arguments.helpers_yield,
+                                       .api_addresses = {},
+                                       .bird = arguments.bird,
+                                       .pod_sockets = arguments.pod_sockets};
   for (const TcpAddress& where : arguments.api.tcp) controller_options.api_addresses.push_back(where.address);
   auto controller = std::make_unique<Controller>(io, **plane, journal, controller_options);
   ApiServer server(io, *controller, arguments.api);
