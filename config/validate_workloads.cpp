@@ -53,7 +53,7 @@ class WorkloadRules {
     const Path path = Path::of("spec", "interfaceName");
     if (name.size() > longest_interface) {
       report.fault(path, fmt::format("at most {} characters, found {}", longest_interface, name.size()));
-    } else if (name == "." || name == ".." || name.find_first_of("/:") != std::string::npos || has_blank(name)) {
+    } else if (name == "." || name == ".." || name.find_first_of(",/:") != std::string::npos || has_blank(name)) {
       report.fault(path, fmt::format("{} cannot be the name of a network interface", quoted(name)));
     }
     check_device(report, workload);

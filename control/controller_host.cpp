@@ -61,16 +61,18 @@ Awaitable<void> Controller::set_host_neighbors(HostNeighbors neighbors) {
   dataplane::Command command;
   command.kind = dataplane::Command::Kind::SetNeighbors;
   std::vector<dataplane::StaticNeighbor> all;
+  // Its interface may have gone since the kernel spoke of it.
+  std::erase_if(neighbors, [this](const auto& entry) { return !deployment_.index_of_interface(entry.first.first); });
   for (const auto& [place, neighbor] : neighbors) {
-    const uint16_t interface = deployment_.index_of_interface(place.first);
+    const uint16_t interface = *deployment_.index_of_interface(place.first);
     all.push_back({interface, place.second, neighbor.mac});
     const auto before = host_neighbors_.find(place);
     const bool same = before != host_neighbors_.end() && before->second.mac == neighbor.mac;
     if (!same) command.other_neighbors.emplace_back(interface, place.second);
   }
   for (const auto& [place, neighbor] : host_neighbors_) {
-    if (neighbors.contains(place)) continue;
-    command.other_neighbors.emplace_back(deployment_.index_of_interface(place.first), place.second);
+    const auto interface = deployment_.index_of_interface(place.first);
+    if (interface && !neighbors.contains(place)) command.other_neighbors.emplace_back(*interface, place.second);
   }
   host_neighbors_ = std::move(neighbors);
   if (command.other_neighbors.empty()) co_return;

@@ -161,7 +161,7 @@ std::vector<dataplane::Announcement> Controller::indexed(const std::vector<Annou
   std::vector<dataplane::Announcement> out;
   std::map<std::string_view, uint16_t> indices;
   for (const PlannedInterface& interface : deployment_.plan().interfaces) {
-    indices.emplace(interface.name, deployment_.index_of_interface(interface.name));
+    if (const auto index = deployment_.index_of_interface(interface.name)) indices.emplace(interface.name, *index);
   }
   for (const Announcer::Announced& one : all) {
     const auto found = indices.find(one.interface);

@@ -37,9 +37,8 @@ struct HostRouteChange {
 
 class Deployment {
  public:
-  // `state_folder`: of PodPorts. `memif_folder`: of the sockets of pods' memifs (memif_socket.h); empty: there are none.
-  explicit Deployment(dataplane::Dataplane& plane, const std::string& state_folder = {}, std::string memif_folder = {})
-      : plane_(plane), pods_(plane.worker_count(), state_folder, std::move(memif_folder)) {}
+  explicit Deployment(dataplane::Dataplane& plane, const PodPortsOptions& pods = {})
+      : plane_(plane), pods_(plane.worker_count(), pods) {}
   ~Deployment();
   Deployment(const Deployment&) = delete;
   Deployment& operator=(const Deployment&) = delete;
@@ -71,8 +70,11 @@ class Deployment {
   // How many of them are left out, and why; empty if none is.
   [[nodiscard]] std::string host_routes_problem() const;
   [[nodiscard]] const std::map<net::Prefix, HostRoute>& host_routes() const { return host_routes_; }
-  // The index of an interface of plan() in the snapshot.
-  [[nodiscard]] uint16_t index_of_interface(const std::string& name) const { return interface_index_.at(name); }
+  // The index of an interface in the snapshot; empty: there is none of that name.
+  [[nodiscard]] std::optional<uint16_t> index_of_interface(const std::string& name) const {
+    const auto found = interface_index_.find(name);
+    return found == interface_index_.end() ? std::nullopt : std::optional(found->second);
+  }
   // Whether plan and settings are the same after `change`, which led to `config`.
   [[nodiscard]] bool only_services(const config::Config& config, const config::Change& change) const;
   // What becomes of routes to services if that is all that differs in the plan. Empty: it is not, or may not be.

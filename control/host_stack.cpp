@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,11 +14,12 @@ namespace {
 // IFA_PROTO of what the configuration put there; Linux itself uses 1 to 3.
 constexpr uint8_t our_mark = 0x73;
 constexpr unsigned buffers_per_turn = 16;
+constexpr auto retry_pause = std::chrono::seconds(5);
 
 }  // namespace
 
 HostStack::HostStack(boost::asio::io_context& io, dataplane::PuntRings& rings, std::function<void()> on_change)
-    : io_(io), on_change_(std::move(on_change)), link_(rings) {}
+    : io_(io), on_change_(std::move(on_change)), retry_(io), link_(rings) {}
 
 HostStack::~HostStack() {
   // The descriptor is netlink_'s.
@@ -93,9 +96,10 @@ void HostStack::commit(const config::Config& config, const Deployment& deploymen
   HostLink::Twins by_index;
   HostRouteTable::Links links;
   for (const auto& [name, twin] : twins_) {
-    const uint16_t index = deployment.index_of_interface(name);
-    if (by_index.size() <= index) by_index.resize(index + 1U);
-    by_index[index] = twin.device;
+    const auto index = deployment.index_of_interface(name);
+    if (!index) continue;
+    if (by_index.size() <= *index) by_index.resize(*index + 1U);
+    by_index[*index] = twin.device;
     links[twin.device->index()] = name;
   }
   link_.set(std::move(by_index));
@@ -183,7 +187,7 @@ void HostStack::read_some() {
         ask_all();
         break;
       case netlink::Socket::Status::DumpFailed:
-        asking_ = Asking::Nothing;
+        ask_later();
         break;
       case netlink::Socket::Status::Overrun:
         ask_all();
@@ -199,7 +203,7 @@ void HostStack::ask_all() {
     return;
   }
   asking_ = Asking::Links;
-  if (!netlink_->ask(netlink::Socket::Dump::Links)) asking_ = Asking::Nothing;
+  if (!netlink_->ask(netlink::Socket::Dump::Links)) ask_later();
 }
 
 void HostStack::ask_next() {
@@ -226,6 +230,7 @@ void HostStack::ask_next() {
     case Asking::Neighbors:
       neighbors_.end_all();
       asking_ = Asking::Nothing;
+      problem_.clear();  // what addresses are refused for is said again
       for (auto& [name, twin] : twins_) settle_addresses(twin);
       on_change_();
       if (ask_again_) {
@@ -238,7 +243,7 @@ void HostStack::ask_next() {
   }
   if (!asked) {
     problem_ = asked.error().message;
-    asking_ = Asking::Nothing;
+    ask_later();
   }
 }
 
@@ -248,7 +253,24 @@ void HostStack::ask_neighbors() {
   const net::Status<> asked = netlink_->ask(netlink::Socket::Dump::Neighbors);
   if (asked) return;
   problem_ = asked.error().message;
-  asking_ = Asking::Nothing;
+  ask_later();
+}
+
+void HostStack::ask_later() {
+  // The others have come by then.
+  const bool neighbors = std::exchange(asking_, Asking::Nothing) == Asking::Neighbors && !ask_again_;
+  ask_again_ = false;
+  for (auto& [name, twin] : twins_) settle_addresses(twin);
+  on_change_();
+  retry_.expires_after(retry_pause);
+  retry_.async_wait([this, neighbors](const boost::system::error_code& error) {
+    if (error) return;
+    if (!neighbors) {
+      ask_all();
+    } else if (asking_ == Asking::Nothing) {
+      ask_neighbors();
+    }
+  });
 }
 
 void HostStack::take(const netlink::Message& message) {

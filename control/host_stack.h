@@ -15,6 +15,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "config/model.h"
 #include "control/deployment.h"
@@ -66,6 +67,8 @@ class HostStack {
   void ask_all();
   void ask_next();
   void ask_neighbors();
+  // The dump that was asked for will not come, now or ever: what is known stands meanwhile.
+  void ask_later();
   void take(const netlink::Message& message);
   void take(const netlink::Link& link);
   void take(const netlink::Address& address);
@@ -83,6 +86,7 @@ class HostStack {
   std::unique_ptr<boost::asio::posix::stream_descriptor> readable_;
   Asking asking_ = Asking::Nothing;
   bool ask_again_ = false;
+  boost::asio::steady_timer retry_;
   std::map<int, bool> up_;  // of twins
   HostRouteTable routes_;
   HostNeighborTable neighbors_;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr auto listen_again = std::chrono::seconds(1);
 constexpr auto accept_again = std::chrono::milliseconds(250);
+constexpr auto connect_again = std::chrono::seconds(1);
+constexpr auto mapped_again = std::chrono::milliseconds(5);
 constexpr auto look_again = std::chrono::milliseconds(50);  // for something to be closed, or a name to be free
 constexpr auto most_talk = std::chrono::seconds(2);
 
@@ -136,9 +138,10 @@ void MemifServer::run() {
         pod.polled = polled_.size();
         polled_.push_back({pod.session->descriptor(), POLLIN, 0});
         if (pod.session->state() == MemifSession::State::Talking) next = std::min(next, pod.deadline);
+        if (pod.session->is_mapping()) next = std::min(next, now + mapped_again);
       } else if (!pod.listener.socket.is_open() || now < pod.next_try) {
         next = std::min(next, pod.next_try);
-      } else if (!pod.closing.expired() || !pod.lent.expired()) {
+      } else if (!is_free(pod)) {
         next = std::min(next, now + look_again);
       } else {
         pod.polled = polled_.size();
@@ -223,24 +226,33 @@ void MemifServer::listen(Key key, Pod& pod, Clock::time_point now) {
   }
 }
 
+bool MemifServer::is_free(const Pod& pod) {
+  return pod.closing.expired() && pod.mapping.expired() && pod.lent.expired();
+}
+
 void MemifServer::accept(Pod& pod, Clock::time_point now) {
   Descriptor connection(accept4(pod.listener.socket.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   pod.next_try = now + accept_again;
   if (!connection.is_open()) return;
-  pod.session = std::make_shared<MemifSession>(std::move(connection), pod.device);
+  pod.session = std::make_shared<MemifSession>(std::move(connection), pod.device, pod.pages.room(now));
   pod.deadline = now + most_talk;
+  pod.counted = false;
 }
 
 void MemifServer::advance(Key key, Pod& pod, bool readable, Clock::time_point now) {
   MemifSession& session = *pod.session;
   const bool was_connected = session.state() == MemifSession::State::Connected;
   if (readable) session.advance();
+  session.take_mapped();
   if (session.state() == MemifSession::State::Talking && now >= pod.deadline) {
     session.refuse(fmt::format("the pod did not finish within {} s", most_talk.count()));
   }
   if (auto link = session.take_link(); link != nullptr) {
     std::shared_ptr<dataplane::MemifLink> shared(std::move(link));
     pod.lent = shared;
+    pod.connected = now;
+    pod.pages.add(session.made(), now);
+    pod.counted = true;
     if (session.state() == MemifSession::State::Connected) {
       const std::lock_guard lock(mutex_);
       Shared& seen = shared_.at(key);
@@ -265,10 +277,12 @@ void MemifServer::end_session(Key key, Pod& pod, Clock::time_point now) {
     shared.problem = pod.session->problem();
   }
   bury(std::move(link));
+  if (!pod.counted) pod.pages.add(pod.session->made(), now);
   pod.closing = pod.session;
+  pod.mapping = pod.session->mapping();
   bury(std::move(pod.session));
   pod.session.reset();
-  pod.next_try = now + accept_again;
+  pod.next_try = std::max(now + accept_again, pod.connected + connect_again);
 }
 
 void MemifServer::close_down(Key key, Pod& pod) {

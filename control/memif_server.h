@@ -2,9 +2,10 @@
 // there.
 //
 // A link is lent to who looks (look()): as long as somebody holds it the memory behind it stays mapped, and its pod
-// cannot connect again. So a pod that comes and goes in a storm gets one turn for each round of its holder, a quarter
-// of a second at least, and nobody else pays. What a pod passed is closed by a thread of its own, for closing may take
-// as long as the pod likes; it is not let in again meanwhile.
+// cannot connect again. So a pod that comes and goes in a storm gets one turn for each round of its holder, and one
+// connection in a second at most, and nobody else pays. What a pod passed is mapped and closed by threads of its own,
+// for both may take as long as the pod likes; it is not let in again meanwhile. Pages that the router makes for it come
+// out of a bucket of its own.
 //
 // A socket that cannot be made (somebody else listens there) is a problem of that one pod, and tried again every
 // second.
@@ -22,6 +23,7 @@
 
 #include "config/device.h"
 #include "control/descriptor.h"
+#include "control/leaky_bucket.h"
 #include "control/memif_session.h"
 #include "control/memif_socket.h"
 #include "dataplane/memif_link.h"
@@ -61,16 +63,23 @@ class MemifServer {
     std::shared_ptr<dataplane::MemifLink> link;
     std::string problem;
   };
+  // Of pages that the pod did not make itself (memif_memory.h), and may keep when it has left.
+  static constexpr uint64_t most_made = 2 * MemifSession::most_memory;
+  static constexpr uint64_t made_per_second = 128 << 10;
   // What the thread knows of a pod.
   struct Pod {
     config::MemifDevice device;
     MemifListener listener;
     std::shared_ptr<MemifSession> session;
-    Clock::time_point next_try;         // of listening or accepting
-    Clock::time_point deadline;         // of a session that is not connected
-    std::weak_ptr<const void> closing;  // the last session, until it is closed
-    std::weak_ptr<const void> lent;     // the last link
-    size_t polled = 0;                  // its place among what is polled; 0: none
+    Clock::time_point next_try;                     // of listening or accepting
+    Clock::time_point deadline;                     // of a session that is not connected
+    std::weak_ptr<const void> closing;              // the last session, until it is closed
+    std::weak_ptr<const void> mapping;              // its memory, until its thread is done
+    std::weak_ptr<const void> lent;                 // the last link
+    Clock::time_point connected;                    // the last session
+    LeakyBucket pages{most_made, made_per_second};  // that the router made for it, bytes
+    bool counted = false;                           // those of the session are in it
+    size_t polled = 0;                              // its place among what is polled; 0: none
   };
 
   void open_folder();
@@ -80,6 +89,8 @@ class MemifServer {
   // False: the end.
   [[nodiscard]] bool synchronise();
   void listen(Key key, Pod& pod, Clock::time_point now);
+  // Whether the last pod is gone, with all that it passed and was lent.
+  [[nodiscard]] static bool is_free(const Pod& pod);
   void accept(Pod& pod, Clock::time_point now);
   void advance(Key key, Pod& pod, bool readable, Clock::time_point now);
   void end_session(Key key, Pod& pod, Clock::time_point now);

@@ -1,16 +1,16 @@
 #include "control/memif_session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
+#include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
+
+#include "control/memif_memory.h"
 
 namespace sluice::control {
 namespace {
@@ -19,7 +19,6 @@ constexpr uint16_t version = 0x0200;
 constexpr uint8_t ethernet_mode = 0;
 constexpr uint16_t to_server = 1;  // flag of ADD_RING
 constexpr unsigned messages_per_turn = 16;
-constexpr size_t most_passed = 4;  // with one message
 
 enum class Kind : uint16_t { None, Ack, Hello, Init, AddRegion, AddRing, Connect, Connected, Disconnect };
 
@@ -69,31 +68,6 @@ bool is_secret(const Init& init, const std::string& secret) {
   return different == 0;
 }
 
-net::Result<dataplane::MemifRegion> map_region(int file, uint64_t size) {
-  // First of all: only files that are memory have seals, and asking them anything never waits for somebody else.
-  const int seals = fcntl(file, F_GET_SEALS);
-  if (seals < 0) return net::Error{"the memory is no memfd"};
-  if ((seals & F_SEAL_SHRINK) == 0) return net::Error{"the memory is not sealed against shrinking (F_SEAL_SHRINK)"};
-  if ((seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) {
-    return net::Error{"the memory is sealed against writing, as that of an earlier connection is; make new memory"};
-  }
-  struct statfs system {};
-  struct stat about {};
-  if (fstatfs(file, &system) != 0 || fstat(file, &about) != 0) return net::Error{"the memory cannot be looked at"};
-  if (system.f_type != TMPFS_MAGIC) return net::Error{"the memory is in hugepages, which can have holes"};
-  if (size == 0 || about.st_size < 0 || static_cast<uint64_t>(about.st_size) < size) {
-    return net::Error{fmt::format("a region of {} bytes in memory of {}", size, about.st_size)};
-  }
-  void* const begin = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
-  if (begin == MAP_FAILED) return net::Error{fmt::format("the memory cannot be mapped: {}", std::strerror(errno))};
-  dataplane::MemifRegion region(begin, size);
-  if (fcntl(file, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) != 0) {
-    return net::Error{"the memory cannot be sealed against holes (F_SEAL_FUTURE_WRITE)"};
-  }
-  (void)mlock(begin, size);
-  return region;
-}
-
 }  // namespace
 
 struct MemifSession::Message {
@@ -115,8 +89,40 @@ struct MemifSession::Message {
   }
 };
 
-MemifSession::MemifSession(Descriptor connection, const config::MemifDevice& device)
-    : connection_(std::move(connection)), device_(device) {
+// What the thread works on that maps. It has the descriptors, and closes them. The rest is the session's again when it
+// is done.
+struct MemifSession::Mapping {
+  std::vector<Descriptor> passed;
+  std::vector<Region> regions;
+  dataplane::MemifPlace to_router, from_router;
+  uint64_t may_make = 0;
+  std::unique_ptr<dataplane::MemifLink> link;
+  std::string problem;
+  std::atomic<bool> done{false};
+
+  void run();
+};
+
+void MemifSession::Mapping::run() {
+  std::vector<dataplane::MemifRegion> mapped;
+  for (const Region& region : regions) {
+    auto memory = map_memory(region.file, region.size, may_make);
+    if (!memory) {
+      problem = memory.error().message;
+      return;
+    }
+    mapped.push_back(std::move(*memory));
+  }
+  auto opened = dataplane::MemifLink::open(std::move(mapped), to_router, from_router);
+  if (opened) {
+    link = std::move(*opened);
+  } else {
+    problem = opened.error().message;
+  }
+}
+
+MemifSession::MemifSession(Descriptor connection, const config::MemifDevice& device, uint64_t may_make)
+    : connection_(std::move(connection)), device_(device), may_make_(may_make) {
   Hello hello{};
   std::memcpy(hello.name, "sluice", 6);
   hello.least_version = hello.most_version = version;
@@ -150,58 +156,57 @@ void MemifSession::refuse(const std::string& why) {
   over(why);
 }
 
-std::vector<int> MemifSession::keep_passed(msghdr& header) {
-  std::vector<int> numbers;
-  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int number = -1;
-      std::memcpy(&number, CMSG_DATA(part) + i * sizeof number, sizeof number);
-      passed_.emplace_back(number);
-      numbers.push_back(number);
-    }
-  }
-  return numbers;
+int MemifSession::keep_passed(msghdr& header) {
+  const cmsghdr* const part = CMSG_FIRSTHDR(&header);
+  if (part == nullptr || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) return -1;
+  if (part->cmsg_len < CMSG_LEN(sizeof(int))) return -1;
+  int number = -1;
+  std::memcpy(&number, CMSG_DATA(part), sizeof number);
+  passed_.emplace_back(number);
+  return number;
 }
 
 MemifSession::State MemifSession::advance() {
   for (unsigned turn = 0; turn < messages_per_turn && state_ != State::Over; ++turn) {
     Message message;
-    alignas(cmsghdr) char control[CMSG_SPACE(most_passed * sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
     iovec bytes{&message, sizeof message};
     msghdr header{};
     header.msg_iov = &bytes;
     header.msg_iovlen = 1;
     header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    const ssize_t size = recvmsg(connection_.number(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    header.msg_controllen = CMSG_LEN(sizeof(int));  // in CMSG_SPACE there would be room for two
+    const ssize_t size = recvmsg(connection_.number(), &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0) {
       if (errno != EAGAIN && errno != EINTR) over({});
       break;
     }
-    // Before anything else, also of an empty message.
-    const std::vector<int> passed = keep_passed(header);
+    const int passed = keep_passed(header);
     if (size == 0) {
       over({});
-    } else if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || size < ssize_t{sizeof message.kind}) {
+    } else if ((header.msg_flags & MSG_CTRUNC) != 0) {
+      refuse("more descriptors than belong to a message, or than this router may have open");
+    } else if ((header.msg_flags & MSG_TRUNC) != 0 || size < ssize_t{sizeof message.kind}) {
       refuse("a message of another size");
     } else {
       take(message, passed);
+      // The message's own reference to what came with it is not the last one: passed_ has another.
+      char unused = 0;
+      if (state_ != State::Over && recv(connection_.number(), &unused, sizeof unused, MSG_DONTWAIT) < 0) over({});
     }
   }
   return state_;
 }
 
-void MemifSession::take(const Message& message, const std::vector<int>& passed) {
+void MemifSession::take(const Message& message, int passed) {
   const auto kind = static_cast<Kind>(message.kind);
   if (kind == Kind::Disconnect) {
     const auto goodbye = message.as<Disconnect>();
     const std::string why = printable(goodbye.text, sizeof goodbye.text);
     return over(state_ == State::Connected || why.empty() ? "" : "the pod hung up: " + why);
   }
-  const size_t allowed = kind == Kind::AddRegion || kind == Kind::AddRing ? 1 : 0;
-  if (state_ != State::Talking || passed.size() > allowed || known_ == (kind == Kind::Init)) {
+  const bool may_pass = kind == Kind::AddRegion || kind == Kind::AddRing;
+  if (state_ != State::Talking || mapping_ != nullptr || (passed >= 0 && !may_pass) || known_ == (kind == Kind::Init)) {
     return refuse(fmt::format("an unexpected message ({})", message.kind));
   }
   switch (kind) {
@@ -230,18 +235,17 @@ void MemifSession::take_init(const Message& message) {
   acknowledge();
 }
 
-void MemifSession::add_region(const Message& message, const std::vector<int>& passed) {
+void MemifSession::add_region(const Message& message, int passed) {
   const auto asked = message.as<AddRegion>();
-  if (passed.empty()) return refuse("a region without memory");
+  if (passed < 0) return refuse("a region without memory");
   if (asked.index != regions_.size() || regions_.size() == dataplane::MemifLink::most_regions) {
     return refuse(fmt::format("region {} is not the next, or one too many", unsigned{asked.index}));
   }
   if (asked.size > most_memory - memory_) {
     return refuse(fmt::format("more than {} MiB of memory", most_memory >> 20));
   }
-  auto region = map_region(passed.front(), asked.size);
-  if (!region) return refuse(region.error().message);
-  regions_.push_back(std::move(*region));
+  if (auto right = check_memory(passed, asked.size); !right) return refuse(right.error().message);
+  regions_.push_back({passed, asked.size});
   memory_ += asked.size;
   acknowledge();
 }
@@ -256,15 +260,43 @@ void MemifSession::add_ring(const Message& message) {
 
 void MemifSession::connect() {
   if (!to_router_ || !from_router_) return refuse("one ring each way is needed");
-  auto link = dataplane::MemifLink::open(std::move(regions_), *to_router_, *from_router_);
-  regions_.clear();
-  if (!link) return refuse(link.error().message);
-  link_ = std::move(*link);
+  mapping_ = std::make_shared<Mapping>();
+  mapping_->passed = std::move(passed_);
+  passed_.clear();
+  mapping_->regions = regions_;
+  mapping_->to_router = *to_router_;
+  mapping_->from_router = *from_router_;
+  mapping_->may_make = may_make_;
+  try {
+    std::thread([mapping = mapping_] {
+      mapping->run();
+      std::vector<Descriptor> passed = std::move(mapping->passed);
+      mapping->done.store(true, std::memory_order_release);
+    }).detach();
+  } catch (const std::system_error& error) {
+    refuse(fmt::format("no thread that maps the memory: {}", error.what()));
+  }
+}
+
+MemifSession::State MemifSession::take_mapped() {
+  if (!is_mapping() || !mapping_->done.load(std::memory_order_acquire)) return state_;
+  if (mapping_->link == nullptr) {
+    refuse(mapping_->problem);
+    return state_;
+  }
+  link_ = std::move(mapping_->link);
   struct {
     char name[32] = "sluice";
   } connected;
   say(Message(Kind::Connected, connected));
   if (state_ == State::Talking) state_ = State::Connected;
+  return state_;
+}
+
+uint64_t MemifSession::made() const {
+  if (mapping_ == nullptr) return 0;
+  if (!mapping_->done.load(std::memory_order_acquire)) return std::min(memory_, may_make_);
+  return may_make_ - mapping_->may_make;
 }
 
 }  // namespace sluice::control

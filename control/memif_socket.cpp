@@ -2,8 +2,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <dirent.h>
 #include <fcntl.h>
+#include <memory>
 #include <sched.h>
+#include <string_view>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -46,6 +49,11 @@ net::Result<Descriptor> pod_folder(const Descriptor& pods, const std::string& na
         fmt::format("the folder {} belongs to user {} and has mode {:04o}: others could put things into it; remove it",
                     name, own.st_uid, own.st_mode & 07777)};
   }
+  if (faccessat(folder.number(), ".", W_OK | X_OK, AT_EACCESS) != 0) {
+    return net::Error{
+        fmt::format("the folder {} belongs to user {}, and this router is user {}: chown it, or remove it", name,
+                    own.st_uid, geteuid())};
+  }
   return folder;
 }
 
@@ -73,27 +81,66 @@ net::Status<> remove_stale(const Descriptor& folder, const std::string& name) {
   return net::Done{};
 }
 
+// The folder and those of pods in it, of which a router that ran as somebody else may have made some. What others may
+// enter is left alone: open_pod_folder() says so.
+net::Status<> hand_over(const std::string& path, const Identity& owner) {
+  Descriptor folder(open(path.c_str(), as_folder));
+  if (!folder.is_open()) return failed(fmt::format("the folder {} for the sockets of pods cannot be opened", path));
+  struct stat before {};
+  if (fstat(folder.number(), &before) != 0) return failed("fstat");
+  if ((before.st_mode & 077) != 0) return net::Done{};
+  const auto refused = [&] { return failed(fmt::format("{} cannot be given to {}", path, owner.name)); };
+  if (fchown(folder.number(), owner.uid, owner.gid) != 0) return refused();
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(fdopendir(fcntl(folder.number(), F_DUPFD_CLOEXEC, 0)), closedir);
+  if (list == nullptr) return refused();
+  while (const dirent* const entry = readdir(list.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const Descriptor pod(openat(folder.number(), entry->d_name, as_folder));
+    struct stat about {};
+    if (!pod.is_open() || fstat(pod.number(), &about) != 0) continue;
+    const bool left = about.st_uid == 0 || about.st_uid == before.st_uid;
+    if (left && (about.st_mode & 022) == 0 && fchown(pod.number(), owner.uid, owner.gid) != 0) return refused();
+  }
+  return net::Done{};
+}
+
 }  // namespace
 
 net::Status<> make_pod_folder(const std::string& path, const Identity* owner) {
-  if (mkdir(path.c_str(), own_mode) != 0 && errno != EEXIST) {
+  const bool made = mkdir(path.c_str(), own_mode) == 0;
+  if (!made && errno != EEXIST) {
     return failed(fmt::format("the folder {} for the sockets of pods cannot be made (--pod-sockets)", path));
   }
-  return owner == nullptr ? net::Status<>(net::Done{}) : give(path, *owner);
+  if (owner == nullptr) return net::Done{};
+  return made ? give(path, *owner) : hand_over(path, *owner);
 }
 
 net::Result<Descriptor> open_pod_folder(const std::string& path) {
+  const uid_t own = geteuid();
+  const auto somebodys = [&](uid_t owner) {
+    return net::Error{fmt::format(
+        "the folder {0} for the sockets of pods belongs to user {1}, and this router is user {2}: give it to this "
+        "one (chown -R {2} {0}), or remove it",
+        path, owner, own)};
+  };
+  struct stat about {};
   Descriptor folder(open(path.c_str(), as_folder));
   if (!folder.is_open()) {
-    return failed(fmt::format("the folder {} for the sockets of pods cannot be opened (--pod-sockets)", path));
+    const int error = errno;
+    const net::Error why =
+        failed(fmt::format("the folder {} for the sockets of pods cannot be opened (--pod-sockets)", path));
+    if (error == EACCES && lstat(path.c_str(), &about) == 0 && about.st_uid != own) return somebodys(about.st_uid);
+    return why;
   }
-  struct stat about {};
   if (fstat(folder.number(), &about) != 0) return failed("fstat");
-  const uid_t own = geteuid();
-  if ((about.st_mode & 022) != 0 || (about.st_uid != own && about.st_uid != 0 && own != 0)) {
+  // Root may be about to become the user whose it is.
+  if (about.st_uid != own && own != 0) return somebodys(about.st_uid);
+  if ((about.st_mode & 077) != 0) {
     return net::Error{fmt::format(
-        "others may write to the folder {0} for the sockets of pods: it has to be this router's alone (chmod 700 {0})",
-        path)};
+        "the folder {0} for the sockets of pods has mode {1:04o}, so that others may get into it: it has to be this "
+        "router's alone (chmod 700 {0})",
+        path, about.st_mode & 07777)};
   }
   return folder;
 }

@@ -18,9 +18,10 @@ namespace sluice::control {
 
 inline constexpr const char* memif_socket_name = "memif.sock";
 
-// Makes the folder if it is missing and its parent is there. With an owner it is theirs from now on.
+// Makes the folder if it is missing and its parent is there. With an owner it is theirs from now on, and so are the
+// folders of pods in it, unless others can enter it.
 [[nodiscard]] net::Status<> make_pod_folder(const std::string& path, const Identity* owner);
-// Error: it is not there, or others may write to it.
+// Error: it is not there, others can enter it, or it is another user's; says what to do.
 [[nodiscard]] net::Result<Descriptor> open_pod_folder(const std::string& path);
 
 // What the calling thread does with its working directory and its mask concerns no other from now on.

@@ -227,6 +227,11 @@ Message parse(const nlmsghdr& message) {
       const int error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(&message))->error;
       return error == 0 ? Message{} : Refusal{-error};
     }
+    case NLMSG_DONE: {
+      if (payload < sizeof(int)) return {};
+      const int error = *static_cast<const int*>(mnl_nlmsg_get_payload(&message));
+      return error >= 0 ? Message{} : Refusal{-error};
+    }
     default:
       return {};
   }
@@ -295,7 +300,13 @@ Socket::Status Socket::receive(const std::function<void(const Message&)>& on_mes
     if (of_dump && (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted_ = true;
     if (message->nlmsg_type == NLMSG_DONE && of_dump) {
       dump_ = 0;
-      status = interrupted_ ? Status::DumpInterrupted : Status::DumpDone;
+      const Message end = parse(*message);
+      if (std::holds_alternative<Refusal>(end)) {
+        status = Status::DumpFailed;
+        on_message(end);
+      } else {
+        status = interrupted_ ? Status::DumpInterrupted : Status::DumpDone;
+      }
       continue;
     }
     if (message->nlmsg_type == NLMSG_ERROR && of_dump) {

@@ -75,7 +75,7 @@ struct Neighbor {
   friend bool operator==(const Neighbor&, const Neighbor&) = default;
 };
 
-// A request of ours that the kernel did not carry out.
+// A request of ours that the kernel did not carry out, or not to its end.
 struct Refusal {
   int error = 0;  // errno
 
@@ -95,7 +95,7 @@ class Socket {
     More,
     DumpDone,         // everything that was asked for has come
     DumpInterrupted,  // the same, but things changed meanwhile: ask again
-    DumpFailed,       // nothing of it will come; the Refusal said why
+    DumpFailed,       // nothing more of it will come; the Refusal said why
     Overrun,          // changes were lost: everything is to be asked for again
   };
 

@@ -118,6 +118,7 @@ void Planner::add_interfaces() {
     planned.name = interface.name;
     planned.device = interface.device;
     planned.link = config::packet_link(interface.device);
+    planned.use = LinkUse::Own;
     planned.mac = interface.mac;
     planned.promiscuous = interface.promiscuous;
     planned.clamps_mss = interface.tcp_mss_clamp;
@@ -151,6 +152,7 @@ void Planner::add_interface(const config::WorkloadEndpoint& workload) {
   planned.name = workload.port_name();
   if (config::is_memif(workload.device)) {
     planned.link = workload.device;
+    planned.use = LinkUse::Memif;
   } else if (workload.device.empty()) {
     planned.link = planned.name;
   } else {

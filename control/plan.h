@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "config/model.h"
+#include "control/link_use.h"
 #include "control/pod_networks.h"
 #include "dataplane/interface.h"
 #include "dataplane/next_hop.h"
@@ -61,6 +62,7 @@ struct PlannedInterface {
   std::string name;
   std::string device;
   std::string link;                 // the kernel's interface that a packet socket reads, or a memif; empty: DPDK's
+  LinkUse use = LinkUse::Pod;       // of the link
   std::optional<net::MacAddr> mac;  // default: the port's
   bool promiscuous = false;
   bool clamps_mss = false;

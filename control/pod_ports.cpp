@@ -15,8 +15,8 @@ constexpr uint32_t memif_index = UINT32_MAX;
 
 }  // namespace
 
-PodPorts::PodPorts(uint16_t workers, const std::string& state_folder, std::string memif_folder)
-    : workers_(workers), memifs_(std::move(memif_folder)), taken_(state_folder) {
+PodPorts::PodPorts(uint16_t workers, const PodPortsOptions& options)
+    : workers_(workers), memifs_(options.memif_folder), taken_(options.state_folder) {
   if (auto loaded = taken_.load(); !loaded) {
     record_problem_ = "what interfaces were like before the router took them: " + loaded.error().message;
   } else if (!*loaded) {
@@ -26,7 +26,7 @@ PodPorts::PodPorts(uint16_t workers, const std::string& state_folder, std::strin
 
 PodPorts::~PodPorts() {
   for (const auto& [interface, pod] : pods_) {
-    if (pod.key == 0) give_back(interface, pod);
+    if (pod.use != LinkUse::Memif) give_back(interface, pod);
   }
 }
 
@@ -53,11 +53,24 @@ void PodPorts::remember(const std::string& interface) {
 }
 
 void PodPorts::give_back(const std::string& interface, const Pod& pod) {
-  if (pod.key != 0) return memifs_.remove(pod.key);
+  if (pod.use == LinkUse::Memif) return memifs_.remove(pod.key);
   const auto before = taken_.find(interface);
-  if (pod.use != LinkUse::Own || !before) return;
-  (void)dataplane::PodSocket::release(interface, *before);
-  taken_.remove(interface);
+  if (pod.use == LinkUse::Own && before) give_back(interface, *before);
+}
+
+// One that the kernel refuses to change stays on record: it is tried again with the next configuration, and by the next
+// process.
+void PodPorts::give_back(const std::string& interface, const dataplane::LinkSettings& before) {
+  if (const auto done = dataplane::PodSocket::release(interface, before); done) {
+    taken_.remove(interface);
+  } else {
+    give_back_problem_ = fmt::format("{} is not given back to the kernel: {}", interface, done.error().message);
+  }
+}
+
+const std::string& PodPorts::problem() const {
+  if (!problem_.empty()) return problem_;
+  return give_back_problem_.empty() ? record_problem_ : give_back_problem_;
 }
 
 bool PodPorts::look_at_memif(Pod& pod) {
@@ -79,7 +92,7 @@ void PodPorts::retire_memif(Pod& pod) {
 net::Status<> PodPorts::open(const KernelLinks& interfaces) {
   added_.clear();
   const bool any_in_kernel = std::any_of(interfaces.begin(), interfaces.end(),
-                                         [](const auto& entry) { return !config::is_memif(entry.first); });
+                                         [](const auto& entry) { return entry.second != LinkUse::Memif; });
   while (any_in_kernel && sockets_.size() < workers_) {
     auto socket = dataplane::PodSocket::open();
     if (!socket) return socket.error();
@@ -109,10 +122,11 @@ net::Status<> PodPorts::open(const KernelLinks& interfaces) {
       abandon();
       return net::Error{fmt::format("more than {} pods on this node", dataplane::max_pod_ports)};
     }
-    std::string unused;  // it was found to be right
-    if (const auto memif = config::parse_memif(interface, unused); memif) {
-      pod.key = memifs_.add(*memif);
-      pod.link.mtu = memif->mtu;
+    if (use == LinkUse::Memif) {
+      std::string unused;  // it was found to be right
+      const config::MemifDevice device = config::parse_memif(interface, unused).value_or(config::MemifDevice{});
+      pod.key = memifs_.add(device);
+      pod.link.mtu = device.mtu;
     } else {
       look_up(interface, pod);
     }
@@ -133,11 +147,10 @@ void PodPorts::abandon() {
 
 void PodPorts::keep(const KernelLinks& interfaces) {
   added_.clear();
+  give_back_problem_.clear();
   const auto left = taken_.all();
   for (const auto& [interface, before] : left) {
-    if (pods_.contains(interface)) continue;
-    (void)dataplane::PodSocket::release(interface, before);
-    taken_.remove(interface);
+    if (!pods_.contains(interface)) give_back(interface, before);
   }
   for (auto at = pods_.begin(); at != pods_.end();) {
     if (interfaces.contains(at->first)) {
@@ -158,7 +171,7 @@ void PodPorts::finish() {
   std::vector<std::vector<uint32_t>> wanted(sockets_.size());
   problem_.clear();
   for (auto& [interface, pod] : pods_) {
-    if (pod.link.index == 0 || pod.key != 0) continue;
+    if (pod.link.index == 0 || pod.use == LinkUse::Memif) continue;
     wanted[worker_of(pod.slot)].push_back(pod.link.index);
     if (pod.use != LinkUse::Own || pod.promiscuous == pod.link.index) continue;
     if (auto done = sockets_[worker_of(pod.slot)]->receive_all_of(pod.link.index, true); done) {
@@ -185,7 +198,7 @@ void PodPorts::finish() {
 bool PodPorts::look() {
   bool changed = false;
   for (auto& [interface, pod] : pods_) {
-    if (pod.key != 0) {
+    if (pod.use == LinkUse::Memif) {
       changed = look_at_memif(pod) || changed;
       continue;
     }
@@ -205,7 +218,7 @@ void PodPorts::fill(dataplane::Snapshot& snapshot) const {
     if (snapshot.ports.size() <= port) snapshot.ports.resize(port + 1U);
     dataplane::PortView& view = snapshot.ports[port];
     view.present = pod.link.index != 0;
-    if (pod.key != 0) {
+    if (pod.use == LinkUse::Memif) {
       view.tx_queues = 1;
       view.memif = pod.memif.get();
       if (view.present) snapshot.workers[worker_of(pod.slot)].receive.push_back({port, 0});

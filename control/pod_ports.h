@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "control/link_use.h"
 #include "control/memif_server.h"
 #include "control/taken_links.h"
 #include "dataplane/pod_socket.h"
@@ -21,17 +22,17 @@
 
 namespace sluice::control {
 
-enum class LinkUse : uint8_t {
-  Pod,  // comes and goes with its pod
-  Own,  // the machine's: it has to be there when it is opened, and is given back to the kernel's stack
-};
+// By the interface's name or the memif's device.
 using KernelLinks = std::map<std::string, LinkUse>;
+
+struct PodPortsOptions {
+  std::string state_folder;  // where it is remembered what the machine's interfaces were like; empty: nowhere
+  std::string memif_folder;  // of the sockets of pods' memifs (memif_socket.h); empty: there are none
+};
 
 class PodPorts {
  public:
-  // `state_folder`: where it is remembered what the machine's interfaces were like; empty: nowhere. `memif_folder`: of the
-  // sockets of memifs; empty: there are none.
-  PodPorts(uint16_t workers, const std::string& state_folder, std::string memif_folder);
+  PodPorts(uint16_t workers, const PodPortsOptions& options);
   ~PodPorts();
   PodPorts(const PodPorts&) = delete;
   PodPorts& operator=(const PodPorts&) = delete;
@@ -60,8 +61,8 @@ class PodPorts {
   [[nodiscard]] std::pair<std::string, dataplane::KernelLink> link_at(uint16_t port) const;
   // Frames that found a ring full, since the start.
   [[nodiscard]] uint64_t missed() const;
-  // Why pods cannot be listened to, or interfaces not given back after a crash; empty: nothing is wrong.
-  [[nodiscard]] const std::string& problem() const { return problem_.empty() ? record_problem_ : problem_; }
+  // Why pods cannot be listened to, or interfaces not given back; empty: nothing is wrong.
+  [[nodiscard]] const std::string& problem() const;
 
  private:
   struct Pod {
@@ -69,7 +70,7 @@ class PodPorts {
     LinkUse use = LinkUse::Pod;
     dataplane::KernelLink link;
     uint32_t promiscuous = 0;  // the index that was made so
-    MemifServer::Key key = 0;  // 0: it is no memif
+    MemifServer::Key key = 0;  // of a memif
     std::shared_ptr<dataplane::MemifLink> memif;
     std::string problem;
   };
@@ -78,6 +79,8 @@ class PodPorts {
   [[nodiscard]] bool look_at_memif(Pod& pod);
   void remember(const std::string& interface);
   void give_back(const std::string& interface, const Pod& pod);
+  // One of the machine's, to the kernel's stack.
+  void give_back(const std::string& interface, const dataplane::LinkSettings& before);
   // From its link no worker receives after the grace period of the next snapshot.
   void retire_memif(Pod& pod);
   [[nodiscard]] uint16_t worker_of(uint16_t slot) const { return slot % workers_; }
@@ -95,6 +98,7 @@ class PodPorts {
   std::string problem_;
   TakenLinks taken_;  // from the kernel's stack, those that are Own
   std::string record_problem_;
+  std::string give_back_problem_;  // since the last keep()
 };
 
 }  // namespace sluice::control

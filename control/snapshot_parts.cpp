@@ -5,7 +5,7 @@ namespace sluice::control {
 KernelLinks links_of(const std::vector<PlannedInterface>& interfaces) {
   KernelLinks links;
   for (const PlannedInterface& interface : interfaces) {
-    if (interface.in_kernel()) links.emplace(interface.link, interface.device.empty() ? LinkUse::Pod : LinkUse::Own);
+    if (interface.in_kernel()) links.emplace(interface.link, interface.use);
   }
   return links;
 }

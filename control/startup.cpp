@@ -78,8 +78,10 @@ int give_back(const std::string& state_folder) {
     say(fmt::format("the router of {} is running; it gives its interfaces back itself when it ends", state_folder));
     return exit_cannot_start;
   }
-  for (const std::string& name : taken.give_back()) fmt::print("{} is the kernel's again\n", name);
-  return 0;
+  const TakenLinks::GivenBack given = taken.give_back();
+  for (const std::string& name : given.names) fmt::print("{} is the kernel's again\n", name);
+  for (const std::string& problem : given.problems) say(problem);
+  return given.problems.empty() ? 0 : exit_cannot_start;
 }
 
 net::Status<> give_away(const Arguments& arguments, const Identity& user) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <fmt/format.h>
 
 namespace sluice::control {
 namespace {
@@ -44,12 +45,15 @@ TakenLinks::~TakenLinks() {
   if (lock_ >= 0) close(lock_);
 }
 
-// As long as the process lives, however it ends.
-bool TakenLinks::lock() {
+// As long as the process lives, however it ends. A link in the folder is somebody else's doing, and not followed.
+net::Result<bool> TakenLinks::lock() {
   if (lock_ >= 0 || !file_.enabled()) return true;
   const std::string path = file_.path() + ".lock";
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) return true;  // there is no folder yet, and nobody has it
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (descriptor < 0) {
+    if (errno == ENOENT) return true;  // there is no folder yet, and nobody has it
+    return failure("cannot lock", path);
+  }
   if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
     close(descriptor);
     return false;
@@ -63,7 +67,7 @@ net::Result<bool> TakenLinks::load() {
   const auto text = file_.load();
   if (!text) return text.error();
   if (!*text) return true;
-  if (!lock()) return false;
+  if (auto locked = lock(); !locked || !*locked) return locked;
   boost::system::error_code error;
   const json::value document = json::parse(**text, error);
   const json::object* const object = error ? nullptr : document.if_object();
@@ -96,25 +100,32 @@ net::Status<> TakenLinks::save() const {
 
 net::Status<> TakenLinks::add(const std::string& name, const LinkSettings& before) {
   links_.insert_or_assign(name, before);
-  auto saved = save();
-  (void)lock();  // the folder is there now
-  return saved;
+  if (auto saved = save(); !saved) return saved;
+  // The folder is there now. Another process that has it would have been found by load().
+  if (auto locked = lock(); !locked) return locked.error();
+  return net::Done{};
 }
 
 void TakenLinks::remove(const std::string& name) {
   if (links_.erase(name) != 0) (void)save();
 }
 
-std::vector<std::string> TakenLinks::give_back() {
-  std::vector<std::string> names;
-  for (const auto& [name, before] : links_) {
-    if (dataplane::PodSocket::release(name, before)) names.push_back(name);
+TakenLinks::GivenBack TakenLinks::give_back() {
+  GivenBack out;
+  const bool any = !links_.empty();
+  for (auto at = links_.begin(); at != links_.end();) {
+    const auto done = dataplane::PodSocket::release(at->first, at->second);
+    if (!done) {
+      out.problems.push_back(fmt::format("{} is not given back to the kernel: {}", at->first, done.error().message));
+      ++at;
+      continue;
+    }
+    if (*done) out.names.push_back(at->first);
+    at = links_.erase(at);
   }
-  if (!links_.empty()) {
-    links_.clear();
-    (void)save();
-  }
-  return names;
+  if (!any) return out;
+  if (auto saved = save(); !saved) out.problems.push_back(saved.error().message);
+  return out;
 }
 
 }  // namespace sluice::control

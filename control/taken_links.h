@@ -35,11 +35,17 @@ class TakenLinks {
   // After it is as it was.
   void remove(const std::string& name);
 
-  // Gives all interfaces back that are still those that were taken; their names.
-  std::vector<std::string> give_back();
+  // Gives all interfaces back that are still those that were taken. Those that the kernel refuses to change stay on
+  // record.
+  struct GivenBack {
+    std::vector<std::string> names;
+    std::vector<std::string> problems;  // of the others, for people
+  };
+  GivenBack give_back();
 
  private:
-  [[nodiscard]] bool lock();
+  // False: another process has it.
+  [[nodiscard]] net::Result<bool> lock();
   [[nodiscard]] net::Status<> save() const;
 
   StateFile file_;

@@ -61,12 +61,15 @@ int set_option(int descriptor, int option, const T& value) {
   return setsockopt(descriptor, SOL_PACKET, option, &value, sizeof value);
 }
 
-// A sysctl that is not there is no loss.
-void write_setting(const std::string& path, const char* value) {
+// A sysctl that is not there is no loss. False: errno says why it cannot be written.
+bool write_setting(const std::string& path, const char* value) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (file < 0) return;
-  (void)!::write(file, value, std::strlen(value));
+  if (file < 0) return errno == ENOENT;
+  const bool written = ::write(file, value, std::strlen(value)) >= 0;
+  const int error = errno;
   ::close(file);
+  errno = error;
+  return written;
 }
 
 // Of a switch that turns something off: whether it is not used. Without IPv6 in the kernel there is none.
@@ -193,7 +196,7 @@ std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
   if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
   constexpr short ours = IFF_UP | IFF_NOARP;
   if ((request.ifr_flags & ours) != ours) {
-    write_setting(ipv6_switch(name), "1");
+    (void)write_setting(ipv6_switch(name), "1");
     request.ifr_flags = static_cast<short>(request.ifr_flags | ours);
     (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
     if (ioctl(descriptor, SIOCGIFFLAGS, &request) != 0) return std::nullopt;
@@ -202,19 +205,28 @@ std::optional<KernelLink> PodSocket::prepare(const std::string& name) {
   return link;
 }
 
-bool PodSocket::release(const std::string& name, const LinkSettings& before) {
-  const std::optional<LinkSettings> now = settings_of(name);
-  if (!now || now->index != before.index) return false;
-  const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return false;
+net::Result<bool> PodSocket::release(const std::string& name, const LinkSettings& before) {
+  const auto refused = [](const char* what) {
+    return net::Error{std::string(what) + ": " + std::strerror(errno) + "; it needs root or CAP_NET_ADMIN"};
+  };
   ifreq request{};
+  if (name.size() >= sizeof request.ifr_name) return false;
   std::memcpy(request.ifr_name, name.data(), name.size());
-  if (before.arp && ioctl(descriptor, SIOCGIFFLAGS, &request) == 0) {
+  const int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return refused("no socket");
+  const auto close_it = std::unique_ptr<const int, void (*)(const int*)>(&descriptor, [](const int* d) { close(*d); });
+  if (ioctl(descriptor, SIOCGIFINDEX, &request) != 0)
+    return errno == ENODEV ? net::Result<bool>(false) : refused(name.c_str());
+  if (static_cast<uint32_t>(request.ifr_ifindex) != before.index) return false;
+  if (before.arp) {
+    bool done = ioctl(descriptor, SIOCGIFFLAGS, &request) == 0;
     request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_NOARP);
-    (void)ioctl(descriptor, SIOCSIFFLAGS, &request);
+    done = done && ioctl(descriptor, SIOCSIFFLAGS, &request) == 0;
+    if (!done && errno == ENODEV) return false;
+    if (!done) return refused("ARP cannot be switched on");
   }
-  close(descriptor);
-  if (before.ipv6) write_setting(ipv6_switch(name), "0");
+  const std::string off = ipv6_switch(name);
+  if (before.ipv6 && !is_off(off) && !write_setting(off, "0")) return refused("IPv6 cannot be switched on");
   return true;
 }
 

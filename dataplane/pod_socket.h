@@ -85,8 +85,9 @@ class PodSocket {
   // Looks an interface up, sets it up, and keeps the kernel's own stack off it (no ARP, no IPv6). Empty if there is
   // none.
   [[nodiscard]] static std::optional<KernelLink> prepare(const std::string& name);
-  // Gives an interface back to the kernel's stack as it was. False: it is not there any more, or another one is.
-  static bool release(const std::string& name, const LinkSettings& before);
+  // Gives an interface back to the kernel's stack as it was. False: it is not there any more, or another one is. An
+  // error says what the kernel refused.
+  [[nodiscard]] static net::Result<bool> release(const std::string& name, const LinkSettings& before);
 
  private:
   // A frame of the ring, until it is given back.

@@ -51,6 +51,18 @@ def copied(source: pods.Pod, target: pods.Pod, address: str) -> None:
     assert arrived.hexdigest() == sent.hexdigest()
 
 
+def test_a_pod_at_an_interface_that_is_called_memif(lab: Lab) -> None:
+    """A name like any other, and the only pod."""
+    node = pods.one_node(lab)
+    pod = node.pod("a", attached=False)
+    pod.host_side = "memif"
+    pod.make_link()
+    pod.put()
+    ping(pod.namespace, "192.168.0.100")
+    pod.delete()
+    assert node.router.stop() == 0
+
+
 def test_HOST1_pods_come_and_go_beside_the_hosts_device(lab: Lab) -> None:
     node = pods.one_node(lab, hostInterface="up0")
 

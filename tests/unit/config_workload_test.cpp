@@ -51,7 +51,7 @@ TEST(ConfigWorkload, WhatIsMissing) {
 TEST(ConfigWorkload, Interface) {
   EXPECT_THAT(faults({pod("a", "cali0123456789ab", "\"10.244.0.1/32\"")}),
               ElementsAre("/items/1/spec/interfaceName: at most 15 characters, found 16"));
-  for (const char* name : {"..", "a/b", "a b", "a:1"}) {
+  for (const char* name : {"..", "a/b", "a b", "a:1", "memif,socket=a"}) {
     EXPECT_THAT(faults({pod("a", name, "\"10.244.0.1/32\"")}),
                 ElementsAre("/items/1/spec/interfaceName: \"" + std::string(name) +
                             "\" cannot be the name of a network interface"));
@@ -124,7 +124,16 @@ TEST(ConfigWorkload, Memif) {
   EXPECT_EQ(planned.name, "default/a");
   EXPECT_EQ(planned.link, device);
   EXPECT_TRUE(planned.in_kernel() && planned.of_pod());
+  EXPECT_EQ(planned.use, control::LinkUse::Memif);
   EXPECT_EQ(planned.mac, net::parse_mac("ee:ee:ee:ee:ee:ee"));
+}
+
+// Whatever an interface of the kernel is called, it is no memif.
+TEST(ConfigWorkload, AnInterfaceThatIsCalledMemif) {
+  const ObjectSet objects = valid_set(list_with_gateway({pod("a", "memif", "\"10.244.0.1/32\"")}));
+  const control::Plan plan = control::make_plan(objects.config());
+  EXPECT_EQ(plan.interfaces.back().link, "memif");
+  EXPECT_EQ(plan.interfaces.back().use, control::LinkUse::Pod);
 }
 
 TEST(ConfigWorkload, MemifFaults) {

@@ -10,12 +10,15 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <optional>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <thread>
 #include <unistd.h>
@@ -377,6 +380,28 @@ TEST_F(MemifServerTest, DescriptorsWithMessagesOfAnySizeAreClosed) {
   expect_served(key);
 }
 
+TEST_F(MemifServerTest, HoldsFewDescriptorsOfAPod) {
+  const MemifServer::Key key = attach();
+  const Descriptor file = memory();
+  const std::vector<int> many(253, file.number());
+  Client pod(socket_of("web"));
+  ASSERT_EQ(pod.hear(), hello);
+  const size_t before = open_descriptors();
+  size_t most = before;
+  std::atomic<bool> stop{false};
+  std::thread watch([&] {
+    while (!stop) most = std::max(most, open_descriptors());
+  });
+  pod.say(init, init_of());
+  EXPECT_EQ(pod.hear(), ack);
+  pod.say(add_region, region_of(), many);
+  EXPECT_EQ(pod.hear(), goodbye);
+  EXPECT_TRUE(eventually_problem(key, "more descriptors than belong to a message"));
+  stop = true;
+  watch.join();
+  EXPECT_LE(most, before + 2);
+}
+
 TEST_F(MemifServerTest, AStormOfPods) {
   const MemifServer::Key key = attach();
   const MemifServer::Key other = attach("other");
@@ -403,40 +428,215 @@ TEST_F(MemifServerTest, AStormOfPods) {
   expect_served(key);
 }
 
-// What a pod passed may take its time to close: here a TCP connection that lingers over what nobody reads.
-TEST_F(MemifServerTest, WhatIsSlowToCloseKeepsNobodyWaiting) {
+// A TCP connection that lingers over what nobody reads: who closes it waits.
+class Lingering {
+ public:
+  static constexpr int seconds = 4;
+
+  Lingering() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(listener_.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(listen(listener_.number(), 1), 0);
+    EXPECT_EQ(getsockname(listener_.number(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    slow_ = Descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(slow_.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const std::vector<char> bytes(1 << 16);
+    while (send(slow_.number(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
+    }
+    const linger forever{1, seconds};
+    EXPECT_EQ(setsockopt(slow_.number(), SOL_SOCKET, SO_LINGER, &forever, sizeof forever), 0);
+  }
+  [[nodiscard]] int number() const { return slow_.number(); }
+  // As long as somebody else has it.
+  void let_go() { Descriptor gone = std::move(slow_); }
+
+ private:
+  Descriptor listener_, slow_;
+};
+
+class WhatIsSlowToClose : public MemifServerTest, public testing::WithParamInterface<size_t> {};
+
+// What a pod passed may take its time to close, wherever it stands among many.
+TEST_P(WhatIsSlowToClose, KeepsNobodyWaiting) {
   const MemifServer::Key other = attach("other");
   const MemifServer::Key key = attach();
-  const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(listen(listener.number(), 1), 0);
-  ASSERT_EQ(getsockname(listener.number(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const std::vector<char> bytes(1 << 16);
+  Lingering slow;
+  const Descriptor file = memory();
+  std::vector<int> passed(GetParam() - 1, file.number());
+  passed.push_back(slow.number());
   {
-    Descriptor slow(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(connect(slow.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    while (send(slow.number(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-    }
-    const linger forever{1, 4};
-    ASSERT_EQ(setsockopt(slow.number(), SOL_SOCKET, SO_LINGER, &forever, sizeof forever), 0);
     // It waits behind another pod until the router alone has the descriptor.
     auto first = std::make_optional<Client>(socket_of("web"));
     ASSERT_EQ(first->hear(), hello);
     Client pod(socket_of("web"));
-    pod.say(77, {}, {slow.number()});
-    slow = Descriptor();
+    pod.say(77, {}, passed);
+    slow.let_go();
     first.reset();
     while (pod.hear() != 0) {
     }
-    EXPECT_TRUE(eventually_problem(key, "unexpected"));
+    EXPECT_TRUE(eventually_problem(key, GetParam() == 1 ? "unexpected" : "more descriptors"));
   }
   const auto begin = std::chrono::steady_clock::now();
   expect_served(other, "other");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+}
+
+INSTANTIATE_TEST_SUITE_P(AsThe, WhatIsSlowToClose, testing::Values(1, 2, 5, 253));
+
+// In the place of a ring's interrupt, by a pod that is let in.
+TEST_F(MemifServerTest, AnInterruptThatIsSlowToCloseKeepsNobodyWaiting) {
+  const MemifServer::Key other = attach("other");
+  const MemifServer::Key key = attach();
+  Lingering slow;
+  Client pod(socket_of("web"));
+  ASSERT_EQ(pod.hear(), hello);
+  const Descriptor file = memory();
+  pod.say(init, init_of());
+  pod.say(add_region, region_of(), {file.number()});
+  pod.say(add_ring, ring_of(true, 0), {slow.number()});
+  pod.say(add_ring, ring_of(false, second_ring), {slow.number()});
+  for (unsigned i = 0; i < 4; ++i) ASSERT_EQ(pod.hear(), ack);
+  slow.let_go();
+  const auto begin = std::chrono::steady_clock::now();
+  pod.say(connect_it, Body().text("pod", 32));
+  EXPECT_EQ(pod.hear(), connected);
+  EXPECT_TRUE(eventually_up(key));
+  expect_served(other, "other");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 3s);
+}
+
+// Bytes of the file that somebody has touched.
+uint64_t touched(const Descriptor& file) {
+  struct stat about {};
+  EXPECT_EQ(fstat(file.number(), &about), 0);
+  return static_cast<uint64_t>(about.st_blocks) * 512;
+}
+
+TEST_F(MemifServerTest, MemoryIsTouchedWhenThePodConnects) {
+  const MemifServer::Key key = attach();
+  const Descriptor file = memory();
+  const uint64_t before = touched(file);
+  ASSERT_LT(before, memory_size);
+  Client pod(socket_of("web"));
+  ASSERT_EQ(pod.hear(), hello);
+  pod.say(init, init_of());
+  pod.say(add_region, region_of(), {file.number()});
+  pod.say(add_ring, ring_of(true, 0));
+  pod.say(add_ring, ring_of(false, second_ring));
+  for (unsigned i = 0; i < 4; ++i) ASSERT_EQ(pod.hear(), ack);
+  EXPECT_EQ(touched(file), before);
+  pod.say(connect_it, Body().text("pod", 32));
+  ASSERT_EQ(pod.hear(), connected);
+  EXPECT_EQ(touched(file), memory_size) << "no worker waits for a page";
+  EXPECT_TRUE(eventually_up(key));
+}
+
+// Pages that the router makes stay its own as long as the pod keeps the memory, so that it does not make many.
+TEST_F(MemifServerTest, MemoryThatThePodNeverTouchedIsNotMadeOverAndOver) {
+  const MemifServer::Key key = attach();
+  constexpr uint64_t size = MemifSession::most_memory;
+  const auto come_with = [&](const Descriptor& file) {
+    Client pod(socket_of("web"));
+    EXPECT_EQ(pod.hear(), hello);
+    pod.say(init, init_of());
+    pod.say(add_region, region_of(0, size), {file.number()});
+    pod.say(add_ring, ring_of(true, 0));
+    pod.say(add_ring, ring_of(false, second_ring));
+    pod.say(connect_it, Body().text("pod", 32));
+    uint16_t heard = ack;
+    while (heard == ack) heard = pod.hear();
+    return heard == connected ? std::string("connected") : pod.said();
+  };
+  std::vector<Descriptor> kept;
+  for (unsigned round = 0; round < 2; ++round) {
+    kept.push_back(memory(true, size));
+    EXPECT_EQ(come_with(kept.back()), "connected");
+    EXPECT_TRUE(eventually_down(key));
+  }
+  kept.push_back(memory(true, size));
+  EXPECT_THAT(come_with(kept.back()), HasSubstr("of the memory were never touched, of which the router makes"));
+  EXPECT_LT(touched(kept.back()), 1U << 20);
+  kept.clear();
+  // One that touched it itself has all the room that it wants.
+  const Descriptor whole = memory(true, size);
+  void* const pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, whole.number(), 0);
+  ASSERT_NE(pages, MAP_FAILED);
+  munmap(pages, size);
+  EXPECT_EQ(come_with(whole), "connected");
+}
+
+// Each connection costs everybody a new snapshot.
+TEST_F(MemifServerTest, APodThatComesAndGoesConnectsOnceInASecond) {
+  const MemifServer::Key key = attach();
+  const auto end = std::chrono::steady_clock::now() + 3500ms;
+  unsigned times = 0;
+  while (std::chrono::steady_clock::now() < end) {
+    Client pod(socket_of("web"));
+    if (pod.is_connected() && pod.shake_hands()) ++times;
+  }
+  EXPECT_GE(times, 2U);
+  EXPECT_LE(times, 5U) << "the last one may come late";
+  EXPECT_TRUE(eventually_down(key));
+}
+
+// Holds the locks of a file, as a pod may: a write to it whose bytes do not come.
+class Locked {
+ public:
+  explicit Locked(const Descriptor& file) : size_(static_cast<size_t>(sysconf(_SC_PAGESIZE))) {
+    bytes_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    faults_ = Descriptor(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC)));
+    uffdio_api api{};
+    api.api = UFFD_API;
+    uffdio_register range{};
+    range.range = {reinterpret_cast<uint64_t>(bytes_), size_};
+    range.mode = UFFDIO_REGISTER_MODE_MISSING;
+    works_ = bytes_ != MAP_FAILED && faults_.is_open() && ioctl(faults_.number(), UFFDIO_API, &api) == 0 &&
+             ioctl(faults_.number(), UFFDIO_REGISTER, &range) == 0;
+    if (!works_) return;
+    writer_ = std::thread([this, number = file.number()] { (void)!pwrite(number, bytes_, 1, 0); });
+    pollfd waits{faults_.number(), POLLIN, 0};
+    works_ = poll(&waits, 1, 3000) == 1;
+  }
+  ~Locked() {
+    faults_ = Descriptor();  // a page of zeros comes
+    if (writer_.joinable()) writer_.join();
+    munmap(bytes_, size_);
+  }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+  // False: only root may (vm.unprivileged_userfaultfd).
+  [[nodiscard]] bool works() const { return works_; }
+
+ private:
+  size_t size_;
+  void* bytes_ = nullptr;
+  Descriptor faults_;
+  bool works_ = false;
+  std::thread writer_;
+};
+
+TEST_F(MemifServerTest, MemoryThatCannotBeMappedNowKeepsNobodyWaiting) {
+  const MemifServer::Key other = attach("other");
+  const MemifServer::Key key = attach();
+  const Descriptor file = memory();
+  auto locked = std::make_optional<Locked>(file);
+  if (!locked->works()) GTEST_SKIP() << "no userfaultfd";
+  Client pod(socket_of("web"));
+  ASSERT_EQ(pod.hear(), hello);
+  pod.say(init, init_of());
+  pod.say(add_region, region_of(), {file.number()});
+  pod.say(add_ring, ring_of(true, 0));
+  pod.say(add_ring, ring_of(false, second_ring));
+  pod.say(connect_it, Body().text("pod", 32));
+  const auto begin = std::chrono::steady_clock::now();
+  expect_served(other, "other");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+  EXPECT_TRUE(eventually_problem(key, "the pod did not finish within 2 s"));
+  locked.reset();
+  expect_served(key);
 }
 
 TEST_F(MemifServerTest, SomebodyElseAtTheSocket) {
@@ -476,6 +676,82 @@ TEST_F(MemifServerTest, LinksAndFilesOfOthersAreLeftAlone) {
   fs::permissions(folder_ / "pods" / "open", fs::perms::all);
   device.socket = "open";
   EXPECT_TRUE(eventually_problem(server_->add(device), "mode 0777: others could put things into it"));
+}
+
+TEST_F(MemifServerTest, AFolderThatOthersCanEnterIsRefused) {
+  const std::string pods = (folder_ / "pods").string();
+  ASSERT_TRUE(open_pod_folder(pods));
+  for (const mode_t mode : {0755, 0750, 0701}) {
+    ASSERT_EQ(chmod(pods.c_str(), mode), 0);
+    const auto opened = open_pod_folder(pods);
+    ASSERT_FALSE(opened) << mode;
+    EXPECT_THAT(opened.error().message, HasSubstr("(chmod 700 " + pods + ")"));
+  }
+}
+
+// Runs this as somebody else, in a thread that has a user of its own.
+void as_nobody(const std::function<void()>& run) {
+  std::thread([&] {
+    ASSERT_EQ(syscall(SYS_setresuid, -1, 65534, -1), 0);
+    run();
+  }).join();
+}
+
+TEST_F(MemifServerTest, AFolderOfAnotherUserIsRefusedWithAdvice) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may become somebody else";
+  ASSERT_EQ(chmod(folder_.c_str(), 0755), 0);
+  const std::string pods = (folder_ / "pods").string();
+  as_nobody([&] {
+    const auto opened = open_pod_folder(pods);
+    ASSERT_FALSE(opened);
+    EXPECT_THAT(opened.error().message, HasSubstr("belongs to user 0, and this router is user 65534"));
+    EXPECT_THAT(opened.error().message, HasSubstr("chown -R 65534 " + pods));
+  });
+}
+
+// Made by a router that ran as root, which goes on as somebody else.
+TEST_F(MemifServerTest, FoldersOfRootGoToTheNextUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give folders away";
+  attach("web");
+  server_.reset();
+  const fs::path pods = folder_ / "pods";
+  ASSERT_EQ(chmod(folder_.c_str(), 0755), 0);
+  ASSERT_TRUE(fs::create_directory(pods / "wide"));
+  fs::permissions(pods / "wide", fs::perms::all);
+  fs::create_directory_symlink(folder_, pods / "link");
+  const auto owner = [](const fs::path& path) {
+    struct stat about {};
+    EXPECT_EQ(lstat(path.c_str(), &about), 0);
+    return about.st_uid;
+  };
+  const Identity nobody{"nobody", 65534, 65534};
+  ASSERT_TRUE(make_pod_folder(pods.string(), &nobody));
+  EXPECT_EQ(owner(pods), 65534U);
+  EXPECT_EQ(owner(pods / "web"), 65534U);
+  EXPECT_EQ(owner(pods / "wide"), 0U) << "others may have put things into it";
+  EXPECT_EQ(owner(folder_), 0U);
+  as_nobody([&] {
+    ASSERT_TRUE(become_socket_maker());
+    const auto opened = open_pod_folder(pods.string());
+    ASSERT_TRUE(opened) << opened.error().message;
+    const auto listener = listen_for_pod(*opened, "web");
+    EXPECT_TRUE(listener) << listener.error().message;
+  });
+  // One that root made meanwhile.
+  ASSERT_TRUE(fs::create_directory(pods / "late"));
+  as_nobody([&] {
+    ASSERT_TRUE(become_socket_maker());
+    const auto opened = open_pod_folder(pods.string());
+    ASSERT_TRUE(opened);
+    const auto listener = listen_for_pod(*opened, "late");
+    ASSERT_FALSE(listener);
+    EXPECT_THAT(listener.error().message,
+                HasSubstr("late belongs to user 0, and this router is user 65534: chown it, or remove it"));
+  });
+  // What is everybody's stays so.
+  ASSERT_EQ(chmod(folder_.c_str(), 01777), 0);
+  ASSERT_TRUE(make_pod_folder(folder_.string(), &nobody));
+  EXPECT_EQ(owner(folder_), 0U);
 }
 
 TEST_F(MemifServerTest, TheFolderStaysForTheNextStart) {

@@ -228,14 +228,20 @@ TEST(Netlink, HOST5_WhatIsNoNeighbor) {
   EXPECT_EQ(now(), Message());
 }
 
-// Whatever the lengths say, nothing outside of the message is read (the sanitizers watch), and no prefix is longer than
-// its address.
+TEST(Netlink, HOST5_ADumpThatDoesNotComeToItsEnd) {
+  // NLMSG_DONE with -ENOMEM, and with 0.
+  EXPECT_EQ(parsed("14000000030002006a2f026b00000000f4ffffff"), Message(Refusal{12}));
+  EXPECT_EQ(parsed("14000000030002006a2f026b0000000000000000"), Message());
+}
+
 TEST(Netlink, HOST3_RequestsThatTheKernelRefuses) {
   // RTM_NEWADDR, EINVAL; an acknowledgement is none.
   EXPECT_EQ(parsed("24000000020000006a2f026b00000000eaffffff28000000140005066a2f026b00000000"), Message(Refusal{22}));
   EXPECT_EQ(parsed("24000000020000006a2f026b000000000000000028000000140005066a2f026b00000000"), Message());
 }
 
+// Whatever the lengths say, nothing outside of the message is read (the sanitizers watch), and no prefix is longer than
+// its address.
 TEST(Netlink, HOST3_DamagedMessages) {
   for (const std::string_view text : {new_link, new_address, bird_route, multipath_route, multipath_route6,
                                       multipath_via_v6, gone_via_v6, permanent_neighbor, no_arp_neighbor6}) {

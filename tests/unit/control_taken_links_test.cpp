@@ -2,7 +2,10 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <net/if.h>
 #include <string>
+#include <sys/capability.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -14,6 +17,7 @@ namespace sluice::control {
 namespace {
 
 using dataplane::LinkSettings;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -105,9 +109,41 @@ TEST_F(TakenLinksIn, HOST1_BelongToTheProcessThatRuns) {
 
 TEST_F(TakenLinksIn, HOST1_WhatIsNotThereIsNotGivenBack) {
   ASSERT_TRUE(links->add("no-such-link0", {7, true, true}));
-  EXPECT_THAT(links->give_back(), IsEmpty());
+  const TakenLinks::GivenBack given = links->give_back();
+  EXPECT_THAT(given.names, IsEmpty());
+  EXPECT_THAT(given.problems, IsEmpty());
   next();
   EXPECT_THAT(links->all(), IsEmpty());
+}
+
+// Of a thread without CAP_NET_ADMIN, as the kernel refuses it to a command that somebody else runs.
+TEST_F(TakenLinksIn, HOST1_WhatTheKernelRefusesStaysOnRecord) {
+  const uint32_t index = if_nametoindex("lo");
+  ASSERT_NE(index, 0u);
+  ASSERT_TRUE(links->add("lo", {index, true, false}));
+  TakenLinks::GivenBack given;
+  std::thread([&] {
+    const std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)> none(cap_init(), cap_free);
+    ASSERT_EQ(cap_set_proc(none.get()), 0);
+    given = links->give_back();
+  }).join();
+  EXPECT_THAT(given.names, IsEmpty());
+  EXPECT_THAT(given.problems, ElementsAre(HasSubstr("lo is not given back to the kernel: ARP cannot be switched on")));
+  next();
+  EXPECT_EQ(links->find("lo"), (LinkSettings{index, true, false}));
+}
+
+TEST_F(TakenLinksIn, HOST1_ALinkInThePlaceOfTheLockIsNotFollowed) {
+  ASSERT_TRUE(links->add("eth1", {7, true, true}));
+  links.reset();
+  const std::filesystem::path lock = folder / "interfaces.json.lock";
+  ASSERT_TRUE(std::filesystem::remove(lock));
+  std::filesystem::create_symlink(folder / "elsewhere", lock);
+  TakenLinks again(folder.string());
+  const auto loaded = again.load();
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, HasSubstr("cannot lock " + lock.string()));
+  EXPECT_FALSE(std::filesystem::exists(folder / "elsewhere"));
 }
 
 TEST_F(TakenLinksIn, HOST1_WithoutAFolderNothingIsKept) {
