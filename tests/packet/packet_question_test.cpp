@@ -52,6 +52,23 @@ class Question : public testing::Test {
     ASSERT_NE(ring, nullptr);
     ASSERT_EQ(rte_ring_enqueue(ring, mbuf), 0);
   }
+  void turn(uint16_t worker) { (void)rig_.plane().worker(worker).run_once(); }
+  // All connections of a worker end.
+  void delete_flows(uint16_t worker) {
+    dataplane::Command command;
+    command.kind = dataplane::Command::Kind::DeleteFlows;
+    ASSERT_TRUE(rig_.plane().worker(worker).submit(&command));
+    while (!command.done.load()) turn(worker);
+  }
+  [[nodiscard]] uint16_t owner(const Endpoint& from, const Endpoint& to) {
+    const net::FlowKey<net::V4> key{from.address.v4(),
+                                    to.address.v4(),
+                                    net::be16::from_host(from.port),
+                                    net::be16::from_host(to.port),
+                                    net::protocol::tcp,
+                                    {}};
+    return net::owner_of(rig_.plane().tables().hasher(key), 2);
+  }
   // One packet, while one worker cannot tell the other anything. What came out.
   std::string send_while_mute(const Ip& packet, uint16_t mute) {
     put(0, packet);
@@ -92,6 +109,37 @@ TEST_F(Question, MASQ7_WithoutAnAnswerThePacketIsDropped) {
   }
   EXPECT_GT(dropped, 4U) << "where the replies arrive at another worker";
   EXPECT_EQ(rig_.drops(), "handoff_full " + std::to_string(dropped));
+}
+
+// The answer comes when the connection that was asked for has ended and another one has its key, and a third one has
+// taken the tuple meanwhile.
+TEST_F(Question, MASQ7_TheAnswerToAnEarlierQuestionConfirmsNothing) {
+  const std::string endpoint = "10.246.1.20:8080";
+  unsigned tried = 0;
+  for (int i = 0; i < 200; ++i) {
+    const std::string from = client(i);
+    if (owner(from, first_service) != 0 || owner(endpoint, from) != 1 || owner(from, second_service) != 1) continue;
+    ++tried;
+    put(0, tcp(from, first_service, "S"));
+    turn(0);  // asks
+    delete_flows(0);
+    put(1, tcp(from, second_service, "S"));
+    turn(1);  // opens one with the tuple, which is free again, and answers what was asked before
+    put(0, tcp(from, first_service, "S"));
+    turn(0);  // asks anew, and gets the first answer
+    (void)rig_.run();
+    int with_own_port = 0;
+    for (const View& out : rig_.out()) with_own_port += out.ip.src.text() == from ? 1 : 0;
+    EXPECT_EQ(with_own_port, 1) << "of the second service's connection alone";
+    EXPECT_EQ(rig_.out().size(), 3U) << "none was lost";
+    EXPECT_EQ(rig_.drops(), "");
+    EXPECT_EQ(rig_.send("b", tcp(endpoint, from, "SA")),
+              "b/13 tcp SA " + std::string(second_service) + ">" + from + " ttl 63");
+    delete_flows(0);
+    delete_flows(1);
+    (void)rig_.run();
+  }
+  EXPECT_GT(tried, 4U);
 }
 
 // More clashes at once than are remembered: who is forgotten asks again.
