@@ -158,6 +158,7 @@ class Flow:
                 cell = "SYN_RECV"  # CT-5: both ends agree on a younger connection
                 if [end.end for end in self.windows.ends] != [ack, segment.end()]:  # not the one it has, sent again
                     self.windows, self.liberal = Windows(), True
+                    self.windows.ends[REPLY].acked = ack  # CT-14: resets of the former connection are older
             else:
                 self.ignored_syn = (seq + length + 1) & 0xFFFFFFFF if event == "SYN" else None
                 self.ignored_ack = ack if event != "SYN" else None

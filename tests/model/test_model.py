@@ -11,10 +11,12 @@ import sctp
 import wire
 from by_hand import drains_object
 from cluster import Cluster, key_of
+from conntrack import ORIGINAL, REPLY, Flow
 from ingress import Arrived
 from reference import Model
 from router import Router
 from tables import Tables
+from window import Segment
 
 DRIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/tests/model/drive")
 
@@ -161,6 +163,29 @@ def test_SVC9_OnlyClientsFromOutsideGetDirectReturn():
     assert direct == {("outside", "LB IP")}
     nodes = model.tables.service_ports["default", "svc0", "http", 4].nodes
     assert nodes == {(wire.addr(REMOTE), 8080): "node3"}
+
+
+# --- connections ----------------------------------------------------------------------------------------------
+
+
+def test_CT5_CT14_ResetOfTheConnectionBeforeTheYoungerOne():
+    """A client that lost its memory opens again, and the server agrees: a RST with a number from before is too old."""
+    client, server = wire.addr(CLIENTS["outside"]), wire.addr(LOCAL)
+    flow = Flow((wire.TCP, client, 5000, server, 80), (wire.TCP, server, 80, client, 5000), None, 0)
+
+    def track(direction, flags, seq, ack):
+        return flow.track(direction, Segment(flags, seq, ack, 0, 65535), 0, False)
+
+    assert track(ORIGINAL, wire.ACK, 1000, 5000) == "pass"
+    assert track(ORIGINAL, wire.SYN, 900_000, 0) == "pass"
+    assert flow.state == "EST"
+    assert track(REPLY, wire.SYN | wire.ACK, 70_000, 900_001) == "pass"
+    assert flow.state == "SYN_RECV"
+    for seq in (1000, 900_000):
+        assert track(ORIGINAL, wire.RST | wire.ACK, seq, 5000) == "invalid", seq
+    assert flow.state == "SYN_RECV"
+    assert track(ORIGINAL, wire.RST, 900_001, 0) == "pass"
+    assert flow.state == "CLOSE"
 
 
 # --- a router that errs -------------------------------------------------------------------------------------
