@@ -68,7 +68,7 @@ class Flow:
 
     __slots__ = (
         "original", "reply", "frontend", "state", "created", "last", "replied", "assured", "ignored_syn", "challenge",
-        "serial", "windows", "liberal", "doubtful", "ignored_ack", "mapping",
+        "serial", "windows", "liberal", "doubtful", "ignored_ack", "mapping", "simultaneous",
     )  # fmt: skip
 
     def __init__(self, original, reply, frontend, now):
@@ -81,6 +81,7 @@ class Flow:
         self.ignored_ack = None  # of another segment that was ignored
         self.windows = Windows()
         self.liberal = self.doubtful = False
+        self.simultaneous = False  # both ends sent a SYN (CT-6)
 
     one_way = False  # its answers do not come by
 
@@ -155,9 +156,10 @@ class Flow:
             if direction == REPLY:
                 self.replied = True
             if direction == REPLY and event == "SYNACK" and self.ignored_syn == ack:
-                cell = "SYN_RECV"  # CT-5: both ends agree on a younger connection
+                cell, self.simultaneous = "SYN_RECV", False  # CT-5: both ends agree on a younger connection
                 if [end.end for end in self.windows.ends] != [ack, segment.end()]:  # not the one it has, sent again
                     self.windows, self.liberal = Windows(), True
+                    self.windows.ends[REPLY].acked = ack  # CT-14: resets of the former connection are older
             else:
                 self.ignored_syn = (seq + length + 1) & 0xFFFFFFFF if event == "SYN" else None
                 self.ignored_ack = ack if event != "SYN" else None
@@ -171,6 +173,9 @@ class Flow:
             self.liberal = True  # picked up in the middle: nobody told its scale
         if cell != "same":
             self.state = cell
+        self.simultaneous = self.simultaneous or cell == "SYN_SENT2"
+        if self.simultaneous and old == "SYN_RECV" and event == "ACK":
+            self.state = "EST"  # either end's
         if direction == REPLY and not self.replied:
             if event == "RST":
                 return "close"  # CT-8

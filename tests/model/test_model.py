@@ -11,10 +11,12 @@ import sctp
 import wire
 from by_hand import drains_object
 from cluster import Cluster, key_of
+from conntrack import ORIGINAL, REPLY, Flow
 from ingress import Arrived
 from reference import Model
 from router import Router
 from tables import Tables
+from window import Segment
 
 DRIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/tests/model/drive")
 
@@ -161,6 +163,56 @@ def test_SVC9_OnlyClientsFromOutsideGetDirectReturn():
     assert direct == {("outside", "LB IP")}
     nodes = model.tables.service_ports["default", "svc0", "http", 4].nodes
     assert nodes == {(wire.addr(REMOTE), 8080): "node3"}
+
+
+# --- connections ----------------------------------------------------------------------------------------------
+
+
+class Connection:
+    def __init__(self):
+        client, server = wire.addr(CLIENTS["outside"]), wire.addr(LOCAL)
+        self.flow = Flow((wire.TCP, client, 5000, server, 80), (wire.TCP, server, 80, client, 5000), None, 0)
+
+    def track(self, direction, flags, seq, ack, length=0, scale=None):
+        """What becomes of the segment, and of the connection."""
+        options = b"" if scale is None else bytes([1, 3, 3, scale])
+        action = self.flow.track(direction, Segment(flags, seq, ack, length, 65535, options), 0, False)
+        return action, self.flow.state
+
+
+def test_CT5_CT14_ResetOfTheConnectionBeforeTheYoungerOne():
+    """A client that lost its memory opens again, and the server agrees: a RST with a number from before is too old."""
+    c = Connection()
+    assert c.track(ORIGINAL, wire.ACK, 1000, 5000) == ("pass", "EST")
+    assert c.track(ORIGINAL, wire.SYN, 900_000, 0) == ("pass", "EST")
+    assert c.track(REPLY, wire.SYN | wire.ACK, 70_000, 900_001) == ("pass", "SYN_RECV")
+    for seq in (1000, 900_000):
+        assert c.track(ORIGINAL, wire.RST | wire.ACK, seq, 5000) == ("invalid", "SYN_RECV"), seq
+    assert c.track(ORIGINAL, wire.RST, 900_001, 0) == ("pass", "CLOSE")
+
+
+def test_CT6_EitherAckCompletesASimultaneousOpen():
+    for direction, seq, ack in ((ORIGINAL, 101, 501), (REPLY, 501, 101)):
+        c = Connection()
+        assert c.track(ORIGINAL, wire.SYN, 100, 0) == ("pass", "SYN_SENT")
+        assert c.track(REPLY, wire.SYN, 500, 0) == ("pass", "SYN_SENT2")
+        assert c.track(ORIGINAL, wire.SYN | wire.ACK, 100, 501) == ("pass", "SYN_RECV")
+        assert c.track(REPLY, wire.SYN | wire.ACK, 500, 101) == ("pass", "SYN_RECV")
+        assert c.track(direction, wire.ACK, seq, ack) == ("pass", "EST")
+    c.track(ORIGINAL, wire.SYN, 9000, 0)
+    assert c.track(REPLY, wire.SYN | wire.ACK, 8000, 9001) == ("pass", "SYN_RECV")
+    assert c.track(REPLY, wire.ACK, 8001, 9001) == ("pass", "SYN_RECV"), "the younger one is no simultaneous open"
+
+
+def test_CT11_WindowsAreScaledIfBothSynsSayHow():
+    for scales, size in (((7, 7), 65535 << 7), ((7, None), 65535), ((None, 7), 65535), ((15, 0), 65535)):
+        c = Connection()
+        c.track(ORIGINAL, wire.SYN, 100, 0, scale=scales[0])
+        c.track(REPLY, wire.SYN | wire.ACK, 500, 101, scale=scales[1])
+        assert c.track(ORIGINAL, wire.ACK, 101, 501) == ("pass", "EST")
+        assert c.track(REPLY, wire.ACK, 501, 101) == ("pass", "EST")
+        assert c.track(ORIGINAL, wire.ACK, 102 + size, 501) == ("invalid", "EST"), scales
+        assert c.track(ORIGINAL, wire.ACK, 101 + size, 501) == ("pass", "EST"), scales
 
 
 # --- a router that errs -------------------------------------------------------------------------------------

@@ -50,6 +50,10 @@ class Conversation:
         return False
 
 
+# How far the number of a segment may be from what it should be: about what CT-10 to CT-16 draw lines at.
+SHIFTS = [1, 2, 255, 256, 1000, 65535, 66_000, 66_001, 70_000, 65535 << 7, (65535 << 7) + 300, 1 << 30, 1 << 31]
+
+
 class TcpConversation(Conversation):
     def __init__(self, world):
         super().__init__(world, TCP)
@@ -60,6 +64,10 @@ class TcpConversation(Conversation):
     def begin(self):
         random = self.world.random
         self.next_seq = [random.randrange(1 << 32), random.randrange(1 << 32)]
+        self.scales = [random.choice([None, 0, 2, 7, 7, 7, 14, 15]) for _ in range(2)]
+        self.sacks = [random.random() < 0.5 for _ in range(2)]
+        self.stamps = random.random() < 0.3
+        self.crossed = [False, False]  # whose SYN+ACK to the other's SYN arrived (CT-6)
         self.closed = [False, False]
         self.phase = "begin"
         self.sent = []
@@ -71,10 +79,31 @@ class TcpConversation(Conversation):
     def segment(self, side, flags, payload=b"", **more):
         src, sport, dst, dport = self.ends(side)
         seq = more.pop("seq", self.next_seq[side])
-        ack = self.next_seq[1 - side] if flags & ACK else 0
+        ack = more.pop("ack", self.next_seq[1 - side] if flags & ACK else 0)
         passes = flags & SYN or self.world.may_open(TCP, src, sport, dst, dport)
         header = {**self.world.header(passes), **more}
-        return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, **header)
+        window = self.world.random.choices([65535, 20_000, 1000, 256, 255, 1, 0], [20, 5, 2, 1, 1, 1, 1])[0]
+        options = self.options(side, flags, ack)
+        return wire.tcp(src, dst, sport, dport, flags, seq, ack, payload, window, options, **header)
+
+    def options(self, side, flags, ack):
+        """Of TCP: largest segment, scale, SACK permitted and SACK, timestamp."""
+        random, out = self.world.random, b""
+        if flags & SYN:
+            out = struct.pack(">BBH", 2, 4, 1460)
+            if self.scales[side] is not None:
+                out += bytes([1, 3, 3, self.scales[side]])
+            if self.sacks[side]:
+                out += bytes([1, 1, 4, 2])
+        elif flags & ACK and random.random() < 0.08:
+            blocks = random.choice([1, 1, 2, 3])
+            out = bytes([1, 1, 5, 2 + 8 * blocks])
+            for _ in range(blocks):
+                right = ack + random.choice([0, 1, 100, -100, 1460, 66_000, -70_000])
+                out += struct.pack(">II", right - 50 & 0xFFFFFFFF, right & 0xFFFFFFFF)
+        if self.stamps and len(out) < 29:
+            out += bytes([1, 1, 8, 10]) + random.randbytes(8)
+        return out
 
     def next(self):
         random, phase = self.world.random, self.phase
@@ -87,8 +116,11 @@ class TcpConversation(Conversation):
             flags = random.choices([ACK, ACK | PSH, RST, FIN | ACK, SYN | ACK], [60, 30, 4, 4, 2])[0]
             self.side, packets = 0, [self.segment(0, flags, ttl=64)]
         if phase == "answer":
-            refused = random.random() < 0.05
-            self.side, packets = 1, [self.segment(1, RST | ACK if refused else SYN | ACK)]
+            flags = random.choices([SYN | ACK, RST | ACK, SYN], [91, 5, 4])[0]
+            self.side, packets = 1, [self.segment(1, flags)]
+        if phase == "crossed":
+            self.side = random.randrange(2)
+            packets = [self.segment(self.side, SYN | ACK, seq=self.next_seq[self.side] - 1 & 0xFFFFFFFF)]
         if phase == "acknowledge":
             self.side, packets = 0, [self.segment(0, ACK)]
         if phase == "open":
@@ -108,6 +140,8 @@ class TcpConversation(Conversation):
             return [self.segment(0, SYN)]
         if odd < 0.12:
             return [self.segment(side, RST | (ACK if random.random() < 0.5 else 0), ttl=64)]
+        if odd < 0.16:
+            return [self.misfit(side)]
         if self.closed[side] or odd < 0.3:
             return [self.segment(side, ACK)]
         if odd < 0.42:
@@ -120,6 +154,20 @@ class TcpConversation(Conversation):
             packets.append(self.segment(side, ACK | PSH, payload, seq=seq))
             seq = seq + len(payload) & 0xFFFFFFFF
         return packets
+
+    def misfit(self, side):
+        """A segment whose numbers are not quite those of the connection."""
+        random = self.world.random
+        flags = random.choices([ACK, RST, RST | ACK, FIN | ACK, SYN | ACK if side else SYN], [60, 15, 10, 10, 5])[0]
+        seq, ack = self.next_seq[side], self.next_seq[1 - side]
+        shift = random.choice(SHIFTS) * random.choice([-1, 1])
+        what = random.randrange(3)
+        if what != 0:
+            seq = seq + shift & 0xFFFFFFFF
+        if what != 1:
+            ack = ack + shift & 0xFFFFFFFF
+        payload = self.world.contents(False) if flags & ACK and random.random() < 0.4 else b""
+        return self.segment(side, flags, payload, seq=seq, ack=ack if flags & ACK else 0, ttl=64)
 
     def learn(self, deliveries):
         random = self.world.random
@@ -153,7 +201,11 @@ class TcpConversation(Conversation):
             if self.one_way and self.phase == "answer":
                 self.phase = "acknowledge"
         elif self.phase == "answer":
-            self.phase = "acknowledge"
+            self.phase = "acknowledge" if self.sent[0].l4[13] & ACK else "crossed"
+        elif self.phase == "crossed":
+            self.crossed[self.side] = True
+            if all(self.crossed) or random.random() < 0.2:
+                self.phase = random.choice(["acknowledge", "open"])
         elif self.phase == "acknowledge":
             self.phase = "open"
         elif self.phase == "over" or (all(self.closed) and random.random() < 0.4):

@@ -78,8 +78,8 @@ class Windows:
                 sender.wanted = min(value[0], 14)
             elif kind == 4 and not value:
                 sender.sacks = True
-        if sender.wanted is not None and receiver.wanted is not None:
-            sender.scale, receiver.scale = sender.wanted, receiver.wanted
+        scaled = sender.wanted is not None and receiver.wanted is not None  # CT-11
+        sender.scale, receiver.scale = (sender.wanted, receiver.wanted) if scaled else (0, 0)
         sender.offer(max(segment.window, 1))
 
     def check(self, direction, segment, opening):

@@ -164,14 +164,11 @@ def l4_checksum(src, dst, proto, l4, at):
 CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMP6: 2}
 
 
-def tcp(src, dst, sport, dport, flags, seq, ack, payload=b"", **header):
-    offset = 20
-    options = b""
-    if flags & SYN:
-        options = struct.pack(">BBHBBBB", 2, 4, 1460, 1, 3, 3, 7)  # MSS, window scale 7
-        offset = 28
-    l4 = struct.pack(">HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, offset << 2, flags, 65535, 0, 0)
-    return Packet(src, dst, TCP, l4_checksum(src, dst, TCP, l4 + options + payload, 16), **header)
+def tcp(src, dst, sport, dport, flags, seq, ack, payload=b"", window=65535, tcp_options=b"", **header):
+    """`tcp_options`: padded to four bytes."""
+    numbers = seq & 0xFFFFFFFF, ack & 0xFFFFFFFF
+    l4 = struct.pack(">HHIIBBHHH", sport, dport, *numbers, 20 + len(tcp_options) << 2, flags, window, 0, 0)
+    return Packet(src, dst, TCP, l4_checksum(src, dst, TCP, l4 + tcp_options + payload, 16), **header)
 
 
 def udp(src, dst, sport, dport, payload, zero_checksum=False, **header):

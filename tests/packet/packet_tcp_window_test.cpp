@@ -72,6 +72,20 @@ TEST_P(Window, CT14_ResetsThatDoNotFit) {
   }
 }
 
+// The client lost its memory and opened again, which the server accepted.
+TEST_P(Window, CT5_CT14_ResetOfTheConnectionBeforeTheYoungerOne) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_TRUE(passes(request(side, "S", 900'000, 0)));
+    EXPECT_TRUE(passes(answer(side, "SA", 70'000, 900'001)));
+    EXPECT_FALSE(passes(request(side, "RA", 101, 501)));
+    EXPECT_TRUE(passes(request(side, "A", 900'001, 70'001)));
+    EXPECT_TRUE(passes(answer(side, "PA", 70'001, 900'001, 10))) << "as established as it was";
+  }
+}
+
 TEST_P(Window, CT16_WhatWasAcknowledgedAlreadyPasses) {
   load();
   connect(v4());
