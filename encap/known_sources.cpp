@@ -7,7 +7,7 @@ namespace sluice::encap {
 namespace {
 
 void note_index(uint16_t index, uint16_t& next) {
-  if (index < net::host_source) next = std::max<uint16_t>(next, index + 1U);
+  if (index < net::turned_source) next = std::max<uint16_t>(next, index + 1U);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ class KnownSources {
   KnownSources(const std::vector<Node>& nodes, const std::vector<net::Prefix>& external, uint16_t external_index);
 
   // Whether with() can give so many more an index.
-  [[nodiscard]] bool has_room(size_t more) const { return more <= size_t{net::host_source} - next_index_; }
+  [[nodiscard]] bool has_room(size_t more) const { return more <= size_t{net::turned_source} - next_index_; }
   // One that knows `more`, each under an index that nobody had before, and the nodes in `less` no longer. Empty: there
   // are no more indices.
   [[nodiscard]] std::optional<KnownSources> with(const std::vector<net::IpAddr>& more,

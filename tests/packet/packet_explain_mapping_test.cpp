@@ -23,10 +23,9 @@ class ExplainMapping : public RigTest {
   void load(const std::string& filtering) {
     Gateway gateway;
     gateway.interfaces = R"({"name":"up","device":"net_ring_a","mac":"02:00:00:00:00:0a","role":"uplink",
-      "addresses":["192.0.2.1/24","203.0.113.7/32"],"gateway":{"v4":"192.0.2.254"}},)" +
+      "addresses":["192.0.2.1/24","2001:db8:2::1/64","203.0.113.7/32"],
+      "gateway":{"v4":"192.0.2.254","v6":"2001:db8:2::fe"}},)" +
                          std::string(interface_b);
-    gateway.neighbors = R"({"interface":"up","address":"192.0.2.254","mac":"02:00:00:00:00:fe"},
-      {"interface":"un","address":"192.168.0.13","mac":"02:00:00:00:00:13"})";
     gateway.more = R"("snat":{"portRange":"40000-40999","natPortRange":"50000-50999","mapping":"EndpointIndependent",
       "filtering":")" +
                    filtering + R"(","natOutgoingAddress":{"v4":"203.0.113.7"}})";

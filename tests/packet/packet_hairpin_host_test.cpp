@@ -22,11 +22,10 @@ class HairpinHost : public RigTest {
   void load(const std::string& outside, const std::string& filtering) {
     Gateway gateway;
     gateway.interfaces = R"({"name":"up","device":"net_ring_a","mac":"02:00:00:00:00:0a","role":"uplink",
-      "addresses":["192.0.2.1/24","203.0.113.7/32"],"gateway":{"v4":"192.0.2.254"}},{"name":"un","device":"net_ring_b",
+      "addresses":["192.0.2.1/24","2001:db8:2::1/64","203.0.113.7/32"],
+      "gateway":{"v4":"192.0.2.254","v6":"2001:db8:2::fe"}},{"name":"un","device":"net_ring_b",
       "mac":"02:00:00:00:00:0b","role":"uplink","hostInterface":"tap-b",
-      "addresses":["192.168.0.1/24","10.246.1.62/32"]})";
-    gateway.neighbors = R"({"interface":"up","address":"192.0.2.254","mac":"02:00:00:00:00:fe"},
-      {"interface":"un","address":"192.168.0.13","mac":"02:00:00:00:00:13"})";
+      "addresses":["192.168.0.1/24","2001:db8:a::1/64","10.246.1.62/32"]})";
     gateway.more = R"("snat":{"portRange":"40000-40999","natPortRange":"50000-50999","mapping":"EndpointIndependent",
       "filtering":")" +
                    filtering + R"(","natOutgoingAddress":{"v4":")" + outside + "\"}}";

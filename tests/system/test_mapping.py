@@ -10,6 +10,7 @@ import pytest
 
 import cluster as lab
 from cluster import Cluster
+from netns import wait_until
 
 SECOND_SERVER = "192.0.2.11"
 SERVERS = [(lab.CLIENT, 3478), (lab.CLIENT, 3479), (SECOND_SERVER, 3478)]  # as STUN has them: RFC 5780 section 4.2
@@ -117,10 +118,24 @@ def test_MASQ13_RFC4787_9_two_pods_meet_at_their_addresses_outside(mapped: Clust
             ends.append(end)
             seen.append(server.recvfrom(100)[1])
         assert {address for address, _ in seen} == {lab.GATEWAY}
+        inside = [(lab.PODS[pod].address, end.getsockname()[1]) for pod, end in zip(("web-1a", "web-2a"), ends)]
+
+        def explain(source: int, target: int) -> str:
+            """What the router says of a packet from one to the other's address outside (EXP-1)."""
+            text = mapped.gateway.control("explain", "-p", "udp", "--from", "%s:%d" % inside[source], "--to",
+                                          "%s:%d" % seen[target]).stdout
+            assert "hairpin " in text, text
+            return text
+
         # As they do who punch holes: what comes first only makes the way for the other.
+        text = explain(0, 1)
+        assert "%s:%d is the port of %s:%d; snat.filtering" % (*seen[1], *inside[1]) in text, text
+        assert text.endswith("=> dropped (mapping_filtered)\n"), text
         ends[0].sendto(b"first", seen[1])
+        wait_until(lambda: explain(1, 0).endswith("=> forwarded\n"), 4, "the way that the first packet makes")
         ends[1].sendto(b"second", seen[0])
         assert ends[0].recvfrom(100) == (b"second", seen[1])
+        assert "known, " in explain(0, 1)
         ends[0].sendto(b"third", seen[1])
         assert ends[1].recvfrom(100) == (b"third", seen[0])
 

@@ -122,11 +122,17 @@ TEST(KnownSources, SCALE5_NodesComeAndGo) {
 }
 
 TEST(KnownSources, SCALE5_IndicesComeToAnEnd) {
-  KnownSources sources({{v4("192.0.2.1"), net::host_source - 3}}, {}, no_tunnel_source);
+  // Those from there on mean something else (dataplane/net/packet.h).
+  constexpr uint16_t end = net::turned_source;
+  static_assert(end < net::host_source && end < no_tunnel_source);
+  KnownSources sources({{v4("192.0.2.1"), end - 3}}, {}, no_tunnel_source);
   EXPECT_TRUE(sources.has_room(2));
   EXPECT_FALSE(sources.has_room(3));
   sources = *sources.with({v4("10.0.0.1"), v4("10.0.0.2")}, {});
-  EXPECT_EQ(sources.find(v4("10.0.0.2")), net::host_source - 1);
+  EXPECT_EQ(sources.find(v4("10.0.0.2")), end - 1);
+  net::Packet packet;
+  packet.tunnel_source = end - 1;
+  EXPECT_TRUE(packet.from_tunnel() && !packet.turned_back() && !packet.from_host());
   EXPECT_FALSE(sources.with({v4("10.0.0.3")}, {}));
 }
 
