@@ -14,7 +14,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "control/api_server.h"
 #include "control/arguments.h"

@@ -335,7 +335,7 @@ ServiceCompiler::Draft<F> ServiceCompiler::external_draft(const Context& context
                         before, draft);
     }
     draft.unit.frontends.push_back({l7::target_address<typename F::Addr>(led.second), net::be16{}, shared->protocol,
-                              nat::FrontendKind::ExternalIp, shared});
+                                    nat::FrontendKind::ExternalIp, shared});
   }
   return draft;
 }

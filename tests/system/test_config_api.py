@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 
 import pytest
 
@@ -198,11 +200,15 @@ def records(router: Router) -> int:
 
 
 def burst(router: Router, deltas: list[Json]) -> list[tuple[int, Json]]:
-    """Each in a PATCH of its own, all of them sent before any answer is read."""
+    """Each in a PATCH of its own, all of them there before the router reads any."""
     connections = [router.connect() for _ in deltas]
     try:
-        for connection, delta in zip(connections, deltas):
-            connection.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", **delta}))
+        router.process.signal(signal.SIGSTOP)
+        try:
+            for connection, delta in zip(connections, deltas):
+                connection.request("PATCH", "/v1/config", json.dumps({"kind": "Delta", **delta}))
+        finally:
+            router.process.signal(signal.SIGCONT)
         answers = [connection.getresponse() for connection in connections]
         return [(answer.status, json.loads(answer.read())) for answer in answers]
     finally:
@@ -256,3 +262,6 @@ def test_API_a_burst_that_is_taken_apart_tells_each_its_own_warnings(hosts: TwoH
         told = [(warning["name"], warning["pointer"]) for warning in answer["warnings"]
                 if "nothing to delete" in warning["message"]]
         assert told == [(f"gone-{number}", "/delete/0")], answer
+    tried = re.findall('"net_nothing([0-9]+)"', router.log())
+    assert set(tried) == {str(number) for number in range(4, 30, 5)}
+    assert len(tried) > len(set(tried)), "there was a burst to be taken apart: its first bad one was tried twice"
