@@ -76,10 +76,8 @@ net::Result<dataplane::MemifRegion> map_memory(int file, uint64_t size, uint64_t
   const auto holes = holes_in(file, size);
   if (!holes) return holes.error();
   if (*holes > may_make) {
-    return net::Error{
-        fmt::format("{} KiB of the memory were never touched, of which the router makes {} KiB now, and more "
-                    "with time; touch it before you connect",
-                    *holes >> 10, may_make >> 10)};
+    return net::Error{fmt::format("touch the memory first: {} KiB of it are not there, and the router makes {} KiB now",
+                                  *holes >> 10, may_make >> 10)};
   }
   may_make -= *holes;
   if (auto touched = touch(begin, size); !touched) return touched.error();

@@ -181,18 +181,18 @@ MemifSession::State MemifSession::advance() {
       if (errno != EAGAIN && errno != EINTR) over({});
       break;
     }
+    // As that has what came with the message, the message's own reference, which goes with it below, is not the last.
     const int passed = keep_passed(header);
     if (size == 0) {
       over({});
     } else if ((header.msg_flags & MSG_CTRUNC) != 0) {
       refuse("more descriptors than belong to a message, or than this router may have open");
+    } else if (char unused = 0; recv(connection_.number(), &unused, sizeof unused, MSG_DONTWAIT) < 0) {
+      over({});
     } else if ((header.msg_flags & MSG_TRUNC) != 0 || size < ssize_t{sizeof message.kind}) {
       refuse("a message of another size");
     } else {
       take(message, passed);
-      // The message's own reference to what came with it is not the last one: passed_ has another.
-      char unused = 0;
-      if (state_ != State::Over && recv(connection_.number(), &unused, sizeof unused, MSG_DONTWAIT) < 0) over({});
     }
   }
   return state_;

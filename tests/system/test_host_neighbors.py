@@ -18,7 +18,7 @@ router id {address};
 protocol device {{ scan time 1; }}
 protocol direct {{ ipv4; interface "lo"; }}
 protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; scan time 1; }}
-protocol bgp other {{
+protocol bgp partner {{
   local {own} as {local_as};
   neighbor {peer} as {peer_as};
   connect delay time 1; connect retry time 1; error wait time 1, 2;
@@ -189,7 +189,7 @@ def test_HOST4_bird_over_ipv6_with_extended_next_hops(lab: Lab) -> None:
                                            peer_as=64512)).start()
     own = BirdDaemon(hosts.middle, EXTENDED.format(address=ROUTER_LEFT, own=ROUTER_LEFT6, local_as=64512, peer=LEFT6,
                                                    peer_as=64900)).start()
-    wait_until(lambda: own.established("other"), 30, lambda: own.ask("show protocols all other"))
+    wait_until(lambda: own.established("partner"), 30, lambda: own.ask("show protocols all partner"))
 
     def via() -> list[str]:
         return [hop["via"] for route in hosts.router.routes() if route["destination"] == "203.0.113.1/32"

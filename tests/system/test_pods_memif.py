@@ -11,6 +11,7 @@ import pwd
 import random
 import re
 import shlex
+import shutil
 import socket
 import stat
 import threading
@@ -26,7 +27,7 @@ from frames import ARP, ICMP, IP, UDP, Ether, Packet, Raw
 from memif import Memif, Refused
 from netns import Lab, Process, execute, wait_until
 from probes import ping, ping_loss, ping_says
-from router import SLUICECTL, Json, Options, Reply
+from router import PROJECT, SLUICECTL, Json, Options, Reply
 
 ROUNDS = 20
 DEATHS = 5
@@ -210,6 +211,28 @@ def test_ARP1_ARP3_SPOOF1_a_pod_on_memif_and_one_at_a_veth_pair(lab: Lab, worker
     wait_until(lambda: not pod.folder.exists(), 3, "the pod's folder to go")
     ping(other.namespace, "192.168.0.100")
     assert node.router.stop() == 0
+
+
+def documented_testpmd(folder: Path) -> str:
+    """The command of the manual, with another folder of sockets."""
+    manual = (PROJECT / "docs" / "operations.md").read_text()
+    command = re.search(r"^dpdk-testpmd .*?(?=^```)", manual, re.M | re.S)[0]
+    assert "/run/sluice/pods/fast/" in command
+    return command.replace("/run/sluice/pods", str(folder))
+
+
+@pytest.mark.skipif(shutil.which("dpdk-testpmd") is None, reason="dpdk-testpmd is not installed")
+def test_testpmd_as_the_manual_has_it(lab: Lab) -> None:
+    node = pods.one_node(lab, memif_options(lab))
+    other = node.pod("other")
+    pod = MemifPod(node, "fast").attach()
+    terminal = lab.directory / "terminal"  # whose input does not end
+    os.mkfifo(terminal)
+    program = lab.start(["sh", "-c", f"exec {documented_testpmd(pod.folder.parent).strip()} <>{terminal}"], "testpmd")
+    wait_until(lambda: pod.is_up() or not program.running(), 15, "the link", 0.1)
+    assert pod.is_up(), program.stdout() + program.stderr()
+    ping(other.namespace, pod.address)
+    assert node.router.drops()["spoofed_source"] == 0
 
 
 def test_dpdk_pods_come_and_go_while_others_talk(lab: Lab) -> None:

@@ -395,7 +395,6 @@ TEST_F(MemifServerTest, HoldsFewDescriptorsOfAPod) {
   pod.say(init, init_of());
   EXPECT_EQ(pod.hear(), ack);
   pod.say(add_region, region_of(), many);
-  EXPECT_EQ(pod.hear(), goodbye);
   EXPECT_TRUE(eventually_problem(key, "more descriptors than belong to a message"));
   stop = true;
   watch.join();
@@ -557,7 +556,7 @@ TEST_F(MemifServerTest, MemoryThatThePodNeverTouchedIsNotMadeOverAndOver) {
     EXPECT_TRUE(eventually_down(key));
   }
   kept.push_back(memory(true, size));
-  EXPECT_THAT(come_with(kept.back()), HasSubstr("of the memory were never touched, of which the router makes"));
+  EXPECT_THAT(come_with(kept.back()), HasSubstr("touch the memory first"));
   EXPECT_LT(touched(kept.back()), 1U << 20);
   kept.clear();
   // One that touched it itself has all the room that it wants.
