@@ -78,6 +78,8 @@ Gateway::Gateway()
     {"interface":"un","address":"192.168.0.11","mac":"02:00:00:00:00:11"},
     {"interface":"un","address":"192.168.0.12","mac":"02:00:00:00:00:12"},
     {"interface":"un","address":"192.168.0.13","mac":"02:00:00:00:00:13"},
+    {"interface":"un","address":"2001:db8:a::11","mac":"02:00:00:00:00:11"},
+    {"interface":"un","address":"2001:db8:a::12","mac":"02:00:00:00:00:12"},
     {"interface":"un","address":"2001:db8:a::13","mac":"02:00:00:00:00:13"})") {}
 
 std::string Gateway::text() const {

@@ -6,6 +6,7 @@
 #include <rte_mbuf.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -14,9 +15,9 @@ namespace {
 const std::string client_ip =
     R"("sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":60}})";
 
-std::vector<std::string> endpoints(int first, int last) {
+std::vector<std::string> endpoints(int first, int last, const Family& family = ipv4) {
   std::vector<std::string> out;
-  for (int i = first; i <= last; ++i) out.push_back("10.246.1." + std::to_string(i) + " node3");
+  for (int i = first; i <= last; ++i) out.push_back(family.endpoint(i));
   return out;
 }
 
@@ -33,9 +34,8 @@ class Affinity : public RigTest {
   }
   // The endpoint that a new connection of the client gets, without its port.
   std::string connect(const std::string& client, const std::string& frontend = "10.96.0.10:80") {
-    const bool v6 = client.find(':') != std::string::npos;
-    const std::string from = (v6 ? "[" + client + "]" : client) + ":" + std::to_string(next_port_++);
-    const std::string port = client.starts_with("203.") ? "a" : "b";
+    const std::string from = with_port(client, next_port_++);
+    const std::string port = client.starts_with(ipv4.clients) || client.starts_with(ipv6.clients) ? "a" : "b";
     if (rig().send(port, tcp(from, frontend, "S")).empty()) return "nothing";
     return net::to_string(rig().only().ip.dst.address);
   }
@@ -46,9 +46,9 @@ class Affinity : public RigTest {
     return out;
   }
   // What twelve clients get, one connection each.
-  std::set<std::string> twelve_clients(const std::string& frontend = "10.96.0.10:80") {
+  std::set<std::string> twelve_clients(const std::string& frontend = "10.96.0.10:80", const Family& family = ipv4) {
     std::set<std::string> out;
-    for (int i = 40; i < 52; ++i) out.insert(connect("10.246.1." + std::to_string(i), frontend));
+    for (int i = 40; i < 52; ++i) out.insert(connect(family.pod(i), frontend));
     return out;
   }
 
@@ -59,26 +59,18 @@ class Affinity : public RigTest {
 const std::set<std::string> only_20{"10.246.1.20"};
 
 TEST_P(Affinity, SVC40_AClientKeepsItsEndpointWhenOthersCome) {
-  load(endpoints(20, 20));
-  EXPECT_EQ(twelve_clients(), only_20);
-  load(endpoints(20, 29));
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(twelve_clients(), only_20) << "by whichever worker";
-  std::set<std::string> others;
-  for (int i = 30; i < 40; ++i) others.insert(connect("10.246.1." + std::to_string(i)));
-  EXPECT_GT(others.size(), 1u) << "clients that are new";
-  EXPECT_EQ(rig().drops(), "");
-}
-
-TEST_P(Affinity, SVC40_IPv6) {
-  load({"fd00:10:246::20 node3"});
-  for (int i = 1; i < 9; ++i) (void)connect("fd00:10:246::3" + std::to_string(i), "[fd00:10:96::10]:80");
-  std::vector<std::string> more;
-  for (int i = 20; i < 30; ++i) more.push_back("fd00:10:246::" + std::to_string(i) + " node3");
-  load(more);
-  for (int i = 1; i < 9; ++i) {
-    EXPECT_EQ(connect_often(4, "fd00:10:246::3" + std::to_string(i), "[fd00:10:96::10]:80"),
-              (std::set<std::string>{"fd00:10:246::20"}));
+  for (const Family& family : families) {
+    const std::string web = family.service_at(80);
+    const std::set<std::string> first{family.pod(20)};
+    load(endpoints(20, 20, family));
+    EXPECT_EQ(twelve_clients(web, family), first);
+    load(endpoints(20, 29, family));
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(twelve_clients(web, family), first) << "by whichever worker";
+    std::set<std::string> others;
+    for (int i = 30; i < 40; ++i) others.insert(connect(family.pod(i), web));
+    EXPECT_GT(others.size(), 1u) << "clients that are new";
   }
+  EXPECT_EQ(rig().drops(), "");
 }
 
 TEST_P(Affinity, SVC40_SVC43_UntilTheTimeIsUp) {
@@ -179,31 +171,34 @@ TEST_P(Affinity, SVC44_AllOfThemTerminating) {
 }
 
 TEST_P(Affinity, SVC45_SwitchedOffAndOnAgain) {
-  load(endpoints(20, 20));
-  EXPECT_EQ(twelve_clients(), only_20);
-  load(endpoints(20, 29), "");
-  EXPECT_GT(connect_often(40, "10.246.1.40", "10.96.0.10:80").size(), 3u);
-  load(endpoints(20, 29));
-  EXPECT_GT(twelve_clients().size(), 1u) << "what was before is forgotten";
-  EXPECT_EQ(connect_often(40, "10.246.1.40", "10.96.0.10:80").size(), 1u);
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string web = family.service_at(80);
+    load(endpoints(20, 20, family));
+    EXPECT_EQ(twelve_clients(web, family), (std::set<std::string>{family.pod(20)}));
+    load(endpoints(20, 29, family), "");
+    EXPECT_GT(connect_often(40, family.pod(40), web).size(), 3u);
+    load(endpoints(20, 29, family));
+    EXPECT_GT(twelve_clients(web, family).size(), 1u) << "what was before is forgotten";
+    EXPECT_EQ(connect_often(40, family.pod(40), web).size(), 1u);
+  }
 }
 
 // The entry of a policy's list is no use for the other list.
 TEST_P(Affinity, SVC44_SVC46_OnlyAnEndpointOfTheListThatCounts) {
   const std::string local = client_ip + R"(,"externalTrafficPolicy":"Local")";
-  const auto on_nodes = [](int first, int last) {
-    std::vector<std::string> out;
-    for (int i = first; i <= last; ++i) {
-      out.push_back("10.246.1." + std::to_string(i) + (i % 2 == 0 ? " gw" : " node3"));
-    }
-    return out;
-  };
-  load({"10.246.1.21 node3"});
-  EXPECT_EQ(connect("203.0.113.2", "198.51.100.80:80"), "10.246.1.21");
-  load({"10.246.1.21 node3", "10.246.1.22 gw"}, local);
-  EXPECT_EQ(connect("203.0.113.2", "198.51.100.80:80"), "10.246.1.22") << "the one that is local";
-  load(on_nodes(20, 29), local);
-  EXPECT_EQ(connect_often(8, "203.0.113.2", "198.51.100.80:80"), (std::set<std::string>{"10.246.1.22"}));
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string frontend = family.node_port(30080);
+    std::vector<std::string> on_nodes;
+    for (int i = 20; i <= 29; ++i) on_nodes.push_back(family.pod(i) + (i % 2 == 0 ? " gw" : " node3"));
+    load({on_nodes[1]});
+    EXPECT_EQ(connect(family.client(2), frontend), family.pod(21));
+    load({on_nodes[1], on_nodes[2]}, local);
+    EXPECT_EQ(connect(family.client(2), frontend), family.pod(22)) << "the one that is local";
+    load(on_nodes, local);
+    EXPECT_EQ(connect_often(8, family.client(2), frontend), (std::set<std::string>{family.pod(22)}));
+  }
 }
 
 TEST_P(Affinity, SVC43_UdpToo) {

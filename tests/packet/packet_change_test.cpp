@@ -5,40 +5,82 @@
 
 #include "encap/vxlan.h"
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
 namespace {
 
-const ServiceSpec web{.name = "web",
-                      .cluster_ips = {"10.96.0.10"},
-                      .ports = {"TCP 80 8080 30080", "UDP 53 5353 30053"},
-                      .endpoints = {"10.244.34.5 node1"},
-                      .load_balancer_ip = "198.51.100.80"};
+// The network of a family: its remote node, in our subnet or behind a router at node2, and its pool.
+struct Overlay {
+  Family family;
+  const char *node, *far_node, *far_network, *far_router;
+  const char *pool, *own_block, *block, *pod;
+  const char* annotations;     // of the gateway's node
+  const char* tunnel_address;  // of VXLAN
+  const char* vtep;
+};
+const Overlay v4{ipv4,
+                 "192.168.0.11",
+                 "172.30.0.5",
+                 "172.30.0.0/16",
+                 "192.168.0.12",
+                 "10.244.0.0/16",
+                 "10.244.0.0/26",
+                 "10.244.34.0/26",
+                 "10.244.34.5",
+                 R"("projectcalico.org/IPv4Address":"192.168.0.1/24",
+      "projectcalico.org/IPv4VXLANTunnelAddr":"10.244.0.0","projectcalico.org/IPv4IPIPTunnelAddr":"10.244.0.1")",
+                 "10.244.0.0",
+                 "gw"};
+const Overlay v6{ipv6,
+                 "2001:db8:a::11",
+                 "2001:db8:30::5",
+                 "2001:db8:30::/48",
+                 "2001:db8:a::12",
+                 "fd00:10:244::/48",
+                 "fd00:10:244:ff::/122",
+                 "fd00:10:244::/122",
+                 "fd00:10:244::5",
+                 R"("projectcalico.org/IPv6VXLANTunnelAddr":"fd00:10:244:ff::")",
+                 "fd00:10:244:ff::",
+                 "gw-v6"};
 
 class Change : public RigTest {
  protected:
   // The cluster of one remote node with the pool in `mode`, e.g. "vxlanMode":"Always".
-  static std::string with_mode(const std::string& mode, const std::string& node_address = "192.168.0.11",
-                               const std::string& more = "") {
-    const std::string own = R"("projectcalico.org/IPv4Address":"192.168.0.1/24",
-      "projectcalico.org/IPv4VXLANTunnelAddr":"10.244.0.0","projectcalico.org/IPv4IPIPTunnelAddr":"10.244.0.1")";
-    const std::string route = R"("routes":[{"destination":"172.30.0.0/16","via":"192.168.0.12"}])";
-    return list({gateway(route + more), node("gw", "192.168.0.1", own), node("node1", node_address),
-                 pool("pods", "10.244.0.0/16", mode), block("gw", "10.244.0.0/26"), block("node1", "10.244.34.0/26"),
-                 service(web)});
+  static std::string with_mode(const std::string& mode, const Overlay& net = v4, const char* node_address = nullptr) {
+    const std::string route =
+        fmt::format(R"("routes":[{{"destination":"{}","via":"{}"}}])", net.far_network, net.far_router);
+    return list({gateway(route), node("gw", net.family.router_b, net.annotations),
+                 node("node1", node_address == nullptr ? net.node : node_address), pool("pods", net.pool, mode),
+                 block("gw", net.own_block), block("node1", net.block), web(net)});
   }
-  std::string from_node1(const std::string& mode, const Ip& packet) {
+  static std::string web(const Overlay& net = v4) {
+    return service({.name = "web",
+                    .cluster_ips = {net.family.service},
+                    .ports = {"TCP 80 8080 30080", "UDP 53 5353 30053"},
+                    .endpoints = {net.pod + std::string(" node1")},
+                    .load_balancer_ip = net.family.balancer});
+  }
+  std::string from_node1(const std::string& mode, const Ip& packet, const Overlay& net = v4) {
+    const char* const self = net.family.router_b;
     VxlanOptions options;
-    options.inner_destination = encap::vtep_mac("gw");
-    if (mode == vxlan_mode) return rig().send("b", vxlan("192.168.0.11", "192.168.0.1", packet.bytes(), options));
-    if (mode == ipip_mode) return rig().send("b", ipip("192.168.0.11", "192.168.0.1", packet.bytes()));
+    options.inner_destination = encap::vtep_mac(net.vtep);
+    if (mode == vxlan_mode) return rig().send("b", vxlan(net.node, self, packet.bytes(), options));
+    if (mode == ipip_mode) return rig().send("b", ipip(net.node, self, packet.bytes()));
     return rig().send("b", packet);
   }
-  static std::string outer(const std::string& mode) {
-    if (mode == vxlan_mode) return "b/11 vxlan 192.168.0.1>192.168.0.11 vni 4096 | ";
-    if (mode == ipip_mode) return "b/11 ipip 192.168.0.1>192.168.0.11 | ";
+  static std::string outer(const std::string& mode, const Overlay& net = v4) {
+    const std::string ends = std::string(net.family.router_b) + ">" + net.node;
+    if (mode == vxlan_mode) return "b/11 vxlan " + ends + " vni 4096 | ";
+    if (mode == ipip_mode) return "b/11 ipip " + ends + " | ";
     return "b/11 ";
+  }
+  // The modes that the family has, again and again: IPIP is IPv4's (IPIP-5).
+  static std::vector<const char*> modes(const Overlay& net) {
+    if (net.family.name == ipv6.name) return {vxlan_mode, direct_mode, vxlan_mode, direct_mode, vxlan_mode};
+    return {vxlan_mode, ipip_mode, direct_mode, vxlan_mode, direct_mode, ipip_mode, vxlan_mode};
   }
 
   static constexpr const char* vxlan_mode = R"("vxlanMode":"Always")";
@@ -49,62 +91,74 @@ class Change : public RigTest {
 // ---- ENC-3 ---------------------------------------------------------------------------------------------
 
 TEST_P(Change, ENC3_ANewModeRoutesOpenConnectionsAnew) {
-  rig().load(with_mode(vxlan_mode));
-  std::map<std::string, std::string> connections;
-  for (int port = 1000; port < 1008; ++port) {
-    const std::string client = "198.51.100.9:" + std::to_string(port);
-    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)),
-                     outer(vxlan_mode) + "tcp S 10.244.0.0:*>10.244.34.5:8080 ttl 63"));
-    const std::string translated = rig().only().ip.src.text();
-    connections[client] = translated;
-    ASSERT_EQ(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated, "SA").with_seq(500, 101)),
-              "a/fe tcp SA 192.0.2.1:30080>" + client + " ttl 63");
-    ASSERT_NE(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)), "");
-  }
-  for (const char* mode : {ipip_mode, direct_mode, vxlan_mode, direct_mode, ipip_mode, vxlan_mode}) {
-    rig().load(with_mode(mode));
-    for (const auto& [client, translated] : connections) {
-      EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "PA").with_seq(101, 501)),
-                outer(mode) + "tcp PA " + translated + ">10.244.34.5:8080 ttl 63")
-          << "its port and address are those it had";
-      EXPECT_EQ(from_node1(mode, tcp("10.244.34.5:8080", translated, "PA").with_seq(501, 101)),
-                "a/fe tcp PA 192.0.2.1:30080>" + client + " ttl 63");
+  for (const Overlay& net : {v4, v6}) {
+    SCOPED_TRACE(net.family.name);
+    const std::string node_port = net.family.node_port(30080), endpoint = with_port(net.pod, 8080);
+    start({});
+    rig().load(with_mode(vxlan_mode, net));
+    std::map<std::string, std::string> connections;
+    for (int port = 1000; port < 1008; ++port) {
+      const std::string client = net.family.client(9, port);
+      ASSERT_TRUE(like(rig().send("a", tcp(client, node_port, "S").with_seq(100, 0)),
+                       outer(vxlan_mode, net) + "tcp S *>" + endpoint + " ttl 63"));
+      const Endpoint translated = rig().only().ip.src;
+      ASSERT_EQ(net::to_string(translated.address), net.tunnel_address);
+      connections[client] = translated.text();
+      ASSERT_EQ(from_node1(vxlan_mode, tcp(endpoint, translated, "SA").with_seq(500, 101), net),
+                "a/fe tcp SA " + node_port + ">" + client + " ttl 63");
+      ASSERT_NE(rig().send("a", tcp(client, node_port, "A").with_seq(101, 501)), "");
     }
+    for (const char* mode : modes(net)) {
+      rig().load(with_mode(mode, net));
+      for (const auto& [client, translated] : connections) {
+        EXPECT_EQ(rig().send("a", tcp(client, node_port, "PA").with_seq(101, 501)),
+                  outer(mode, net) + "tcp PA " + translated + ">" + endpoint + " ttl 63")
+            << "its port and address are those it had";
+        EXPECT_EQ(from_node1(mode, tcp(endpoint, translated, "PA").with_seq(501, 101), net),
+                  "a/fe tcp PA " + node_port + ">" + client + " ttl 63");
+      }
+    }
+    EXPECT_EQ(rig().drops(), "");
+    EXPECT_EQ(rig().flows(), 8u);
   }
-  EXPECT_EQ(rig().drops(), "");
-  EXPECT_EQ(rig().flows(), 8u);
 }
 
 TEST_P(Change, ENC3_ENC1_CrossSubnetFollowsTheNode) {
   constexpr const char* cross = R"("vxlanMode":"CrossSubnet")";
-  rig().load(with_mode(cross));
-  const std::string client = "192.0.2.10:1000";
-  ASSERT_TRUE(like(rig().send("a", udp(client, "192.0.2.1:30053")), "b/11 udp 192.168.0.1:*>10.244.34.5:5353 ttl 63"));
-  const std::string translated = rig().only().ip.src.text();
-  // The node gets an address in another subnet, and comes back.
-  rig().load(with_mode(cross, "172.30.0.5"));
-  EXPECT_EQ(rig().send("a", udp(client, "192.0.2.1:30053")),
-            "b/12 vxlan 192.168.0.1>172.30.0.5 vni 4096 | udp " + translated + ">10.244.34.5:5353 ttl 63");
-  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:1001", "192.0.2.1:30053")),
-                   "b/12 vxlan 192.168.0.1>172.30.0.5 vni 4096 | udp 10.244.0.0:*>10.244.34.5:5353 ttl 63"))
-      << "MASQ-5: what is new has the tunnel's address";
-  rig().load(with_mode(cross));
-  EXPECT_EQ(rig().send("a", udp(client, "192.0.2.1:30053")), "b/11 udp " + translated + ">10.244.34.5:5353 ttl 63");
-  EXPECT_EQ(rig().drops(), "");
+  for (const Overlay& net : {v4, v6}) {
+    SCOPED_TRACE(net.family.name);
+    const std::string client = net.family.client(9, 1000), node_port = net.family.node_port(30053);
+    const std::string to_endpoint = ">" + with_port(net.pod, 5353) + " ttl 63";
+    const std::string far = "b/12 vxlan " + std::string(net.family.router_b) + ">" + net.far_node + " vni 4096 | udp ";
+    rig().load(with_mode(cross, net));
+    ASSERT_TRUE(like(rig().send("a", udp(client, node_port)), "b/11 udp *" + to_endpoint));
+    const Endpoint translated = rig().only().ip.src;
+    EXPECT_EQ(net::to_string(translated.address), net.family.router_b);
+    // The node gets an address in another subnet, and comes back.
+    rig().load(with_mode(cross, net, net.far_node));
+    EXPECT_EQ(rig().send("a", udp(client, node_port)), far + translated.text() + to_endpoint);
+    EXPECT_TRUE(like(rig().send("a", udp(net.family.client(9, 1001), node_port)), far + "*" + to_endpoint));
+    EXPECT_EQ(net::to_string(rig().only().ip.src.address), net.tunnel_address) << "MASQ-5: what is new";
+    rig().load(with_mode(cross, net));
+    EXPECT_EQ(rig().send("a", udp(client, node_port)), "b/11 udp " + translated.text() + to_endpoint);
+    EXPECT_EQ(rig().drops(), "");
+  }
 }
 
-TEST_P(Change, ENC3_TransitChangesAtOnce) {
-  const Ip packet = udp("192.0.2.10:5", "10.244.34.5:6");
-  for (const char* mode : {vxlan_mode, ipip_mode, direct_mode, ipip_mode, vxlan_mode}) {
-    rig().load(with_mode(mode));
-    EXPECT_EQ(rig().send("a", packet), outer(mode) + "udp 192.0.2.10:5>10.244.34.5:6 ttl 63");
+TEST_P(Change, ENC1_ENC2_ENC3_TransitChangesAtOnce) {
+  for (const Overlay& net : {v4, v6}) {
+    const Ip packet = udp(net.family.client(9, 5), with_port(net.pod, 6));
+    for (const char* mode : modes(net)) {
+      rig().load(with_mode(mode, net));
+      EXPECT_EQ(rig().send("a", packet), outer(mode, net) + text_of(packet.with_ttl(63).bytes()));
+    }
   }
 }
 
 TEST_P(Change, ENC4_ABlockThatIsGoneLeadsNowhere) {
   rig().load(with_mode(vxlan_mode));
   ASSERT_TRUE(like(rig().send("a", udp("192.0.2.10:1000", "192.0.2.1:30053")), "b/11 vxlan *"));
-  rig().load(list({gateway(), node("gw", "192.168.0.1"), pool("pods", "10.244.0.0/16", vxlan_mode), service(web)}));
+  rig().load(list({gateway(), node("gw", "192.168.0.1"), pool("pods", "10.244.0.0/16", vxlan_mode), web()}));
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:1000", "192.0.2.1:30053")), "");
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.244.34.5:6")), "");
   EXPECT_EQ(rig().drops(), "blackhole 2");

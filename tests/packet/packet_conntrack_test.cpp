@@ -3,6 +3,7 @@
 
 #include "encap/vxlan.h"
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -16,7 +17,8 @@ class Connections : public RigTest {
   }
   // The service "web" with these endpoints; `times` makes documents differ.
   void load(std::vector<std::string> endpoints, int times = 0, const std::string& more = "") {
-    ServiceSpec spec{.name = "web", .cluster_ips = {"10.96.0.10"}, .ports = {"TCP 80 8080", "UDP 53 5353"}};
+    ServiceSpec spec{
+        .name = "web", .cluster_ips = {ipv4.service, ipv6.service}, .ports = {"TCP 80 8080", "UDP 53 5353"}};
     spec.endpoints = std::move(endpoints);
     const ServiceSpec other{.name = "other" + std::to_string(times),
                             .cluster_ips = {"10.96.1." + std::to_string(times % 200 + 1)},
@@ -25,7 +27,7 @@ class Connections : public RigTest {
     rig().load(list({gateway(more), cluster(), service(spec), service(other)}));
   }
   // Three packets; the endpoint that was chosen, empty if the connection did not come about.
-  std::string connect(const std::string& client, const char* frontend = "10.96.0.10:80") {
+  std::string connect(const std::string& client, const std::string& frontend = "10.96.0.10:80") {
     if (rig().send("b", tcp(client, frontend, "S").with_seq(100, 0)).empty()) return {};
     const std::string backend = rig().only().ip.dst.text();
     const std::string seen_client = rig().only().ip.src.text();
@@ -42,14 +44,21 @@ class Connections : public RigTest {
 
 constexpr const char* a_client = "10.246.1.5:1000";
 
-TEST_P(Connections, CT20_InvalidSegmentsOfATranslatedFlowAreDropped) {
-  ASSERT_EQ(connect(a_client), "10.246.1.20:8080");
-  for (const char* flags : {"", "SF", "SR", "FU", "SA"}) {
-    EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", flags)), "") << "flags " << flags;
-    EXPECT_EQ(rig().drops(), "conntrack_invalid 1") << "flags " << flags;
+TEST_P(Connections, CT3_CT20_InvalidSegmentsOfATranslatedFlowAreDropped) {
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string client = family.pod(5, 1000), frontend = family.service_at(80), endpoint = family.pod(20, 8080);
+    load({family.endpoint(20)});
+    ASSERT_EQ(connect(client, frontend), endpoint);
+    for (const char* flags : {"", "P", "U", "F", "FU", "SF", "SFA", "SR", "RF", "SFRPAU", "SA"}) {
+      EXPECT_EQ(rig().send("b", tcp(client, frontend, flags)), "") << "flags " << flags;
+      EXPECT_EQ(rig().drops(), "conntrack_invalid 1") << "flags " << flags;
+    }
+    for (const char* flags : {"A", "PA", "AU", "S"}) {
+      EXPECT_EQ(rig().send("b", tcp(client, frontend, flags)),
+                "b/13 tcp " + std::string(flags) + " " + client + ">" + endpoint + " ttl 63");
+    }
   }
-  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "PA")),
-            "b/13 tcp PA 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
 }
 
 TEST_P(Connections, CT20_WhatCannotBeginAConnection) {
@@ -61,10 +70,15 @@ TEST_P(Connections, CT20_WhatCannotBeginAConnection) {
 }
 
 TEST_P(Connections, CT7_PickUpInTheMiddle) {
-  EXPECT_EQ(rig().send("b", tcp(a_client, "10.96.0.10:80", "A")), "b/13 tcp A 10.246.1.5:1000>10.246.1.20:8080 ttl 63");
-  load({"10.246.1.20 node3"}, 0, R"("conntrack":{"tcpLoose":false})");
-  EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1001", "10.96.0.10:80", "A")), "");
-  EXPECT_EQ(rig().drops(), "conntrack_invalid 1");
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string client = family.pod(5, 1000), frontend = family.service_at(80), endpoint = family.pod(20, 8080);
+    load({family.endpoint(20)});
+    EXPECT_EQ(rig().send("b", tcp(client, frontend, "A")), "b/13 tcp A " + client + ">" + endpoint + " ttl 63");
+    load({family.endpoint(20)}, 0, R"("conntrack":{"tcpLoose":false})");
+    EXPECT_EQ(rig().send("b", tcp(family.pod(5, 1001), frontend, "A")), "");
+    EXPECT_EQ(rig().drops(), "conntrack_invalid 1");
+  }
 }
 
 TEST_P(Connections, CT4_ClosedConnectionIsReopenedWithANewChoice) {
@@ -140,32 +154,44 @@ TEST_P(Connections, SVC94_FromEndpointsToNoneAndBack) {
 }
 
 TEST_P(Connections, SVC95_ServiceThatIsCreatedWhileTheClientSends) {
-  rig().load(list({gateway(), cluster()}));
-  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "");
-  load({"10.246.1.20 node3"});
-  EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  for (const Family& family : families) {
+    const std::string client = family.pod(5, 1000), frontend = family.service_at(53);
+    rig().load(list({gateway(), cluster()}));
+    EXPECT_EQ(rig().send("b", udp(client, frontend)), "") << family.name;
+    load({family.endpoint(20)});
+    EXPECT_EQ(rig().send("b", udp(client, frontend)), "b/13 udp " + client + ">" + family.pod(20, 5353) + " ttl 63");
+  }
 }
 
 // The address was somebody else's until now, and the pod's flow to it was masqueraded (MASQ-8).
 TEST_P(Connections, SVC95_AnEntryFromBeforeTheServiceDoesNotCapture) {
   const std::string pools = cluster(R"("natOutgoing":true)");
-  const ServiceSpec later{.name = "later",
-                          .cluster_ips = {"10.96.0.44"},
-                          .ports = {"UDP 53 5353", "TCP 80 8080"},
-                          .endpoints = {"10.246.1.20 node3"},
-                          .load_balancer_ip = "198.51.100.80"};
-  rig().load(list({gateway(), pools}));
-  ASSERT_TRUE(like(rig().send("b", udp(a_client, "198.51.100.80:53")), "a/fe udp 192.0.2.1:*>198.51.100.80:53 ttl 63"));
-  ASSERT_TRUE(like(rig().send("b", tcp(a_client, "198.51.100.80:80", "S")), "a/fe tcp S 192.0.2.1:*"));
-  rig().load(list({gateway(), pools, service(later)}));
-  EXPECT_TRUE(
-      like(rig().send("b", udp(a_client, "198.51.100.80:53")), "b/13 udp 192.168.0.1:*>10.246.1.20:5353 ttl 63"));
-  EXPECT_EQ(rig().drops(), "");
-  // SVC-92: TCP keeps what it has, and that leads to an address of ours now (SVC-70).
-  EXPECT_EQ(rig().send("b", tcp(a_client, "198.51.100.80:80", "S")), "");
-  EXPECT_EQ(rig().drops(), "service_loop 1");
-  rig().load(list({gateway(), pools}));
-  EXPECT_TRUE(like(rig().send("b", udp(a_client, "198.51.100.80:53")), "a/fe udp 192.0.2.1:*>198.51.100.80:53 ttl 63"));
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string client = family.pod(5, 1000), frontend = with_port(family.balancer, 53);
+    const auto expect_sent = [&](const std::string& from, const std::string& to, const char* way) {
+      ASSERT_TRUE(like(rig().send("b", udp(client, frontend)), std::string(way) + " udp * ttl 63"));
+      EXPECT_EQ(net::to_string(rig().only().ip.src.address), from);
+      EXPECT_EQ(rig().only().ip.dst.text(), to);
+    };
+    const ServiceSpec later{.name = "later",
+                            .cluster_ips = {family.service},
+                            .ports = {"UDP 53 5353", "TCP 80 8080"},
+                            .endpoints = {family.endpoint(20)},
+                            .load_balancer_ip = family.balancer};
+    rig().load(list({gateway(), pools}));
+    expect_sent(family.router_a, frontend, "a/fe");
+    const Ip syn = tcp(client, with_port(family.balancer, 80), "S");
+    ASSERT_TRUE(like(rig().send("b", syn), "a/fe tcp S *"));
+    rig().load(list({gateway(), pools, service(later)}));
+    expect_sent(family.router_b, family.pod(20, 5353), "b/13");
+    EXPECT_EQ(rig().drops(), "");
+    // SVC-92: TCP keeps what it has, and that leads to an address of ours now (SVC-70).
+    EXPECT_EQ(rig().send("b", syn), "");
+    EXPECT_EQ(rig().drops(), "service_loop 1");
+    rig().load(list({gateway(), pools}));
+    expect_sent(family.router_a, frontend, "a/fe");
+  }
 }
 
 // A direct flow to an endpoint is tracked too (MASQ-7); the endpoint's address becomes a service's.
@@ -177,13 +203,17 @@ TEST_P(Connections, SVC95_NorOneThatIsNotTranslated) {
 }
 
 TEST_P(Connections, SVC96_OneWayUdpIsTranslatedEveryTime) {
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(rig().send("b", udp(a_client, "10.96.0.10:53")), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
+  load({ipv4.endpoint(20), ipv6.endpoint(20)});
+  for (const Family& family : families) {
+    const std::string client = family.pod(5, 1000), frontend = family.service_at(53);
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(rig().send("b", udp(client, frontend)), "b/13 udp " + client + ">" + family.pod(20, 5353) + " ttl 63");
+    }
+    const std::vector<Bytes> burst(32, udp(family.pod(5, 1001), frontend).bytes());
+    (void)rig().send_burst("b", burst);
+    EXPECT_EQ(rig().out().size(), 32u) << "PIPE-2: also when the first ones come together";
   }
-  std::vector<Bytes> burst(32, udp("10.246.1.5:1001", "10.96.0.10:53").bytes());
-  (void)rig().send_burst("b", burst);
-  EXPECT_EQ(rig().out().size(), 32u) << "PIPE-2: also when the first ones come together";
-  EXPECT_EQ(rig().flows(), 2u);
+  EXPECT_EQ(rig().flows(), 4u);
 }
 
 // Both ends open at once: SYNs cross, then SYN+ACKs (RFC 9293 section 3.5, figure 7).

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -42,9 +43,11 @@ class Draining : public RigTest {
     (void)rig().send(port, tcp(client, frontend, "A").with_seq(101, 501));
     return backend;
   }
-  std::set<std::string> open_often(int first_port) {
+  std::set<std::string> open_often(int first_port, const Family& family = ipv4) {
     std::set<std::string> out;
-    for (int port = first_port; port < first_port + 40; ++port) out.insert(open(client_at(port)));
+    for (int port = first_port; port < first_port + 40; ++port) {
+      out.insert(open(family.pod(5, port), family.service_at(80)));
+    }
     return out;
   }
   static std::string client_at(int port) { return "10.246.1.5:" + std::to_string(port); }
@@ -71,17 +74,22 @@ TEST_P(Draining, SVC90_EstablishedConnectionsKeepEndpointsThatExist) {
   }
 }
 
-TEST_P(Draining, SVC91_ATerminatingEndpointGetsNoNewConnections) {
-  const std::string old = connect(client_at(999));
-  load({"10.246.1.20 node3 terminating", "10.246.1.21 node3"});
-  EXPECT_EQ(open_often(1000), (Endpoints{"10.246.1.21:8080"}));
-  EXPECT_EQ(rig().send("b", tcp(client_at(999), "10.96.0.10:80", "PA")),
-            "b/13 tcp PA 10.246.1.5:999>" + old + " ttl 63")
-      << "what runs goes on";
-  load({"10.246.1.20 node3 terminating", "10.246.1.21 node3 unready"});
-  EXPECT_EQ(open_often(2000), (Endpoints{"10.246.1.20:8080"})) << "SVC-10: only terminating ones are left";
-  load({"10.246.1.20 node3 unready", "10.246.1.21 node3 unready"});
-  EXPECT_TRUE(like(rig().send("b", tcp(client_at(3000), "10.96.0.10:80", "S")), "b/13 icmp 3/3 10.96.0.10>*"));
+TEST_P(Draining, SVC10_SVC91_ATerminatingEndpointGetsNoNewConnections) {
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string client = family.pod(5, 999), frontend = family.service_at(80);
+    load({family.endpoint(20)});
+    const std::string old = connect(client, frontend);
+    load({family.endpoint(20, "terminating"), family.endpoint(21)});
+    EXPECT_EQ(open_often(1000, family), (Endpoints{family.pod(21, 8080)}));
+    EXPECT_EQ(rig().send("b", tcp(client, frontend, "PA")), "b/13 tcp PA " + client + ">" + old + " ttl 63")
+        << "what runs goes on";
+    load({family.endpoint(20, "terminating"), family.endpoint(21, "unready")});
+    EXPECT_EQ(open_often(2000, family), (Endpoints{family.pod(20, 8080)})) << "SVC-10: only terminating ones are left";
+    load({family.endpoint(20, "unready"), family.endpoint(21, "unready")});
+    EXPECT_TRUE(like(rig().send("b", tcp(family.pod(5, 3000), frontend, "S")),
+                     "b/13 icmp " + std::string(family.port_unreachable) + " " + family.service + ">*"));
+  }
 }
 
 TEST_P(Draining, SVC11_TheLocalListFallsBackOnItsOwn) {
@@ -94,16 +102,19 @@ TEST_P(Draining, SVC11_TheLocalListFallsBackOnItsOwn) {
 }
 
 TEST_P(Draining, SVC93_ReadyAgainIsUsedAgain) {
-  const Endpoints both{"10.246.1.20:8080", "10.246.1.21:8080"};
-  load({"10.246.1.20 node3", "10.246.1.21 node3"});
-  EXPECT_EQ(open_often(1000), both);
-  for (const char* state : {"terminating", "unready"}) {
-    load({std::string("10.246.1.20 node3 ") + state, "10.246.1.21 node3"});
-    EXPECT_EQ(open_often(2000), (Endpoints{"10.246.1.21:8080"}));
-    (void)rig().advance(200000);
-    load({"10.246.1.20 node3", "10.246.1.21 node3"});
-    EXPECT_EQ(open_often(3000), both);
-    (void)rig().advance(200000);
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const Endpoints both{family.pod(20, 8080), family.pod(21, 8080)};
+    load({family.endpoint(20), family.endpoint(21)});
+    EXPECT_EQ(open_often(1000, family), both);
+    for (const char* state : {"terminating", "unready"}) {
+      load({family.endpoint(20, state), family.endpoint(21)});
+      EXPECT_EQ(open_often(2000, family), (Endpoints{family.pod(21, 8080)}));
+      (void)rig().advance(200000);
+      load({family.endpoint(20), family.endpoint(21)});
+      EXPECT_EQ(open_often(3000, family), both);
+      (void)rig().advance(200000);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "nat/snat.h"
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -179,22 +180,31 @@ TEST_P(Exhaustion, MASQ12_IdentifierZeroIsOneLikeOthers) {
             "b/13 echo-reply 198.51.100.9>10.246.1.6 id 0 ttl 63");
 }
 
-// CT-37: what has no ports is known by its addresses; a second client cannot be told apart from the first.
-TEST_P(Exhaustion, MASQ6_WithoutPortsThereIsOneFlowPerDestination) {
-  const auto gre = [](const char* from, const char* to) {
-    Ip packet = udp(from, to);
-    packet.protocol = 47;
-    return packet;
-  };
-  ASSERT_EQ(rig().send("b", gre("10.246.1.5", "198.51.100.9")), "a/fe protocol 47 192.0.2.1>198.51.100.9 ttl 63");
-  // With two workers the clash may be found on the other one, after the packet left.
-  std::string second;
-  for (int attempt = 0; attempt < (GetParam() == 1 ? 1 : 3) && !second.starts_with("b/13"); ++attempt) {
-    second = rig().send("b", gre("10.246.1.6", "198.51.100.9"));
+// What has no ports is known by its addresses; a second client cannot be told apart from the first.
+TEST_P(Exhaustion, CT37_MASQ6_WithoutPortsThereIsOneFlowPerDestination) {
+  constexpr uint8_t gre = 47, esp = 50, udp_lite = 136;
+  for (const Family& family : families) {
+    for (const uint8_t protocol : {gre, esp, udp_lite}) {
+      const std::string name = "protocol " + std::to_string(protocol) + " ";
+      SCOPED_TRACE(name + family.name);
+      const std::string pod = family.pod(5), other_pod = family.pod(6), outside = family.client(9);
+      const auto packet = [protocol](const std::string& from, const std::string& to) {
+        Ip out = udp(from, to);
+        out.protocol = protocol;
+        return out;
+      };
+      ASSERT_EQ(rig().send("b", packet(pod, outside)), "a/fe " + name + family.router_a + ">" + outside + " ttl 63");
+      // With two workers the clash may be found on the other one, after the packet left.
+      std::string second;
+      for (int attempt = 0; attempt < (GetParam() == 1 ? 1 : 3) && !second.starts_with("b/13"); ++attempt) {
+        second = rig().send("b", packet(other_pod, outside));
+      }
+      EXPECT_EQ(second, "b/13 icmp " + std::string(family.prohibited) + " " + family.router_b + ">" + other_pod +
+                            " ttl 64 [ " + name + other_pod + ">" + outside + " ttl 64 ]");
+      EXPECT_EQ(rig().drops(), "snat_exhausted 1");
+      EXPECT_EQ(rig().send("a", packet(outside, family.router_a)), "b/13 " + name + outside + ">" + pod + " ttl 63");
+    }
   }
-  EXPECT_EQ(second, "b/13 icmp 3/13 192.168.0.1>10.246.1.6 ttl 64 [ protocol 47 10.246.1.6>198.51.100.9 ttl 64 ]");
-  EXPECT_EQ(rig().drops(), "snat_exhausted 1");
-  EXPECT_EQ(rig().send("a", gre("198.51.100.9", "192.0.2.1")), "b/13 protocol 47 198.51.100.9>10.246.1.5 ttl 63");
 }
 
 SLUICE_WITH_WORKERS(Exhaustion);

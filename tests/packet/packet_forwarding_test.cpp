@@ -322,7 +322,7 @@ TEST_P(Forwarding, VLAN_InAndOut) {
             "a/79 vlan 7 echo-reply 198.19.7.1>198.19.7.9 id 5 ttl 64");
 }
 
-TEST_P(Forwarding, LOCAL_WhatIsSentToTheRouter) {
+TEST_P(Forwarding, TTL4_WhatIsSentToTheRouter) {
   EXPECT_EQ(rig().send("a", echo("192.0.2.10", "192.168.0.1", 5)),
             "a/10 echo-reply 192.168.0.1>192.0.2.10 id 5 ttl 64");
   EXPECT_EQ(rig().send("a", echo("2001:db8:2::10", "2001:db8:2::1", 5)),

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -17,9 +18,8 @@ class Frontends : public RigTest {
   // What a new connection gets: "served", "refused" (ICMP), "gone" (sent on as if it were nobody's), or the drop.
   std::string ask(const std::string& client, const std::string& frontend) {
     (void)rig().drops();
-    const std::string from =
-        (client.find(':') == std::string::npos ? client : "[" + client + "]") + ":" + std::to_string(next_port_++);
-    const std::string text = rig().send(client.starts_with("203.") ? "a" : "b", tcp(from, frontend, "S"));
+    const bool is_outside = client.starts_with(ipv4.clients) || client.starts_with(ipv6.clients);
+    const std::string text = rig().send(is_outside ? "a" : "b", tcp(with_port(client, next_port_++), frontend, "S"));
     if (text.empty()) return rig().drops();
     if (text.find(" icmp ") != std::string::npos) return "refused";
     const bool served = rig().only().ip.dst.text() != frontend;
@@ -213,6 +213,7 @@ TEST_P(Frontends, SVC63_BorrowedAddresses) {
 
 TEST_P(Frontends, SVC50_TheRangeIsConfigured) {
   ServiceSpec spec = web;
+  spec.cluster_ips = {ipv4.service, ipv6.service};
   spec.ports = {"TCP 80 8080 20080"};
   Gateway other;
   other.more = R"("snat":{"portRange":"32768-65535"})";
@@ -221,7 +222,7 @@ TEST_P(Frontends, SVC50_TheRangeIsConfigured) {
   std::string ranged = text;
   ranged.insert(ranged.find(key) + key.size(), R"("nodePortRange":"20000-20999",)");
   rig().load(list({ranged, cluster(), service(spec)}));
-  EXPECT_EQ(ask(outside, "192.0.2.1:20080"), "served");
+  for (const Family& family : families) EXPECT_EQ(ask(family.client(2), family.node_port(20080)), "served");
   EXPECT_NE(rig().try_load(list({text, cluster(), service(spec)})), "");
 }
 
@@ -241,15 +242,33 @@ TEST_P(Frontends, SVC51_OnEveryAddressIfAsked) {
 }
 
 TEST_P(Frontends, SVC54_ALoadBalancerWithoutNodePort) {
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    ServiceSpec spec = web;
+    spec.cluster_ips = {family.service};
+    spec.load_balancer_ip = family.balancer;
+    spec.more = R"("allocateLoadBalancerNodePorts":false)";
+    load({service(spec)});
+    EXPECT_EQ(ask(family.client(2), with_port(family.balancer, 80)), "served");
+    spec.more += R"(,"externalTrafficPolicy":"Local")";
+    spec.endpoints = {family.pod(20) + " gw"};
+    load({service(spec)});
+    EXPECT_EQ(ask(family.client(2), with_port(family.balancer, 80)), "served")
+        << "SVC-12: reachable from outside all the same";
+  }
+}
+
+TEST_P(Frontends, SVC121_ClusterAddressesFromOutsideOnlyIfAllowed) {
   ServiceSpec spec = web;
-  spec.load_balancer_ip = "198.51.100.80";
-  spec.more = R"("allocateLoadBalancerNodePorts":false)";
-  load({service(spec)});
-  EXPECT_EQ(ask(outside, "198.51.100.80:80"), "served");
-  spec.more += R"(,"externalTrafficPolicy":"Local")";
-  spec.endpoints = {"10.246.1.20 gw"};
-  load({service(spec)});
-  EXPECT_EQ(ask(outside, "198.51.100.80:80"), "served") << "SVC-12: reachable from outside all the same";
+  spec.cluster_ips = {ipv4.service, ipv6.service};
+  for (const bool allowed : {false, true}) {
+    load({service(spec)}, allowed ? R"("proxy":{"allowExternalClusterIP":true})" : "");
+    for (const Family& family : families) {
+      SCOPED_TRACE(family.name);
+      EXPECT_EQ(ask(family.client(2), family.service_at(80)), allowed ? "served" : "cluster_ip_from_outside 1");
+      EXPECT_EQ(ask(family.pod(5), family.service_at(80)), "served");
+    }
+  }
 }
 
 TEST_P(Frontends, SVC55_OneNumberForTcpAndUdp) {

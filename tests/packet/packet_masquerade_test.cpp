@@ -1,10 +1,12 @@
 // Masquerade rules that no other file has the scene for: traffic policy Local, what a mapping is for, and connections
 // whose service is gone (section 4 of the rules; the port side is in packet_exhaustion_test.cpp).
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -12,11 +14,11 @@ namespace {
 
 class Masquerade : public RigTest {
  protected:
-  void load(const std::string& more, std::vector<std::string> endpoints) {
+  void load(const std::string& more, std::vector<std::string> endpoints, const Family& family = ipv4) {
     ServiceSpec spec{.name = "web",
-                     .cluster_ips = {"10.96.0.10"},
+                     .cluster_ips = {family.service},
                      .ports = {"TCP 80 8080 30080", "UDP 53 5353 30053"},
-                     .load_balancer_ip = "198.51.100.80"};
+                     .load_balancer_ip = family.balancer};
     spec.endpoints = std::move(endpoints);
     spec.more = more;
     rig().load(
@@ -24,7 +26,7 @@ class Masquerade : public RigTest {
   }
   // Source and destination of the first packet of a connection as they leave: "10.246.1.5 > 10.246.1.20".
   std::string ends(const std::string& port, const std::string& client, const std::string& frontend) {
-    if (rig().send(port, tcp(client + ":" + std::to_string(next_port_++), frontend, "S")).empty()) return "nothing";
+    if (rig().send(port, tcp(with_port(client, next_port_++), frontend, "S")).empty()) return "nothing";
     const Ip& sent = rig().only().ip;
     return net::to_string(sent.src.address) + " > " + net::to_string(sent.dst.address);
   }
@@ -32,8 +34,6 @@ class Masquerade : public RigTest {
  private:
   int next_port_ = 1000;
 };
-
-constexpr const char* router = "192.168.0.1";
 
 // Known connections are looked up before services: an answer to a masqueraded port stays one when a later configuration
 // makes a node port of that number.
@@ -77,27 +77,42 @@ TEST_P(Masquerade, SVC56_AnAnswerIsNotTakenForANodePorts) {
 }
 
 // One row of the table of section 3.16 for each client, over all three frontends.
-TEST_P(Masquerade, MASQ4_ExternalPolicyLocal) {
-  load(R"("externalTrafficPolicy":"Local")", {"10.246.1.20 gw"});
-  for (const char* frontend : {"192.0.2.1:30080", "198.51.100.80:80"}) {
-    for (int i = 0; i < 4; ++i) {
-      EXPECT_EQ(ends("a", "203.0.113.2", frontend), "203.0.113.2 > 10.246.1.20") << "its own address, as SVC-61 wants";
-      EXPECT_EQ(ends("b", "10.246.1.5", frontend), "10.246.1.5 > 10.246.1.20") << "SVC-62";
-      EXPECT_EQ(ends("b", "10.246.1.20", frontend), std::string(router) + " > 10.246.1.20") << "MASQ-3, all the same";
+TEST_P(Masquerade, MASQ4_SVC62_ExternalPolicyLocal) {
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string outside = family.client(2), pod = family.pod(5), endpoint = family.pod(20),
+                      router = family.router_b;
+    const std::string node_port = family.node_port(30080), balancer = with_port(family.balancer, 80);
+    load(R"("externalTrafficPolicy":"Local")", {endpoint + " gw"}, family);
+    for (const std::string& frontend : {node_port, balancer}) {
+      for (int i = 0; i < 4; ++i) {
+        EXPECT_EQ(ends("a", outside, frontend), outside + " > " + endpoint) << "its own address, as SVC-61 wants";
+        EXPECT_EQ(ends("b", pod, frontend), pod + " > " + endpoint) << "SVC-62";
+        EXPECT_EQ(ends("b", endpoint, frontend), router + " > " + endpoint) << "MASQ-3, all the same";
+      }
     }
+    EXPECT_EQ(ends("a", outside, family.service_at(80)), router + " > " + endpoint) << "MASQ-1";
+    EXPECT_EQ(ends("b", pod, family.service_at(80)), pod + " > " + endpoint);
+    load(R"("externalTrafficPolicy":"Local")", {family.endpoint(20)}, family);
+    EXPECT_EQ(ends("a", outside, node_port), "nothing") << "no endpoint here";
+    EXPECT_EQ(ends("a", outside, balancer), "nothing");
+    EXPECT_EQ(ends("b", pod, balancer), pod + " > " + endpoint) << "SVC-62: from the cluster's list";
+    EXPECT_EQ(ends("b", router, balancer), router + " > " + endpoint) << "the node itself";
   }
-  EXPECT_EQ(ends("a", "203.0.113.2", "10.96.0.10:80"), std::string(router) + " > 10.246.1.20") << "MASQ-1";
-  EXPECT_EQ(ends("b", "10.246.1.5", "10.96.0.10:80"), "10.246.1.5 > 10.246.1.20");
-  load(R"("externalTrafficPolicy":"Local")", {"10.246.1.20 node3"});
-  EXPECT_EQ(ends("a", "203.0.113.2", "192.0.2.1:30080"), "nothing") << "no endpoint here";
 }
 
-TEST_P(Masquerade, MASQ4_InternalPolicyLocal) {
-  load(R"("internalTrafficPolicy":"Local")", {"10.246.1.20 gw", "10.246.1.21 node3"});
-  for (int i = 0; i < 8; ++i) {
-    EXPECT_EQ(ends("b", "10.246.1.5", "10.96.0.10:80"), "10.246.1.5 > 10.246.1.20");
-    EXPECT_EQ(ends("a", "203.0.113.2", "10.96.0.10:80"), std::string(router) + " > 10.246.1.20");
-    EXPECT_TRUE(like(ends("b", "10.246.1.5", "192.0.2.1:30080"), std::string(router) + " > 10.246.1.2*"));
+TEST_P(Masquerade, MASQ4_SVC64_InternalPolicyLocal) {
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string pod = family.pod(5), router = family.router_b;
+    std::set<std::string> by_node_port;
+    load(R"("internalTrafficPolicy":"Local")", {family.pod(20) + " gw", family.endpoint(21)}, family);
+    for (int i = 0; i < 16; ++i) {
+      EXPECT_EQ(ends("b", pod, family.service_at(80)), pod + " > " + family.pod(20));
+      EXPECT_EQ(ends("a", family.client(2), family.service_at(80)), router + " > " + family.pod(20));
+      by_node_port.insert(ends("b", pod, family.node_port(30080)));
+    }
+    EXPECT_EQ(by_node_port, (std::set{router + " > " + family.pod(20), router + " > " + family.pod(21)}));
   }
 }
 
@@ -120,25 +135,31 @@ TEST_P(Masquerade, MASQ13_MappingsAreSymmetric) {
 }
 
 TEST_P(Masquerade, MASQ14_RepliesAreTranslatedBackWithoutTheirService) {
-  load("", {"10.246.1.20 node3"});
-  std::map<std::string, std::string> clients;  // by translated source
-  for (int port = 1000; port < 1016; ++port) {
-    const std::string client = "203.0.113.2:" + std::to_string(port);
-    ASSERT_TRUE(
-        like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/13 tcp S 192.168.0.1:*"));
-    clients[rig().only().ip.src.text()] = client;
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string node_port = family.node_port(30080), endpoint = family.pod(20, 8080);
+    const std::string pod = family.pod(5, 5000), peer = family.client(9, 53);
+    load("", {family.endpoint(20)}, family);
+    std::map<std::string, std::string> clients;  // by translated source
+    for (int port = 1000; port < 1016; ++port) {
+      const std::string client = family.client(2, port);
+      ASSERT_TRUE(like(rig().send("a", tcp(client, node_port, "S").with_seq(100, 0)), "b/13 tcp S * ttl 63"));
+      ASSERT_EQ(net::to_string(rig().only().ip.src.address), family.router_b);
+      clients[rig().only().ip.src.text()] = client;
+    }
+    ASSERT_TRUE(like(rig().send("b", udp(pod, peer)), "a/fe udp *"));
+    const std::string outgoing = rig().only().ip.src.text();
+    ASSERT_NE(outgoing, pod);
+    rig().load(list({gateway(), cluster()}));
+    for (const auto& [translated, client] : clients) {
+      EXPECT_EQ(rig().send("b", tcp(endpoint, translated, "SA").with_seq(500, 101)),
+                "a/fe tcp SA " + node_port + ">" + client + " ttl 63");
+      EXPECT_EQ(rig().send("a", tcp(client, node_port, "A").with_seq(101, 501)),
+                "b/13 tcp A " + translated + ">" + endpoint + " ttl 63");
+    }
+    EXPECT_EQ(rig().send("a", udp(peer, outgoing)), "b/13 udp " + peer + ">" + pod + " ttl 63")
+        << "the pool is no longer natOutgoing";
   }
-  ASSERT_TRUE(like(rig().send("b", udp("10.246.1.5:5000", "198.51.100.9:53")), "a/fe udp 192.0.2.1:*"));
-  const std::string outgoing = rig().only().ip.src.text();
-  rig().load(list({gateway(), cluster()}));
-  for (const auto& [translated, client] : clients) {
-    EXPECT_EQ(rig().send("b", tcp("10.246.1.20:8080", translated, "SA").with_seq(500, 101)),
-              "a/fe tcp SA 192.0.2.1:30080>" + client + " ttl 63");
-    EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)),
-              "b/13 tcp A " + translated + ">10.246.1.20:8080 ttl 63");
-  }
-  EXPECT_EQ(rig().send("a", udp("198.51.100.9:53", outgoing)), "b/13 udp 198.51.100.9:53>10.246.1.5:5000 ttl 63")
-      << "the pool is no longer natOutgoing";
   EXPECT_EQ(rig().drops(), "");
 }
 

@@ -3,10 +3,24 @@
 
 #include "encap/vxlan.h"
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
 namespace {
+
+// The ends of tunnels, and packets from `a` that go into them.
+struct Underlay {
+  const char *self, *vxlan_peer, *ipip_peer, *vtep;
+  Ip to_vxlan, to_ipip;
+};
+const Underlay underlays[] = {
+    {"192.168.0.1", "192.168.0.11", "192.168.0.12", "gw", udp("192.0.2.10:5", "10.244.34.5:6"),
+     udp("192.0.2.10:5", "10.245.40.6:6")},
+    {"2001:db8:a::1", "2001:db8:a::11", "2001:db8:a::12", "gw-v6", udp("[2001:db8:2::10]:5", "[fd00:10:251::5]:6"),
+     udp("[2001:db8:2::10]:5", "[fd00:10:252::5]:6")}};
+const Ip& to_vxlan = underlays[0].to_vxlan;
+const Ip& to_ipip = underlays[0].to_ipip;
 
 class OuterHeader : public RigTest {
  protected:
@@ -15,7 +29,11 @@ class OuterHeader : public RigTest {
     load("");
   }
   void load(const std::string& overlay, const std::string& objects = "") {
-    rig().load(list({gateway(overlay.empty() ? "" : "\"overlay\":" + overlay), cluster(), objects}));
+    const std::string tunnels = R"("tunnels":[{"name":"six","type":"ipip","remote":"2001:db8:a::12"},
+      {"name":"vxlan-six","type":"vxlan","remote":"2001:db8:a::11","remoteMAC":"02:00:00:00:0a:01"}],
+      "routes":[{"destination":"fd00:10:251::/48","tunnel":"vxlan-six"},
+                {"destination":"fd00:10:252::/48","tunnel":"six"}])";
+    rig().load(list({gateway(tunnels + (overlay.empty() ? "" : ",\"overlay\":" + overlay)), cluster(), objects}));
   }
   // The outer header around a packet from `a`.
   const Bytes& outer(const Ip& packet) {
@@ -23,16 +41,21 @@ class OuterHeader : public RigTest {
     return rig().only().outer;
   }
   bool outer_df(const Ip& packet) { return (outer(packet)[6] & 0x40) != 0; }
-  std::string from_vxlan(const Ip& packet, uint8_t outer_tos) {
+  uint8_t outer_ttl(const Ip& packet) {
+    const Bytes& header = outer(packet);
+    return header[header[0] >> 4 == 4 ? 8 : 7];
+  }
+  unsigned outer_tos(const Ip& packet) {
+    const Bytes& header = outer(packet);
+    return header[0] >> 4 == 4 ? header[1] : net::load_be32(header.data()) >> 20 & 0xff;
+  }
+  std::string from_vxlan(const Underlay& underlay, const Ip& packet, uint8_t outer_tos) {
     VxlanOptions options;
-    options.inner_destination = encap::vtep_mac("gw");
+    options.inner_destination = encap::vtep_mac(underlay.vtep);
     options.tos = outer_tos;
-    return rig().send("b", vxlan("192.168.0.11", "192.168.0.1", packet.bytes(), options));
+    return rig().send("b", vxlan(underlay.vxlan_peer, underlay.self, packet.bytes(), options));
   }
 };
-
-const Ip to_vxlan = udp("192.0.2.10:5", "10.244.34.5:6");
-const Ip to_ipip = udp("192.0.2.10:5", "10.245.40.6:6");
 
 TEST_P(OuterHeader, VXL7_MTU2_DontFragment) {
   struct Case {
@@ -50,23 +73,30 @@ TEST_P(OuterHeader, VXL7_MTU2_DontFragment) {
   }
 }
 
-TEST_P(OuterHeader, TTL3_VxlanHas64IpipWhatIsLeftInside) {
-  for (const uint8_t ttl : {uint8_t{2}, uint8_t{64}, uint8_t{255}}) {
-    EXPECT_EQ(outer(to_vxlan.with_ttl(ttl))[8], 64);
-    EXPECT_EQ(outer(to_ipip.with_ttl(ttl))[8], ttl - 1);
+TEST_P(OuterHeader, TTL3_VXL7_VxlanHas64IpipWhatIsLeftInside) {
+  for (const Underlay& underlay : underlays) {
+    SCOPED_TRACE(underlay.self);
+    for (const uint8_t ttl : {uint8_t{2}, uint8_t{64}, uint8_t{255}}) {
+      EXPECT_EQ(outer_ttl(underlay.to_vxlan.with_ttl(ttl)), 64);
+      EXPECT_EQ(outer_ttl(underlay.to_ipip.with_ttl(ttl)), ttl - 1);
+    }
   }
 }
 
 TEST_P(OuterHeader, ECN1_CopiedOrAsConfigured) {
-  for (unsigned tos = 0; tos < 256; tos += 5) {
-    EXPECT_EQ(outer(to_vxlan.with_tos(static_cast<uint8_t>(tos)))[1], tos);
-    EXPECT_EQ(outer(to_ipip.with_tos(static_cast<uint8_t>(tos)))[1], tos);
+  for (const Underlay& underlay : underlays) {
+    SCOPED_TRACE(underlay.self);
+    load("");
+    for (unsigned tos = 0; tos < 256; tos += 5) {
+      EXPECT_EQ(outer_tos(underlay.to_vxlan.with_tos(static_cast<uint8_t>(tos))), tos);
+      EXPECT_EQ(outer_tos(underlay.to_ipip.with_tos(static_cast<uint8_t>(tos))), tos);
+    }
+    load(R"({"dscp":10})");
+    EXPECT_EQ(outer_tos(underlay.to_vxlan.with_tos(0xba)), 10U << 2 | 2) << "RFC 2983 section 3.1: pipe";
+    EXPECT_EQ(rig().only().ip.tos, 0xba) << "inside nothing changes";
+    load(R"({"ecn":"Compatibility"})");
+    EXPECT_EQ(outer_tos(underlay.to_ipip.with_tos(0xbb)), 0xb8U) << "RFC 6040 section 4.1";
   }
-  load(R"({"dscp":10})");
-  EXPECT_EQ(outer(to_vxlan.with_tos(0xba))[1], 10 << 2 | 2) << "RFC 2983 section 3.1: pipe";
-  EXPECT_EQ(rig().only().ip.tos, 0xba) << "inside nothing changes";
-  load(R"({"ecn":"Compatibility"})");
-  EXPECT_EQ(outer(to_ipip.with_tos(0xbb))[1], 0xb8) << "RFC 6040 section 4.1";
 }
 
 // RFC 6040 figure 4, whole; the DSCP outside is another one and stays there.
@@ -75,28 +105,31 @@ TEST_P(OuterHeader, ECN2_ECN3_ECN4_WhatComesOut) {
   // Rows: inner Not-ECT, ECT(1), ECT(0), CE; columns: the same outside.
   constexpr int expected[4][4] = {{0, 0, 0, dropped}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
   uint64_t drops = 0;
-  for (uint8_t inside = 0; inside < 4; ++inside) {
-    for (uint8_t outside = 0; outside < 4; ++outside) {
-      SCOPED_TRACE(testing::Message() << "inner " << int{inside} << " outer " << int{outside});
-      const Ip inner = udp("10.244.34.5:6", "192.0.2.10:5").with_tos(static_cast<uint8_t>(0x28 | inside));
-      const auto outer_tos = static_cast<uint8_t>(0xb8 | outside);
-      for (const bool ipip_tunnel : {false, true}) {
-        const std::string out = ipip_tunnel
-                                    ? rig().send("b", ipip("192.168.0.12", "192.168.0.1", inner.bytes(), outer_tos))
-                                    : from_vxlan(inner, outer_tos);
-        if (expected[inside][outside] == dropped) {
-          EXPECT_EQ(out, "") << "not marked CE as some do: the transport would not understand";
-          ++drops;
-        } else {
-          ASSERT_NE(out, "");
-          EXPECT_EQ(rig().only().ip.tos, 0x28 | expected[inside][outside]);
-        }
+  const auto expect_out = [&](const Underlay& underlay, uint8_t inside, uint8_t outside) {
+    SCOPED_TRACE(testing::Message() << underlay.self << " inner " << int{inside} << " outer " << int{outside});
+    const Ip inner = udp(underlay.to_vxlan.dst, underlay.to_vxlan.src).with_tos(static_cast<uint8_t>(0x28 | inside));
+    const auto outer_tos = static_cast<uint8_t>(0xb8 | outside);
+    for (const bool ipip_tunnel : {false, true}) {
+      const std::string out = ipip_tunnel
+                                  ? rig().send("b", ipip(underlay.ipip_peer, underlay.self, inner.bytes(), outer_tos))
+                                  : from_vxlan(underlay, inner, outer_tos);
+      if (expected[inside][outside] == dropped) {
+        EXPECT_EQ(out, "") << "not marked CE as some do: the transport would not understand";
+        ++drops;
+      } else {
+        ASSERT_NE(out, "");
+        EXPECT_EQ(rig().only().ip.tos, 0x28 | expected[inside][outside]);
       }
     }
+  };
+  for (const Underlay& underlay : underlays) {
+    for (uint8_t inside = 0; inside < 4; ++inside) {
+      for (uint8_t outside = 0; outside < 4; ++outside) expect_out(underlay, inside, outside);
+    }
   }
-  EXPECT_EQ(drops, 2u);
-  EXPECT_EQ(rig().drops(), "tunnel_ecn 2");
-  EXPECT_EQ(rig().count(dataplane::Event::EcnOddCombination), 2u * 5) << "those that RFC 6040 marks, counted";
+  EXPECT_EQ(drops, 4u);
+  EXPECT_EQ(rig().drops(), "tunnel_ecn 4");
+  EXPECT_EQ(rig().count(dataplane::Event::EcnOddCombination), 4u * 5) << "those that RFC 6040 marks, counted";
 }
 
 TEST_P(OuterHeader, ECN5_TranslationLeavesDscpAndEcnAlone) {
@@ -147,19 +180,26 @@ TEST_P(OuterHeader, ENC6_BlocksAreRoutesWithoutBgp) {
 
 // A refused connection counts against the same limit as any other error to that sender.
 TEST_P(OuterHeader, ICMP9_ICMP7_RefusalsComeFromTheSameGenerator) {
-  const ServiceSpec empty{.name = "empty", .cluster_ips = {"10.96.0.20"}, .ports = {"UDP 53 5353"}, .endpoints = {}};
-  load("", service(empty));
-  size_t answered = 0;
-  for (int i = 0; i < 40; ++i) {
-    const std::string out = i % 2 == 0 ? rig().send("b", udp("10.246.1.5:1000", "10.96.0.20:53"))
-                                       : rig().send("b", udp("10.246.1.5:1000", "192.0.2.10:9").with_ttl(1));
-    if (out.empty()) continue;
-    ++answered;
-    EXPECT_TRUE(like(out, i % 2 == 0 ? "b/13 icmp 3/3 10.96.0.20>10.246.1.5 ttl 64 [ *" : "b/13 icmp 11/0 *"));
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    start({});
+    load("", service({.name = "empty", .cluster_ips = {family.service}, .ports = {"UDP 53 5353"}, .endpoints = {}}));
+    const std::string pod = family.pod(5, 1000);
+    const std::string refused = "b/13 icmp " + std::string(family.port_unreachable) + " " + family.service + ">" +
+                                family.pod(5) + " ttl 64 [ *";
+    const std::string expired = "b/13 icmp " + std::string(family.time_exceeded) + " *";
+    size_t answered = 0;
+    for (int i = 0; i < 40; ++i) {
+      const std::string out = i % 2 == 0 ? rig().send("b", udp(pod, family.service_at(53)))
+                                         : rig().send("b", udp(pod, family.client(9, 9)).with_ttl(1));
+      if (out.empty()) continue;
+      ++answered;
+      EXPECT_TRUE(like(out, i % 2 == 0 ? refused : expired));
+    }
+    EXPECT_GE(answered, 20u / GetParam());
+    EXPECT_LE(answered, 22u * GetParam()) << "per worker";
+    EXPECT_EQ(rig().count(dataplane::Event::IcmpErrorsLimited), 40 - answered);
   }
-  EXPECT_GE(answered, 20u / GetParam());
-  EXPECT_LE(answered, 22u * GetParam()) << "per worker";
-  EXPECT_EQ(rig().count(dataplane::Event::IcmpErrorsLimited), 40 - answered);
 }
 
 SLUICE_WITH_WORKERS(OuterHeader);

@@ -18,14 +18,15 @@ class OuterFragments : public RigTest {
   }
   void load(const std::string& overlay = "") {
     Gateway description;
-    description.more = R"("tunnels":[{"name":"six","type":"ipip","remote":"2001:db8:a::12"}])" +
+    description.more = R"("tunnels":[{"name":"six","type":"ipip","remote":"2001:db8:a::12"},
+      {"name":"vxlan-six","type":"vxlan","remote":"2001:db8:a::11","remoteMAC":"02:00:00:00:0a:01"}])" +
                        std::string(overlay.empty() ? "" : R"(,"overlay":)") + overlay;
     rig().load(list({description.text(), cluster()}));
   }
-  static Bytes vxlan_outer(const Bytes& inner) {
+  static Bytes vxlan_outer(const Bytes& inner, bool v6 = false) {
     VxlanOptions options;
-    options.inner_destination = encap::vtep_mac("gw");
-    return vxlan("192.168.0.11", "192.168.0.1", inner, options);
+    options.inner_destination = encap::vtep_mac(v6 ? "gw-v6" : "gw");
+    return vxlan(v6 ? "2001:db8:a::11" : "192.168.0.11", v6 ? self6 : "192.168.0.1", inner, options);
   }
   // The text of what came out when all pieces were in, and nothing before.
   std::string send_all(const std::vector<Bytes>& pieces) {
@@ -42,13 +43,13 @@ const Ip inner = udp("10.244.34.5:80", "192.0.2.10:5000").with_payload(1472);
 constexpr const char* whole = "a/10 udp 10.244.34.5:80>192.0.2.10:5000 ttl 63";
 
 TEST_P(OuterFragments, FRAG6_VXL8_VxlanIsPutTogether) {
-  const std::vector<Bytes> pieces = fragments(vxlan_outer(inner.bytes()), 1480);
-  EXPECT_EQ(send_all(pieces), whole);
-  Ip expected = inner;
-  expected.ttl = 63;
-  EXPECT_EQ(rig().only().l3, expected.bytes());
-  EXPECT_EQ(rig().count(dataplane::Event::Reassembled), 1u);
-  EXPECT_EQ(send_all({pieces[1], pieces[0]}), whole) << "in whichever order";
+  for (const bool v6 : {false, true}) {
+    const std::vector<Bytes> pieces = fragments(vxlan_outer(inner.bytes(), v6), 1440);
+    EXPECT_EQ(send_all(pieces), whole);
+    EXPECT_EQ(rig().only().l3, inner.with_ttl(63).bytes());
+    EXPECT_EQ(send_all({pieces[1], pieces[0]}), whole) << "in whichever order";
+  }
+  EXPECT_EQ(rig().count(dataplane::Event::Reassembled), 4u);
   EXPECT_EQ(rig().drops(), "");
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -24,8 +25,10 @@ const ServiceSpec same_port{.name = "diameter",
                             .cluster_ips = {"10.96.0.20", "fd00:10:96::20"},
                             .ports = {"SCTP 3868 3868 30868", "TCP 3868 8080"},
                             .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
-const ServiceSpec other_port{
-    .name = "sigtran", .cluster_ips = {"10.96.0.21"}, .ports = {"SCTP 2905 12905"}, .endpoints = {"10.246.1.20 node3"}};
+const ServiceSpec other_port{.name = "sigtran",
+                             .cluster_ips = {"10.96.0.21", "fd00:10:96::21"},
+                             .ports = {"SCTP 2905 12905"},
+                             .endpoints = {"10.246.1.20 node3", "fd00:10:246::20 node3"}};
 const ServiceSpec empty{.name = "empty", .cluster_ips = {"10.96.0.22"}, .ports = {"SCTP 2905 12905"}};
 
 class Sctp : public RigTest {
@@ -306,39 +309,43 @@ TEST_P(Association, CT1_WhatGoesOnAfterAnAbortIsNotOver) {
 
 SLUICE_WITH_WORKERS(Association);
 
-TEST_P(Sctp, SVC97_AddressesAreTranslatedThereAndBack) {
-  for (int port = 1000; port < 1016; ++port) {
-    const std::string client = "10.246.1.5:" + std::to_string(port);
-    const Ip first = sctp(client, "10.96.0.20:3868", init, 0);
-    ASSERT_EQ(rig().send("b", first), "b/13 sctp " + client + ">10.246.1.20:3868 ttl 63");
-    const Bytes sent = first.bytes();
-    EXPECT_EQ(Bytes(rig().only().l3.begin() + 20, rig().only().l3.end()), Bytes(sent.begin() + 20, sent.end()))
-        << "no pseudo header: with the ports the checksum stays";
-    EXPECT_EQ(rig().send("b", sctp("10.246.1.20:3868", client, init_ack)),
-              "b/13 sctp 10.96.0.20:3868>" + client + " ttl 63");
-    EXPECT_EQ(rig().send("b", sctp(client, "10.96.0.20:3868", data).with_payload(777)),
-              "b/13 sctp " + client + ">10.246.1.20:3868 ttl 63");
+TEST_P(Sctp, SVC97_SVC100_AddressesAreTranslatedThereAndBack) {
+  for (const auto& [family, frontend] : {std::pair{ipv4, "10.96.0.20:3868"}, {ipv6, "[fd00:10:96::20]:3868"}}) {
+    const std::string endpoint = family.pod(20, 3868);
+    for (int port = 1000; port < 1016; ++port) {
+      const std::string client = family.pod(5, port);
+      const Ip first = sctp(client, frontend, init, 0);
+      ASSERT_EQ(rig().send("b", first), "b/13 sctp " + client + ">" + endpoint + " ttl 63");
+      const auto behind_ip = [](const Bytes& packet) { return Bytes(packet.end() - 36, packet.end()); };
+      EXPECT_EQ(behind_ip(rig().only().l3), behind_ip(first.bytes()))
+          << "no pseudo header: with the ports the checksum stays";
+      EXPECT_EQ(rig().send("b", sctp(endpoint, client, init_ack)),
+                "b/13 sctp " + std::string(frontend) + ">" + client + " ttl 63");
+      EXPECT_EQ(rig().send("b", sctp(client, frontend, data).with_payload(777)),
+                "b/13 sctp " + client + ">" + endpoint + " ttl 63");
+    }
   }
   EXPECT_EQ(rig().drops(), "");
-  EXPECT_EQ(rig().flows(), 16u);
+  EXPECT_EQ(rig().flows(), 32u);
 }
 
 TEST_P(Sctp, SVC97_TheChecksumFollowsThePorts) {
-  for (const size_t size : {0, 1, 2, 3, 4, 100, 1399}) {
-    const std::string client = "10.246.1.5:" + std::to_string(1000 + size);
-    EXPECT_EQ(rig().send("b", sctp(client, "10.96.0.21:2905", data).with_payload(size)),
-              "b/13 sctp " + client + ">10.246.1.20:12905 ttl 63");
-    EXPECT_EQ(rig().send("b", sctp("10.246.1.20:12905", client, data).with_payload(size)),
-              "b/13 sctp 10.96.0.21:2905>" + client + " ttl 63");
+  for (const auto& [family, frontend] : {std::pair{ipv4, "10.96.0.21:2905"}, {ipv6, "[fd00:10:96::21]:2905"}}) {
+    const std::string endpoint = family.pod(20, 12905);
+    for (const int size : {0, 1, 2, 3, 4, 100, 1399}) {
+      const std::string client = family.pod(5, 1000 + size);
+      const auto payload = static_cast<size_t>(size);
+      EXPECT_EQ(rig().send("b", sctp(client, frontend, data).with_payload(payload)),
+                "b/13 sctp " + client + ">" + endpoint + " ttl 63");
+      EXPECT_EQ(rig().send("b", sctp(endpoint, client, data).with_payload(payload)),
+                "b/13 sctp " + std::string(frontend) + ">" + client + " ttl 63");
+    }
+    Bytes damaged = sctp(family.pod(5, 999), frontend, data).bytes();
+    damaged.back() ^= 1;
+    std::string text;
+    EXPECT_NONFATAL_FAILURE(text = rig().send("b", damaged), "SCTP checksum");
+    EXPECT_EQ(text, "b/13 sctp " + family.pod(5, 999) + ">" + endpoint + " ttl 63") << "a wrong one stays wrong";
   }
-}
-
-TEST_P(Sctp, SVC97_AWrongChecksumStaysWrong) {
-  Bytes damaged = sctp("10.246.1.5:1000", "10.96.0.21:2905", data).bytes();
-  damaged.back() ^= 1;
-  std::string text;
-  EXPECT_NONFATAL_FAILURE(text = rig().send("b", damaged), "SCTP checksum");
-  EXPECT_EQ(text, "b/13 sctp 10.246.1.5:1000>10.246.1.20:12905 ttl 63");
 }
 
 TEST_P(Sctp, SVC1_IsAServiceOfItsOwn) {
@@ -349,24 +356,20 @@ TEST_P(Sctp, SVC1_IsAServiceOfItsOwn) {
 }
 
 TEST_P(Sctp, SVC97_MasqueradedByPort) {
-  for (int port = 1000; port < 1016; ++port) {
-    const std::string client = "198.51.100.9:" + std::to_string(port);
-    ASSERT_TRUE(like(rig().send("a", sctp(client, "192.0.2.1:30868", init, 0)),
-                     "b/13 sctp 192.168.0.1:*>10.246.1.20:3868 ttl 63"));
-    const std::string translated = rig().only().ip.src.text();
-    EXPECT_EQ(rig().send("b", sctp("10.246.1.20:3868", translated, init_ack)),
-              "a/fe sctp 192.0.2.1:30868>" + client + " ttl 63");
-    EXPECT_EQ(rig().send("a", sctp(client, "192.0.2.1:30868", data)),
-              "b/13 sctp " + translated + ">10.246.1.20:3868 ttl 63");
+  for (const Family& family : families) {
+    const std::string node_port = family.node_port(30868), endpoint = family.pod(20, 3868);
+    for (int port = 1000; port < 1016; ++port) {
+      const std::string client = family.client(9, port);
+      ASSERT_TRUE(like(rig().send("a", sctp(client, node_port, init, 0)), "b/13 sctp *>" + endpoint + " ttl 63"));
+      const Endpoint translated = rig().only().ip.src;
+      EXPECT_EQ(net::to_string(translated.address), family.router_b);
+      EXPECT_EQ(rig().send("b", sctp(endpoint, translated, init_ack)),
+                "a/fe sctp " + node_port + ">" + client + " ttl 63");
+      EXPECT_EQ(rig().send("a", sctp(client, node_port, data)),
+                "b/13 sctp " + translated.text() + ">" + endpoint + " ttl 63");
+    }
   }
   EXPECT_EQ(rig().drops(), "");
-}
-
-TEST_P(Sctp, SVC100_IPv6) {
-  EXPECT_EQ(rig().send("b", sctp("[fd00:10:246::5]:1000", "[fd00:10:96::20]:3868", init, 0)),
-            "b/13 sctp [fd00:10:246::5]:1000>[fd00:10:246::20]:3868 ttl 63");
-  EXPECT_EQ(rig().send("b", sctp("[fd00:10:246::20]:3868", "[fd00:10:246::5]:1000", init_ack)),
-            "b/13 sctp [fd00:10:96::20]:3868>[fd00:10:246::5]:1000 ttl 63");
 }
 
 TEST_P(Sctp, SVC30_NoEndpointAndNoPort) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -346,9 +347,60 @@ TEST_P(Services, SVC61_NoLocalEndpointIsSilentForOutside) {
 }
 
 TEST_P(Services, SVC52_NoNodePortOnServiceAddresses) {
-  EXPECT_TRUE(like(rig().send("b", tcp("10.246.1.5:1000", "10.96.0.10:30080", "S")), "b/13 icmp 3/3 10.96.0.10>*"));
-  EXPECT_TRUE(
-      like(rig().send("b", tcp("10.246.1.5:1000", "198.51.100.80:30080", "S")), "b/13 icmp 3/3 198.51.100.80>*"));
+  for (const Family& family : families) {
+    ServiceSpec spec = web;
+    spec.cluster_ips = {family.service};
+    spec.load_balancer_ip = family.balancer;
+    with(spec, R"("proxy":{"nodePortAddresses":["0.0.0.0/0","::/0"]})");
+    for (const std::string address : {family.service, family.balancer}) {
+      EXPECT_TRUE(like(rig().send("b", tcp(family.pod(5, 1000), with_port(address, 30080), "S")),
+                       "b/13 icmp " + std::string(family.port_unreachable) + " " + address + ">*"))
+          << address;
+    }
+  }
+}
+
+// Which endpoints of two ready ones new flows get, by their hints and the zone of this node.
+TEST_P(Services, SVC15_SVC16_HintsOfZonesAndNodes) {
+  struct Case {
+    const char *first, *second;  // members of "hints"
+    const char* labels;          // of this node
+    std::set<int> hosts;
+  };
+  const char* const zone_a = R"("topology.kubernetes.io/zone":"a")";
+  const char* const for_a = R"("forZones":[{"name":"a"}])";
+  const char* const for_b = R"("forZones":[{"name":"b"}])";
+  const auto insert = [](std::string& text, const std::string& before, const std::string& what, size_t from = 0) {
+    const size_t at = text.find(before, from);
+    text.insert(at, what);
+    return at + what.size() + 1;
+  };
+  for (const Case& one : {Case{for_a, for_b, zone_a, {20}}, Case{for_a, "", zone_a, {20, 21}},
+                          Case{for_b, for_b, zone_a, {20, 21}}, Case{for_a, for_b, "", {20, 21}},
+                          Case{R"("forNodes":[{"name":"node3"}])", R"("forNodes":[{"name":"gw"}])", "", {21}}}) {
+    for (const Family& family : families) {
+      SCOPED_TRACE(testing::Message() << family.name << " " << one.first << " " << one.second << " " << one.labels);
+      std::string nodes = cluster();
+      (void)insert(nodes, R"("name":"gw")", R"("labels":{)" + std::string(one.labels) + "},");
+      std::string text = service({.name = "web",
+                                  .cluster_ips = {family.service},
+                                  .ports = {"UDP 53 5353"},
+                                  .endpoints = {family.endpoint(20), family.endpoint(21)}});
+      size_t from = 0;
+      for (const char* hints : {one.first, one.second}) {
+        from = insert(text, R"("targetRef")", R"("hints":{)" + std::string(hints) + "},", from);
+      }
+      rig().load(list({gateway(), nodes, text}));
+      std::set<std::string> expected, chosen;
+      for (const int host : one.hosts) expected.insert(family.pod(host, 5353));
+      for (int port = 1000; port < 1032; ++port) {
+        ASSERT_NE(rig().send("b", udp(family.pod(5, port), family.service_at(53))), "");
+        chosen.insert(rig().only().ip.dst.text());
+      }
+      EXPECT_EQ(chosen, expected);
+      (void)rig().advance(40'000);
+    }
+  }
 }
 
 SLUICE_WITH_WORKERS(Services);

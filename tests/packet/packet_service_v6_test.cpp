@@ -86,7 +86,7 @@ TEST_P(ServicesV6, SVC66_SVC67_SVC53_SourceRanges) {
 
 // ---- who is chosen -------------------------------------------------------------------------------------
 
-TEST_P(ServicesV6, SVC11_SVC12_TerminatingOnesOnlyWhereNoneIsReady) {
+TEST_P(ServicesV6, SVC10_SVC11_SVC12_TerminatingOnesOnlyWhereNoneIsReady) {
   with({"fd00:10:246::20 node3 terminating", "fd00:10:246::21 node3 terminating"});
   std::set<std::string> seen;
   for (int port = 1000; port < 1032; ++port) seen.insert(chosen(port));
@@ -196,7 +196,7 @@ TEST_P(ServicesV6, CT21_WhatThePortFoundDamaged) {
   EXPECT_EQ(rig().flows(), 1u);
 }
 
-TEST_P(ServicesV6, MASQ7_ClashTowardsTheEndpoint) {
+TEST_P(ServicesV6, CT30_MASQ7_ClashTowardsTheEndpoint) {
   ServiceSpec other = web();
   other.name = "other";
   other.cluster_ips = {"fd00:10:96::12"};

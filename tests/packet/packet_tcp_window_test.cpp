@@ -19,8 +19,8 @@ class Window : public RigTest {
     std::string frontend;
     std::string backend;
   };
-  Side v4() const { return {"10.246.1.5:1000", "10.96.0.10:80", "10.246.1.20:8080"}; }
-  Side v6() const { return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "[fd00:10:246::20]:8080"}; }
+  static Side v4() { return {"10.246.1.5:1000", "10.96.0.10:80", "10.246.1.20:8080"}; }
+  static Side v6() { return {"[fd00:10:246::5]:1000", "[fd00:10:96::10]:80", "[fd00:10:246::20]:8080"}; }
 
   // Numbers of the client begin at 101, of the server at 501.
   void connect(const Side& side) {
@@ -99,19 +99,66 @@ TEST_P(Window, CT16_WhatWasAcknowledgedAlreadyPasses) {
 
 TEST_P(Window, CT13_Liberal) {
   load(R"("conntrack":{"tcpBeLiberal":true})");
-  connect(v4());
-  EXPECT_TRUE(passes(request(v4(), "PA", 101 + 900'000, 501, 100)));
-  EXPECT_TRUE(passes(request(v4(), "A", 101, 77'000)));
-  EXPECT_FALSE(passes(request(v4(), "R", 101 + 900'000, 0)));
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_TRUE(passes(request(side, "PA", 101 + 900'000, 501, 100)));
+    EXPECT_TRUE(passes(request(side, "A", 101, 77'000)));
+    EXPECT_FALSE(passes(request(side, "R", 101 + 900'000, 0)));
+  }
+}
+
+// CT-5: the server knows an older connection of the port, the client does not.
+TEST_P(Window, CT5_AChallengeAndItsReset) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    EXPECT_TRUE(passes(request(side, "S", 100, 0)));
+    EXPECT_TRUE(passes(answer(side, "A", 777, 400'000'000)));
+    EXPECT_TRUE(passes(request(side, "R", 400'000'000, 0)));
+    connect(side);
+    EXPECT_TRUE(passes(request(side, "PA", 101, 501, 10)));
+    EXPECT_FALSE(passes(request(side, "A", 111, 502))) << "with the numbers of the new one";
+  }
+}
+
+TEST_P(Window, CT5_AClientThatRestartedIsFollowed) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_FALSE(passes(request(side, "PA", 7'000'001, 501, 10)));
+    EXPECT_TRUE(passes(request(side, "S", 7'000'000, 0)));
+    EXPECT_TRUE(passes(answer(side, "SA", 9'000'000, 7'000'001)));
+    EXPECT_TRUE(passes(request(side, "A", 7'000'001, 9'000'001)));
+    EXPECT_TRUE(passes(request(side, "PA", 7'000'001, 9'000'001, 10)));
+    EXPECT_TRUE(passes(answer(side, "PA", 9'000'001, 7'000'011, 10)));
+  }
+}
+
+TEST_P(Window, CT15_TenSecondsAfterAReset) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    EXPECT_TRUE(passes(request(side, "R", 101, 0)));
+    (void)rig().advance(9'000);
+    EXPECT_EQ(rig().flows(), 1u);
+    (void)rig().advance(3'000);
+    EXPECT_EQ(rig().flows(), 0u);
+  }
 }
 
 // Only the first fragment has numbers, and of how much data nobody knows.
 TEST_P(Window, CT32_SegmentsInFragments) {
   load();
-  connect(v4());
-  const Bytes whole = request(v4(), "PA", 101, 501, 3000).with_id(7).bytes();
-  for (const Bytes& part : fragments(whole, 1480)) EXPECT_NE(rig().send("b", part), "");
-  EXPECT_TRUE(passes(answer(v4(), "A", 501, 3101))) << "more than the first fragment carried";
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    connect(side);
+    const Bytes whole = request(side, "PA", 101, 501, 3000).with_id(7).bytes();
+    for (const Bytes& part : fragments(whole, {1440, 2880})) EXPECT_NE(rig().send("b", part), "");
+    EXPECT_TRUE(passes(answer(side, "A", 501, 3101))) << "more than the first fragment carried";
+  }
 }
 
 SLUICE_WITH_WORKERS(Window);

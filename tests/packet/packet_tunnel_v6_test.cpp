@@ -35,8 +35,6 @@ class TunnelV6 : public RigTest {
   }
   void load(const std::string& overlay = "", const std::string& objects = "") {
     Gateway description;
-    description.neighbors += R"(,{"interface":"un","address":"2001:db8:a::11","mac":"02:00:00:00:00:11"},
-      {"interface":"un","address":"2001:db8:a::12","mac":"02:00:00:00:00:12"})";
     description.more = R"("tunnels":[{"name":"six","type":"ipip","remote":"2001:db8:a::12"}],
       "routes":[{"destination":"10.250.0.0/16","tunnel":"six"},{"destination":"fd00:10:250::/48","tunnel":"six"}])" +
                        std::string(overlay.empty() ? "" : R"(,"overlay":)") + overlay;
@@ -145,7 +143,6 @@ TEST_P(TunnelV6, VXL9_TheChecksumRunsOverAllBuffers) {
 
 TEST_P(TunnelV6, VXL1_ATunnelWithAVniOfItsOwn) {
   Gateway description;
-  description.neighbors += R"(,{"interface":"un","address":"2001:db8:a::12","mac":"02:00:00:00:00:12"})";
   description.more =
       R"("tunnels":[{"name":"six","type":"vxlan","remote":"2001:db8:a::12","vni":77,"remoteMAC":"02:00:00:00:0a:01"}],
     "routes":[{"destination":"10.250.0.0/16","tunnel":"six"},{"destination":"fd00:10:250::/48","tunnel":"six"}])";
@@ -163,7 +160,7 @@ TEST_P(TunnelV6, VXL1_ATunnelWithAVniOfItsOwn) {
   EXPECT_EQ(rig().drops(), "vxlan_unknown_vni 1");
 }
 
-TEST_P(TunnelV6, VXL6_VXL1_VXL3_WhatIsRefused) {
+TEST_P(TunnelV6, IPIP2_IPIP3_VXL1_VXL3_VXL6_WhatIsRefused) {
   EXPECT_EQ(rig().send("b", vxlan("2001:db8:a::77", self, from_pod.bytes(), to_us())), "");
   EXPECT_EQ(rig().drops(), "tunnel_unknown_source 1");
   VxlanOptions options = to_us();
@@ -274,7 +271,7 @@ TEST_P(TunnelV6, IPIP4_UnreachableAndHopLimitOfTheUnderlay) {
   }
 }
 
-TEST_P(TunnelV6, TTL1_TTL2_IntoTheTunnelAndOutOfIt) {
+TEST_P(TunnelV6, MASQ10_TTL1_TTL2_IntoTheTunnelAndOutOfIt) {
   EXPECT_EQ(rig().send("a", to_pod.with_ttl(1)),
             "a/10 icmp 3/0 2001:db8:2::1>2001:db8:2::10 ttl 64 [ udp [2001:db8:2::10]:5>[fd00:10:244::5]:6 ttl 1 ]");
   EXPECT_EQ(from_node1(from_pod.with_ttl(1)),
@@ -283,11 +280,21 @@ TEST_P(TunnelV6, TTL1_TTL2_IntoTheTunnelAndOutOfIt) {
       << "MASQ-10: from our address in the tunnel";
 }
 
+const ServiceSpec dns{.name = "dns",
+                      .cluster_ips = {"fd00:10:96::53"},
+                      .ports = {"UDP 53 5353 30053"},
+                      .endpoints = {"fd00:10:244::5 node1"}};
+
+// Only the inner packet has a connection.
+TEST_P(TunnelV6, CT33_OuterPacketsOfTunnelsAreNotTracked) {
+  load("", service(dns));
+  EXPECT_NE(from_node1(udp("[fd00:10:244::6]:1000", "[2001:db8:2::1]:30053")), "");
+  const Bytes inner = udp("[fd00:10:250::5]:1000", "[2001:db8:2::1]:30053").bytes();
+  EXPECT_NE(rig().send("b", ipip("2001:db8:a::12", self, inner)), "");
+  EXPECT_EQ(rig().flows(), 2u);
+}
+
 TEST_P(TunnelV6, MASQ5_TheTunnelsAddressIsTheSource) {
-  const ServiceSpec dns{.name = "dns",
-                        .cluster_ips = {"fd00:10:96::53"},
-                        .ports = {"UDP 53 5353 30053"},
-                        .endpoints = {"fd00:10:244::5 node1"}};
   load("", service(dns));
   const std::string client = "[2001:db8:99::9]:1000";
   ASSERT_TRUE(like(rig().send("a", udp(client, "[2001:db8:2::1]:30053")),

@@ -443,16 +443,23 @@ TEST(Plan, TunnelWithoutAWayIsAWarningAndItsRoutesReject) {
 }
 
 TEST(Plan, IPIP2_TheWayToATunnelsRemoteIsNeverTheTunnel) {
-  config::Config config = base();
-  config.gateway.tunnels = {{.name = "t", .type = config::TunnelType::Ipip, .remote = ip("203.0.113.5").v4()}};
-  config::StaticRoute route;
-  route.destination = prefix("203.0.113.0/24");
-  route.hops = {{std::nullopt, "", "t"}};
-  config.gateway.routes = {route};
-  const Plan plan = make_plan(config);
-  EXPECT_FALSE(plan.tunnels.contains("t"));
-  EXPECT_EQ(plan.warnings.size(), 1u);
-  EXPECT_EQ(way(plan, "203.0.113.7"), "Reject");
+  struct Case {
+    const char *remote, *destination, *address;
+  };
+  for (const Case& one : {Case{"203.0.113.5", "203.0.113.0/24", "203.0.113.7"},
+                          Case{"2001:db8:77::5", "2001:db8:77::/64", "2001:db8:77::7"}}) {
+    config::Config config = base();
+    config.gateway.interfaces[0].gateway_v6 = ip("2001:db8::fe").v6();
+    config.gateway.tunnels = {{.name = "t", .type = config::TunnelType::Ipip, .remote = ip(one.remote)}};
+    config::StaticRoute route;
+    route.destination = prefix(one.destination);
+    route.hops = {{std::nullopt, "", "t"}};
+    config.gateway.routes = {route};
+    const Plan plan = make_plan(config);
+    EXPECT_FALSE(plan.tunnels.contains("t"));
+    EXPECT_EQ(plan.warnings.size(), 1u);
+    EXPECT_EQ(way(plan, one.address), "Reject");
+  }
 }
 
 TEST(Plan, VXL6_IPIP3_KnownSources) {

@@ -47,30 +47,56 @@ TEST(Affinity, SVC40_SVC43_TimeRunsFromTheLastConnection) {
   }
 }
 
-TEST(Affinity, SVC47_TheTableIsBoundedAndForgetsTheOldest) {
-  const auto known = table();
-  constexpr uint32_t clients = 4 * AffinityTable<V4>::capacity;
-  for (uint32_t i = 1; i <= clients; ++i) known->remember(addr(i), web, backend(20), 1000 * minute, i);
+// Both families.
+template <class F>
+class AffinityRoom : public testing::Test {
+ protected:
+  static constexpr uint32_t capacity = AffinityTable<F>::capacity;
+  static typename F::Addr client(uint32_t host) {
+    if constexpr (F::is_v4) {
+      return addr(host);
+    } else {
+      net::Ipv6Addr out = net::parse_ip("2001:db8::")->v6();
+      for (size_t i = 0; i < 4; ++i) out.bytes[15 - i] = static_cast<uint8_t>(host >> 8 * i);
+      return out;
+    }
+  }
+  void remember(uint32_t host, uint32_t endpoint, Millis now) {
+    known_->remember(client(host), web, {client(endpoint), be16::from_host(8080), false}, 1000 * minute, now);
+  }
+  [[nodiscard]] bool knows(uint32_t host, Millis now) {
+    return known_->find(client(host), web, 1000 * minute, now).has_value();
+  }
+
+ private:
+  std::unique_ptr<AffinityTable<F>> known_ = AffinityTable<F>::create(net::FlowHasher{});
+};
+using Families = testing::Types<V4, V6>;
+TYPED_TEST_SUITE(AffinityRoom, Families);
+
+TYPED_TEST(AffinityRoom, SVC47_TheTableIsBoundedAndForgetsTheOldest) {
+  constexpr uint32_t capacity = TestFixture::capacity;
+  constexpr uint32_t clients = 4 * capacity;
+  for (uint32_t i = 1; i <= clients; ++i) this->remember(i, 20, i);
   uint32_t kept = 0;
   uint32_t kept_of_the_last = 0;
   for (uint32_t i = 1; i <= clients; ++i) {
-    if (!known->find(addr(i), web, 1000 * minute, clients)) continue;
+    if (!this->knows(i, clients)) continue;
     ++kept;
-    if (i > clients - AffinityTable<V4>::capacity / 4) ++kept_of_the_last;
+    if (i > clients - capacity / 4) ++kept_of_the_last;
   }
-  EXPECT_LE(kept, AffinityTable<V4>::capacity);
-  EXPECT_GT(kept, AffinityTable<V4>::capacity * 9 / 10);
-  EXPECT_GT(kept_of_the_last, AffinityTable<V4>::capacity / 4 * 98 / 100);
+  EXPECT_LE(kept, capacity);
+  EXPECT_GT(kept, capacity * 9 / 10);
+  EXPECT_GT(kept_of_the_last, capacity / 4 * 98 / 100);
 }
 
 // A client that keeps coming is not pushed out by those that come once.
-TEST(Affinity, SVC47_WhoComesAgainStays) {
-  const auto known = table();
+TYPED_TEST(AffinityRoom, SVC47_WhoComesAgainStays) {
   uint32_t lost = 0;
-  for (uint32_t i = 0; i < 8 * AffinityTable<V4>::capacity; ++i) {
-    known->remember(addr(1000 + i), web, backend(20), 1000 * minute, i);
-    if (i % 1024 == 0) known->remember(addr(1), web, backend(21), 1000 * minute, i);
-    if (!known->find(addr(1), web, 1000 * minute, i)) ++lost;
+  for (uint32_t i = 0; i < 8 * TestFixture::capacity; ++i) {
+    this->remember(1000 + i, 20, i);
+    if (i % 1024 == 0) this->remember(1, 21, i);
+    if (!this->knows(1, i)) ++lost;
   }
   EXPECT_EQ(lost, 0u);
 }
