@@ -4,7 +4,7 @@ import struct
 
 import sctp
 import wire
-from traffic import Conversation, reversed_view
+from traffic import Conversation, keep_in_order, reversed_view
 from wire import SCTP
 
 
@@ -24,7 +24,7 @@ class SctpConversation(Conversation):
         self.side = {"init-ack": 1, "cookie-ack": 1}.get(self.phase, 0)
         if self.phase == "open":
             self.side = 0 if self.one_way else self.world.random.randrange(2)
-        packets = [self.packet(chunks) for chunks in self.chunks()]
+        packets = keep_in_order([self.packet(chunks) for chunks in self.chunks()])
         return [self.world.frame(packet) for packet in packets]
 
     def chunks(self):

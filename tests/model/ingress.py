@@ -113,6 +113,9 @@ class Ingress:
         if tunnel is None and interface.pods and packet.src not in interface.pods:
             return self.drop("spoofed_source")  # SPOOF-1
         arrived = Arrived(packet, interface, tunnel)
+        server = 67 if packet.v4 else 547
+        if tunnel is None and interface.pods and packet.proto == UDP and server in (arrived.sport, arrived.dport):
+            return self.drop("pod_dhcp")  # SPOOF-2
         if packet.is_fragment:
             return self.settle(arrived)
         return self.look_up(arrived)

@@ -215,6 +215,21 @@ def test_CT11_WindowsAreScaledIfBothSynsSayHow():
         assert c.track(ORIGINAL, wire.ACK, 101 + size, 501) == ("pass", "EST"), scales
 
 
+# --- pods -----------------------------------------------------------------------------------------------------
+
+
+def test_SPOOF2_NoDhcpFromPods():
+    model = model_with("Cluster", "Cluster")
+    pod = next(i for i in model.tables.interfaces if i.pods)
+    for addresses, server in ((("10.246.0.5", "192.0.2.10"), 67), (("fd00:10:246:1::5", "2001:db8:2::10"), 547)):
+        src, dst = map(wire.addr, addresses)
+        for ports, dropped in (((server - 1, server), True), ((server, server + 1), True), ((5000, 53), False)):
+            packet = wire.udp(src, dst, *ports, b"contents")
+            model.begin([], {})
+            model.receive(pod.port, wire.ethernet(pod.mac, b"\x02\0\0\0\0\x99", packet.bytes()))
+            assert (frozenset({"pod_dhcp"}) in model.drops) == dropped, (addresses, ports)
+
+
 # --- a router that errs -------------------------------------------------------------------------------------
 
 ERRORS = {}  # by name: what to do to a frame that came out; None: nothing this time

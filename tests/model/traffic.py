@@ -153,7 +153,7 @@ class TcpConversation(Conversation):
             payload = self.world.contents(passes)
             packets.append(self.segment(side, ACK | PSH, payload, seq=seq))
             seq = seq + len(payload) & 0xFFFFFFFF
-        return packets
+        return keep_in_order(packets)
 
     def misfit(self, side):
         """A segment whose numbers are not quite those of the connection."""
@@ -271,6 +271,14 @@ class UdpConversation(Conversation):
             for delivered in deliveries:
                 if self.seen_by_server(delivered):
                     break
+
+
+def keep_in_order(packets):
+    """The same IP options in all: by options as well packets are handed out to workers, and only the first packet to a
+    lost endpoint is answered with a reset."""
+    for packet in packets[1:]:
+        packet.options = packets[0].options
+    return packets
 
 
 def reversed_view(view):
