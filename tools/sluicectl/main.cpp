@@ -293,7 +293,8 @@ void add_events(CLI::App& app, Arguments& arguments) {
       "events", "What happened to the router: configuration, neighbours, tunnels, links, drops, tables");
   command->add_flag("-w,--watch", arguments.get.watch, "and what happens from now on, until Ctrl-C");
   command
-      ->add_option("--types", arguments.types, "only these: config,drain,neighbor,tunnel,link,drops,table,state,l2,bgp,dns")
+      ->add_option("--types", arguments.types,
+                   "only these: config,drain,neighbor,tunnel,link,drops,table,state,l2,bgp,dns")
       ->type_name("TYPE[,TYPE]");
   command->add_option("--drop-rate", arguments.drop_rate, "with -w: packets/s of one drop that are told (default: 100)")
       ->type_name("NUMBER");
