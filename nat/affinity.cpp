@@ -1,19 +1,19 @@
 #include "nat/affinity.h"
 
-#include "nat/conntrack.h"
+#include "nat/anonymous_array.h"
 
 namespace sluice::nat {
 
 template <class F>
 std::unique_ptr<AffinityTable<F>> AffinityTable<F>::create(const net::FlowHasher& hasher) {
   std::unique_ptr<AffinityTable> table(new AffinityTable(hasher));
-  table->table_ = static_cast<Set*>(Memory::anonymous().allocate(sets * sizeof(Set), alignof(Set)));
+  table->table_ = allocate_array<Set>(sets);
   return table->table_ == nullptr ? nullptr : std::move(table);
 }
 
 template <class F>
 AffinityTable<F>::~AffinityTable() {
-  if (table_ != nullptr) Memory::anonymous().release(table_, sets * sizeof(Set));
+  release_array(table_, sets);
 }
 
 template <class F>

@@ -1,5 +1,6 @@
 #include "nat/hints.h"
 
+#include "nat/anonymous_array.h"
 #include "nat/rewrite.h"
 
 namespace sluice::nat {
@@ -18,13 +19,13 @@ Flow<F> flow_of(const Hint<F>& hint) {
 template <class F>
 std::unique_ptr<HintTable<F>> HintTable<F>::create() {
   std::unique_ptr<HintTable> table(new HintTable);
-  table->table_ = static_cast<Set*>(Memory::anonymous().allocate(sets * sizeof(Set), alignof(Set)));
+  table->table_ = allocate_array<Set>(sets);
   return table->table_ == nullptr ? nullptr : std::move(table);
 }
 
 template <class F>
 HintTable<F>::~HintTable() {
-  if (table_ != nullptr) Memory::anonymous().release(table_, sets * sizeof(Set));
+  release_array(table_, sets);
 }
 
 template <class F>

@@ -3,30 +3,18 @@
 #include <bit>
 #include <new>
 
-#include "nat/conntrack.h"
+#include "nat/anonymous_array.h"
 
 namespace sluice::nat {
-namespace {
-
-template <class T>
-T* allocate(uint32_t count) {
-  return static_cast<T*>(Memory::anonymous().allocate(count * sizeof(T), alignof(T)));
-}
-template <class T>
-void give_back(T* array, uint32_t count) {
-  if (array != nullptr) Memory::anonymous().release(array, count * sizeof(T));
-}
-
-}  // namespace
 
 template <class F>
 MappingTable<F>::MappingTable(uint32_t capacity, const net::FlowHasher& hasher)
     : hasher_(hasher),
       capacity_(capacity),
       mask_(std::bit_ceil(capacity) - 1),
-      mappings_(allocate<Mapping>(capacity)),
-      by_inside_(allocate<uint32_t>(mask_ + 1)),
-      by_outside_(allocate<uint32_t>(mask_ + 1)),
+      mappings_(allocate_array<Mapping>(capacity)),
+      by_inside_(allocate_array<uint32_t>(mask_ + 1)),
+      by_outside_(allocate_array<uint32_t>(mask_ + 1)),
       permissions_(PermissionTable<F>::create(capacity, hasher)) {}
 
 template <class F>
@@ -39,9 +27,9 @@ std::unique_ptr<MappingTable<F>> MappingTable<F>::create(uint32_t capacity, cons
 
 template <class F>
 MappingTable<F>::~MappingTable() {
-  give_back(mappings_, capacity_);
-  give_back(by_inside_, mask_ + 1);
-  give_back(by_outside_, mask_ + 1);
+  release_array(mappings_, capacity_);
+  release_array(by_inside_, mask_ + 1);
+  release_array(by_outside_, mask_ + 1);
 }
 
 template <class F>

@@ -3,29 +3,17 @@
 #include <bit>
 #include <new>
 
-#include "nat/conntrack.h"
+#include "nat/anonymous_array.h"
 
 namespace sluice::nat {
-namespace {
-
-template <class T>
-T* allocate(uint32_t count) {
-  return static_cast<T*>(Memory::anonymous().allocate(count * sizeof(T), alignof(T)));
-}
-template <class T>
-void give_back(T* array, uint32_t count) {
-  if (array != nullptr) Memory::anonymous().release(array, count * sizeof(T));
-}
-
-}  // namespace
 
 template <class F>
 PermissionTable<F>::PermissionTable(uint32_t capacity, const net::FlowHasher& hasher)
     : hasher_(hasher),
       capacity_(capacity),
       mask_(std::bit_ceil(capacity) - 1),
-      entries_(allocate<Entry>(capacity + 1)),
-      buckets_(allocate<uint32_t>(mask_ + 1)) {}
+      entries_(allocate_array<Entry>(capacity + 1)),
+      buckets_(allocate_array<uint32_t>(mask_ + 1)) {}
 
 template <class F>
 std::unique_ptr<PermissionTable<F>> PermissionTable<F>::create(uint32_t capacity, const net::FlowHasher& hasher) {
@@ -36,8 +24,8 @@ std::unique_ptr<PermissionTable<F>> PermissionTable<F>::create(uint32_t capacity
 
 template <class F>
 PermissionTable<F>::~PermissionTable() {
-  give_back(entries_, capacity_ + 1);
-  give_back(buckets_, mask_ + 1);
+  release_array(entries_, capacity_ + 1);
+  release_array(buckets_, mask_ + 1);
 }
 
 template <class F>
