@@ -109,13 +109,19 @@ MemifServer::View MemifServer::look(Key key) {
 
 void MemifServer::give_back(std::shared_ptr<dataplane::MemifLink> link) { bury(std::move(link)); }
 
-void MemifServer::bury(std::shared_ptr<const void> thing) {
-  if (thing == nullptr) return;
+std::weak_ptr<const void> MemifServer::bury(std::shared_ptr<const void> thing) {
+  if (thing == nullptr) return {};
+  // A weak pointer to the thing itself would be expired before its destructor has run.
+  const auto alive = std::make_shared<char>();
   try {
-    std::thread([held = std::move(thing)]() mutable { held.reset(); }).detach();
+    std::thread([held = std::move(thing), token = alive]() mutable {
+      held.reset();
+      token.reset();
+    }).detach();
   } catch (const std::system_error&) {
     // No further thread: it is gone already, and who called had to wait for it.
   }
+  return alive;
 }
 
 // ---- the thread ----------------------------------------------------------------------------------------
@@ -278,9 +284,8 @@ void MemifServer::end_session(Key key, Pod& pod, Clock::time_point now) {
   }
   bury(std::move(link));
   if (!pod.counted) pod.pages.add(pod.session->made(), now);
-  pod.closing = pod.session;
   pod.mapping = pod.session->mapping();
-  bury(std::move(pod.session));
+  pod.closing = bury(std::move(pod.session));
   pod.session.reset();
   pod.next_try = std::max(now + accept_again, pod.connected + connect_again);
 }

@@ -73,7 +73,7 @@ class MemifServer {
     std::shared_ptr<MemifSession> session;
     Clock::time_point next_try;                     // of listening or accepting
     Clock::time_point deadline;                     // of a session that is not connected
-    std::weak_ptr<const void> closing;              // the last session, until it is closed
+    std::weak_ptr<const void> closing;              // there until the last session is closed
     std::weak_ptr<const void> mapping;              // its memory, until its thread is done
     std::weak_ptr<const void> lent;                 // the last link
     Clock::time_point connected;                    // the last session
@@ -97,7 +97,8 @@ class MemifServer {
   void close_down(Key key, Pod& pod);
   void tell(Key key, const std::string& problem);
   // Destroys it in a thread of its own.
-  static void bury(std::shared_ptr<const void> thing);
+  // Destroys it in a thread of its own. What is returned is gone when that is over.
+  static std::weak_ptr<const void> bury(std::shared_ptr<const void> thing);
 
   std::string path_;
   Descriptor folder_;

@@ -274,6 +274,7 @@ void MemifSession::connect() {
       mapping->done.store(true, std::memory_order_release);
     }).detach();
   } catch (const std::system_error& error) {
+    mapping_->done.store(true, std::memory_order_release);  // and no page was made
     refuse(fmt::format("no thread that maps the memory: {}", error.what()));
   }
 }

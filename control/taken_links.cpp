@@ -55,8 +55,10 @@ net::Result<bool> TakenLinks::lock() {
     return failure("cannot lock", path);
   }
   if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    const bool elsewhere = errno == EWOULDBLOCK;
+    const auto failed = failure("cannot lock", path);
     close(descriptor);
-    return false;
+    return elsewhere ? net::Result<bool>(false) : failed;
   }
   lock_ = descriptor;
   return true;
@@ -64,10 +66,14 @@ net::Result<bool> TakenLinks::lock() {
 
 net::Result<bool> TakenLinks::load() {
   links_.clear();
+  unread_.clear();
   const auto text = file_.load();
   if (!text) return text.error();
   if (!*text) return true;
-  if (auto locked = lock(); !locked || !*locked) return locked;
+  if (auto locked = lock(); !locked || !*locked) {
+    unread_ = locked ? "another router has " + file_.path() : locked.error().message;
+    return locked;
+  }
   boost::system::error_code error;
   const json::value document = json::parse(**text, error);
   const json::object* const object = error ? nullptr : document.if_object();
@@ -100,6 +106,7 @@ net::Status<> TakenLinks::save() const {
 
 net::Status<> TakenLinks::add(const std::string& name, const LinkSettings& before) {
   links_.insert_or_assign(name, before);
+  if (!unread_.empty()) return net::Error{unread_};
   if (auto saved = save(); !saved) return saved;
   // The folder is there now. Another process that has it would have been found by load().
   if (auto locked = lock(); !locked) return locked.error();
@@ -107,7 +114,7 @@ net::Status<> TakenLinks::add(const std::string& name, const LinkSettings& befor
 }
 
 void TakenLinks::remove(const std::string& name) {
-  if (links_.erase(name) != 0) (void)save();
+  if (links_.erase(name) != 0 && unread_.empty()) (void)save();
 }
 
 TakenLinks::GivenBack TakenLinks::give_back() {

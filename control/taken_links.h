@@ -30,7 +30,8 @@ class TakenLinks {
 
   [[nodiscard]] std::optional<dataplane::LinkSettings> find(const std::string& name) const;
   [[nodiscard]] const std::map<std::string, dataplane::LinkSettings>& all() const { return links_; }
-  // Before the interface is changed. On an error it is remembered, but not beyond the end of the process.
+  // Before the interface is changed. On an error it is remembered, but not beyond the end of the process: the file
+  // stays as it is where load() found that another process has it, or could not find out.
   [[nodiscard]] net::Status<> add(const std::string& name, const dataplane::LinkSettings& before);
   // After it is as it was.
   void remove(const std::string& name);
@@ -50,6 +51,7 @@ class TakenLinks {
 
   StateFile file_;
   int lock_ = -1;
+  std::string unread_;  // why the file's records may not be replaced; empty: they may
   std::map<std::string, dataplane::LinkSettings> links_;
 };
 

@@ -107,6 +107,10 @@ nat::MappingId DryRun::hold_mapping(const net::FlowKey<F>& key, const typename F
   nat::MappingTable<F>& mappings = connections_.mappings<F>();
   nat::MappingId id = mappings.owner(outside, port, key.protocol);
   if (id == nat::no_mapping) id = mappings.open(key, outside, port, context_.now);
+  // Its flow may have ended since, and another source have the port.
+  if (id != nat::no_mapping && !(mappings[id].inside.src == key.src && mappings[id].inside.src_port == key.src_port)) {
+    return nat::no_mapping;
+  }
   if (id != nat::no_mapping) mappings.acquire(id);
   return id;
 }

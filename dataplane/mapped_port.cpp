@@ -128,6 +128,11 @@ bool Pipeline::take_mapped(FlowPacket<F>& packet) {
   // The endpoint may be a socket of the host, which has an address of a pool.
   const bool at_host =
       egress.kind == HopKind::Local && context_.punt->twin_for<F>(packet.ingress, inside.src) != net::no_interface;
+  // The host takes no IPv4 packet from an address that it has itself (RFC 1812 section 5.3.8).
+  if (F::is_v4 && at_host && packet.turned_back() &&
+      context_.punt->twin_for<F>(packet.ingress, packet.key.src) != net::no_interface) {
+    return drop(DropReason::MappingFiltered);
+  }
   if (egress.forwards() || at_host) {
     open(packet, egress, inside.src, inside.src_port, Masquerade::Inbound,
          static_cast<const nat::ServicePort<F>*>(nullptr));

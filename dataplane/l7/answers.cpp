@@ -75,7 +75,7 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
         }
         if (data[at] == '\n') {
           ++at;
-          end_line(false);
+          bare_feed_ = true;
           return Step::Ends;
         }
         at_ = State::Name;
@@ -91,11 +91,9 @@ Answers::Step Answers::read_head(Bytes data, size_t& at) {
         break;
       case State::LineFeed:
         at_ = State::FieldFirst;
-        end_line(true);
         step = data[at++] == '\n' ? Step::Goes : Step::Bad;
         break;
       case State::EndFeed:
-        end_line(true);
         step = data[at++] == '\n' ? Step::Ends : Step::Bad;
         break;
     }
@@ -119,7 +117,7 @@ Answers::Step Answers::rest_of_line(Bytes data, size_t& at) {
   at += length;
   if (feed == nullptr) return Step::Goes;
   ++at;
-  end_line(return_seen_);
+  bare_feed_ = bare_feed_ || !return_seen_;
   return_seen_ = false;
   at_ = State::FieldFirst;
   return Step::Goes;
@@ -133,7 +131,7 @@ Answers::Step Answers::version(uint8_t byte) {
   if (index == status_end) {
     at_ = byte == '\n' ? State::FieldFirst : State::Rest;
     return_seen_ = byte == '\r';
-    if (byte == '\n') end_line(false);
+    if (byte == '\n') bare_feed_ = true;
     // What it does not agree to now it never will. Whoever asks for an upgrade asks for nothing else behind that.
     if (status_ >= 200 && pending_ == 1) upgrade_ = false;
     return byte == ' ' || byte == '\r' || byte == '\n' ? Step::Goes : Step::Bad;
@@ -179,7 +177,7 @@ Answers::Step Answers::length(uint8_t byte) {
     return Step::Goes;
   }
   at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
-  if (byte == '\n') end_line(false);
+  if (byte == '\n') bare_feed_ = true;
   return (byte == '\r' || byte == '\n') && known_ != 0 ? Step::Goes : Step::Bad;
 }
 
@@ -192,7 +190,7 @@ Answers::Step Answers::coding(uint8_t byte) {
   }
   if (byte == ',' || byte == '\r' || byte == '\n') {
     if (byte != ',') at_ = byte == '\n' ? State::FieldFirst : State::LineFeed;
-    if (byte == '\n') end_line(false);
+    if (byte == '\n') bare_feed_ = true;
     return end_coding() ? Step::Goes : Step::Bad;
   }
   const bool goes_on = known_ < chunked_coding.size() && lower(static_cast<char>(byte)) == chunked_coding[known_];
@@ -216,8 +214,7 @@ void Answers::begin_head() {
   known_ = 0;
   status_ = 0;
   length_ = 0;
-  line_ends_ = 0;
-  has_length_ = return_seen_ = blank_behind_ = has_coding_ = chunked_ = http10_ = false;
+  has_length_ = return_seen_ = blank_behind_ = has_coding_ = chunked_ = http10_ = bare_feed_ = false;
 }
 
 // RFC 9112 section 6.3, of a response.
@@ -228,7 +225,7 @@ void Answers::end_head() {
       !without_body && ((has_coding_ && (!chunked_ || has_length_ || http10_)) || (!has_coding_ && !has_length_));
   const uint16_t status = status_;
   const uint64_t length = length_;
-  const bool mixed = line_ends_ == (ends_lf | ends_crlf);
+  const bool bare_feed = bare_feed_;
   begin_head();
   if (status < 100) return lose();
   if (status == 101) {
@@ -236,7 +233,7 @@ void Answers::end_head() {
     switched_ = true;
     return;
   }
-  if (mixed) return lose();
+  if (bare_feed) return lose();
   if (status < 200) return;  // another head follows (RFC 9110 section 15.2)
   if (doubtful) return lose();
   if (chunked && !without_body) {

@@ -1,10 +1,9 @@
 // What an endpoint answers on a connection whose requests are read: where each answer ends, byte by byte as it passes
 // (RFC 9112 section 6.3). Only then is it certain that the next request may go elsewhere.
 //
-// In a head a bare LF ends a line as CRLF does, which section 2.2 allows, if all of its lines end so: who knows no end
-// but CRLF then takes the whole message for wrong, and no two readers go on from it differently. Where other lines end
-// with CRLF he takes the LF for a part of a value and goes on. So such a head, and one with a CR alone, has no certain
-// end, but for the one that agrees to another protocol: no answer follows that. In a chunked body a bare LF is refused.
+// A bare LF ends a line of a head for some readers, as section 2.2 allows, and is part of a value to others, who go on
+// up to the next CRLF, into the body if need be. So a head with one, or with a CR alone, has no certain end, but for
+// the one that agrees to another protocol: no answer follows that. In a chunked body a bare LF is refused.
 //
 // Nothing is kept of the bytes. Whatever two readers could take differently, or what ends with the connection, leaves
 // it open for ever where the answer ends: the connection then stays where it is.
@@ -59,8 +58,6 @@ class Answers {
     EndFeed,  // the LF of the empty line
   };
   enum class Step : uint8_t { Goes, Ends, Bad };
-  static constexpr uint8_t ends_lf = 1;
-  static constexpr uint8_t ends_crlf = 2;
 
   [[nodiscard]] Step read_head(Bytes data, size_t& at);
   [[nodiscard]] Step rest_of_line(Bytes data, size_t& at);
@@ -69,7 +66,6 @@ class Answers {
   [[nodiscard]] Step length(uint8_t byte);
   [[nodiscard]] Step coding(uint8_t byte);
   [[nodiscard]] bool end_coding();
-  void end_line(bool with_return) { line_ends_ |= with_return ? ends_crlf : ends_lf; }
   void begin_head();
   void end_head();
   void end_answer();
@@ -82,7 +78,7 @@ class Answers {
   State at_ = State::Version;
   uint8_t known_ = 0;  // bytes of the version, of the name, digits of the length or letters of the coding
   std::array<char, 17> name_{};
-  uint8_t line_ends_ = 0;     // how lines of this head end
+  bool bare_feed_ = false;    // a line of this head ends with LF alone
   bool return_seen_ = false;  // a CR was the last byte of Rest
   bool has_length_ = false;
   bool blank_behind_ = false;  // of the length

@@ -165,7 +165,7 @@ class Run {
     net_.server(name).say(text);
   }
   static std::string http_answer(char letter, size_t size) {
-    // Some servers end the lines of their heads with LF alone.
+    // Some servers end the lines of their heads with LF alone, and get no other request.
     const std::string end = size % 3 == 1 ? "\n" : "\r\n";
     const std::string status = std::string("HTTP/1.1 200 ") + letter + end;
     const std::string body(size, letter);

@@ -363,7 +363,20 @@ class Model(Ingress, Egress, DirectReturn):
             self.port_unreachable(a)
         elif a.packet.v4 and a.proto != ICMP:
             self.send_error(a, "unreachable", code=2, source=a.packet.dst)
-        return self.drop("local_no_listener")
+        return self.drop(*self.reasons_at_port(a))
+
+    def reasons_at_port(self, a):
+        """MASQ-13, RFC 4787 REQ-8: whom a mapping's endpoint did not ask learns as much, but it is counted apart."""
+        first, last = self.tables.snat
+        begins = a.proto in (UDP, SCTP) or a.proto == TCP and tcp_event(a.segment.flags) == "SYN"
+        if self.tables.endpoint_independent and begins and first <= a.dport <= last:
+            owners = [mapping for (proto, _, _, outside), mapping in self.mappings.items()
+                      if (proto, outside, mapping.port) == (a.proto, a.packet.dst, a.dport)]  # fmt: skip
+            if any(map(self.holds, owners)):
+                return ("mapping_filtered",)
+            if owners:  # the router may have it yet
+                return "local_no_listener", "mapping_filtered"
+        return ("local_no_listener",)
 
     def answer_echo(self, a):
         p = a.packet

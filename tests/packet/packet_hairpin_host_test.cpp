@@ -106,6 +106,18 @@ TEST_P(HairpinHost, MASQ13_RFC4787_9_HOST1_BetweenAPodAndTheHost) {
   EXPECT_EQ(rig().drops(), "");
 }
 
+// Such a packet would have an address of the host's own for its source, which no kernel takes.
+TEST_P(HairpinHost, MASQ13_HOST1_NoAddressOfTheHostTalksToTheHost) {
+  load("192.168.0.1", "EndpointIndependent");
+  ASSERT_TRUE(like(from_host(udp(socket, peer)), std::string("a/fe udp 192.168.0.1:50*>") + peer + " ttl 63"));
+  const std::string outside = rig().only().ip.src.text();
+  EXPECT_EQ(rig().send("b", udp(pod, outside)), "");
+  EXPECT_EQ(punted(), "");
+  EXPECT_EQ(rig().drops(), "mapping_filtered 1");
+  EXPECT_EQ(rig().send("a", udp(peer, outside)), "");
+  EXPECT_EQ(punted(), std::string("host/0b udp ") + peer + ">" + socket + " ttl 64") << "others do";
+}
+
 // The router keeps nothing of what the host sends on a link by itself; so it does not know the answers.
 TEST_P(HairpinHost, MASQ13_HOST1_APortThatASocketOfTheHostHasAsWell) {
   load("192.168.0.1", "EndpointIndependent");

@@ -487,6 +487,9 @@ TEST_P(WhatIsSlowToClose, KeepsNobodyWaiting) {
   const auto begin = std::chrono::steady_clock::now();
   expect_served(other, "other");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+  Client again(socket_of("web"));
+  EXPECT_EQ(again.hear(500ms), 0) << "what its last connection brought is not closed yet";
+  EXPECT_EQ(again.hear(6s), hello);
 }
 
 INSTANTIATE_TEST_SUITE_P(AsThe, WhatIsSlowToClose, testing::Values(1, 2, 5, 253));

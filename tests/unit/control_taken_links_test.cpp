@@ -100,7 +100,13 @@ TEST_F(TakenLinksIn, HOST1_BelongToTheProcessThatRuns) {
   ASSERT_TRUE(loaded);
   EXPECT_FALSE(*loaded);
   EXPECT_THAT(second.all(), IsEmpty());
+  const std::string before = text();
+  EXPECT_FALSE(second.add("eth2", {8, true, true}));
+  second.remove("eth2");
+  EXPECT_EQ(text(), before) << "what the other one has taken stays on record";
   links.reset();
+  EXPECT_FALSE(second.add("eth2", {8, true, true})) << "it does not know yet what was taken";
+  EXPECT_EQ(text(), before);
   loaded = second.load();
   ASSERT_TRUE(loaded);
   EXPECT_TRUE(*loaded);
