@@ -47,6 +47,8 @@ void HostNeighborTable::learn(const netlink::Neighbor& neighbor) {
   using Type = netlink::Neighbor::Type;
   if (!links_.contains(neighbor.link)) return;
   const Key key{neighbor.link, neighbor.address};
+  if (neighbor.dumped && heard_.contains(key)) return;
+  if (!neighbor.dumped && in_round_) heard_.insert(key);
   // What the kernel itself has of broadcasts and groups.
   const bool of_kernel = neighbor.type == Type::NoArp && (neighbor.mac.is_multicast() || neighbor.mac.is_zero());
   if (neighbor.gone || neighbor.type == Type::Resolved || of_kernel) {
@@ -66,11 +68,15 @@ void HostNeighborTable::learn(const netlink::Neighbor& neighbor) {
 
 void HostNeighborTable::begin_all() {
   ++round_;
+  in_round_ = true;
+  heard_.clear();
   changed_ = changed_ || left_out_;
   left_out_ = false;
 }
 
 void HostNeighborTable::end_all() {
+  in_round_ = false;
+  heard_.clear();
   if (std::erase_if(known_, [this](const auto& entry) { return entry.second.round != round_; }) != 0) changed_ = true;
 }
 

@@ -42,7 +42,8 @@ class HostNeighborTable {
                    const std::vector<config::StaticNeighbor>& configured);
 
   void learn(const netlink::Neighbor& neighbor);
-  // Between them everything there is is learned; what is not learned is gone.
+  // Between them everything there is is learned; what is not learned is gone. What a dump says of a neighbour that
+  // changed meanwhile is not listened to.
   void begin_all();
   void end_all();
   // Some were left out for want of room, and there is room now: the kernel has to be asked again.
@@ -71,9 +72,11 @@ class HostNeighborTable {
   std::vector<std::pair<net::Prefix, std::string>> subnets_;  // and their interface
   std::set<std::pair<std::string, net::IpAddr>> configured_;
   std::map<Key, Known> known_;
+  std::set<Key> heard_;  // changes since begin_all()
   bool left_out_ = false;
   bool changed_ = false;
   uint32_t round_ = 0;
+  bool in_round_ = false;
   HostNeighbors usable_;
   std::vector<std::string> warnings_;
 };

@@ -191,6 +191,7 @@ Message parse_neighbor(const nlmsghdr& message) {
   if (!address) return {};
   Neighbor out{.link = header->ndm_ifindex, .address = *address};
   out.gone = message.nlmsg_type == RTM_DELNEIGH;
+  out.dumped = (message.nlmsg_flags & NLM_F_MULTI) != 0;
   const nlattr* const mac = found[NDA_LLADDR];
   if (mac == nullptr || mnl_attr_get_payload_len(mac) != out.mac.bytes.size()) return out;
   std::memcpy(out.mac.bytes.data(), mnl_attr_get_payload(mac), out.mac.bytes.size());

@@ -71,6 +71,8 @@ struct Neighbor {
   net::MacAddr mac;
   Type type = Type::Resolved;
   bool gone = false;
+  // NLM_F_MULTI: of a dump. A change that was told before it may be younger: the kernel looks before it tells.
+  bool dumped = false;
 
   friend bool operator==(const Neighbor&, const Neighbor&) = default;
 };

@@ -158,6 +158,28 @@ TEST_F(HostNeighborsOf, HOST5_WhatIsNotToldAgainIsGone) {
   EXPECT_EQ(usable(), "192.0.2.10 dev up 02:00:00:00:00:0a");
 }
 
+// The kernel looks at a neighbour for its answer, takes a change and tells of it, and sends the answer.
+TEST_F(HostNeighborsOf, HOST5_ADumpIsOlderThanTheChangesWhileItLasts) {
+  const auto dumped = [&](std::string_view address, uint8_t last) {
+    table.learn({.link = 7, .address = ip(address), .mac = mac(last), .type = Type::Permanent, .dumped = true});
+  };
+  for (const char* address : {"192.0.2.8", "192.0.2.9", "192.0.2.10"}) set(address, 9);
+  table.begin_all();
+  remove("192.0.2.8");
+  set("192.0.2.9", 0x19);
+  remove("192.0.2.11");
+  set("192.0.2.11", 11);
+  for (const char* address : {"192.0.2.8", "192.0.2.9", "192.0.2.10"}) dumped(address, 9);
+  table.end_all();
+  EXPECT_EQ(usable(),
+            "192.0.2.9 dev up 02:00:00:00:00:19, 192.0.2.10 dev up 02:00:00:00:00:09, "
+            "192.0.2.11 dev up 02:00:00:00:00:0b");
+  table.begin_all();
+  for (const char* address : {"192.0.2.8", "192.0.2.9"}) dumped(address, 9);
+  table.end_all();
+  EXPECT_EQ(usable(), "192.0.2.8 dev up 02:00:00:00:00:09, 192.0.2.9 dev up 02:00:00:00:00:09") << "the next counts";
+}
+
 TEST_F(HostNeighborsOf, HOST5_BeyondTheMaximumTheyAreLeftOutAndAskedForAgainWhenThereIsRoom) {
   const auto address = [](size_t i) { return fmt::format("2001:db8::{:x}", 0x100 + i); };
   for (size_t i = 0; i < HostNeighborTable::most; ++i) set(address(i), 9);

@@ -206,11 +206,11 @@ TEST(Netlink, HOST5_Neighbors) {
       << "it was permanent before";
   const net::MacAddr group{{0x33, 0x33, 0, 0, 0, 2}};
   EXPECT_EQ(parsed(group_neighbor6),
-            Message(Neighbor{.link = 2, .address = ip("ff02::2"), .mac = group, .type = Type::NoArp}));
+            Message(Neighbor{.link = 2, .address = ip("ff02::2"), .mac = group, .type = Type::NoArp, .dumped = true}));
 }
 
 TEST(Netlink, HOST5_NeighborsWithoutAMacAddressOrThatAreGone) {
-  EXPECT_EQ(parsed(incomplete_neighbor), Message(Neighbor{.link = 3, .address = ip("192.168.0.55")}));
+  EXPECT_EQ(parsed(incomplete_neighbor), Message(Neighbor{.link = 3, .address = ip("192.168.0.55"), .dumped = true}));
   EXPECT_EQ(parsed(failed_neighbor6), Message(Neighbor{.link = 3, .address = ip("fe80::9")}));
   EXPECT_EQ(parsed(gone_neighbor6), Message(Neighbor{.link = 3, .address = ip("fe80::9"), .gone = true}));
 }
