@@ -202,8 +202,12 @@ void HostStack::ask_all() {
     ask_again_ = true;
     return;
   }
+  all_missing_ = false;
   asking_ = Asking::Links;
-  if (!netlink_->ask(netlink::Socket::Dump::Links)) ask_later();
+  const net::Status<> asked = netlink_->ask(netlink::Socket::Dump::Links);
+  if (asked) return;
+  problem_ = asked.error().message;
+  ask_later();
 }
 
 void HostStack::ask_next() {
@@ -230,7 +234,7 @@ void HostStack::ask_next() {
     case Asking::Neighbors:
       neighbors_.end_all();
       asking_ = Asking::Nothing;
-      problem_.clear();  // what addresses are refused for is said again
+      if (!all_missing_) problem_.clear();  // what addresses are refused for is said again
       for (auto& [name, twin] : twins_) settle_addresses(twin);
       on_change_();
       if (ask_again_) {
@@ -260,12 +264,13 @@ void HostStack::ask_later() {
   // The others have come by then.
   const bool neighbors = std::exchange(asking_, Asking::Nothing) == Asking::Neighbors && !ask_again_;
   ask_again_ = false;
+  all_missing_ = all_missing_ || !neighbors;
   for (auto& [name, twin] : twins_) settle_addresses(twin);
   on_change_();
   retry_.expires_after(retry_pause);
-  retry_.async_wait([this, neighbors](const boost::system::error_code& error) {
+  retry_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    if (!neighbors) {
+    if (all_missing_) {
       ask_all();
     } else if (asking_ == Asking::Nothing) {
       ask_neighbors();

@@ -86,6 +86,7 @@ class HostStack {
   std::unique_ptr<boost::asio::posix::stream_descriptor> readable_;
   Asking asking_ = Asking::Nothing;
   bool ask_again_ = false;
+  bool all_missing_ = false;  // an answer was not whole: everything is to be asked for again
   boost::asio::steady_timer retry_;
   std::map<int, bool> up_;  // of twins
   HostRouteTable routes_;

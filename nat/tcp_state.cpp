@@ -158,6 +158,7 @@ TcpStep step(Connection& connection, Direction direction, const TcpSegment& segm
       // Both ends agree on a connection that is younger than this entry: follow them (CT-5).
       if (is_reply && event == TcpEvent::SynAck && remembers_syn(connection) && segment.ack == connection.ignored_seq) {
         next = TcpState::SynRecv;
+        connection.last_tcp_event = 0;  // its opening is its own, whatever the former one's was
         break;
       }
       remember(connection, direction, event, segment);

@@ -332,6 +332,23 @@ TEST(TcpConversation, Ct6SimultaneousOpen) {
   EXPECT_TRUE(c.assured());
 }
 
+TEST(TcpConversation, Ct5TheYoungerConnectionIsNoSimultaneousOpen) {
+  Conversation c;
+  c.send(client, syn, 1000);
+  c.send(server, syn, 5000);
+  c.send(client, syn | ack, 1000, 5001);
+  c.send(server, syn | ack, 5000, 1001);
+  c.send(client, ack, 1001, 5001);
+  ASSERT_EQ(c.state(), TcpState::Established);
+  EXPECT_EQ(c.send(client, syn, 70000), TrackAction::Pass);
+  EXPECT_EQ(c.send(server, syn | ack, 90000, 70001), TrackAction::Pass);
+  ASSERT_EQ(c.state(), TcpState::SynRecv);
+  EXPECT_EQ(c.send(server, ack, 90001, 70001), TrackAction::Pass);
+  EXPECT_EQ(c.state(), TcpState::SynRecv) << "its client has not answered yet";
+  EXPECT_EQ(c.send(client, ack, 70001, 90001), TrackAction::Pass);
+  EXPECT_EQ(c.state(), TcpState::Established);
+}
+
 TEST(TcpConversation, AckOfTheServerDoesNotCompleteAnOrdinaryHandshake) {
   Conversation c;
   EXPECT_EQ(c.send(client, syn, 1000), TrackAction::Pass);
