@@ -213,12 +213,14 @@ def test_ARP1_ARP3_SPOOF1_a_pod_on_memif_and_one_at_a_veth_pair(lab: Lab, worker
     assert node.router.stop() == 0
 
 
-def documented_testpmd(folder: Path) -> str:
+def start_documented_testpmd(lab: Lab, driver: str, folder: str, own: Path) -> Process:
     """The command of the manual, with another folder of sockets."""
     manual = (PROJECT / "docs" / "operations.md").read_text()
-    command = re.search(r"^dpdk-testpmd .*?(?=^```)", manual, re.M | re.S)[0]
-    assert "/run/sluice/pods/fast/" in command
-    return command.replace("/run/sluice/pods", str(folder))
+    command = next(found for found in re.findall(r"^dpdk-testpmd .*?(?=^```)", manual, re.M | re.S) if driver in found)
+    assert f"{folder}/" in command
+    terminal = lab.directory / "terminal"  # whose input does not end
+    os.mkfifo(terminal)
+    return lab.start(["sh", "-c", f"exec {command.replace(folder, str(own)).strip()} <>{terminal}"], "testpmd")
 
 
 @pytest.mark.skipif(shutil.which("dpdk-testpmd") is None, reason="dpdk-testpmd is not installed")
@@ -226,9 +228,7 @@ def test_testpmd_as_the_manual_has_it(lab: Lab) -> None:
     node = pods.one_node(lab, memif_options(lab))
     other = node.pod("other")
     pod = MemifPod(node, "fast").attach()
-    terminal = lab.directory / "terminal"  # whose input does not end
-    os.mkfifo(terminal)
-    program = lab.start(["sh", "-c", f"exec {documented_testpmd(pod.folder.parent).strip()} <>{terminal}"], "testpmd")
+    program = start_documented_testpmd(lab, "net_memif0", "/run/sluice/pods", pod.folder.parent)
     wait_until(lambda: pod.is_up() or not program.running(), 15, "the link", 0.1)
     assert pod.is_up(), program.stdout() + program.stderr()
     ping(other.namespace, pod.address)
