@@ -64,6 +64,8 @@ Typed convert(const RawObject& raw, Findings& findings) {
       return read(read_ingress, UnknownFields::Ignore);
     case KindUse::IngressClass:
       return read(read_ingress_class, UnknownFields::Ignore);
+    case KindUse::Felix:
+      return read(read_felix_configuration, UnknownFields::Ignore);
     case KindUse::Kept:
       break;
   }

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "config/felix.h"
 #include "config/json.h"
 #include "config/model.h"
 #include "config/reader.h"
@@ -84,7 +85,7 @@ void read_network(Reader& spec, Gateway& gateway);
 using Typed = std::variant<std::monostate, Gateway, Node, Service, EndpointSlice, Pod, IpPool, Ipam, BlockAffinity,
                            ServiceCidr, WorkloadEndpoint, Namespace, AddressPool, L2Advertisement, BgpConfiguration,
                            BgpPeer, BgpFilter, Secret, ContentPolicy, Ingress, IngressClass, BgpAdvertisement,
-                           MetallbPeer, CommunityList, BfdProfile, IpamBlock>;
+                           MetallbPeer, CommunityList, BfdProfile, IpamBlock, Felix>;
 [[nodiscard]] Typed convert(const RawObject& raw, Findings& findings);
 
 }  // namespace sluice::config

@@ -21,8 +21,6 @@ constexpr std::array local_scopes{Choice<LocalScope>{"Node", LocalScope::Node},
                                   Choice<LocalScope>{"Cluster", LocalScope::Cluster}};
 constexpr std::array backend_removals{Choice<BackendRemoval>{"Keep", BackendRemoval::Keep},
                                       Choice<BackendRemoval>{"Reset", BackendRemoval::Reset}};
-constexpr std::array exclusions{Choice<NatExclusions>{"IPPoolsOnly", NatExclusions::IpPoolsOnly},
-                                Choice<NatExclusions>{"IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps}};
 constexpr std::array mappings{Choice<Mapping>{"Symmetric", Mapping::Symmetric},
                               Choice<Mapping>{"EndpointIndependent", Mapping::EndpointIndependent}};
 constexpr std::array filterings{Choice<Filtering>{"EndpointIndependent", Filtering::EndpointIndependent},
@@ -140,7 +138,7 @@ void read_snat(Reader& spec, Snat& snat) {
   if (object.find("natPortRange") != nullptr) read_port_range(object, "natPortRange", snat.nat_port_range.emplace());
   object.choice("mapping", snat.mapping, mappings);
   object.choice("filtering", snat.filtering, filterings);
-  object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, exclusions);
+  object.choice("natOutgoingExclusions", snat.nat_outgoing_exclusions, nat_exclusions);
 }
 
 // "Copy", or the value to send: 0 to 63.

@@ -50,6 +50,7 @@ enum class KindUse : uint8_t {
   Ingress,
   IngressClass,
   IpamBlock,
+  Felix,
   Kept
 };
 

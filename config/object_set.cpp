@@ -11,6 +11,7 @@
 
 #include "config/json_memory.h"
 #include "config/json_reader.h"
+#include "config/rules.h"
 #include "config/secret.h"
 
 namespace sluice::config {
@@ -380,7 +381,9 @@ Change ObjectSet::commit(Upsert&& upsert, const std::vector<Deletion>& remove, F
   if (!std::is_sorted(change.touched.begin(), change.touched.end(), by_key)) {
     std::sort(change.touched.begin(), change.touched.end(), by_key);
   }
-  if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR")) refresh_gateway();
+  if (change.touches("GatewayConfiguration") || change.touches("ServiceCIDR") || change.touches("FelixConfiguration")) {
+    refresh_gateway();
+  }
   change.blocks = ipam_blocks_.settle(config_.blocks, &owners_);
   change.warnings = std::move(findings.warnings);
   return change;
@@ -458,6 +461,8 @@ Typed ObjectSet::typed_of(const ObjectKey& key, KindUse use) const {
       return config_.ingresses.at(ObjectName{key.ns, key.name});
     case KindUse::IngressClass:
       return config_.ingress_classes.at(key.name);
+    case KindUse::Felix:
+      return felix_.at(key.name);
     case KindUse::Kept:
       break;
   }
@@ -488,6 +493,7 @@ void ObjectSet::install(Converted&& converted) {
       Overloaded{
           [](std::monostate) {},
           [&](Gateway& gateway) { gateway_ = std::move(gateway); },
+          [&](Felix& felix) { felix_[key.name] = std::move(felix); },
           [&](Node& node) { put_owned(config_.nodes, key.name, std::move(node)); },
           [&](Service& service) {
             apply_given(service);
@@ -607,6 +613,9 @@ void ObjectSet::erase(const ObjectKey& key) {
       config_.ingress_classes.erase(key.name);
       break;
     case KindUse::Gateway:  // another takes its place in the same change
+    case KindUse::Felix:
+      felix_.erase(key.name);
+      break;
     case KindUse::Kept:
       break;
   }
@@ -639,8 +648,21 @@ void ObjectSet::give(const ObjectName& name, std::optional<std::vector<IpAddr>> 
   owners_.add(service->second);
 }
 
+// Those that concern this node, the nearest last.
+std::array<std::string, 2> ObjectSet::felix_names() const { return {"default", "node." + gateway_.node_name}; }
+
+Felix ObjectSet::felix() const {
+  Felix out;
+  for (const std::string& name : felix_names()) {
+    if (const auto found = felix_.find(name); found != felix_.end()) out.override_with(found->second);
+  }
+  return out;
+}
+
 void ObjectSet::refresh_gateway() {
   config_.gateway = gateway_;
+  const std::string* const object = felix_.empty() ? nullptr : text_of({std::string(gateway_kind), "", gateway_.name});
+  if (object != nullptr) add_felix(felix(), read_canonical(*object), config_.gateway);
   std::vector<Prefix>& all = config_.gateway.cluster.service_cidrs;
   for (const auto& [name, cidrs] : service_cidrs_) {
     for (const Prefix& cidr : cidrs) {
@@ -705,8 +727,25 @@ const std::string* ObjectSet::text_of(const ObjectKey& key) const {
   return found == objects_.end() ? nullptr : &found->second.text;
 }
 
+// A value of GatewayConfiguration that its object does not give is a FelixConfiguration's.
+void ObjectSet::blame_felix(Fault& fault) const {
+  const std::string_view field = fault.kind == gateway_kind ? felix_field(fault.pointer) : std::string_view();
+  if (field.empty() || felix_.empty()) return;
+  const std::string* const gateway = text_of({fault.kind, "", fault.name});
+  if (gateway == nullptr || exists(read_canonical(*gateway), fault.pointer)) return;
+  for (const std::string& name : felix_names()) {
+    const std::string* const felix = text_of({"FelixConfiguration", "", name});
+    if (felix == nullptr || !exists(read_canonical(*felix), fmt::format("/spec/{}", field))) continue;
+    fault.kind = "FelixConfiguration";
+    fault.name = name;
+    fault.pointer = fmt::format("/spec/{}", field);
+    fault.path = fmt::format("spec.{}", field);
+  }
+}
+
 void ObjectSet::locate(std::vector<Fault>& faults) const {
   for (Fault& fault : faults) {
+    blame_felix(fault);
     const size_t slash = fault.name.find('/');
     const bool namespaced = slash != std::string::npos;
     const auto found = objects_.find({fault.kind, namespaced ? fault.name.substr(0, slash) : "",

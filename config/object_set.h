@@ -17,6 +17,7 @@
 // is sent back leaves it as it is.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -174,13 +175,17 @@ class ObjectSet {
   void erase_owned(Map& map, const typename Map::key_type& key);
   void erase(const ObjectKey& key);
   void refresh_gateway();
+  [[nodiscard]] std::array<std::string, 2> felix_names() const;
+  [[nodiscard]] Felix felix() const;
+  void blame_felix(Fault& fault) const;
   void apply_given(Service& service) const;
 
   std::map<ObjectKey, Stored> objects_;
   std::unordered_map<Digest, const ObjectKey*, Digest::Hash> by_digest_;
   Config config_;
   Owners owners_;    // of objects of config_
-  Gateway gateway_;  // as its object says; config_ has the ServiceCIDRs added
+  Gateway gateway_;  // as its object says; config_ has the ServiceCIDRs and FelixConfigurations added
+  std::map<std::string, Felix> felix_;
   std::map<ObjectName, std::vector<IpAddr>> given_;
   std::map<std::string, std::vector<Prefix>> service_cidrs_;  // by ServiceCIDR
   IpamBlocks ipam_blocks_;

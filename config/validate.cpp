@@ -10,7 +10,8 @@ namespace {
 std::vector<Fault> check(const Config& config, const Scope& scope) {
   Findings findings;
   // Endpoint slices stand alone; everything else hangs together with the gateway or with other services.
-  const bool network = scope.touched(gateway_kind) || scope.touched("ServiceCIDR") || scope.touched("IPPool");
+  const bool network = scope.touched(gateway_kind) || scope.touched("ServiceCIDR") ||
+                       scope.touched("FelixConfiguration") || scope.touched("IPPool");
   if (network) {
     check_interfaces(config, findings);
     check_routes(config, findings);

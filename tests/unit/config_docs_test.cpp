@@ -82,12 +82,12 @@ TEST(ConfigDocs, EveryExampleIsRight) {
       expect_valid_delta(to_delta(std::move(*document)));
     }
   }
-  EXPECT_THAT(kinds, testing::UnorderedElementsAre("List", "Delta", "GatewayConfiguration", "Node", "Service",
-                                                   "EndpointSlice", "Pod", "ServiceCIDR", "IPPool", "IPAMConfiguration",
-                                                   "BlockAffinity", "IPAMBlock", "WorkloadEndpoint", "IPAddressPool",
-                                                   "L2Advertisement", "Namespace", "Secret", "ContentPolicy",
-                                                   "BGPConfiguration", "BGPPeer", "BGPFilter", "Ingress",
-                                                   "IngressClass", "BGPAdvertisement", "Community", "BFDProfile"));
+  EXPECT_THAT(kinds,
+              testing::UnorderedElementsAre(
+                  "List", "Delta", "GatewayConfiguration", "Node", "Service", "EndpointSlice", "Pod", "ServiceCIDR",
+                  "IPPool", "IPAMConfiguration", "FelixConfiguration", "BlockAffinity", "IPAMBlock", "WorkloadEndpoint",
+                  "IPAddressPool", "L2Advertisement", "Namespace", "Secret", "ContentPolicy", "BGPConfiguration",
+                  "BGPPeer", "BGPFilter", "Ingress", "IngressClass", "BGPAdvertisement", "Community", "BFDProfile"));
 }
 
 TEST(ConfigDocs, WrittenDefaultsAreTheDefaults) {
