@@ -17,7 +17,7 @@ Ip unsummed(const std::string& from, const std::string& to) {
   return packet;
 }
 
-class UdpChecksum : public RigTest {
+class NoUdpChecksum : public RigTest {
  protected:
   void load(const Family& family) {
     start({});
@@ -46,7 +46,7 @@ class UdpChecksum : public RigTest {
   std::string mark_;
 };
 
-TEST_P(UdpChecksum, CT36_CSUM2_ServicesLeaveItOut) {
+TEST_P(NoUdpChecksum, CT36_CSUM2_ServicesLeaveItOut) {
   for (const Family& family : families) {
     SCOPED_TRACE(family.name);
     load(family);
@@ -65,7 +65,7 @@ TEST_P(UdpChecksum, CT36_CSUM2_ServicesLeaveItOut) {
 }
 
 // Here the source's address and port are new as well.
-TEST_P(UdpChecksum, CT36_CSUM2_MasqueradeLeavesItOut) {
+TEST_P(NoUdpChecksum, CT36_CSUM2_MasqueradeLeavesItOut) {
   for (const Family& family : families) {
     SCOPED_TRACE(family.name);
     load(family);
@@ -83,7 +83,7 @@ TEST_P(UdpChecksum, CT36_CSUM2_MasqueradeLeavesItOut) {
   }
 }
 
-TEST_P(UdpChecksum, CT36_CSUM2_TransitIsForwardedAsItIs) {
+TEST_P(NoUdpChecksum, CT36_CSUM2_TransitIsForwardedAsItIs) {
   for (const Family& family : families) {
     SCOPED_TRACE(family.name);
     load(family);
@@ -95,7 +95,7 @@ TEST_P(UdpChecksum, CT36_CSUM2_TransitIsForwardedAsItIs) {
 }
 
 // ICMP-3: the quoted packet is what the client sent, and it sent none.
-TEST_P(UdpChecksum, CT36_ICMP3_QuotedPacketsHaveNoneEither) {
+TEST_P(NoUdpChecksum, CT36_ICMP3_QuotedPacketsHaveNoneEither) {
   for (const Family& family : families) {
     SCOPED_TRACE(family.name);
     load(family);
@@ -114,7 +114,7 @@ TEST_P(UdpChecksum, CT36_ICMP3_QuotedPacketsHaveNoneEither) {
 }
 
 // Of the packet in a tunnel the same holds, whatever the outer header's checksum is.
-TEST_P(UdpChecksum, CT36_VXL9_InsideATunnel) {
+TEST_P(NoUdpChecksum, CT36_VXL9_InsideATunnel) {
   const std::string self = "2001:db8:a::1", peer = "2001:db8:a::11";
   rig().load(list({gateway(R"("tunnels":[{"name":"six","type":"vxlan","remote":"2001:db8:a::11",
       "remoteMAC":"02:00:00:00:0a:01"}],"routes":[{"destination":"fd00:10:251::/48","tunnel":"six"},
@@ -141,7 +141,7 @@ TEST_P(UdpChecksum, CT36_VXL9_InsideATunnel) {
   EXPECT_EQ(rig().drops(), "");
 }
 
-SLUICE_WITH_WORKERS(UdpChecksum);
+SLUICE_WITH_WORKERS(NoUdpChecksum);
 
 }  // namespace
 }  // namespace sluice::packet_test

@@ -335,6 +335,14 @@ TEST(ConfigSlice, Svc7Svc10ConditionsWithNull) {
   EXPECT_EQ(slice.service, "web");
 }
 
+TEST(ConfigSlice, SVC7_OfSeveralAddressesOfIPv6TheFirst) {
+  const EndpointSlice slice = slice_of(R"("addressType": "IPv6", "ports": [{"port": 8080}], "endpoints": [
+      {"addresses": ["fd00::9", "fd00::1"]}, {"addresses": ["fd00::2"]}])");
+  ASSERT_THAT(slice.endpoints, SizeIs(2));
+  EXPECT_EQ(slice.endpoints[0].address, ip("fd00::9"));
+  EXPECT_EQ(slice.endpoints[1].address, ip("fd00::2"));
+}
+
 TEST(ConfigSlice, Svc6PortsWithoutNumberAreLeftOut) {
   const EndpointSlice slice = slice_of(R"("addressType": "IPv6", "endpoints": [], "ports": [
       {"name": "a", "port": null}, {"name": "b", "protocol": "UDP", "port": 53}, {"name": null, "port": 80}])");

@@ -222,16 +222,31 @@ TEST(ConfigValidateService, Svc120ExternalIpsOfOthers) {
                    "/items/1/spec/externalIPs/2: 10.244.1.1 belongs to the pod network 10.244.0.0/16",
                    "/items/1/spec/externalIPs/3: 10.245.0.9 belongs to the pod network 10.245.0.0/24",
                    "/items/1/spec/externalIPs/4: 10.246.0.9 belongs to the pod network 10.246.0.0/16",
-                   "/items/1/spec/externalIPs/6: 10.96.0.1 belongs to the service network 10.96.0.0/16"}}});
+                   "/items/1/spec/externalIPs/6: 10.96.0.1 belongs to the service network 10.96.0.0/16"}},
+                 {"of IPv6",
+                  {service_with("s", R"("ports": [{"port": 80}], "externalIPs": ["fd00:1::2", "fd00:1::11",
+                                        "fd00:245::9", "fd00:246::9", "fd00:247::9", "fd00:96::1", "2001:db8::1"])"),
+                   R"({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"},
+                       "spec": {"podCIDRs": ["fd00:245::/64"]},
+                       "status": {"addresses": [{"type": "InternalIP", "address": "fd00:1::11"}]}})",
+                   pool("pods", R"("cidr": "fd00:246::/48")"),
+                   pool("lb", R"("cidr": "fd00:247::/48", "allowedUses": ["LoadBalancer"])")},
+                  {"/items/1/spec/externalIPs/0: fd00:1::2 belongs to interface \"uplink0\"",
+                   "/items/1/spec/externalIPs/1: fd00:1::11 belongs to node node1",
+                   "/items/1/spec/externalIPs/2: fd00:245::9 belongs to the pod network fd00:245::/64",
+                   "/items/1/spec/externalIPs/3: fd00:246::9 belongs to the pod network fd00:246::/48",
+                   "/items/1/spec/externalIPs/5: fd00:96::1 belongs to the service network fd00:96::/108"}}});
 }
 
 TEST(ConfigValidateService, Svc120AllowedExternalCidrs) {
   const std::string gateway = R"({"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration",
       "metadata": {"name": "g"}, "spec": {"interfaces": [{"name": "a", "device": "net_null0"}],
-      "proxy": {"allowedExternalCIDRs": ["198.51.100.0/24"]}}})";
+      "proxy": {"allowedExternalCIDRs": ["198.51.100.0/24", "2001:db8:1::/48"]}}})";
   EXPECT_EQ(lines(faults_of(list_of({gateway, service_with("s", R"("ports": [{"port": 80}],
-                                     "externalIPs": ["198.51.100.1", "198.51.101.1"])")}))),
-            (Lines{"/items/1/spec/externalIPs/1: 198.51.101.1 is not in allowedExternalCIDRs"}));
+                                     "externalIPs": ["198.51.100.1", "198.51.101.1", "2001:db8:1::1",
+                                                     "2001:db8:2::1"])")}))),
+            (Lines{"/items/1/spec/externalIPs/1: 198.51.101.1 is not in allowedExternalCIDRs",
+                   "/items/1/spec/externalIPs/3: 2001:db8:2::1 is not in allowedExternalCIDRs"}));
 }
 
 TEST(ConfigValidateService, Lb3SharedAddresses) {
