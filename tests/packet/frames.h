@@ -4,7 +4,7 @@
 // Endpoints are written "10.0.0.1:53" and "[2001:db8::1]:53". The text of a packet:
 //   udp 10.0.0.1:53>10.0.0.2:1000 ttl 63            tcp SA 10.0.0.1:80>10.0.0.2:1000 ttl 63 df
 //   echo 10.0.0.1>10.0.0.2 id 7 ttl 63              icmp 3/4 mtu 1400 10.0.0.1>10.0.0.2 ttl 64 [ quoted packet ]
-//   sctp 10.0.0.1:80>10.0.0.2:1000 ttl 63
+//   sctp 10.0.0.1:80>10.0.0.2:1000 ttl 63           udp [2001:db8::1]:53>[2001:db8::2]:1000 ttl 63 no checksum
 //   udp 10.0.0.1>10.0.0.2 ttl 63 frag 1480 len 200  arp request 192.0.2.1? from 192.0.2.10
 // in front of it "vxlan A>B vni 4096 | " or "ipip A>B | " for each tunnel.
 #pragma once

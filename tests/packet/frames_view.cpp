@@ -68,6 +68,10 @@ bool read_header(const Bytes& l3, bool whole, Ip& ip, size_t& l4) {
   return true;
 }
 
+bool udp_without_checksum(const Bytes& l3, const Ip& ip, size_t l4) {
+  return ip.protocol == net::protocol::udp && l3.size() >= l4 + net::udp_header_length && load_be16(&l3[l4 + 6]) == 0;
+}
+
 void verify_l4(const Bytes& l3, const Ip& ip, size_t l4) {
   const bool v4 = ip.src.address.is_v4();
   if (!v4 && l4 != net::ipv6_header_length) {
@@ -94,7 +98,7 @@ void verify_l4(const Bytes& l3, const Ip& ip, size_t l4) {
   if (udp) {
     EXPECT_EQ(load_be16(&l3[l4 + 4]), l3.size() - l4) << "UDP length";
   }
-  if (udp && v4 && load_be16(&l3[l4 + 6]) == 0) return;
+  if (udp_without_checksum(l3, ip, l4)) return;  // describe() says so where it is unusual
   const int bad = v4 ? rte_ipv4_udptcp_cksum_verify(reinterpret_cast<const rte_ipv4_hdr*>(l3.data()), &l3[l4])
                      : rte_ipv6_udptcp_cksum_verify(reinterpret_cast<const rte_ipv6_hdr*>(l3.data()), &l3[l4]);
   EXPECT_EQ(bad, 0) << "L4 checksum of protocol " << int{ip.protocol};
@@ -151,6 +155,7 @@ std::string describe(const Bytes& l3, bool whole, Ip& ip) {
   const std::string addresses = net::to_string(ip.src.address) + ">" + net::to_string(ip.dst.address);
   std::string out;
   std::string quoted;
+  bool unsummed = false;
   const bool ports =
       (ip.protocol == net::protocol::udp || ip.protocol == net::protocol::tcp || ip.protocol == net::protocol::sctp) &&
       ip.offset == 0;
@@ -165,6 +170,7 @@ std::string describe(const Bytes& l3, bool whole, Ip& ip) {
       out += tcp_letters(ip.flags) + " ";
     }
     out += ip.src.text() + ">" + ip.dst.text();
+    unsummed = !ip.src.address.is_v4() && udp_without_checksum(l3, ip, l4);
   } else if ((ip.protocol == net::protocol::icmp || ip.protocol == net::protocol::icmpv6) && ip.offset == 0) {
     bool quotes = false;
     out = describe_icmp(l3, l4, ip, quotes) + " " + addresses;
@@ -182,6 +188,7 @@ std::string describe(const Bytes& l3, bool whole, Ip& ip) {
   if (ip.tos != 0 && quoted.empty()) out += fmt::format(" tos {}", ip.tos);
   if (ip.df) out += " df";
   if (fragment) out += fmt::format(" frag {}{} len {}", ip.offset, ip.mf ? "+" : "", l3.size());
+  if (unsummed) out += " no checksum";
   out += options_of(l3);
   const size_t payload_at = l4 + (ip.protocol == net::protocol::tcp ? 20U : 8U);
   if (l3.size() > payload_at) ip.payload.assign(l3.begin() + static_cast<std::ptrdiff_t>(payload_at), l3.end());

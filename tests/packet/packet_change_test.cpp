@@ -19,6 +19,8 @@ struct Overlay {
   const char* annotations;     // of the gateway's node
   const char* tunnel_address;  // of VXLAN
   const char* vtep;
+  const char* neighbor;                       // node3
+  const char *elsewhere_network, *elsewhere;  // by the default gateway, unless a change says otherwise
 };
 const Overlay v4{ipv4,
                  "192.168.0.11",
@@ -32,7 +34,10 @@ const Overlay v4{ipv4,
                  R"("projectcalico.org/IPv4Address":"192.168.0.1/24",
       "projectcalico.org/IPv4VXLANTunnelAddr":"10.244.0.0","projectcalico.org/IPv4IPIPTunnelAddr":"10.244.0.1")",
                  "10.244.0.0",
-                 "gw"};
+                 "gw",
+                 "192.168.0.13",
+                 "172.31.0.0/16",
+                 "172.31.0.9"};
 const Overlay v6{ipv6,
                  "2001:db8:a::11",
                  "2001:db8:30::5",
@@ -44,7 +49,10 @@ const Overlay v6{ipv6,
                  "fd00:10:244::5",
                  R"("projectcalico.org/IPv6VXLANTunnelAddr":"fd00:10:244:ff::")",
                  "fd00:10:244:ff::",
-                 "gw-v6"};
+                 "gw-v6",
+                 "2001:db8:a::13",
+                 "2001:db8:31::/48",
+                 "2001:db8:31::9"};
 
 class Change : public RigTest {
  protected:
@@ -170,47 +178,63 @@ TEST_P(Change, ENC4_ABlockThatIsGoneLeadsNowhere) {
 
 class Retreat : public Change {
  protected:
-  void SetUp() override {
-    RigTest::SetUp();
-    rig().load(with_mode(vxlan_mode));
-    ASSERT_TRUE(like(rig().send("a", tcp(client, "192.0.2.1:30080", "S").with_seq(100, 0)), "b/11 vxlan *"));
+  void SetUp() override { begin(v4); }
+  // A router with an open connection to node1's pod, by VXLAN.
+  void begin(const Overlay& net) {
+    start({});
+    net_ = &net;
+    client_ = net.family.client(9, 1000);
+    frontend_ = net.family.node_port(30080);
+    endpoint_ = with_port(net.pod, 8080);
+    rig().load(with_mode(vxlan_mode, net));
+    ASSERT_TRUE(like(rig().send("a", tcp(client_, frontend_, "S").with_seq(100, 0)), "b/11 vxlan *"));
     translated_ = rig().only().ip.src.text();
-    ASSERT_NE(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated_, "SA").with_seq(500, 101)), "");
-    ASSERT_NE(rig().send("a", tcp(client, "192.0.2.1:30080", "A").with_seq(101, 501)), "");
+    ASSERT_NE(from_node1(vxlan_mode, tcp(endpoint_, translated_, "SA").with_seq(500, 101), net), "");
+    ASSERT_NE(rig().send("a", tcp(client_, frontend_, "A").with_seq(101, 501)), "");
   }
   // The old configuration serves: connections, new flows, transit, what is refused.
   void expect_unchanged(int port) {
     SCOPED_TRACE("the old configuration");
-    EXPECT_EQ(rig().send("a", tcp(client, "192.0.2.1:30080", "PA").with_seq(101, 501)),
-              outer(vxlan_mode) + "tcp PA " + translated_ + ">10.244.34.5:8080 ttl 63");
-    EXPECT_EQ(from_node1(vxlan_mode, tcp("10.244.34.5:8080", translated_, "PA").with_seq(501, 101)),
-              "a/fe tcp PA 192.0.2.1:30080>" + std::string(client) + " ttl 63");
-    const std::string other = "192.0.2.10:" + std::to_string(port);
-    EXPECT_TRUE(like(rig().send("a", udp(other, "192.0.2.1:30053")),
-                     outer(vxlan_mode) + "udp 10.244.0.0:*>10.244.34.5:5353 ttl 63"));
-    EXPECT_EQ(rig().send("a", udp(other, "192.168.0.13:6")), "b/13 udp " + other + ">192.168.0.13:6 ttl 63");
-    EXPECT_EQ(rig().send("a", udp(other, "172.30.0.9:6")), "b/12 udp " + other + ">172.30.0.9:6 ttl 63");
-    EXPECT_EQ(rig().send("a", udp(other, "172.31.0.9:6")), "a/fe udp " + other + ">172.31.0.9:6 ttl 63");
+    const Overlay& net = *net_;
+    EXPECT_EQ(rig().send("a", tcp(client_, frontend_, "PA").with_seq(101, 501)),
+              outer(vxlan_mode, net) + "tcp PA " + translated_ + ">" + endpoint_ + " ttl 63");
+    EXPECT_EQ(from_node1(vxlan_mode, tcp(endpoint_, translated_, "PA").with_seq(501, 101), net),
+              "a/fe tcp PA " + frontend_ + ">" + client_ + " ttl 63");
+    const std::string other = net.family.client(10, port);
+    EXPECT_TRUE(like(rig().send("a", udp(other, net.family.node_port(30053))),
+                     outer(vxlan_mode, net) + "udp *>" + with_port(net.pod, 5353) + " ttl 63"));
+    EXPECT_EQ(net::to_string(rig().only().ip.src.address), net.tunnel_address);
+    const auto expect_transit = [&](const char* way, const char* address) {
+      const std::string to = with_port(address, 6);
+      EXPECT_EQ(rig().send("a", udp(other, to)), std::string(way) + " udp " + other + ">" + to + " ttl 63");
+    };
+    expect_transit("b/13", net.neighbor);
+    expect_transit("b/12", net.far_node);
+    expect_transit("a/fe", net.elsewhere);
     EXPECT_EQ(rig().drops(), "");
   }
-  // More routes than the table of the rig has room for, and the other changes in one document.
-  static std::string too_many_routes(const std::string& interfaces, const std::string& node_address = "192.168.0.11") {
-    std::string routes;
+  // IPIP is IPv4's (IPIP-5).
+  [[nodiscard]] const char* other_mode() const { return net_ == &v4 ? ipip_mode : direct_mode; }
+  // More routes than the tables of the rig have room for, and the other changes in one document.
+  [[nodiscard]] std::string too_many_routes(const std::string& interfaces, const char* node_address = nullptr) const {
+    std::string routes = fmt::format(R"({{"destination":"{}","via":"{}"}})", net_->elsewhere_network, net_->far_router);
     for (int i = 0; i < 5000; ++i) {
-      routes += fmt::format(R"({}{{"destination":"11.{}.{}.0/24","via":"192.168.0.12"}})", i == 0 ? "" : ",", i / 256,
-                            i % 256);
+      const std::string network =
+          net_ == &v4 ? fmt::format("11.{}.{}.0/24", i / 256, i % 256) : fmt::format("2001:db8:{:x}::/48", 0x1000 + i);
+      routes += fmt::format(R"(,{{"destination":"{}","via":"{}"}})", network, net_->far_router);
     }
     Gateway broken;
     broken.interfaces = interfaces;
-    broken.more = R"("routes":[{"destination":"172.31.0.0/16","via":"192.168.0.12"},)" + routes + "]";
-    return list({broken.text(), node("gw", "192.168.0.1"), node("node1", node_address),
-                 pool("pods", "10.244.0.0/16", ipip_mode), block("node1", "10.244.34.0/26")});
+    broken.more = R"("routes":[)" + routes + "]";
+    return list({broken.text(), node("gw", net_->family.router_b),
+                 node("node1", node_address == nullptr ? net_->node : node_address),
+                 pool("pods", net_->pool, other_mode()), block("node1", net_->block)});
   }
 
-  static constexpr const char* client = "198.51.100.9:1000";
+  const Overlay* net_ = &v4;
 
  private:
-  std::string translated_;
+  std::string client_, frontend_, endpoint_, translated_;
 };
 
 TEST_P(Retreat, UPDATE_ADeviceThatDoesNotExist) {
@@ -224,14 +248,20 @@ TEST_P(Retreat, UPDATE_ADeviceThatDoesNotExist) {
 }
 
 TEST_P(Retreat, UPDATE_TooManyRoutes) {
-  for (int i = 0; i < 3; ++i) {
-    const std::string error = rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b));
-    ASSERT_NE(error, "");
-    EXPECT_TRUE(like(error, "*11.*")) << "names the route";
-    expect_unchanged(2000 + i);
+  for (const Overlay* net : {&v4, &v6}) {
+    SCOPED_TRACE(net->family.name);
+    begin(*net);
+    for (int i = 0; i < 3; ++i) {
+      const std::string error = rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b));
+      ASSERT_NE(error, "");
+      EXPECT_TRUE(like(error, net == &v4 ? "*11.*" : "*2001:db8:1*::/48*")) << "names the route";
+      expect_unchanged(2000 + i);
+    }
+    rig().load(with_mode(other_mode(), *net));
+    EXPECT_TRUE(like(rig().send("a", udp(net->family.client(10, 3000), net->family.node_port(30053))),
+                     outer(other_mode(), *net) + "udp *"));
+    EXPECT_EQ(net::to_string(rig().only().ip.src.address), net == &v4 ? "10.244.0.1" : net->family.router_b);
   }
-  rig().load(with_mode(ipip_mode));
-  EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:3000", "192.0.2.1:30053")), outer(ipip_mode) + "udp 10.244.0.1:*"));
 }
 
 // The workers were told of another address, MTU and role, of a new interface and of another end of the tunnel, before
@@ -260,14 +290,18 @@ TEST_P(Retreat, UPDATE_WhatWasAnnouncedIsTakenBack) {
 
 // PIPE-3: between the two generations nobody's packet is lost.
 TEST_P(Retreat, PIPE3_TrafficInTheMiddleOfTheChange) {
-  int calls = 0;
-  rig().between([&] {
-    ++calls;
-    expect_unchanged(2000 + calls);
-  });
-  ASSERT_NE(rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b)), "");
-  rig().load(with_mode(ipip_mode));
-  EXPECT_EQ(calls, 2);
+  for (const Overlay* net : {&v4, &v6}) {
+    SCOPED_TRACE(net->family.name);
+    begin(*net);
+    int calls = 0;
+    rig().between([&] {
+      ++calls;
+      expect_unchanged(2000 + calls);
+    });
+    ASSERT_NE(rig().try_load(too_many_routes(std::string(interface_a) + "," + interface_b)), "");
+    rig().load(with_mode(other_mode(), *net));
+    EXPECT_EQ(calls, 2);
+  }
 }
 
 // Names of interfaces have numbers for good (counters, flows and neighbours remember them), and there are so many.

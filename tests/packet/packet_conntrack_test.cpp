@@ -105,30 +105,33 @@ TEST_P(Connections, CT8_RefusedConnectionIsForgottenAtOnce) {
 }
 
 TEST_P(Connections, PIPE1_SVC92_TcpKeepsItsEndpointWhateverChanges) {
-  std::map<std::string, std::string> connections;
-  load({"10.246.1.20 node3", "10.246.1.21 node3"});
-  for (int port = 1000; port < 1016; ++port) {
-    const std::string client = "10.246.1.5:" + std::to_string(port);
-    connections[client] = connect(client);
-    ASSERT_NE(connections[client], "");
-  }
-  const auto all_pass = [&] {
-    for (const auto& [client, backend] : connections) {
-      EXPECT_EQ(rig().send("b", tcp(client, "10.96.0.10:80", "PA")),
-                "b/13 tcp PA " + client + ">" + backend + " ttl 63");
-      EXPECT_EQ(rig().send("b", tcp(backend, client, "PA")), "b/13 tcp PA 10.96.0.10:80>" + client + " ttl 63");
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const std::string frontend = family.service_at(80);
+    std::map<std::string, std::string> connections;
+    load({family.endpoint(20), family.endpoint(21)});
+    for (int port = 1000; port < 1016; ++port) {
+      const std::string client = family.pod(5, port);
+      connections[client] = connect(client, frontend);
+      ASSERT_NE(connections[client], "");
     }
-  };
-  load({"10.246.1.21 node3"});
-  all_pass();
-  load({"10.246.1.22 node3", "10.246.1.23 node3"});
-  all_pass();
-  load({});
-  all_pass();
-  // MASQ-14: not even the service is needed.
-  rig().load(list({gateway(), cluster()}));
-  all_pass();
-  EXPECT_EQ(rig().drops(), "");
+    const auto all_pass = [&] {
+      for (const auto& [client, backend] : connections) {
+        EXPECT_EQ(rig().send("b", tcp(client, frontend, "PA")), "b/13 tcp PA " + client + ">" + backend + " ttl 63");
+        EXPECT_EQ(rig().send("b", tcp(backend, client, "PA")), "b/13 tcp PA " + frontend + ">" + client + " ttl 63");
+      }
+    };
+    load({family.endpoint(21)});
+    all_pass();
+    load({family.endpoint(22), family.endpoint(23)});
+    all_pass();
+    load({});
+    all_pass();
+    // MASQ-14: not even the service is needed.
+    rig().load(list({gateway(), cluster()}));
+    all_pass();
+    EXPECT_EQ(rig().drops(), "");
+  }
 }
 
 TEST_P(Connections, SVC94_UdpMovesWhenItsEndpointIsGone) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/families.h"
 #include "tests/packet/rig.h"
 
 namespace sluice::packet_test {
@@ -20,10 +21,20 @@ constexpr const char* routes = R"("routes":[
 class Unconfigured : public RigTest {};
 
 TEST_P(Unconfigured, PIPE4_ForwardsNothing) {
-  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5000", "192.168.0.13:53")), "");
-  EXPECT_EQ(rig().send("a", udp("192.0.2.10:5000", "10.96.0.10:53")), "");
-  rig().load(list({gateway(routes), cluster()}));
-  EXPECT_NE(rig().send("a", udp("192.0.2.10:5000", "192.168.0.13:53")), "");
+  const ServiceSpec web{.name = "web",
+                        .cluster_ips = {ipv4.service, ipv6.service},
+                        .ports = {"UDP 53 5353 30053"},
+                        .endpoints = {ipv4.endpoint(20), ipv6.endpoint(20)}};
+  const auto send = [&](const Family& family, const std::string& to) {
+    return rig().send("a", udp(family.client(9, 5000), to));
+  };
+  for (const Family& family : families) {
+    for (const std::string& to : {family.pod(5, 53), family.node_port(30053)}) EXPECT_EQ(send(family, to), "") << to;
+  }
+  rig().load(list({gateway(routes), cluster(), service(web)}));
+  for (const Family& family : families) {
+    for (const std::string& to : {family.pod(5, 53), family.node_port(30053)}) EXPECT_NE(send(family, to), "") << to;
+  }
 }
 
 class Forwarding : public RigTest {

@@ -307,16 +307,30 @@ TEST_P(Errors, CT31_ErrorsDoNotRefreshTheFlow) {
 // ---- SVC-68 --------------------------------------------------------------------------------------------
 
 TEST_P(Errors, SVC68_SourceRangesMayLeaveTheClusterOut) {
-  ServiceSpec ranged = direct;
-  ranged.more = R"("loadBalancerSourceRanges":["203.0.113.0/25"])";
-  load("", {ranged});
-  EXPECT_EQ(rig().send("b", tcp("10.246.1.5:1000", "198.51.100.80:80", "S")), "");
-  EXPECT_EQ(rig().drops(), "source_range 1") << "as kube-proxy does";
-  load(R"("proxy":{"sourceRangesForInCluster":false})", {ranged});
-  EXPECT_TRUE(like(rig().send("b", tcp("10.246.1.5:1000", "198.51.100.80:80", "S")), "b/13 tcp S 192.168.0.1:*"));
-  EXPECT_TRUE(like(rig().send("a", tcp("203.0.113.2:1000", "198.51.100.80:80", "S")), "b/13 tcp S 192.168.0.1:*"));
-  EXPECT_EQ(rig().send("a", tcp("203.0.113.130:1000", "198.51.100.80:80", "S")), "");
-  EXPECT_EQ(rig().drops(), "source_range 1") << "outside clients are still asked";
+  for (const Family& family : families) {
+    SCOPED_TRACE(family.name);
+    const bool v4 = std::string(family.name) == ipv4.name;
+    const ServiceSpec ranged{
+        .name = "ranged",
+        .cluster_ips = {family.service},
+        .ports = {"TCP 80 8080 30080"},
+        .endpoints = {family.endpoint(20)},
+        .load_balancer_ip = family.balancer,
+        .more = R"("loadBalancerSourceRanges":[")" + std::string(v4 ? "203.0.113.0/25" : "2001:db8:99::/121") + "\"]"};
+    const std::string balancer = with_port(family.balancer, 80);
+    const auto expect_translated = [&](const char* port, const std::string& from) {
+      EXPECT_TRUE(like(rig().send(port, tcp(from, balancer, "S")), "b/13 tcp S *>" + family.pod(20, 8080) + " ttl 63"));
+      EXPECT_EQ(net::to_string(rig().only().ip.src.address), family.router_b);
+    };
+    load("", {ranged});
+    EXPECT_EQ(rig().send("b", tcp(family.pod(5, 1000), balancer, "S")), "");
+    EXPECT_EQ(rig().drops(), "source_range 1") << "as kube-proxy does";
+    load(R"("proxy":{"sourceRangesForInCluster":false})", {ranged});
+    expect_translated("b", family.pod(5, 1000));
+    expect_translated("a", family.client(2, 1000));
+    EXPECT_EQ(rig().send("a", tcp(family.client(130, 1000), balancer, "S")), "");
+    EXPECT_EQ(rig().drops(), "source_range 1") << "outside clients are still asked";
+  }
 }
 
 SLUICE_WITH_WORKERS(Errors);

@@ -9,16 +9,20 @@
 namespace sluice::packet_test {
 namespace {
 
-// The ends of tunnels, and packets from `a` that go into them.
+// The ends of tunnels, and packets from `a` that go into them: each family inside each.
 struct Underlay {
-  const char *self, *vxlan_peer, *ipip_peer, *vtep;
+  const char *name, *self, *vxlan_peer, *ipip_peer, *vtep;
   Ip to_vxlan, to_ipip;
 };
 const Underlay underlays[] = {
-    {"192.168.0.1", "192.168.0.11", "192.168.0.12", "gw", udp("192.0.2.10:5", "10.244.34.5:6"),
+    {"IPv4 in IPv4", "192.168.0.1", "192.168.0.11", "192.168.0.12", "gw", udp("192.0.2.10:5", "10.244.34.5:6"),
      udp("192.0.2.10:5", "10.245.40.6:6")},
-    {"2001:db8:a::1", "2001:db8:a::11", "2001:db8:a::12", "gw-v6", udp("[2001:db8:2::10]:5", "[fd00:10:251::5]:6"),
-     udp("[2001:db8:2::10]:5", "[fd00:10:252::5]:6")}};
+    {"IPv6 in IPv4", "192.168.0.1", "192.168.0.13", "192.168.0.13", "gw",
+     udp("[2001:db8:2::10]:5", "[fd00:10:253::5]:6"), udp("[2001:db8:2::10]:5", "[fd00:10:254::5]:6")},
+    {"IPv4 in IPv6", "2001:db8:a::1", "2001:db8:a::11", "2001:db8:a::12", "gw-v6", udp("192.0.2.10:5", "10.251.0.5:6"),
+     udp("192.0.2.10:5", "10.252.0.5:6")},
+    {"IPv6 in IPv6", "2001:db8:a::1", "2001:db8:a::11", "2001:db8:a::12", "gw-v6",
+     udp("[2001:db8:2::10]:5", "[fd00:10:251::5]:6"), udp("[2001:db8:2::10]:5", "[fd00:10:252::5]:6")}};
 const Ip& to_vxlan = underlays[0].to_vxlan;
 const Ip& to_ipip = underlays[0].to_ipip;
 
@@ -30,9 +34,15 @@ class OuterHeader : public RigTest {
   }
   void load(const std::string& overlay, const std::string& objects = "") {
     const std::string tunnels = R"("tunnels":[{"name":"six","type":"ipip","remote":"2001:db8:a::12"},
-      {"name":"vxlan-six","type":"vxlan","remote":"2001:db8:a::11","remoteMAC":"02:00:00:00:0a:01"}],
+      {"name":"vxlan-six","type":"vxlan","remote":"2001:db8:a::11","remoteMAC":"02:00:00:00:0a:01"},
+      {"name":"four","type":"ipip","remote":"192.168.0.13"},
+      {"name":"vxlan-four","type":"vxlan","remote":"192.168.0.13","remoteMAC":"02:00:00:00:0a:02"}],
       "routes":[{"destination":"fd00:10:251::/48","tunnel":"vxlan-six"},
-                {"destination":"fd00:10:252::/48","tunnel":"six"}])";
+                {"destination":"10.251.0.0/16","tunnel":"vxlan-six"},
+                {"destination":"fd00:10:252::/48","tunnel":"six"},
+                {"destination":"10.252.0.0/16","tunnel":"six"},
+                {"destination":"fd00:10:253::/48","tunnel":"vxlan-four"},
+                {"destination":"fd00:10:254::/48","tunnel":"four"}])";
     rig().load(list({gateway(tunnels + (overlay.empty() ? "" : ",\"overlay\":" + overlay)), cluster(), objects}));
   }
   // The outer header around a packet from `a`.
@@ -70,12 +80,16 @@ TEST_P(OuterHeader, VXL7_MTU2_DontFragment) {
     EXPECT_EQ(outer_df(to_vxlan.with_df()), test.vxlan_of_df);
     EXPECT_EQ(outer_df(to_ipip), test.ipip);
     EXPECT_EQ(outer_df(to_ipip.with_df()), test.ipip_of_df) << "RFC 2003 section 3.1";
+    const Underlay& six_in_four = underlays[1];
+    EXPECT_EQ(outer_df(six_in_four.to_vxlan), test.vxlan);
+    EXPECT_EQ(outer_df(six_in_four.to_ipip), test.ipip_of_df)
+        << "IPv6 is not fragmented on its way: RFC 8200 section 5";
   }
 }
 
 TEST_P(OuterHeader, TTL3_VXL7_VxlanHas64IpipWhatIsLeftInside) {
   for (const Underlay& underlay : underlays) {
-    SCOPED_TRACE(underlay.self);
+    SCOPED_TRACE(underlay.name);
     for (const uint8_t ttl : {uint8_t{2}, uint8_t{64}, uint8_t{255}}) {
       EXPECT_EQ(outer_ttl(underlay.to_vxlan.with_ttl(ttl)), 64);
       EXPECT_EQ(outer_ttl(underlay.to_ipip.with_ttl(ttl)), ttl - 1);
@@ -85,17 +99,22 @@ TEST_P(OuterHeader, TTL3_VXL7_VxlanHas64IpipWhatIsLeftInside) {
 
 TEST_P(OuterHeader, ECN1_CopiedOrAsConfigured) {
   for (const Underlay& underlay : underlays) {
-    SCOPED_TRACE(underlay.self);
+    SCOPED_TRACE(underlay.name);
     load("");
     for (unsigned tos = 0; tos < 256; tos += 5) {
       EXPECT_EQ(outer_tos(underlay.to_vxlan.with_tos(static_cast<uint8_t>(tos))), tos);
       EXPECT_EQ(outer_tos(underlay.to_ipip.with_tos(static_cast<uint8_t>(tos))), tos);
     }
     load(R"({"dscp":10})");
-    EXPECT_EQ(outer_tos(underlay.to_vxlan.with_tos(0xba)), 10U << 2 | 2) << "RFC 2983 section 3.1: pipe";
-    EXPECT_EQ(rig().only().ip.tos, 0xba) << "inside nothing changes";
+    for (const Ip& packet : {underlay.to_vxlan, underlay.to_ipip}) {
+      EXPECT_EQ(outer_tos(packet.with_tos(0xba)), 10U << 2 | 2) << "RFC 2983 section 3.1: pipe";
+      EXPECT_EQ(rig().only().ip.tos, 0xba) << "inside nothing changes";
+    }
     load(R"({"ecn":"Compatibility"})");
-    EXPECT_EQ(outer_tos(underlay.to_ipip.with_tos(0xbb)), 0xb8U) << "RFC 6040 section 4.1";
+    for (const Ip& packet : {underlay.to_vxlan, underlay.to_ipip}) {
+      EXPECT_EQ(outer_tos(packet.with_tos(0xbb)), 0xb8U) << "RFC 6040 section 4.1";
+      EXPECT_EQ(rig().only().ip.tos, 0xbb);
+    }
   }
 }
 
@@ -106,7 +125,7 @@ TEST_P(OuterHeader, ECN2_ECN3_ECN4_WhatComesOut) {
   constexpr int expected[4][4] = {{0, 0, 0, dropped}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
   uint64_t drops = 0;
   const auto expect_out = [&](const Underlay& underlay, uint8_t inside, uint8_t outside) {
-    SCOPED_TRACE(testing::Message() << underlay.self << " inner " << int{inside} << " outer " << int{outside});
+    SCOPED_TRACE(testing::Message() << underlay.name << ": inner " << int{inside} << " outer " << int{outside});
     const Ip inner = udp(underlay.to_vxlan.dst, underlay.to_vxlan.src).with_tos(static_cast<uint8_t>(0x28 | inside));
     const auto outer_tos = static_cast<uint8_t>(0xb8 | outside);
     for (const bool ipip_tunnel : {false, true}) {
@@ -127,9 +146,9 @@ TEST_P(OuterHeader, ECN2_ECN3_ECN4_WhatComesOut) {
       for (uint8_t outside = 0; outside < 4; ++outside) expect_out(underlay, inside, outside);
     }
   }
-  EXPECT_EQ(drops, 4u);
-  EXPECT_EQ(rig().drops(), "tunnel_ecn 4");
-  EXPECT_EQ(rig().count(dataplane::Event::EcnOddCombination), 4u * 5) << "those that RFC 6040 marks, counted";
+  EXPECT_EQ(drops, 8u);
+  EXPECT_EQ(rig().drops(), "tunnel_ecn 8");
+  EXPECT_EQ(rig().count(dataplane::Event::EcnOddCombination), 8u * 5) << "those that RFC 6040 marks, counted";
 }
 
 TEST_P(OuterHeader, ECN5_TranslationLeavesDscpAndEcnAlone) {
@@ -174,6 +193,18 @@ TEST_P(OuterHeader, ENC6_BlocksAreRoutesWithoutBgp) {
   EXPECT_TRUE(like(rig().send("a", to_vxlan), "b/11 vxlan *"));
   EXPECT_TRUE(like(rig().send("a", to_ipip), "b/12 ipip *"));
   EXPECT_TRUE(like(rig().send("a", udp("192.0.2.10:5", "10.246.1.5:6")), "b/13 udp *"));
+}
+
+TEST_P(OuterHeader, ENC6_BlocksOfIPv6AreRoutesWithoutBgp) {
+  const Ip to_block = udp("[2001:db8:2::10]:5", "[fd00:10:247::5]:6");
+  const std::string direct = "b/13 udp [2001:db8:2::10]:5>[fd00:10:246::5]:6 ttl 63";
+  EXPECT_EQ(rig().send("a", to_block), "a/fe udp [2001:db8:2::10]:5>[fd00:10:247::5]:6 ttl 63") << "no block yet";
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[fd00:10:246::5]:6")), direct);
+  load("", pool("vxlan-v6", "fd00:10:247::/48", R"("vxlanMode":"Always")") + "," + node("node4", "2001:db8:a::12") +
+               "," + block("node4", "fd00:10:247::/122"));
+  EXPECT_EQ(rig().send("a", to_block),
+            "b/12 vxlan 2001:db8:a::1>2001:db8:a::12 vni 4096 | udp [2001:db8:2::10]:5>[fd00:10:247::5]:6 ttl 63");
+  EXPECT_EQ(rig().send("a", udp("[2001:db8:2::10]:5", "[fd00:10:246::5]:6")), direct);
 }
 
 // ---- one generator of errors ------------------------------------------------------------------------------

@@ -58,13 +58,6 @@ TEST_P(Services, SVC1_SVC100_ProtocolsAndFamiliesAreSeparate) {
             "b/13 tcp S [fd00:10:246::5]:1000>[fd00:10:246::20]:53 ttl 63");
 }
 
-TEST_P(Services, CSUM2_UdpWithoutChecksumStaysWithout) {
-  Ip packet = udp("10.246.1.5:1000", "10.96.0.53:53");
-  packet.no_checksum = true;
-  EXPECT_EQ(rig().send("b", packet), "b/13 udp 10.246.1.5:1000>10.246.1.20:5353 ttl 63");
-  EXPECT_EQ(net::load_be16(&rig().only().l3[26]), 0);
-}
-
 TEST_P(Services, MASQ2_NodePortAndLoadBalancerAreMasqueraded) {
   struct Case {
     const char* frontend;

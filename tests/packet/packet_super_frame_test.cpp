@@ -26,6 +26,7 @@ class SuperFrame : public testing::Test {
   void SetUp() override { start(); }
   [[nodiscard]] PodRig& pods() { return *pods_; }
   PodConnection to_service() { return pods().connect("10.244.0.5:1000", "10.96.0.10:80", 1); }
+  PodConnection to_service_v6() { return pods().connect("[fd00:10:246:1::5]:1000", "[fd00:10:96::10]:80", 1); }
 
   std::vector<Got> send(int pod, const Ip& packet, uint16_t packet_limit = limit) {
     Bytes frame = PodRig::frame_of(pod, packet);
@@ -171,19 +172,23 @@ TEST_F(SuperFrame, MTU2_PacketsThatAreTooLargeForTheWayOut) {
 }
 
 TEST_F(SuperFrame, PIPE3_AfterAChangeTheRouteIsLookedUpAnew) {
-  const PodConnection connection = to_service();
-  EXPECT_TRUE(goes_whole(connection, [](Ip&) {}));
-  pods().republish([](dataplane::Snapshot&) {}, 1);
-  EXPECT_FALSE(goes_whole(connection, [](Ip&) {})) << "the old generation's route";
-  EXPECT_TRUE(goes_whole(connection, [](Ip&) {}));
-  pods().republish(
-      [&](dataplane::Snapshot& next) {
-        next.interfaces[pods().interface(1)].present = false;
-        next.ports[dataplane::first_pod_port + 1].present = false;
-      },
-      1);
-  EXPECT_TRUE(send(0, PodRig::data(connection, 0, many)).empty());
-  EXPECT_EQ(pods().rig().drops(), "interface_gone 100");
+  for (const bool v4 : {true, false}) {
+    SCOPED_TRACE(v4 ? "IPv4" : "IPv6");
+    start();
+    const PodConnection connection = v4 ? to_service() : to_service_v6();
+    EXPECT_TRUE(goes_whole(connection, [](Ip&) {}));
+    pods().republish([](dataplane::Snapshot&) {}, 1);
+    EXPECT_FALSE(goes_whole(connection, [](Ip&) {})) << "the old generation's route";
+    EXPECT_TRUE(goes_whole(connection, [](Ip&) {}));
+    pods().republish(
+        [&](dataplane::Snapshot& next) {
+          next.interfaces[pods().interface(1)].present = false;
+          next.ports[dataplane::first_pod_port + 1].present = false;
+        },
+        1);
+    EXPECT_TRUE(send(0, PodRig::data(connection, 0, many)).empty());
+    EXPECT_EQ(pods().rig().drops(), "interface_gone 100");
+  }
 }
 
 TEST_F(SuperFrame, VXL1_IntoATunnelInPackets) {
@@ -286,28 +291,37 @@ TEST_F(SuperFrame, ECN5_WhatTheFlagsOfCongestionSay) {
 
 // RFC 7323: what nearly every connection has.
 TEST_F(SuperFrame, CT12_Timestamps) {
-  const PodConnection connection = to_service();
-  const auto with_options = [&](const Bytes& options) {
-    Bytes packet = PodRig::data(connection, 0, many).bytes();
-    packet.insert(packet.begin() + 40, options.begin(), options.end());
-    packet[32] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
-    net::store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
-    finish_ipv4(packet);
-    Bytes frame = ethernet(gateway_mac, PodRig::mac_of(0), packet);
-    const VnetHeader about = leave_unfinished(frame, limit);
-    pods().put(0, frame, about);
-    const std::vector<Got> got = pods().run();
-    if (is_whole(got)) {
-      EXPECT_EQ(got[0].about.header_length, 54 + options.size());
-      EXPECT_EQ(pods().packets(got[0]).size(), 100U);
-    }
-    return is_whole(got);
-  };
   const Bytes timestamp{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2};
-  EXPECT_TRUE(with_options(timestamp));
   Bytes and_more = timestamp;
   and_more.insert(and_more.end(), {1, 1, 5, 10, 0, 0, 1, 245, 0, 0, 1, 246});
-  EXPECT_FALSE(with_options(and_more)) << "CT-12: a selective acknowledgement is read";
+  for (const bool v4 : {true, false}) {
+    SCOPED_TRACE(v4 ? "IPv4" : "IPv6");
+    start();
+    const PodConnection connection = v4 ? to_service() : to_service_v6();
+    const size_t header = v4 ? net::ipv4_header_length : net::ipv6_header_length;
+    const auto with_options = [&](const Bytes& options) {
+      Bytes packet = PodRig::data(connection, 0, many).bytes();
+      packet.insert(packet.begin() + static_cast<ptrdiff_t>(header + 20), options.begin(), options.end());
+      packet[header + 12] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
+      if (v4) {
+        net::store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
+        finish_ipv4(packet);
+      } else {
+        net::store_be16(&packet[4], static_cast<uint16_t>(packet.size() - header));
+      }
+      Bytes frame = ethernet(gateway_mac, PodRig::mac_of(0), packet);
+      const VnetHeader about = leave_unfinished(frame, limit);
+      pods().put(0, frame, about);
+      const std::vector<Got> got = pods().run();
+      if (is_whole(got)) {
+        EXPECT_EQ(got[0].about.header_length, 14 + header + 20 + options.size());
+        EXPECT_EQ(pods().packets(got[0]).size(), 100U);
+      }
+      return is_whole(got);
+    };
+    EXPECT_TRUE(with_options(timestamp));
+    EXPECT_FALSE(with_options(and_more)) << "CT-12: a selective acknowledgement is read";
+  }
 }
 
 // A pod, an address with rules, and the pod that they choose; both speak TCP with options, in segments that only a

@@ -1,5 +1,6 @@
 // The TCP window check (specification section 5.3) on the way through the router: a connection to a service, both ways.
 #include <gtest/gtest.h>
+#include <rte_ip.h>
 
 #include "tests/packet/documents.h"
 #include "tests/packet/rig.h"
@@ -28,7 +29,8 @@ class Window : public RigTest {
     ASSERT_NE(rig().send("b", tcp(side.backend, side.client, "SA").with_seq(500, 101)), "");
     ASSERT_NE(rig().send("b", tcp(side.client, side.frontend, "A").with_seq(101, 501)), "");
   }
-  bool passes(const Ip& packet) {
+  bool passes(const Ip& packet) { return passes(packet.bytes()); }
+  bool passes(const Bytes& packet) {
     const bool passed = !rig().send("b", packet).empty();
     if (!passed) {
       EXPECT_EQ(rig().drops(), "conntrack_invalid 1");
@@ -42,6 +44,84 @@ class Window : public RigTest {
     return tcp(side.backend, side.client, flags).with_seq(seq, ack).with_payload(size);
   }
 };
+
+constexpr uint16_t full = 65535;
+
+// The segment with these options, a multiple of four bytes, and the window field.
+Bytes with_options(Ip segment, const Bytes& options, uint16_t window = full) {
+  segment.payload.insert(segment.payload.begin(), options.begin(), options.end());
+  Bytes packet = segment.bytes();
+  const bool v4 = segment.src.address.is_v4();
+  uint8_t* const l4 = &packet[v4 ? net::ipv4_header_length : net::ipv6_header_length];
+  l4[12] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
+  net::store_be16(l4 + 14, window);
+  net::store(l4 + 16, uint16_t{0});
+  net::store(l4 + 16, v4 ? rte_ipv4_udptcp_cksum(reinterpret_cast<const rte_ipv4_hdr*>(packet.data()), l4)
+                         : rte_ipv6_udptcp_cksum(reinterpret_cast<const rte_ipv6_hdr*>(packet.data()), l4));
+  return packet;
+}
+
+constexpr uint8_t no_scale = 255;
+Bytes scale(uint8_t shift) { return shift == no_scale ? Bytes{} : Bytes{3, 3, shift, 1}; }  // RFC 7323 section 2.2
+
+TEST_P(Window, CT11_WindowsAreScaledIfBothSynsSayHow) {
+  struct Case {
+    uint8_t client, server;            // what their SYNs say
+    uint8_t client_used, server_used;  // what counts
+  };
+  for (const Side& base : {v4(), v6()}) {
+    load();
+    Side side = base;
+    for (const Case& each : {Case{7, 3, 7, 3}, Case{0, 7, 0, 7}, Case{7, no_scale, 0, 0}, Case{no_scale, 7, 0, 0},
+                             Case{15, 200, 14, 14}}) {
+      SCOPED_TRACE(testing::Message() << side.client << " scales " << int{each.client} << " and " << int{each.server});
+      ASSERT_TRUE(passes(with_options(request(side, "S", 100, 0), scale(each.client))));
+      ASSERT_TRUE(passes(with_options(answer(side, "SA", 500, 101), scale(each.server))));
+      ASSERT_TRUE(passes(request(side, "A", 101, 501)));
+      ASSERT_TRUE(passes(answer(side, "A", 501, 101)));
+      const uint32_t last = 101 + (uint32_t{full} << each.server_used);
+      EXPECT_FALSE(passes(request(side, "A", last + 1, 501)));
+      EXPECT_TRUE(passes(request(side, "A", last, 501)));
+      const uint32_t last_answer = 501 + (uint32_t{full} << each.client_used);
+      EXPECT_FALSE(passes(answer(side, "A", last_answer + 1, last)));
+      EXPECT_TRUE(passes(answer(side, "A", last_answer, last)));
+      side.client.back() = static_cast<char>(side.client.back() + 1);  // the next port
+    }
+  }
+}
+
+TEST_P(Window, CT11_WindowsOfSynsAreNotScaled) {
+  load();
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    ASSERT_TRUE(passes(with_options(request(side, "S", 100, 0), scale(10), 1000)));
+    ASSERT_TRUE(passes(with_options(answer(side, "SA", 500, 101), scale(10), 2000)));
+    ASSERT_TRUE(passes(request(side, "A", 101, 501)));
+    EXPECT_FALSE(passes(request(side, "A", 101 + 2001, 501)));
+    EXPECT_TRUE(passes(request(side, "A", 101 + 2000, 501)));
+  }
+}
+
+// RFC 2018: what a block says was received was sent.
+TEST_P(Window, CT12_SelectiveAcknowledgementsCount) {
+  load();
+  const Bytes permitted{4, 2, 1, 1};
+  const auto block = [](uint32_t left, uint32_t right) {
+    Bytes option{1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 0};
+    net::store_be32(&option[4], left);
+    net::store_be32(&option[8], right);
+    return option;
+  };
+  for (const Side& side : {v4(), v6()}) {
+    SCOPED_TRACE(side.client);
+    ASSERT_TRUE(passes(with_options(request(side, "S", 100, 0), permitted)));
+    ASSERT_TRUE(passes(with_options(answer(side, "SA", 500, 101), permitted)));
+    ASSERT_TRUE(passes(request(side, "A", 101, 501)));
+    EXPECT_TRUE(passes(answer(side, "A", 1501, 101, 1000))) << "the first thousand were lost before us";
+    EXPECT_TRUE(passes(with_options(request(side, "A", 101, 501), block(1501, 2501))));
+    EXPECT_FALSE(passes(with_options(request(side, "A", 101, 501), block(1501, 2502)))) << "never sent";
+  }
+}
 
 TEST_P(Window, CT10_CT20_SegmentsOutsideTheWindowAreDropped) {
   load();

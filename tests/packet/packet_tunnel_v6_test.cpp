@@ -69,7 +69,7 @@ class TunnelV6 : public RigTest {
   }
 };
 
-TEST_P(TunnelV6, VXL9_VXL3_VXL4_Encapsulates) {
+TEST_P(TunnelV6, VXL9_VXL3_VXL4_TTL3_ECN1_Encapsulates) {
   const Ip packet = tcp("[2001:db8:2::10]:5000", "[fd00:10:244::5]:80", "S").with_tos(0xb9);
   EXPECT_EQ(rig().send("a", packet),
             vxlan_out + std::string("tcp S [2001:db8:2::10]:5000>[fd00:10:244::5]:80 ttl 63 tos 185"));
@@ -180,7 +180,7 @@ TEST_P(TunnelV6, IPIP2_IPIP3_VXL1_VXL3_VXL6_WhatIsRefused) {
   EXPECT_EQ(rig().drops(), "tunnel_nested 1");
 }
 
-TEST_P(TunnelV6, IPIP1_BothFamiliesInside) {
+TEST_P(TunnelV6, IPIP1_TTL3_ECN1_BothFamiliesInside) {
   EXPECT_EQ(rig().send("a", udp("192.0.2.10:5", "10.250.0.5:6").with_ttl(20).with_tos(0xb8)),
             ipip_out + std::string("udp 192.0.2.10:5>10.250.0.5:6 ttl 19 tos 184"));
   EXPECT_EQ(rig().only().outer[6], net::protocol::ipip);
@@ -219,13 +219,15 @@ TEST_P(TunnelV6, IPIP1_IPv6InIPv4) {
             "a/10 udp [fd00:10:244::5]:6>[2001:db8:2::10]:5 ttl 63");
 }
 
-TEST_P(TunnelV6, ECN2_OuterCeMarksTheInnerPacketOrDropsIt) {
-  EXPECT_EQ(rig().send("b", ipip("2001:db8:a::12", self, from_pod.with_tos(2).bytes(), 3)),
-            "a/10 udp [fd00:10:244::5]:6>[2001:db8:2::10]:5 ttl 63 tos 3");
+// All combinations: packet_outer_header_test.cpp.
+TEST_P(TunnelV6, ECN2_ECN3_ECN4_OuterCeMarksTheInnerPacketOrDropsIt) {
+  EXPECT_EQ(rig().send("b", ipip("2001:db8:a::12", self, from_pod.with_tos(0x28 | 2).bytes(), 0xb8 | 3)),
+            "a/10 udp [fd00:10:244::5]:6>[2001:db8:2::10]:5 ttl 63 tos 43");
   VxlanOptions marked = to_us();
-  marked.tos = 3;
-  EXPECT_EQ(from_node1(from_pod.with_tos(1), marked), "a/10 udp [fd00:10:244::5]:6>[2001:db8:2::10]:5 ttl 63 tos 3");
-  EXPECT_EQ(from_node1(from_pod, marked), "");
+  marked.tos = 0xb8 | 3;
+  EXPECT_EQ(from_node1(from_pod.with_tos(0x28 | 1), marked),
+            "a/10 udp [fd00:10:244::5]:6>[2001:db8:2::10]:5 ttl 63 tos 43");
+  EXPECT_EQ(from_node1(from_pod.with_tos(0x28), marked), "");
   EXPECT_EQ(rig().drops(), "tunnel_ecn 1");
 }
 

@@ -155,6 +155,19 @@ TEST(ConfigService, Svc4NotProxied) {
                    .proxied);
 }
 
+TEST(ConfigService, SVC4_SVC111_NotProxiedOverIPv6) {
+  const std::string v6 = R"("spec": {"clusterIP": "fd00:96::7", "ports": [{"port": 80}]})";
+  EXPECT_TRUE(service_of(v6).proxied);
+  EXPECT_FALSE(service_of(v6, R"(, "labels": {"service.kubernetes.io/service-proxy-name": "x"})").proxied);
+  EXPECT_FALSE(service_of(v6, R"(, "labels": {"service.kubernetes.io/headless": ""})").proxied);
+  for (const char* const families : {R"(["IPv6"])", R"(["IPv4", "IPv6"])"}) {
+    const Service headless = service_of(R"("spec": {"clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": )" +
+                                        std::string(families) + "}");
+    EXPECT_FALSE(headless.proxied) << families;
+    EXPECT_THAT(headless.cluster_ips, IsEmpty()) << families;
+  }
+}
+
 // What DNS can be asked for; an address is not.
 TEST(ConfigService, ING9_ExternalNames) {
   using Name = ExternalName;
@@ -320,6 +333,14 @@ TEST(ConfigSlice, Svc7Svc10ConditionsWithNull) {
   EXPECT_THAT(slice.endpoints[3].zone_hints, ElementsAre("a", "b"));
   EXPECT_THAT(slice.endpoints[3].node_hints, ElementsAre("node1"));
   EXPECT_EQ(slice.service, "web");
+}
+
+TEST(ConfigSlice, SVC7_OfSeveralAddressesOfIPv6TheFirst) {
+  const EndpointSlice slice = slice_of(R"("addressType": "IPv6", "ports": [{"port": 8080}], "endpoints": [
+      {"addresses": ["fd00::9", "fd00::1"]}, {"addresses": ["fd00::2"]}])");
+  ASSERT_THAT(slice.endpoints, SizeIs(2));
+  EXPECT_EQ(slice.endpoints[0].address, ip("fd00::9"));
+  EXPECT_EQ(slice.endpoints[1].address, ip("fd00::2"));
 }
 
 TEST(ConfigSlice, Svc6PortsWithoutNumberAreLeftOut) {

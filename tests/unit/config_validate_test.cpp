@@ -69,7 +69,15 @@ TEST(ConfigValidateService, Ports) {
 }
 
 TEST(ConfigValidateService, SVC111_HeadlessServicesNeedNoPorts) {
-  expect_faults({{"none", {service_with("s", R"("clusterIP": "None")")}, {}}});
+  const std::string dual = R"("clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": ["IPv4", "IPv6"])";
+  expect_faults({
+      {"none", {service_with("s", R"("clusterIP": "None")")}, {}},
+      {"of IPv6", {service_with("s", R"("clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": ["IPv6"])")}, {}},
+      {"of both",
+       {service_with("s", dual), slice("s-4", "IPv4", R"([{"addresses": ["10.244.1.1"]}])"),
+        slice("s-6", "IPv6", R"([{"addresses": ["fd00::1"]}])")},
+       {}},
+  });
 }
 
 TEST(ConfigValidateService, Svc50Svc54Svc55Svc80NodePorts) {
@@ -175,13 +183,27 @@ TEST(ConfigValidateService, Svc8AddressesThatAreNoHosts) {
       {"load balancer addresses",
        {load_balancer("s", R"([{"port": 80}])", "169.254.0.9")},
        {"/items/1/status/loadBalancer/ingress: 169.254.0.9 is a link-local address"}},
+      {"load balancer addresses of IPv6",
+       {load_balancer("s", R"([{"port": 80}])", "fe80::9"), load_balancer("t", R"([{"port": 80}])", "ff05::9"),
+        load_balancer("u", R"([{"port": 80}])", "2001:db8::9")},
+       {"/items/1/status/loadBalancer/ingress: fe80::9 is a link-local address",
+        "/items/2/status/loadBalancer/ingress: ff05::9 is a multicast address"}},
       {"endpoints",
        {slice("s", "IPv4", R"([{"addresses": ["127.0.0.1"]}, {"addresses": ["10.244.1.1"]},
                                {"addresses": ["169.254.1.1"]}])"),
-        slice("t", "IPv6", R"([{"addresses": ["fe80::1"]}, {"addresses": ["fd00::1"]}])")},
+        slice("t", "IPv6", R"([{"addresses": ["fe80::1"]}, {"addresses": ["fd00::1"]}])"),
+        slice("u", "IPv4", R"([{"addresses": ["0.0.0.0"]}, {"addresses": ["224.0.0.1"]}])"),
+        slice("v", "IPv6", R"([{"addresses": ["::"]}, {"addresses": ["::1"]}, {"addresses": ["ff02::1"]},
+                               {"addresses": ["::ffff:10.0.0.1"]}, {"addresses": ["2001:db8::1"]}])")},
        {"/items/1/endpoints/0/addresses/0: 127.0.0.1 is a loopback address",
         "/items/1/endpoints/2/addresses/0: 169.254.1.1 is a link-local address",
-        "/items/2/endpoints/0/addresses/0: fe80::1 is a link-local address"}},
+        "/items/2/endpoints/0/addresses/0: fe80::1 is a link-local address",
+        "/items/3/endpoints/0/addresses/0: 0.0.0.0 is the unspecified address",
+        "/items/3/endpoints/1/addresses/0: 224.0.0.1 is a multicast address",
+        "/items/4/endpoints/0/addresses/0: :: is the unspecified address",
+        "/items/4/endpoints/1/addresses/0: ::1 is a loopback address",
+        "/items/4/endpoints/2/addresses/0: ff02::1 is a multicast address",
+        "/items/4/endpoints/3/addresses/0: ::ffff:10.0.0.1 is an IPv4 address written as IPv6"}},
   });
 }
 
@@ -200,16 +222,31 @@ TEST(ConfigValidateService, Svc120ExternalIpsOfOthers) {
                    "/items/1/spec/externalIPs/2: 10.244.1.1 belongs to the pod network 10.244.0.0/16",
                    "/items/1/spec/externalIPs/3: 10.245.0.9 belongs to the pod network 10.245.0.0/24",
                    "/items/1/spec/externalIPs/4: 10.246.0.9 belongs to the pod network 10.246.0.0/16",
-                   "/items/1/spec/externalIPs/6: 10.96.0.1 belongs to the service network 10.96.0.0/16"}}});
+                   "/items/1/spec/externalIPs/6: 10.96.0.1 belongs to the service network 10.96.0.0/16"}},
+                 {"of IPv6",
+                  {service_with("s", R"("ports": [{"port": 80}], "externalIPs": ["fd00:1::2", "fd00:1::11",
+                                        "fd00:245::9", "fd00:246::9", "fd00:247::9", "fd00:96::1", "2001:db8::1"])"),
+                   R"({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"},
+                       "spec": {"podCIDRs": ["fd00:245::/64"]},
+                       "status": {"addresses": [{"type": "InternalIP", "address": "fd00:1::11"}]}})",
+                   pool("pods", R"("cidr": "fd00:246::/48")"),
+                   pool("lb", R"("cidr": "fd00:247::/48", "allowedUses": ["LoadBalancer"])")},
+                  {"/items/1/spec/externalIPs/0: fd00:1::2 belongs to interface \"uplink0\"",
+                   "/items/1/spec/externalIPs/1: fd00:1::11 belongs to node node1",
+                   "/items/1/spec/externalIPs/2: fd00:245::9 belongs to the pod network fd00:245::/64",
+                   "/items/1/spec/externalIPs/3: fd00:246::9 belongs to the pod network fd00:246::/48",
+                   "/items/1/spec/externalIPs/5: fd00:96::1 belongs to the service network fd00:96::/108"}}});
 }
 
 TEST(ConfigValidateService, Svc120AllowedExternalCidrs) {
   const std::string gateway = R"({"apiVersion": "sluice.dev/v1", "kind": "GatewayConfiguration",
       "metadata": {"name": "g"}, "spec": {"interfaces": [{"name": "a", "device": "net_null0"}],
-      "proxy": {"allowedExternalCIDRs": ["198.51.100.0/24"]}}})";
+      "proxy": {"allowedExternalCIDRs": ["198.51.100.0/24", "2001:db8:1::/48"]}}})";
   EXPECT_EQ(lines(faults_of(list_of({gateway, service_with("s", R"("ports": [{"port": 80}],
-                                     "externalIPs": ["198.51.100.1", "198.51.101.1"])")}))),
-            (Lines{"/items/1/spec/externalIPs/1: 198.51.101.1 is not in allowedExternalCIDRs"}));
+                                     "externalIPs": ["198.51.100.1", "198.51.101.1", "2001:db8:1::1",
+                                                     "2001:db8:2::1"])")}))),
+            (Lines{"/items/1/spec/externalIPs/1: 198.51.101.1 is not in allowedExternalCIDRs",
+                   "/items/1/spec/externalIPs/3: 2001:db8:2::1 is not in allowedExternalCIDRs"}));
 }
 
 TEST(ConfigValidateService, Lb3SharedAddresses) {

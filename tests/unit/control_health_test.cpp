@@ -1,18 +1,12 @@
-// What load balancers are told: as values, and over real sockets on loopback.
-#include <arpa/inet.h>
+// What load balancers are told, as values; over sockets in control_health_server_test.cpp.
+#include <array>
 #include <chrono>
-#include <functional>
-#include <netinet/in.h>
 #include <string>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <boost/asio/io_context.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "control/health.h"
-#include "control/health_server.h"
 
 namespace sluice::control {
 namespace {
@@ -25,6 +19,8 @@ net::IpAddr ip(const char* text) { return *net::parse_ip(text); }
 
 const RouterHealth healthy{true, system_clock::time_point(std::chrono::seconds(1767225600))};
 const system_clock::time_point later = healthy.updated + std::chrono::seconds(90);
+
+constexpr std::array both{net::Family::V4, net::Family::V6};
 
 class Health : public testing::Test {
  protected:
@@ -40,15 +36,18 @@ class Health : public testing::Test {
     web.ports = {{.name = "http", .port = 80}, {.name = "https", .port = 443}};
   }
   config::Service& web() { return config_.services[{"default", "web"}]; }
-  // "here ready", "other terminating" …; one address each.
-  void endpoints(const std::vector<const char*>& states) {
-    config::EndpointSlice& slice = config_.slices[{"default", "web-a"}];
-    slice = {.name = {"default", "web-a"}, .service = "web"};
+  // "here ready", "other terminating" …; one address each, 10.0.0.1 or fd00::1 and so on.
+  void endpoints(const std::vector<const char*>& states, net::Family family = net::Family::V4) {
+    const bool v4 = family == net::Family::V4;
+    const config::ObjectName name{"default", v4 ? "web-a" : "web-v6"};
+    config::EndpointSlice& slice = config_.slices[name];
+    slice = {.name = name, .service = "web"};
+    slice.family = family;
     for (const char* text : states) {
       const std::string state = text;
       const bool ready = state.ends_with(" ready");
       const bool terminating = state.ends_with(" terminating");
-      const std::string address = "10.0.0." + std::to_string(slice.endpoints.size() + 1);
+      const std::string address = (v4 ? "10.0.0." : "fd00::") + std::to_string(slice.endpoints.size() + 1);
       slice.endpoints.push_back({.address = ip(address.c_str()),
                                  .ready = ready,
                                  .serving = ready || terminating,
@@ -104,16 +103,26 @@ TEST_F(Health, SVC80_AnEndpointCountsOnceInAllSlicesAndPorts) {
 }
 
 TEST_F(Health, SVC81_TerminatingEndpointsDoNotCount) {
-  endpoints({"here terminating", "here unready", "other ready"});
-  EXPECT_EQ(ask(31111).status, 503U);
+  for (const net::Family family : both) {
+    config_.slices.clear();
+    endpoints({"here terminating", "here unready", "other ready"}, family);
+    EXPECT_EQ(ask(31111).status, 503U);
+    endpoints({"here terminating", "here ready", "other ready"}, family);
+    EXPECT_EQ(make_health_plan(config_).services.at(31111).local_endpoints, 1U);
+  }
 }
 
 TEST_F(Health, SVC22_SVC81_EndpointsThatGetNothingNewDoNotCount) {
-  endpoints({"here ready", "here ready"});
-  web().weights.addresses = {{ip("10.0.0.1"), 0}, {ip("10.0.0.2"), 1}};
-  EXPECT_EQ(make_health_plan(config_).services.at(31111).local_endpoints, 1U);
-  web().weights.addresses[ip("10.0.0.2")] = 0;
-  EXPECT_EQ(ask(31111).status, 503U);
+  for (const net::Family family : both) {
+    config_.slices.clear();
+    endpoints({"here ready", "here ready"}, family);
+    const bool v4 = family == net::Family::V4;
+    const net::IpAddr first = ip(v4 ? "10.0.0.1" : "fd00::1"), second = ip(v4 ? "10.0.0.2" : "fd00::2");
+    web().weights.addresses = {{first, 0}, {second, 1}};
+    EXPECT_EQ(make_health_plan(config_).services.at(31111).local_endpoints, 1U);
+    web().weights.addresses[second] = 0;
+    EXPECT_EQ(ask(31111).status, 503U);
+  }
 }
 
 TEST_F(Health, SVC82_AnUnhealthyRouterIsNoPlaceToSendTo) {
@@ -161,6 +170,7 @@ TEST_F(Health, SVC65_WhereEveryEndpointIsAsGoodAsALocalOne) {
 
 TEST_F(Health, SVC4_SVC83_ServicesWithoutCheck) {
   endpoints({"here ready"});
+  endpoints({"here ready"}, net::Family::V6);
   web().proxied = false;
   EXPECT_TRUE(make_health_plan(config_).services.empty());
   web().proxied = true;
@@ -215,146 +225,6 @@ TEST_F(Health, Methods) {
   const Response response = ask(31111, "/", healthy, "POST");
   EXPECT_EQ(response.status, 405U);
   EXPECT_EQ(header(response, "Allow"), "GET, HEAD");
-}
-
-// ---- sockets -------------------------------------------------------------------------------------------
-
-sockaddr_in loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-// Somebody else's listener; port 0: a free one.
-class Occupied {
- public:
-  explicit Occupied(uint16_t port = 0) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address = loopback(port);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(fd_, 1), 0);
-    EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
-  }
-  ~Occupied() { ::close(fd_); }
-  Occupied(const Occupied&) = delete;
-  Occupied& operator=(const Occupied&) = delete;
-  [[nodiscard]] uint16_t port() const { return port_; }
-
- private:
-  int fd_;
-  uint16_t port_ = 0;
-};
-
-uint16_t free_port() { return Occupied().port(); }
-
-class HealthSockets : public testing::Test {
- protected:
-  static HealthPlan plan(uint16_t port, uint32_t endpoints, const char* name = "web") {
-    HealthPlan out;
-    out.services[port] = {{"default", name}, endpoints};
-    out.addresses = {ip("127.0.0.1")};
-    return out;
-  }
-  // All that is answered to the request; "refused" if nobody listens.
-  std::string ask(uint16_t port, const std::string& request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n") {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    const sockaddr_in address = loopback(port);
-    std::string out;
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      out = "refused";
-    } else {
-      EXPECT_EQ(::send(fd, request.data(), request.size(), MSG_NOSIGNAL), static_cast<ssize_t>(request.size()));
-      char buffer[4096];
-      for (int i = 0; i < 20000; ++i) {
-        io.poll();
-        const ssize_t got = ::recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
-        if (got > 0) out.append(buffer, static_cast<size_t>(got));
-        if (got == 0) break;
-        if (got < 0) ::usleep(100);
-      }
-    }
-    ::close(fd);
-    return out;
-  }
-
-  boost::asio::io_context io;
-  RouterHealth router = healthy;
-  HealthServer server{io, [this] { return router; }};
-};
-
-TEST_F(HealthSockets, SVC80_AnswersAndFollowsChanges) {
-  const uint16_t port = free_port();
-  EXPECT_EQ(ask(port), "refused");
-  server.update(plan(port, 3));
-  ASSERT_TRUE(server.problems().empty()) << server.problems()[0].message;
-  std::string answer = ask(port);
-  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << answer;
-  EXPECT_THAT(answer, HasSubstr("Content-Type: application/json\r\n"));
-  EXPECT_THAT(answer, HasSubstr("X-Load-Balancing-Endpoint-Weight: 3\r\n"));
-  EXPECT_THAT(answer,
-              HasSubstr("\r\n\r\n{\"service\":{\"namespace\":\"default\",\"name\":\"web\"},\"localEndpoints\":3"));
-  answer = ask(port, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n")) << answer;
-  server.update(plan(port, 0));
-  EXPECT_TRUE(ask(port).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
-  server.update(plan(port, 3));
-  router.healthy = false;
-  EXPECT_TRUE(ask(port).starts_with("HTTP/1.1 503 ")) << "SVC-82";
-}
-
-TEST_F(HealthSockets, SVC80_SVC83_AChangeOfThePortClosesTheOldListener) {
-  const uint16_t first = free_port();
-  server.update(plan(first, 1));
-  EXPECT_TRUE(ask(first).starts_with("HTTP/1.1 200 "));
-  const uint16_t second = free_port();
-  server.update(plan(second, 1));
-  EXPECT_EQ(ask(first), "refused");
-  EXPECT_TRUE(ask(second).starts_with("HTTP/1.1 200 "));
-  // Another service takes the port over.
-  server.update(plan(second, 1, "api"));
-  EXPECT_THAT(ask(second), HasSubstr("\"name\":\"api\""));
-  server.update({});
-  EXPECT_EQ(ask(second), "refused");
-}
-
-TEST_F(HealthSockets, SVC80_APortInUseIsToldOfAndTriedAgain) {
-  auto other = std::make_unique<Occupied>();
-  const uint16_t port = other->port();
-  server.update(plan(port, 1));
-  ASSERT_EQ(server.problems().size(), 1U);
-  EXPECT_EQ(server.problems()[0].text(),
-            "Service default/web: spec.healthCheckNodePort: cannot listen on 127.0.0.1 port " + std::to_string(port) +
-                ": Address already in use; another program listens there");
-  other.reset();
-  server.update(plan(port, 1));
-  EXPECT_TRUE(server.problems().empty());
-  EXPECT_TRUE(ask(port).starts_with("HTTP/1.1 200 "));
-}
-
-TEST_F(HealthSockets, SVC82_OnAllAddressesUnlessSomeAreNamed) {
-  HealthPlan everywhere;
-  everywhere.healthz_port = free_port();
-  server.update(everywhere);
-  ASSERT_TRUE(server.problems().empty()) << server.problems()[0].message;
-  EXPECT_TRUE(ask(everywhere.healthz_port, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "));
-  HealthPlan elsewhere = everywhere;
-  elsewhere.addresses = {ip("192.0.2.77")};
-  server.update(elsewhere);
-  EXPECT_EQ(ask(everywhere.healthz_port), "refused");
-  ASSERT_EQ(server.problems().size(), 1U);
-  EXPECT_EQ(server.problems()[0].path, "spec.proxy.healthzPort");
-  EXPECT_THAT(server.problems()[0].message, HasSubstr("192.0.2.77"));
-}
-
-TEST_F(HealthSockets, WhatIsNoRequestIsNotAnswered) {
-  const uint16_t port = free_port();
-  server.update(plan(port, 1));
-  EXPECT_EQ(ask(port, "\x16\x03\x01\r\n\r\n"), "");
-  EXPECT_EQ(ask(port, "GET / HTTP/1.1\r\nX: " + std::string(20000, 'x') + "\r\n\r\n"), "");
-  EXPECT_TRUE(ask(port).starts_with("HTTP/1.1 200 "));
 }
 
 }  // namespace

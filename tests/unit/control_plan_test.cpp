@@ -202,8 +202,13 @@ TEST(Plan, SVC70_ATunnelKeepsItsWayThroughANetworkOfServices) {
 TEST(Plan, SVC4_ServicesOfOthersHaveNoRoute) {
   config::Config config = base();
   add_service(config, "10.96.0.1");
-  config.services.begin()->second.proxied = false;
+  config.gateway.cluster.service_cidrs.push_back(prefix("fd00:10:96::/112"));
+  add_service(config, "fd00:10:96::1");
+  EXPECT_EQ(way(make_plan(config), "10.96.0.1"), "Service");
+  EXPECT_EQ(way(make_plan(config), "fd00:10:96::1"), "Service");
+  for (auto& [name, service] : config.services) service.proxied = false;
   EXPECT_EQ(way(make_plan(config), "10.96.0.1"), "Drop");
+  EXPECT_EQ(way(make_plan(config), "fd00:10:96::1"), "Drop");
 }
 
 struct ModeCase {

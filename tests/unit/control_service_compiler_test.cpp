@@ -52,10 +52,17 @@ class Compiler : public testing::Test {
     tables_ = compile();
     return tables_.v4->find(ip(address).v4(), net::be16::from_host(port), protocol);
   }
-  static std::string text(const std::vector<nat::Backend<V4>>& backends) {
+  const nat::Frontend<V6>* find_v6(const char* address, uint16_t port) {
+    tables_ = compile();
+    return tables_.v6->find(ip(address).v6(), net::be16::from_host(port), tcp);
+  }
+  // "10.0.0.1:80 10.0.0.2:80", "[fd00::1]:80".
+  template <class F>
+  static std::string text(const std::vector<nat::Backend<F>>& backends) {
     std::vector<std::string> all;
     for (const auto& backend : backends) {
-      all.push_back(net::to_string(backend.addr) + ":" + std::to_string(backend.port.host()));
+      const std::string address = net::to_string(backend.addr);
+      all.push_back((F::is_v4 ? address : "[" + address + "]") + ":" + std::to_string(backend.port.host()));
     }
     std::sort(all.begin(), all.end());
     std::string out;
@@ -131,6 +138,19 @@ TEST_F(Compiler, SVC6_PortsMeetByNameAndMayDifferBetweenEndpoints) {
   slice("web-c", {endpoint("10.0.0.3")}, "admin", 7070);
   EXPECT_EQ(cluster(), "10.0.0.1:8080 10.0.0.2:9090");
   EXPECT_EQ(text(find("10.96.0.1", 81)->service->cluster.backends), "10.0.0.3:7070");
+}
+
+TEST_F(Compiler, SVC6_PortsOfIPv6MeetByNameToo) {
+  web_.cluster_ips.push_back(ip("fd00:10::1"));
+  web_.ports.push_back({.name = "admin", .protocol = config::Protocol::Tcp, .port = 81});
+  slice("web-4", {endpoint("10.0.0.1")}, "http", 8081);
+  slice("web-a", {endpoint("fd00::1")}, "http", 8080);
+  slice("web-b", {endpoint("fd00::2")}, "http", 9090);
+  slice("web-c", {endpoint("fd00::3")}, "admin", 7070);
+  slice("web-d", {endpoint("fd00::4")}, "other", 6060);
+  EXPECT_EQ(text(find_v6("fd00:10::1", 80)->service->cluster.backends), "[fd00::1]:8080 [fd00::2]:9090");
+  EXPECT_EQ(text(find_v6("fd00:10::1", 81)->service->cluster.backends), "[fd00::3]:7070");
+  EXPECT_EQ(cluster(), "10.0.0.1:8081") << "a family has its own";
 }
 
 TEST_F(Compiler, SVC1_ProtocolsAreSeparate) {
@@ -394,9 +414,35 @@ TEST_F(Compiler, FrontendsOfAllKinds) {
   EXPECT_EQ(by_cluster_ip, tables_.v4->find(ip("203.0.113.5").v4(), net::be16::from_host(80), tcp)->service);
 }
 
+// In all their addresses, of both families.
 TEST_F(Compiler, SVC4_ServicesOfOthersAreSkipped) {
+  web_.type = config::ServiceType::LoadBalancer;
+  web_.cluster_ips.push_back(ip("fd00:10::1"));
+  web_.external_ips = {ip("203.0.113.5"), ip("2001:db8:5::5")};
+  web_.load_balancer_ips = {ip("198.51.100.80"), ip("2001:db8:80::80")};
+  web_.ports[0].node_port = 30080;
+  slice("web-a", {endpoint("10.0.0.1")});
+  slice("web-v6", {endpoint("fd00::1")});
+  ASSERT_NE(find("10.96.0.1", 80), nullptr);
+  ASSERT_NE(find_v6("fd00:10::1", 80), nullptr);
+  EXPECT_GT(tables_.v4->size(), 3U) << "with the node port";
+  EXPECT_GT(tables_.v6->size(), 3U);
   web_.proxied = false;
   EXPECT_EQ(find("10.96.0.1", 80), nullptr);
+  EXPECT_EQ(find_v6("fd00:10::1", 80), nullptr);
+  EXPECT_EQ(tables_.v4->size(), 0U);
+  EXPECT_EQ(tables_.v6->size(), 0U);
+}
+
+// Clients know the endpoints from DNS.
+TEST_F(Compiler, SVC111_HeadlessServicesHaveNoAddressToForwardTo) {
+  web_.proxied = false;
+  web_.cluster_ips.clear();
+  slice("web-a", {endpoint("10.0.0.1")});
+  slice("web-v6", {endpoint("fd00::1")});
+  const auto tables = compile();
+  EXPECT_EQ(tables.v4->size(), 0U);
+  EXPECT_EQ(tables.v6->size(), 0U);
 }
 
 TEST_F(Compiler, SVC66_SourceRangesArePerFamily) {

@@ -284,14 +284,21 @@ TEST_P(RewriteOf, FRAG1_LaterFragmentsChangeOnlyInTheIpHeader) {
   EXPECT_EQ(net::IpHeader<V4>::destination(packet.l3()), rewrite.dst);
 }
 
-TEST(Rewrite, CT36_CSUM2_UdpWithoutChecksumStaysWithout) {
+template <class F>
+void expect_no_checksum() {
   Source source(1);
-  Bytes<V4> packet = source.packet<V4>(protocol::udp, 0, 33);
+  Bytes<F> packet = source.packet<F>(protocol::udp, 0, 33);
   store<uint16_t>(packet.l4() + 6, 0);
   const auto rewrite = random_rewrite(source, key_of(packet), true, true, true);
   apply(rewrite, packet.l3(), packet.l4(), protocol::udp);
   EXPECT_EQ(load<uint16_t>(packet.l4() + 6), 0);
   EXPECT_EQ(load<uint16_t>(packet.l4()), rewrite.src_port.wire());
+}
+
+// In IPv6 it is for the receiver to refuse (RFC 8200 section 8.1), and where it does not, it has agreed (RFC 6936).
+TEST(Rewrite, CT36_CSUM2_UdpWithoutChecksumStaysWithout) {
+  expect_no_checksum<V4>();
+  expect_no_checksum<V6>();
 }
 
 // A packet whose checksum after translation is computed as 0: UDP sends ffff, TCP 0.

@@ -54,6 +54,8 @@ TEST(BackendSet, SVC5_LocalInOneSliceIsLocal) {
 TEST(BackendSet, SVC6_EndpointsOfOneServiceMayHaveDifferentPorts) {
   const auto set = make_backend_set<V4>({backend<V4>("10.0.0.1", 8080), backend<V4>("10.0.0.1", 8081)});
   EXPECT_EQ(set.backends.size(), 2u);
+  const auto set_v6 = make_backend_set<V6>({backend<V6>("fd00::1", 8080), backend<V6>("fd00::1", 8081)});
+  EXPECT_EQ(set_v6.backends.size(), 2u);
 }
 
 TEST(BackendSet, SVC20_EmptySetChoosesNothing) {

@@ -67,7 +67,8 @@ TEST(ParseIpv6, PrintsCanonically) {
   }
 }
 
-TEST(ParseIpv6, RefusesEverythingElse) {
+// SVC-8: an IPv4 address at the end is read like one alone. Groups of IPv6 may begin with zeros, which mean nothing.
+TEST(ParseIpv6, SVC8_RefusesEverythingElse) {
   for (const char* text : {"",
                            ":",
                            ":::",
@@ -86,6 +87,9 @@ TEST(ParseIpv6, RefusesEverythingElse) {
                            "::ffff:1.2.3.256",
                            "1.2.3.4",
                            "::ffff:01.2.3.4",
+                           "64:ff9b::192.0.02.1",
+                           "64:ff9b::010.0.0.1",
+                           "2001:00db8::1",
                            "1:2:3:4:5:6:7:8:",
                            ":1:2:3:4:5:6:7:8"}) {
     EXPECT_FALSE(parse_ipv6(text).has_value()) << text;
