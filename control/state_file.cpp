@@ -1,14 +1,16 @@
 #include "control/state_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
+
+#include "control/descriptor.h"
 
 namespace sluice::control {
 net::Error failure(const std::string& what, const std::string& path) {
@@ -59,12 +61,23 @@ net::Result<std::optional<std::string>> StateFile::load() const {
 }
 
 net::Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return failure("cannot read", path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad()) return failure("cannot read", path);
-  return text.str();
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat about {};
+  if (!file.is_open() || ::fstat(file.number(), &about) != 0) return failure("cannot read", path);
+  // One more than there should be, to see the end; what has no size, such as a pipe, grows.
+  constexpr size_t least_room = size_t{64} << 10;
+  std::string text(std::max(static_cast<size_t>(std::max<off_t>(about.st_size, 0)) + 1, least_room), '\0');
+  size_t length = 0;
+  while (true) {
+    if (length == text.size()) text.resize(2 * text.size());
+    const ssize_t got = ::read(file.number(), text.data() + length, text.size() - length);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failure("cannot read", path);
+    if (got == 0) break;
+    length += static_cast<size_t>(got);
+  }
+  text.resize(length);
+  return text;
 }
 
 }  // namespace sluice::control

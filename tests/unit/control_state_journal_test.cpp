@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "control/journal_record.h"
+#include "control/state_file.h"
 #include "control/state_journal.h"
 #include "tests/unit/config_documents.h"
 
@@ -390,6 +391,28 @@ TEST_F(Journal, API_ALaterFormatIsRefusedByNameAndLeftAlone) {
   }
   EXPECT_EQ(found().refused, "");
   EXPECT_EQ(kept(), now());
+}
+
+TEST_F(Journal, FilesAreReadWholeWhateverTheirSize) {
+  const std::string path = folder_ + "/text";
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{65535}, size_t{65536}, size_t{65537}, size_t{300'001}}) {
+    std::string text(size, '\0');
+    for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 31 >> 3);
+    std::ofstream(path, std::ios::binary) << text;
+    const auto got = read_file(path);
+    ASSERT_TRUE(got) << size;
+    EXPECT_TRUE(*got == text) << size;
+  }
+  // Of no size that it says.
+  const auto about = read_file("/proc/self/smaps");
+  ASSERT_TRUE(about);
+  EXPECT_THAT(*about, HasSubstr("VmFlags"));
+  const auto folder = read_file(folder_);
+  ASSERT_FALSE(folder);
+  EXPECT_EQ(folder.error().message, "cannot read " + folder_ + ": Is a directory");
+  const auto none = read_file(folder_ + "/none");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "cannot read " + folder_ + "/none: No such file or directory");
 }
 
 }  // namespace
