@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -213,3 +214,28 @@ def test_SPOOF2_RS_is_unanswered_and_the_host_stays_quiet(lab: Lab) -> None:
     assert f"10.99.0.1 lladdr {pods.GATEWAY_MAC}" in first.namespace.run("ip", "neigh", "show", "dev", "eth0").stdout
     assert node.namespace.run("ip", "neigh", "show", "dev", first.host_side).stdout == ""
     assert "default" not in first.namespace.run("ip", "-6", "route", "show", "proto", "ra").stdout
+
+
+def test_felix_says_for_all_nodes_how_tunnels_look(lab: Lab) -> None:
+    """FelixConfiguration, as one pushes Calico's objects to each router."""
+    one, two = pods.two_nodes(lab)
+    here, there = one.pod("here"), two.pod("there")
+    ping(here.namespace, there.address)
+
+    def say(node: pods.PodNode, **spec: int) -> None:
+        felix = {"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration", "metadata": {"name": "default"},
+                 "spec": spec}
+        reply = node.router.request("PUT", "/v1/FelixConfiguration/-/default", json.dumps(felix))
+        assert reply.status == 200, reply.text
+
+    say(one, vxlanVNI=77, vxlanPort=8472, vxlanMTU=1400)
+    assert ping_loss(here.namespace, there.address, 3, 0.1) == 3, "the other one does not know"
+    say(two, vxlanVNI=77, vxlanPort=8472, vxlanMTU=1400)
+    ping(here.namespace, there.address)
+    told = ping_says(here.namespace, there.address, "-M", "do", "-s", "1380", "-W", "1")
+    assert re.search(r"mtu ?= ?1400", told), told
+    for node in (one, two):
+        assert node.router.request("DELETE", "/v1/FelixConfiguration/-/default").status == 200
+    here.namespace.ip("route flush cache")  # it knows the MTU of before
+    assert "1400" not in ping_says(here.namespace, there.address, "-M", "do", "-s", "1380", "-W", "1")
+    ping(here.namespace, there.address)
