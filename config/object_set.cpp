@@ -612,10 +612,10 @@ void ObjectSet::erase(const ObjectKey& key) {
     case KindUse::IngressClass:
       config_.ingress_classes.erase(key.name);
       break;
-    case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Felix:
       felix_.erase(key.name);
       break;
+    case KindUse::Gateway:  // another takes its place in the same change
     case KindUse::Kept:
       break;
   }

@@ -114,5 +114,20 @@ TEST(ConfigFelix, ChangesTakeEffectAndAreUndone) {
   EXPECT_FALSE(change->effective()) << "nothing of it is used";
 }
 
+// A gateway may have the name of a FelixConfiguration, and go.
+TEST(ConfigFelix, StaysWhenAnotherGatewayTakesThePlaceOfTheOld) {
+  ObjectSet objects = valid_set(list_of({gateway(""), felix("default", R"("vxlanVNI":7)")}));
+  std::string other = gateway("");
+  other.replace(other.find("default"), 7, "another");
+  auto delta = parse_delta(R"({"kind":"Delta","upsert":[)" + other +
+                           R"(],"delete":[{"kind":"GatewayConfiguration","name":"default"}]})");
+  ASSERT_TRUE(objects.apply(std::move(*delta)));
+  EXPECT_EQ(objects.config().gateway.name, "another");
+  EXPECT_EQ(objects.config().gateway.overlay.vxlan_vni, 7U);
+  delta = parse_delta(R"({"kind":"Delta","upsert":[)" + felix("default", R"("vxlanVNI":8)") + "]}");
+  ASSERT_TRUE(objects.apply(std::move(*delta)));
+  EXPECT_EQ(objects.config().gateway.overlay.vxlan_vni, 8U);
+}
+
 }  // namespace
 }  // namespace sluice::config
