@@ -2,24 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+
+#include <fmt/format.h>
+
+#include "config/port_range.h"
 
 namespace sluice::config {
 namespace {
 
 // Calico's writing: "32768:65535", or one port.
 std::optional<PortRange> parse_ports(std::string_view text) {
-  PortRange range;
-  const char* const end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, range.first);
-  if (first.ec != std::errc{}) return std::nullopt;
-  range.last = range.first;
-  if (first.ptr != end) {
-    if (*first.ptr != ':') return std::nullopt;
-    const auto last = std::from_chars(first.ptr + 1, end, range.last);
-    if (last.ec != std::errc{} || last.ptr != end) return std::nullopt;
-  }
-  return range.first == 0 || range.first > range.last ? std::nullopt : std::optional(range);
+  const bool is_range = text.find(':') != std::string_view::npos;
+  return is_range ? parse_port_range(text, ':') : parse_port_range(fmt::format("{0}:{0}", text), ':');
 }
 
 void read_ports(Reader& spec, std::string_view key, std::optional<PortRange>& out) {

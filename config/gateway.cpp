@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "config/convert.h"
+#include "config/port_range.h"
 #include "config/timeouts.h"
 
 namespace sluice::config {
@@ -48,19 +49,9 @@ constexpr std::array detect_local_modes{Choice<DetectLocal>{"ClusterCIDR", Detec
 constexpr std::array algorithms{Choice<bool>{"maglev", true}};
 constexpr std::array fragment_modes{Choice<bool>{"Shallow", true}};
 
-// "30000-32767"
-std::optional<PortRange> parse_port_range(std::string_view text) {
-  PortRange range;
-  const char* const end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, range.first);
-  if (first.ec != std::errc{} || first.ptr == end || *first.ptr != '-') return std::nullopt;
-  const auto last = std::from_chars(first.ptr + 1, end, range.last);
-  if (last.ec != std::errc{} || last.ptr != end) return std::nullopt;
-  return range.first == 0 || range.first > range.last ? std::nullopt : std::optional(range);
-}
-
 void read_port_range(Reader& object, std::string_view key, PortRange& out) {
-  object.parsed(key, out, parse_port_range, "a range of ports such as 30000-32767");
+  const auto parse = [](std::string_view text) { return parse_port_range(text, '-'); };
+  object.parsed(key, out, parse, "a range of ports such as 30000-32767");
 }
 
 // Something that only its default does in this version.
