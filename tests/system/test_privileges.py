@@ -15,6 +15,7 @@ import pytest
 from netns import Lab
 from probes import ping
 from router import SLUICED, Options, Router
+from threads import told_of_threads
 from two_hosts import RIGHT, TwoHosts
 
 NOBODY = pwd.getpwnam("nobody")
@@ -32,10 +33,8 @@ def hosts(lab: Lab) -> TwoHosts:
 
 def threads(router: Router) -> list[dict[str, str]]:
     """Of each thread, what /proc says of it."""
-    told = []
-    for task in Path(f"/proc/{router.process.pid}/task").iterdir():
-        told.append(dict(re.findall(r"^(\w+):\t(.*)$", (task / "status").read_text(), re.M)))
-    return told
+    return [dict(re.findall(r"^(\w+):\t(.*)$", status, re.M))
+            for status in told_of_threads(router.process.pid, "status").values()]
 
 
 def test_runs_as_another_user(hosts: TwoHosts) -> None:

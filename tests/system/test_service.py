@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -50,9 +51,10 @@ class Machine:
     def find_init(self) -> int:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for child in children:
-            # Before it becomes systemd it is another systemd-nspawn.
-            if Path(f"/proc/{child}/cmdline").read_text().split("\0")[0].endswith("/systemd"):
-                return int(child)
+            # Before it becomes systemd it is another systemd-nspawn, beside others that only prepare and end meanwhile.
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_text().split("\0")[0].endswith("/systemd"):
+                    return int(child)
         assert self.process.running(), self.process.stderr()
         return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
@@ -26,9 +26,18 @@ def standing_still(thread: int) -> Iterator[None]:
             os.waitpid(thread, WALL)
 
 
+def told_of_threads(process: int, file: str) -> dict[int, str]:
+    """The text of /proc/.../FILE of each thread; one that ends meanwhile is left out."""
+    told = {}
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(OSError):
+            told[int(task.name)] = (task / file).read_text()
+    return told
+
+
 def worker_thread(process: int) -> int:
     """One of a sluiced's workers."""
-    names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{process}/task").iterdir()}
+    names = {thread: name.strip() for thread, name in told_of_threads(process, "comm").items()}
     workers = [thread for thread, name in names.items() if name.startswith("rte-worker")]
     assert workers, f"no worker among {names}"
     return workers[0]

@@ -6,12 +6,12 @@ import argparse
 import os
 import statistics
 import time
-from pathlib import Path
 
 from peers import quantile
 from wiring import Services, Sluice, close_namespaces
 
 from netns import Lab, raise_on_signals
+from threads import told_of_threads
 
 SECONDS = 5.0
 CONNECTIONS = 200
@@ -31,9 +31,10 @@ class Busy(Sluice):
 def worker_seconds(pid: int) -> float:
     """Processor time of the workers."""
     ticks = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if "worker" in (task / "comm").read_text():
-            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+    for stat in told_of_threads(pid, "stat").values():
+        name, _, rest = stat.rpartition(")")
+        if "worker" in name:
+            fields = rest.split()
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 

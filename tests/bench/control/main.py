@@ -28,7 +28,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "link"), str(HERE.parents[1] / "system")]
 
 from cluster import Cluster, delta  # noqa: E402
 from pushes import Changes, Measured, Router, put, quantile  # noqa: E402

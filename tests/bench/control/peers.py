@@ -8,7 +8,7 @@ import os
 import statistics
 from dataclasses import asdict, dataclass, field
 
-from wiring import Between, Iptables, Nftables, Services, Sluice, close_namespaces  # puts the folders below on the path
+from wiring import Between, Iptables, Nftables, Services, Sluice, close_namespaces
 
 from netns import Lab, raise_on_signals
 from plots import BOTTOM, COLOURS, HEIGHT, WIDTH, Axis, Drawing, vertical_axis

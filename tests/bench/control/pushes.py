@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from threads import told_of_threads
+
 PROJECT = Path(__file__).resolve().parents[3]
 SLUICED = PROJECT / os.environ.get("SLUICE_BUILD", "build") / "control" / "sluiced"
 
@@ -78,11 +80,11 @@ class Router:
 
     def cpu_of(self, workers: bool) -> float:
         total = 0
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            if ("worker" in (task / "comm").read_text()) != workers:
-                continue
-            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
+        for stat in told_of_threads(self.process.pid, "stat").values():
+            name, _, rest = stat.rpartition(")")
+            if ("worker" in name) == workers:
+                fields = rest.split()
+                total += int(fields[11]) + int(fields[12])
         return total / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:

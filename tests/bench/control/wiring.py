@@ -13,17 +13,13 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "link"), str(HERE.parents[1] / "system")]
-
-import kube_proxy  # noqa: E402
-from netns import Lab, Namespace  # noqa: E402
-from network import ENDPOINTS, PODS, SERVICE_PORT, TARGET_PORT  # noqa: E402
-from network import SERVICES as SERVICE_RANGE  # noqa: E402
-from router import Options, Router, processors  # noqa: E402
+import kube_proxy
+from netns import Lab, Namespace
+from network import ENDPOINTS, PODS, SERVICE_PORT, TARGET_PORT
+from network import SERVICES as SERVICE_RANGE
+from router import Options, Router, processors
 from scenario import Services  # noqa: E402
 from sluice import service_objects  # noqa: E402
 

@@ -16,6 +16,7 @@ from machine import Cpus
 from netns import Lab, Namespace, Process, wait_until
 from router import Json, Options, Router
 from rules import BULK, BULK_BYTES, ENDPOINT_RANGE, PORT, haproxy, haproxy_map, nginx_backend, nginx_proxy, objects
+from threads import worker_thread
 
 CLIENT, LEFT, RIGHT, SERVER = "10.1.0.2", "10.1.0.1", "10.2.0.1", "10.2.0.2"
 PRIORITY = -10  # of the system under test, so that what else the machine does rarely comes between
@@ -100,10 +101,7 @@ class Sluice(Between):
         self.sluiced.start(document(self.device))
 
     def thread(self) -> int:
-        for task in Path(f"/proc/{self.sluiced.process.pid}/task").iterdir():
-            if "worker" in (task / "comm").read_text():
-                return int(task.name)
-        raise RuntimeError("sluiced has no worker")
+        return worker_thread(self.sluiced.process.pid)
 
     def busy_cycles(self) -> int:
         return self.sluiced.status()["workers"][0]["busyCycles"]
