@@ -20,8 +20,8 @@ from netns import Lab, Namespace
 from network import ENDPOINTS, PODS, SERVICE_PORT, TARGET_PORT
 from network import SERVICES as SERVICE_RANGE
 from router import Options, Router, processors
-from scenario import Services  # noqa: E402
-from sluice import service_objects  # noqa: E402
+from scenario import Services
+from sluice import service_objects
 
 Json = Any
 
