@@ -62,8 +62,9 @@ def write_plots(folder: Path, results: Results) -> dict[str, str]:
 
 
 def head(results: Results) -> str:
-    rounds = max((run.round for run in results.runs), default=-1) + 1
-    facts = {**results.machine, "measured": results.started, "rounds": str(rounds),
+    rounds = sorted({results.rounds(run.scenario) for run in results.runs} or {0})
+    facts = {**results.machine, "measured": results.started,
+             "rounds": " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1])))),
              "command": f"`{shlex.join(results.command)}`".replace(" ';' ", "`, `")}
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items() if fact)])
 
@@ -83,6 +84,20 @@ def parts(results: Results, plots: dict[str, str]) -> list[str]:
     return [part for part in made if part]
 
 
+def fell_apart(results: Results, scenario: str) -> str:
+    """What is told of a scenario in which the machine did not stay in one state; empty if it did."""
+    found, rounds = results.states[scenario], results.rounds(scenario)
+    runs = [run for run in results.runs if run.scenario == scenario and not run.error]
+    if sum(state.runs for state in found) == len(runs) and len(found) < 2:
+        return ""
+    whole = ", ".join(f"{state.rounds} of {state}" for state in found)
+    mixed = rounds - sum(state.rounds for state in found)
+    if not found:
+        return f"{scenario}: the machine changed its state during every measurement, so there are no figures."
+    return (f"{scenario}: of {rounds} rounds all systems met one state in {whole}; in {mixed} they did not. The figures "
+            f"are of runs that met that of {found[0]}.")
+
+
 def notes(results: Results) -> str:
     lines = []
     if any(results.generator_limited(run.scenario, run.system) for run in results.runs):
@@ -93,6 +108,7 @@ def notes(results: Results) -> str:
         reasons.setdefault((system, why), []).append(scenario)
     for (system, why), scenarios in reasons.items():
         lines.append(f"{system} is not in {', '.join(scenarios)}: {why}.")
+    lines += filter(None, (fell_apart(results, name) for name in results.states))
     for run in results.failed():
         lines.append(f"Left out: {run.scenario}, {run.system}, round {run.round + 1}: {run.brief_error}")
     return "\n".join(f"- {line}" for line in lines)

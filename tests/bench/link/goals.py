@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import inprocess
-from results import Results, Value, value
+from results import Results, Value, in_shared_state, value
 from tables import markdown
 
 
@@ -43,11 +43,18 @@ def rate_of(scenario: str, name: str) -> Measure:
 
 
 def between(scenario: str, other: str, name: str = "rate", inverse: bool = False) -> Measure:
-    """Of sluice alone: one scenario's figure as a multiple of another's, by round. Inverse: of its time per packet."""
+    """Of sluice alone: one scenario's figure as a multiple of another's. Of the same state of the machine, by round, and
+    where they met it in different rounds in their order. Inverse: of its time per packet."""
     def found(results: Results) -> Value | None:
-        others = {run.round: run.figures[name] for run in results.of(other, "sluice")}
-        ratios = [run.figures[name] / others[run.round] for run in results.of(scenario, "sluice")
-                  if others.get(run.round) and run.figures[name]]
+        shared = in_shared_state(results, scenario, results, other)
+        if not shared:
+            return None
+        runs = {run.round: run.figures[name] for run in shared[0].of(scenario, "sluice")}
+        others = {run.round: run.figures[name] for run in shared[1].of(other, "sluice")}
+        both = [number for number in runs if number in others]
+        pairs = [*zip(both, both), *zip([number for number in runs if number not in both],
+                                        [number for number in others if number not in both])]
+        ratios = [runs[number] / others[against] for number, against in pairs if runs[number] and others[against]]
         return value([1 / ratio for ratio in ratios] if inverse else ratios)
     return Measure(found, ((scenario, "sluice"), (other, "sluice")))
 

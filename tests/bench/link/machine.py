@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import re
@@ -98,6 +99,16 @@ def output_of(*command: str) -> str:
 
 def package_version(name: str) -> str:
     return output_of("dpkg-query", "-W", "-f=${Version}", name)
+
+
+def line_exchange(program: Path, cpus: Cpus) -> float | None:
+    """How long a cache line takes from the generator's CPU to the system's and back, ns; None if it cannot be told."""
+    try:
+        done = subprocess.run([str(program), str(cpus.generator), str(cpus.system)], capture_output=True, text=True,
+                              timeout=10, stdin=subprocess.DEVNULL)
+        return float(json.loads(done.stdout)["median"])
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None
 
 
 def describe(project: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import fnmatch
+import functools
 import os
 import shutil
 import sys
@@ -26,7 +27,7 @@ from linux import Linux  # noqa: E402
 from netns import Lab, delete_namespace, end_recorded, namespaces_named, raise_on_signals  # noqa: E402
 from ovs import OpenVSwitch  # noqa: E402
 from router import BUILD, SLUICED  # noqa: E402
-from runner import HUGEPAGES_MIB, Plan, Run, Runner  # noqa: E402
+from runner import HUGEPAGES_MIB, Look, Plan, Run, Runner  # noqa: E402
 from scenario import Scenario  # noqa: E402
 from sluice import Sluice  # noqa: E402
 from system import Bench, System  # noqa: E402
@@ -156,7 +157,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
         command = ["scripts/bench", *(word.replace(f"{PROJECT}/", "") for word in sys.argv[1:])]
         record = results.Record(folder, facts, command)
         systems = {name: SYSTEMS[name](bench) for name in names}
-        runner = Runner(bench, systems, plan, say, record.add)
+        # What is only to be right need not be repeated.
+        runner = Runner(bench, systems, plan, say, record.add, None if quick else line_exchange(bench.cpus))
         try:
             runs = runner.run()
         finally:
@@ -173,6 +175,14 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], folder: Pa
         if arguments.document and not arguments.only and not arguments.systems:
             document.refresh(PROJECT, results.load(folder))
     return verdict(runs)
+
+
+def line_exchange(cpus: machine.Cpus) -> Look | None:
+    program = BUILD / "tests" / "bench" / "line_exchange"
+    if program.exists():
+        return functools.partial(machine.line_exchange, program, cpus)
+    say(f"{program.name} is not built: rounds are not asked whether all systems met the same state of the machine")
+    return None
 
 
 def hugepages_or_not() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from runner import Run
 from scenario import Json
+from states import State, alike, states
 
 FILE = "results.json"
 
@@ -69,10 +71,29 @@ class Results:
         self.unsupported: dict[str, str] = content.get("unsupported", {})
         self.inprocess: Json = content.get("inprocess")
         self.runs = [Run(**run) for run in content["runs"]]
+        self.states = {name: states(run for run in self.runs if run.scenario == name)
+                       for name in dict.fromkeys(run.scenario for run in self.runs)}
+
+    def state(self, scenario: str) -> State | None:
+        """Of the machine, which a scenario's figures are of: that of most whole rounds. None: there was no state."""
+        return next(iter(self.states.get(scenario, [])), None)
+
+    def right(self, scenario: str, system: str) -> list[Run]:
+        return [run for run in self.runs if (run.scenario, run.system) == (scenario, system) and not run.error]
 
     def of(self, scenario: str, system: str) -> list[Run]:
-        """Those that were right."""
-        return [run for run in self.runs if (run.scenario, run.system) == (scenario, system) and not run.error]
+        """Those that were right and met that state of the machine."""
+        state = self.state(scenario)
+        return [run for run in self.right(scenario, system) if state is not None and state.holds(run)]
+
+    def in_state(self, scenario: str, state: State) -> Results:
+        """The same, but one scenario's figures are of another of its states."""
+        made = copy.copy(self)
+        made.states = self.states | {scenario: [state]}
+        return made
+
+    def rounds(self, scenario: str) -> int:
+        return len({run.round for run in self.runs if run.scenario == scenario})
 
     def failed(self) -> list[Run]:
         return [run for run in self.runs if run.error]
@@ -97,7 +118,7 @@ class Results:
         return value([run.loss_free_rate for run in self.of(scenario, system) if run.loss_free_rate])
 
     def ratio(self, scenario: str, system: str, peer: str, name: str) -> Value | None:
-        """Of pairs from the same round, in which the machine was most alike."""
+        """Of pairs from the same round that met the same state, in which the machine was most alike."""
         peers = {run.round: run for run in self.of(scenario, peer)}
         return value([run.figures[name] / peers[run.round].figures[name] for run in self.of(scenario, system)
                       if run.round in peers and peers[run.round].figures.get(name)])
@@ -105,6 +126,17 @@ class Results:
     def generator_limited(self, scenario: str, system: str) -> bool:
         runs = self.of(scenario, system)
         return bool(runs) and 2 * sum(bool(run.figures["generator_limited"]) for run in runs) > len(runs)
+
+
+def in_shared_state(first: Results, one: str, second: Results, other: str) -> tuple[Results, Results] | None:
+    """Results of a scenario each, of a state of the machine that both met: of those, the one of most rounds. None if
+    they met different ones."""
+    shared = [(a, b) for a in first.states.get(one, []) for b in second.states.get(other, [])
+              if alike(a.exchange, b.exchange)]
+    if not shared:
+        return None
+    a, b = max(shared, key=lambda pair: (min(pair[0].rounds, pair[1].rounds), min(pair[0].runs, pair[1].runs)))
+    return first.in_state(one, a), second.in_state(other, b)
 
 
 def load(*folders: Path) -> Results:

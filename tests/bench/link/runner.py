@@ -1,12 +1,14 @@
-"""Measuring: every scenario in rounds, in each round every system once, so that whatever drifts drifts for all."""
+"""Measuring: every scenario in rounds, in each round every system once, so that whatever drifts drifts for all. Rounds in
+which the systems met different states of the machine (states.py) are followed by others."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
+import states
 from machine import reserve_hugepages
 from netns import CommandFailed
 from scenario import LATENCY_PAIR, Json, Scenario
@@ -17,7 +19,9 @@ HUGEPAGES_MIB = 1280  # the largest system's and the generator's
 STALLED = 0.002  # of the time: a generator that had lost its CPU for longer tells nothing about latency
 MARGIN = 0.25  # seconds at both ends of the measured part in which the system's books are not read
 SETTLE = 0.2  # seconds after a generator has left, in which a system notices
+EXTRA_SECONDS = 900  # no round of a scenario is added after so long, or after as long as those that were asked for took
 Say = Callable[[str], None]
+Look = Callable[[], float | None]  # how long a cache line takes to the system's CPU and back, ns; None: it is not known
 
 
 @dataclass
@@ -35,6 +39,8 @@ class Run:
     loss_free_rate: float | None = None
     generator: Json = None  # its whole result, without what repeats the profile
     error: str = ""
+    # What looks at the machine found, ns, before and after each of its measurements; empty: nobody looked.
+    exchange: list[float | None] = field(default_factory=list)
 
     @property
     def brief_error(self) -> str:
@@ -53,12 +59,13 @@ class Plan:
 
 class Runner:
     def __init__(self, bench: Bench, systems: dict[str, System], plan: Plan, say: Say,
-                 finished: Callable[[Run], None]):
+                 finished: Callable[[Run], None], look: Look | None = None):
         self.bench = bench
         self.systems = systems
         self.plan = plan
         self.say = say
         self.finished = finished
+        self.look = look
         self.unsupported: dict[tuple[str, str], str] = {}  # (scenario, system) → why
 
     def run(self) -> list[Run]:
@@ -73,12 +80,29 @@ class Runner:
         runs: list[Run] = []
         running: set[str] = set()
         try:
-            for round_number in range(self.plan.rounds):
-                runs += self.one_round(scenario, names, round_number, running)
+            for number in self.round_numbers(scenario, runs):
+                runs += self.one_round(scenario, names, number, running)
         finally:
             for name in running:
                 self.systems[name].stop()
         return runs
+
+    def round_numbers(self, scenario: Scenario, runs: list[Run]) -> Iterator[int]:
+        """As many as asked for, then at most as many again while too few of them are whole rounds of one state."""
+        begin = time.monotonic()
+        yield from range(self.plan.rounds)
+        asked = time.monotonic() - begin
+        for number in range(self.plan.rounds, 2 * self.plan.rounds):
+            missing = states.lacking(runs, self.plan.rounds)
+            if not missing:
+                return
+            if time.monotonic() - begin - asked > min(asked, EXTRA_SECONDS):
+                break
+            self.say(f"    round {number + 1} is added: in {missing} of {self.plan.rounds} the machine's state was not the "
+                     f"same for all")
+            yield number
+        if missing := states.lacking(runs, self.plan.rounds):
+            self.say(f"    {missing} of {self.plan.rounds} rounds of the same state are missing, and no more are added")
 
     def one_round(self, scenario: Scenario, names: list[str], number: int, running: set[str]) -> list[Run]:
         runs: list[Run] = []
@@ -92,7 +116,7 @@ class Runner:
             runs.append(run)
             if scenario.measure != "latency":
                 self.finished(run)
-            self.say(f"    {name:16} {describe(run, scenario)}")
+            self.say(f"    {name:16} {describe(run, scenario)}{at(run)}")
         if scenario.measure == "latency":
             self.compare_latency(scenario, runs, running)
             for run in runs:
@@ -111,7 +135,9 @@ class Runner:
                 if self.bench.hugepages:
                     reserve_hugepages(HUGEPAGES_MIB)  # others on the machine may have taken some meanwhile
                 system.start(scenario)
+            self.look_at_machine(run)
             work(scenario, system, run)
+            self.look_at_machine(run)
         except Unsupported as reason:
             self.unsupported[scenario.name, system.name] = str(reason)
             self.say(f"    {system.name:16} – {reason}")
@@ -123,6 +149,10 @@ class Runner:
                 running.discard(system.name)
                 system.stop()
         return supported
+
+    def look_at_machine(self, run: Run) -> None:
+        if self.look is not None:
+            run.exchange.append(self.look())
 
     # ---- one measurement ----
 
@@ -275,6 +305,12 @@ def without_profile(result: Json) -> Json:
 
 def waited(latency: Json) -> str:
     return f"p50 {latency.get('p50', 0) / 1000:.0f} µs, p99 {latency.get('p99', 0) / 1000:.0f} µs"
+
+
+def at(run: Run) -> str:
+    """The state of the machine that a run met, marked if it changed meanwhile."""
+    text = states.seen(run)
+    return text and f"  [{text}{'' if states.met(run) is not None else ': not of one state'}]"
 
 
 def describe(run: Run, scenario: Scenario) -> str:

@@ -107,8 +107,23 @@ def ratios(results: Results, scenarios: list[Scenario], names: list[str]) -> str
         return ""
 
     def cell(scenario: Scenario, name: str) -> str:
+        if name == "rounds":
+            return rounds_used(results, scenario)
         return written(results.ratio(scenario.name, "sluice", name, figure_of(scenario)), 1, 2)
-    return table(scenarios, peers, "sluice as a multiple of", cell)
+    looked = any(run.exchange for scenario in scenarios for run in results.right(scenario.name, "sluice"))
+    return table(scenarios, [*peers, *(["rounds"] if looked else [])], "sluice as a multiple of", cell)
+
+
+def rounds_used(results: Results, scenario: Scenario) -> str:
+    """How many rounds the ratios of a row are of, of how many, and in which state of the machine: the time in which a
+    cache line goes to the system's CPU and back."""
+    state = results.state(scenario.name)
+    found = [results.ratio(scenario.name, "sluice", name, figure_of(scenario)) for name in scenario.systems
+             if name != "sluice" and results.right(scenario.name, name)]
+    counts = sorted({ratio.count if ratio else 0 for ratio in found})
+    if state is None or not counts:
+        return "–"
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + f" of {results.rounds(scenario.name)}, {state}"
 
 
 def latency(results: Results, scenarios: list[Scenario], names: list[str]) -> str:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,8 @@ def rate(scenario: Scenario, system: str, number: int, packets_per_second: float
 
 
 def made_up(runs: list[Run]) -> results.Results:
-    made = results.Results({"machine": {"processor": "P"}, "command": ["scripts/bench"], "started": "now", "runs": []})
-    made.runs = runs
-    return made
+    return results.Results({"machine": {"processor": "P"}, "command": ["scripts/bench"], "started": "now",
+                            "runs": [asdict(run) for run in runs]})
 
 
 def everything() -> results.Results:

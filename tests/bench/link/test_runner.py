@@ -21,7 +21,7 @@ from linux import Linux  # noqa: E402
 from machine import Cpus, KernelSettings  # noqa: E402
 from netns import CommandFailed, Lab  # noqa: E402
 from ovs import OpenVSwitch  # noqa: E402
-from runner import Plan, Run, Runner  # noqa: E402
+from runner import Look, Plan, Run, Runner  # noqa: E402
 from scenario import LATENCY_PAIR, Json, Scenario  # noqa: E402
 from sluice import Sluice  # noqa: E402
 from system import Bench, Counters, System, Unsupported  # noqa: E402
@@ -94,13 +94,13 @@ class Generator:
 
 
 def measured(bench: Bench, monkeypatch, chosen: Scenario, systems: list[System], generator: Generator,
-             rounds: int = 1) -> tuple[Runner, list[Run]]:
+             rounds: int = 1, look: Look | None = None) -> tuple[Runner, list[Run]]:
     monkeypatch.setattr(runner, "Generator", generator)
     monkeypatch.setattr(Runner, "wait_for_traffic", lambda *_: None)
     monkeypatch.setattr(runner.time, "sleep", lambda _: None)
     finished: list[Run] = []
     made = Runner(bench, {system.name: system for system in systems}, Plan([chosen], rounds, QUICK), lambda _: None,
-                  finished.append)
+                  finished.append, look)
     runs = made.run()
     assert finished == runs
     return made, runs
