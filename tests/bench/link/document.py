@@ -90,12 +90,11 @@ def fell_apart(results: Results, scenario: str) -> str:
     runs = [run for run in results.runs if run.scenario == scenario and not run.error]
     if sum(state.runs for state in found) == len(runs) and len(found) < 2:
         return ""
-    whole = ", ".join(f"{state.rounds} of {state}" for state in found)
-    mixed = rounds - sum(state.rounds for state in found)
     if not found:
         return f"{scenario}: the machine changed its state during every measurement, so there are no figures."
-    return (f"{scenario}: of {rounds} rounds all systems met one state in {whole}; in {mixed} they did not. The figures "
-            f"are of runs that met that of {found[0]}.")
+    whole = ", ".join(f"in {state.rounds} all systems met the state of {state}" for state in found)
+    mixed = rounds - sum(state.rounds for state in found)
+    return f"{scenario}: of {rounds} rounds {whole}, in {mixed} they did not all meet one. The figures are of {found[0]}."
 
 
 def notes(results: Results) -> str:

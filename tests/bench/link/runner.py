@@ -98,11 +98,10 @@ class Runner:
                 return
             if time.monotonic() - begin - asked > min(asked, EXTRA_SECONDS):
                 break
-            self.say(f"    round {number + 1} is added: in {missing} of {self.plan.rounds} the machine's state was not the "
-                     f"same for all")
+            self.say(f"    round {number + 1} is added: {missing} more of one state of the machine are wanted")
             yield number
         if missing := states.lacking(runs, self.plan.rounds):
-            self.say(f"    {missing} of {self.plan.rounds} rounds of the same state are missing, and no more are added")
+            self.say(f"    {missing} more of one state of the machine are wanted, but no round is added any more")
 
     def one_round(self, scenario: Scenario, names: list[str], number: int, running: set[str]) -> list[Run]:
         runs: list[Run] = []

@@ -154,8 +154,8 @@ def test_figures_and_ratios_are_of_the_state_of_most_rounds_and_it_is_told():
     assert found.figure(CHOSEN.name, "sluice", "rate").high == 4e6
     text = document.text(found)
     assert "| 1 000 flows | 0.80 ±0 % | 2 of 5, 330 ns |" in text
-    assert ("- clusterip-1k: of 5 rounds all systems met one state in 2 of 330 ns, 1 of 57 ns; in 2 they did not. The figures "
-            "are of runs that met that of 330 ns.") in text
+    assert ("- clusterip-1k: of 5 rounds in 2 all systems met the state of 330 ns, in 1 all systems met the state of 57 ns, in 2 "
+            "they did not all meet one. The figures are of 330 ns.") in text
 
 
 def test_on_a_machine_of_one_state_there_is_nothing_to_tell():
