@@ -98,10 +98,10 @@ class Runner:
                 return
             if time.monotonic() - begin - asked > min(asked, EXTRA_SECONDS):
                 break
-            self.say(f"    round {number + 1} is added: {missing} more of one state of the machine are wanted")
+            self.say(f"    round {number + 1} is added: of one state of the machine {missing} are lacking")
             yield number
         if missing := states.lacking(runs, self.plan.rounds):
-            self.say(f"    {missing} more of one state of the machine are wanted, but no round is added any more")
+            self.say(f"    of one state of the machine {missing} rounds are lacking, but no more are added")
 
     def one_round(self, scenario: Scenario, names: list[str], number: int, running: set[str]) -> list[Run]:
         runs: list[Run] = []
