@@ -30,7 +30,7 @@ Egress Pipeline::direct_egress(const nat::Backend<F>& backend, net::be16 port, u
 // (SVC-92), while there is a tunnel to where it was.
 template <class F>
 Egress Pipeline::direct_egress(const nat::Flow<F>& flow, uint64_t hash) const {
-  const DirectReturn<F>* const way = context_.snapshot->family<F>().direct_return(flow.rewrite.dst);
+  const DirectReturn<F>* const way = context_.snapshot->family<F>().direct_return(flow.tuple.dst);
   return output_.tunnel_egress(way != nullptr ? way->tunnel : flow.route, hash);
 }
 
@@ -51,10 +51,11 @@ void Pipeline::open_direct(FlowPacket<F>& packet, const Egress& egress, const na
 
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& original = table.flow(opened.flow);
-  nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
-  original.rewrite = nat::make_rewrite(packet.key, packet.key.src, backend.addr, packet.key.src_port, backend.port);
-  back.rewrite = nat::make_rewrite(reply, reply.src, reply.dst, reply.src_port, reply.dst_port);
   original.flags |= nat::flow_flag::direct_return;
+  table.set_rewrite(opened.flow,
+                    nat::make_rewrite(packet.key, packet.key.src, backend.addr, packet.key.src_port, backend.port));
+  table.set_rewrite(nat::opposite(opened.flow),
+                    nat::make_rewrite(reply, reply.src, reply.dst, reply.src_port, reply.dst_port));
   original.route = egress.tunnel;
   if (egress.neighbor != no_neighbor) {
     original.neighbor = egress.neighbor;

@@ -133,8 +133,6 @@ void DryRun::remember(const FlowRecord& flow) {
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& there = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
-  there.rewrite = nat::make_rewrite(original, endpoint.dst, endpoint.src, endpoint.dst_port, endpoint.src_port);
-  back.rewrite = nat::make_rewrite(reply, original.dst, original.src, original.dst_port, original.src_port);
   if (one_way) {
     there.flags |= nat::flow_flag::direct_return;
     there.route = no_tunnel;
@@ -142,6 +140,10 @@ void DryRun::remember(const FlowRecord& flow) {
     there.flags |= nat::flow_flag::translated;
     back.flags |= nat::flow_flag::translated;
   }
+  table.set_rewrite(opened.flow,
+                    nat::make_rewrite(original, endpoint.dst, endpoint.src, endpoint.dst_port, endpoint.src_port));
+  table.set_rewrite(nat::opposite(opened.flow),
+                    nat::make_rewrite(reply, original.dst, original.src, original.dst_port, original.src_port));
   nat::Connection& connection = table.connection(id);
   connection.service = flow.service;
   connection.flags |=

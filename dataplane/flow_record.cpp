@@ -41,8 +41,8 @@ FlowRecord record_of(const nat::Conntrack<F>& table, nat::ConnectionId id, const
   record.reply_src_port = reply.key.src_port.host();
   record.reply_dst_port = reply.key.dst_port.host();
   if ((connection.flags & nat::connection_flag::one_way) != 0) {
-    record.reply_src = original.rewrite.dst;
-    record.reply_src_port = original.rewrite.dst_port.host();
+    record.reply_src = original.tuple.dst;
+    record.reply_src_port = original.tuple.dst_port.host();
   }
   record.protocol = original.key.protocol;
   record.flags = connection.flags;

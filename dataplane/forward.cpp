@@ -86,9 +86,9 @@ void see_as_client(const nat::Conntrack<F>& table, nat::FlowId id, nat::TcpSegme
 }
 
 template <class F>
-bool leads_to_any(const nat::Flow<F>& original, const std::vector<nat::Backend<F>>& backends) {
+bool leads_to_any(const nat::Rewrite<F>& original, const std::vector<nat::Backend<F>>& backends) {
   for (const nat::Backend<F>& backend : backends) {
-    if (backend.addr == original.rewrite.dst && backend.port == original.rewrite.dst_port) return true;
+    if (backend.addr == original.dst && backend.port == original.dst_port) return true;
   }
   return false;
 }
@@ -97,10 +97,10 @@ bool leads_to_any(const nat::Flow<F>& original, const std::vector<nat::Backend<F
 template <class F>
 bool lost_endpoint(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snapshot& now) {
   if (table.connection(id).service == nat::no_service) return false;
-  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::FlowId original = nat::flow_id(id, nat::Direction::Original);
   const nat::Frontend<F>* const frontend = frontend_of(table, id, now);
-  const bool spliced = (original.flags & nat::flow_flag::spliced) != 0;
-  return frontend == nullptr ? !spliced : !leads_to_any(original, frontend->service->serving);
+  const bool spliced = (table.flow(original).flags & nat::flow_flag::spliced) != 0;
+  return frontend == nullptr ? !spliced : !leads_to_any(table.rewrite(original), frontend->service->serving);
 }
 
 // Whether it ends with a reset now: onBackendRemoved, or its endpoint was drained hard.
@@ -109,7 +109,7 @@ bool is_cut_off(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snap
   if (!now.proxy.reset_removed && !now.family<F>().services->cuts_off()) return false;
   if (!lost_endpoint(table, id, now)) return false;
   if (now.proxy.reset_removed) return true;
-  const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::Rewrite<F> original = table.rewrite(nat::flow_id(id, nat::Direction::Original));
   const nat::Frontend<F>* const frontend = frontend_of(table, id, now);
   return frontend != nullptr && leads_to_any(original, frontend->service->cut_off);
 }
@@ -117,25 +117,25 @@ bool is_cut_off(const nat::Conntrack<F>& table, nat::ConnectionId id, const Snap
 // The client is told, whoever sent the packet: in answer to its own, or instead of what the endpoint sent.
 template <class F>
 void reset_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::TcpSegment& segment,
-                  const nat::Flow<F>& flow, nat::Direction direction) {
+                  const nat::Rewrite<F>& rewrite, nat::Direction direction) {
   if (direction == nat::Direction::Original) {
     const uint32_t seq = (segment.flags & net::tcp_flag::ack) != 0 ? segment.ack : 0;
     send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst, seq, 0, packet.hash);
   } else {
-    send_reset(context, output, nat::rewritten_key(packet.key, flow.rewrite), net::tcp_flag::rst | net::tcp_flag::ack,
+    send_reset(context, output, nat::rewritten_key(packet.key, rewrite), net::tcp_flag::rst | net::tcp_flag::ack,
                segment.seq, segment.ack, packet.hash);
   }
 }
 
 // The same of an association. In answer to its own packet the client's peer is known by the tag in it.
 template <class F>
-void abort_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Flow<F>& flow,
+void abort_client(Context& context, Output& output, const FlowPacket<F>& packet, const nat::Rewrite<F>& rewrite,
                   nat::Direction direction) {
   const uint32_t tag = net::load_be32(packet.l4_header() + 4);
   if (direction == nat::Direction::Original) {
     send_abort(context, output, packet.key.reversed(), tag, TagOf::Sender, packet.hash);
   } else {
-    send_abort(context, output, nat::rewritten_key(packet.key, flow.rewrite), tag, TagOf::Receiver, packet.hash);
+    send_abort(context, output, nat::rewritten_key(packet.key, rewrite), tag, TagOf::Receiver, packet.hash);
   }
 }
 
@@ -203,10 +203,10 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
     const uint8_t content = table.connection(nat::connection_of(id)).content;
     if ((content & nat::content_flag::blocked) != 0) return context_.drop(packet.mbuf, DropReason::ContentBlocked);
     if ((content & ~nat::content_flag::seen) != 0) return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
-    nat::Flow<F> looked_up = flow;
-    const Egress egress = flow_egress(looked_up, packet.hash);
+    const Egress egress = find_egress<F>(id, packet.hash);
     if (!egress.forwards()) return context_.drop(packet.mbuf, DropReason::L4BadChecksum);
-    return forward(packet, egress, &flow);
+    const nat::Translation<F> change = table.translation(id);
+    return forward(packet, egress, &change);
   }
   // What another gateway relayed to us is for our own endpoints (new_flow.h), whatever the client sent us before.
   if ((flow.flags & nat::flow_flag::direct_return) != 0 && packet.from_tunnel()) [[unlikely]] {
@@ -277,7 +277,7 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
     egress = output_.remembered(flow.route, flow.neighbor);
     const NeighborLink link = (*context_.tables.neighbors)[neighbor_index(flow.neighbor)].load();
     if (link.epoch != neighbor_epoch(flow.neighbor)) [[unlikely]]
-      egress = flow_egress(flow, packet.hash);
+      egress = flow_egress<F>(id, packet.hash);
   } else {
     connections_.of<F>().refresh_timer(nat::connection_of(id), context_.snapshot->timeouts, context_.now);
     if (!still_valid<F>(id)) {
@@ -289,26 +289,27 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
       if (tcp) {
         nat::TcpSegment segment = segment_of(packet);
         if (spliced) see_as_client(table, id, segment);
-        reset_client(context_, output_, packet, segment, flow, nat::direction_of(id));
+        reset_client(context_, output_, packet, segment, table.rewrite(id), nat::direction_of(id));
       } else {
-        abort_client(context_, output_, packet, flow, nat::direction_of(id));
+        abort_client(context_, output_, packet, table.rewrite(id), nat::direction_of(id));
       }
       close_connection<F>(nat::connection_of(id));
       return context_.drop(packet.mbuf, DropReason::EndpointGone);
     }
-    egress = flow_egress(flow, packet.hash);
+    egress = flow_egress<F>(id, packet.hash);
   }
   nat::account(flow, packet.l3_length, context_.now);
   if (egress.kind == HopKind::Local && goes_outside(table.connection(nat::connection_of(id)), nat::direction_of(id)))
       [[unlikely]] {
     // The record may serve another connection when the packet has gone.
-    const nat::Flow<F> way = flow;
+    const nat::Rewrite<F> rewrite = table.rewrite(id);
     if (close_after) close_connection<F>(nat::connection_of(id));
-    return turn_back(packet, way);
+    return turn_back(packet, rewrite);
   }
+  const nat::Translation<F> change = table.translation(id);
   if (egress.forwards()) [[likely]] {
-    forward(packet, egress, &flow);
-  } else if (egress.kind != HopKind::Local || !end_at_host(packet, flow)) {
+    forward(packet, egress, &change);
+  } else if (egress.kind != HopKind::Local || !end_at_host(packet, change)) {
     // After translation, a service address is a loop (SVC-70).
     if (egress.kind == HopKind::Service || egress.kind == HopKind::Local) egress.reason = DropReason::ServiceLoop;
     refuse(packet, egress);
@@ -316,11 +317,18 @@ void Pipeline::forward_tracked(FlowPacket<F>& packet, nat::FlowId id) {
   if (close_after) close_connection<F>(nat::connection_of(id));
 }
 
+template <class F>
+Egress Pipeline::find_egress(nat::FlowId id, uint64_t hash) const {
+  const nat::Conntrack<F>& table = connections_.of<F>();
+  const bool direct = (table.flow(id).flags & nat::flow_flag::direct_return) != 0;
+  return direct ? direct_egress(table.flow(id), hash) : output_.template route<F>(table.rewrite(id).dst, hash);
+}
+
 // The route of a flow's packets after a change of configuration, remembered in the flow.
 template <class F>
-Egress Pipeline::flow_egress(nat::Flow<F>& flow, uint64_t hash) {
-  const bool direct = (flow.flags & nat::flow_flag::direct_return) != 0;
-  const Egress egress = direct ? direct_egress(flow, hash) : output_.template route<F>(flow.rewrite.dst, hash);
+Egress Pipeline::flow_egress(nat::FlowId id, uint64_t hash) {
+  const Egress egress = find_egress<F>(id, hash);
+  nat::Flow<F>& flow = connections_.of<F>().flow(id);
   flow.generation = 0;
   if (egress.forwards() && egress.neighbor != no_neighbor) {
     flow.route = egress.tunnel;
@@ -354,7 +362,7 @@ bool Pipeline::still_valid(nat::FlowId id) {
 }
 
 template <class F>
-void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow) {
+void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, const nat::Translation<F>* change) {
   uint8_t* const l3 = packet.l3_header();
   if (net::IpHeader<F>::ttl(l3) <= 1) [[unlikely]] {  // TTL-2
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
@@ -377,16 +385,15 @@ void Pipeline::forward(FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>
     if (state == NeighborState::Failed) return refuse_failed(packet);
     packet.original = rte_pktmbuf_copy(packet.mbuf, context_.tables.pool, packet.l3, UINT32_MAX);
   }
-  if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
-    nat::apply(flow->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
+  if (change != nullptr && (change->flags & nat::flow_flag::translated) != 0) {
+    nat::apply(change->rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(),
                packet.protocol);
   }
-  if (flow != nullptr && (flow->flags & nat::flow_flag::spliced) != 0 && packet.fragment != FragmentKind::Later) {
-    const nat::Conntrack<F>& table = connections_.of<F>();
-    translate_splice(table, table.id_of(*flow), packet.l4_header());
+  if (change != nullptr && (change->flags & nat::flow_flag::spliced) != 0 && packet.fragment != FragmentKind::Later) {
+    translate_splice(connections_.of<F>(), change->flow, packet.l4_header());
   }
   // The answers to what is answered directly go another way.
-  const bool direct = flow != nullptr && (flow->flags & nat::flow_flag::direct_return) != 0;
+  const bool direct = change != nullptr && (change->flags & nat::flow_flag::direct_return) != 0;
   if (context_.snapshot->clamps_mss && !direct) [[unlikely]]
     clamp_segments(packet, egress);
   nat::decrement_ttl<F>(l3);
@@ -542,11 +549,11 @@ bool Pipeline::forward_plain_spliced(FlowPacket<F>& packet, nat::FlowId id, cons
     tcp = seen.data();
   }
   const uint32_t length = packet.l3_length;
-  if (!nat::advance_window(table.windows(owner), direction, tcp, length - ip_header)) return false;
   nat::Flow<F>& flow = table.flow(id);
+  if (!nat::advance_window(flow.end, table.flow(nat::opposite(id)).end, tcp, length - ip_header)) return false;
   uint8_t* const l3 = packet.l3_header();
   nat::account(flow, length, context_.now);
-  nat::apply_and_decrement_ttl(flow.rewrite, l3, l4, net::protocol::tcp);
+  nat::apply_tcp_and_decrement_ttl(flow, table.flow(nat::opposite(id)).key, l3, l4);
   if (direction == nat::Direction::Reply) {
     l7::to_client(splice, l4, header);
   } else {
@@ -562,8 +569,8 @@ template void Pipeline::forward_tracked<V4>(FlowPacket<V4>&, nat::FlowId);
 template void Pipeline::forward_tracked<V6>(FlowPacket<V6>&, nat::FlowId);
 template void Pipeline::forward_flow<V4>(FlowPacket<V4>&, nat::FlowId);
 template void Pipeline::forward_flow<V6>(FlowPacket<V6>&, nat::FlowId);
-template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, nat::Flow<V4>*);
-template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, nat::Flow<V6>*);
+template void Pipeline::forward<V4>(FlowPacket<V4>&, const Egress&, const nat::Translation<V4>*);
+template void Pipeline::forward<V6>(FlowPacket<V6>&, const Egress&, const nat::Translation<V6>*);
 template bool Pipeline::ends_before_it_opens<V4>(FlowPacket<V4>&, const Egress&);
 template bool Pipeline::ends_before_it_opens<V6>(FlowPacket<V6>&, const Egress&);
 template void Pipeline::clamp_segments<V4>(FlowPacket<V4>&, const Egress&);

@@ -110,25 +110,24 @@ template bool Pipeline::leaves_as_framed<V6>(FlowPacket<V6>&, NextHopId);
 
 // A connection that is translated here has the host at its other end.
 template <class F>
-bool Pipeline::end_at_host(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
+bool Pipeline::end_at_host(FlowPacket<F>& packet, const nat::Translation<F>& change) {
   if (context_.snapshot->twins.empty()) return false;
-  const uint16_t twin = context_.punt->twin_for<F>(packet.ingress, flow.rewrite.dst);
+  const uint16_t twin = context_.punt->twin_for<F>(packet.ingress, change.rewrite.dst);
   if (twin == net::no_interface) return false;
-  if ((flow.flags & nat::flow_flag::translated) != 0) {
-    nat::apply(flow.rewrite, packet.l3_header(),
+  if ((change.flags & nat::flow_flag::translated) != 0) {
+    nat::apply(change.rewrite, packet.l3_header(),
                packet.fragment == net::FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
   }
-  if ((flow.flags & nat::flow_flag::spliced) != 0 && packet.fragment != net::FragmentKind::Later) {
-    const nat::Conntrack<F>& table = connections_.of<F>();
-    translate_splice(table, table.id_of(flow), packet.l4_header());
+  if ((change.flags & nat::flow_flag::spliced) != 0 && packet.fragment != net::FragmentKind::Later) {
+    translate_splice(connections_.of<F>(), change.flow, packet.l4_header());
   }
   context_.punt->give(packet.mbuf, packet.l3, twin,
-                      punt_class(packet.protocol, flow.rewrite.src_port, flow.rewrite.dst_port));
+                      punt_class(packet.protocol, change.rewrite.src_port, change.rewrite.dst_port));
   return true;
 }
 
-template bool Pipeline::end_at_host<V4>(FlowPacket<V4>&, const nat::Flow<V4>&);
-template bool Pipeline::end_at_host<V6>(FlowPacket<V6>&, const nat::Flow<V6>&);
+template bool Pipeline::end_at_host<V4>(FlowPacket<V4>&, const nat::Translation<V4>&);
+template bool Pipeline::end_at_host<V6>(FlowPacket<V6>&, const nat::Translation<V6>&);
 
 // A connection to a socket of the host that is a service's endpoint as well. It is tracked like those to other
 // endpoints (wants_tracking), so that the host's answers to it are told from those to the service (MASQ-7). False: it

@@ -64,11 +64,11 @@ void reset_both(Context& context, Output& output, const FlowPacket<F>& packet, n
                 uint32_t length, uint32_t passed) {
   const uint8_t* const tcp = packet.l4_header();
   const bool acks = (tcp[13] & net::tcp_flag::ack) != 0;
-  const nat::TcpEnd& receiver = table.windows(nat::connection_of(id)).of(nat::opposite(nat::direction_of(id)));
+  const nat::TcpEnd& receiver = table.flow(nat::opposite(id)).end;
   send_reset(context, output, packet.key.reversed(), net::tcp_flag::rst | net::tcp_flag::ack,
              acks ? net::load_be32(tcp + 8) : 0, net::load_be32(tcp + 4) + length, packet.hash);
   const nat::Flow<F>& flow = table.flow(id);
-  const FlowKey<F> to_receiver = nat::rewritten_key(packet.key, flow.rewrite);
+  const FlowKey<F> to_receiver = nat::rewritten_key(packet.key, table.rewrite(id));
   if ((flow.flags & nat::flow_flag::spliced) != 0 && nat::direction_of(id) == nat::Direction::Reply)
     passed += splice_of(table, nat::connection_of(id)).seq;
   send_reset(context, output, to_receiver, net::tcp_flag::rst, passed, 0, packet.hash);
@@ -142,13 +142,15 @@ bool Pipeline::must_be_looked_into(const FlowPacket<F>& packet, const nat::Servi
 
 template <class F>
 bool Pipeline::may_be_inspected(nat::ConnectionId id, const nat::ServicePort<F>* service) const {
-  const nat::Flow<F>& original = connections_.of<F>().flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::FlowId first = nat::flow_id(id, nat::Direction::Original);
+  const nat::Flow<F>& original = connections_.of<F>().flow(first);
+  const auto receiver = connections_.of<F>().rewrite(first).dst;
   const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
   // A dry run changes nothing that workers have.
   const bool tcp_or_udp = original.key.protocol == net::protocol::tcp || original.key.protocol == net::protocol::udp;
   if (connections_.inspector == nullptr || !tcp_or_udp) return false;
   return (service != nullptr && !service->content.empty()) ||
-         (!pods.empty() && (pods.find(original.rewrite.dst) != nullptr || pods.find(original.key.src) != nullptr));
+         (!pods.empty() && (pods.find(receiver) != nullptr || pods.find(original.key.src) != nullptr));
 }
 
 // A SYN takes no room, nor does what answers it: whoever sends many of them, from wherever, takes none from others. A
@@ -162,7 +164,7 @@ void Pipeline::put_off_inspection(nat::ConnectionId id, const nat::ServicePort<F
 
 template <class F>
 bool Pipeline::begin_put_off(nat::ConnectionId id) {
-  const nat::Conntrack<F>& table = connections_.of<F>();
+  nat::Conntrack<F>& table = connections_.of<F>();
   const FlowKey<F>& key = table.flow(nat::flow_id(id, nat::Direction::Original)).key;
   const nat::Frontend<F>* const frontend =
       context_.snapshot->family<F>().services->find(key.dst, key.dst_port, key.protocol);
@@ -175,7 +177,7 @@ bool Pipeline::begin_put_off(nat::ConnectionId id) {
     return true;
   }
   // Neither end has acknowledged more than the other's SYN yet.
-  const nat::TcpWindows& now = table.windows(id);
+  const nat::TcpWindows now = table.windows(id);
   inspect_spliced<F>(id, now.of(nat::Direction::Original).max_ack - 1, now.of(nat::Direction::Reply).max_ack);
   return true;
 }
@@ -183,7 +185,8 @@ bool Pipeline::begin_put_off(nat::ConnectionId id) {
 template <class F>
 bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>* service) {
   if (!may_be_inspected(id, service)) return true;
-  const nat::Flow<F>& original = connections_.of<F>().flow(nat::flow_id(id, nat::Direction::Original));
+  const nat::FlowId first = nat::flow_id(id, nat::Direction::Original);
+  const nat::Flow<F>& original = connections_.of<F>().flow(first);
   const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
   l7::InspectionId chain = l7::no_inspection;
   bool complete = true;
@@ -200,7 +203,7 @@ bool Pipeline::begin_inspection(nat::ConnectionId id, const nat::ServicePort<F>*
   };
   if (service != nullptr) look(&service->content, true);
   if (!pods.empty()) {
-    look(pods.find(original.rewrite.dst), true);
+    look(pods.find(connections_.of<F>().rewrite(first).dst), true);
     look(pods.find(original.key.src), false);
   }
   if (!complete) {
@@ -246,7 +249,7 @@ bool Pipeline::passes_inspection(FlowPacket<F>& packet, nat::FlowId id) {
     if (packet.fragment != FragmentKind::Whole) return drop(DropReason::ContentFragment);
     if (payload.length == 0) return true;
     // Without both acknowledgements nobody knows where the directions begin.
-    const nat::TcpWindows& windows = table.windows(owner);
+    const nat::TcpWindows windows = table.windows(owner);
     if (is_opening(connection.tcp_state) || windows.of(nat::Direction::Original).has_acked == 0 ||
         windows.of(nat::Direction::Reply).has_acked == 0) {
       return drop(DropReason::ContentGap);

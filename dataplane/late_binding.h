@@ -208,7 +208,7 @@ class LateBinding {
   template <class F>
   void hang_up(LateId id);
   template <class F>
-  [[nodiscard]] nat::TcpWindows& windows(const Late<F>& late) const;
+  [[nodiscard]] nat::TcpWindows windows(const Late<F>& late) const;
   // Tells the flow which of its packets concern the record.
   template <class F>
   void mark(LateId id);

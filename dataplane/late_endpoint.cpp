@@ -46,7 +46,7 @@ uint32_t header_length(const Late<F>& late) {
 }  // namespace
 
 template <class F>
-nat::TcpWindows& LateBinding::windows(const Late<F>& late) const {
+nat::TcpWindows LateBinding::windows(const Late<F>& late) const {
   return pipeline_.connections_.of<F>().windows(late.connection);
 }
 
@@ -74,8 +74,11 @@ nat::TcpSegment LateBinding::as_tracked(const Late<F>& late, Direction direction
 
 template <class F>
 bool LateBinding::is_tracked(const Late<F>& late, Direction direction, const Segment& segment) const {
-  nat::TcpWindows copy = windows(late);
-  return nat::check_window(copy, direction, as_tracked(late, direction, segment), false) == nat::WindowVerdict::Fits;
+  const nat::TcpWindows now = windows(late);
+  nat::TcpEnd original = now.of(Direction::Original);
+  nat::TcpEnd reply = now.of(Direction::Reply);
+  return nat::check_window({original, reply}, direction, as_tracked(late, direction, segment), false) ==
+         nat::WindowVerdict::Fits;
 }
 
 template <class F>
@@ -303,7 +306,7 @@ void LateBinding::established(LateId id, const Segment& segment) {
   late.retry = late.tries != 0 ? connect_retry : std::clamp(measured, owed_retry, 3 * connect_retry);
   late.flight = initial_flight;
   late.tries = 0;
-  const auto& way = connections.flow(nat::flow_id(late.connection, Direction::Original)).rewrite.dst;
+  const auto way = connections.rewrite(nat::flow_id(late.connection, Direction::Original)).dst;
   const Egress egress = pipeline_.output_.template route<F>(way, late.hash);
   const uint16_t fits = std::max(std::min(offer.mss, mss_of<F>(egress.mtu)), least_mss<F>);
   late.segment = std::min<uint16_t>(static_cast<uint16_t>(fits - (late.timestamps ? 12 : 0)), most_own_data);
@@ -433,8 +436,8 @@ template void LateBinding::send_syn<V4>(LateId);
 template void LateBinding::send_syn<V6>(LateId);
 template void LateBinding::from_endpoint<V4>(LateId, FlowPacket<V4>&, const Segment&);
 template void LateBinding::from_endpoint<V6>(LateId, FlowPacket<V6>&, const Segment&);
-template nat::TcpWindows& LateBinding::windows<V4>(const Late<V4>&) const;
-template nat::TcpWindows& LateBinding::windows<V6>(const Late<V6>&) const;
+template nat::TcpWindows LateBinding::windows<V4>(const Late<V4>&) const;
+template nat::TcpWindows LateBinding::windows<V6>(const Late<V6>&) const;
 template void LateBinding::as_client<V4>(nat::ConnectionId, const Late<V4>&, const OwnSegment&);
 template void LateBinding::release<V4>(LateId);
 template void LateBinding::as_client<V6>(nat::ConnectionId, const Late<V6>&, const OwnSegment&);

@@ -25,7 +25,7 @@ void LateBinding::owe(LateId id) {
   if (!owed) {
     // Much may have passed since something was owed last.
     late.owed = late.sent = late.stream.base();
-    late.owed_limit = windows(late).of(Direction::Original).max_end;
+    late.owed_limit = windows(late).max_end(Direction::Original);
   }
   late.owed_end = late.stream.base() + late.approved + (late.fin_taken && all ? 1 : 0);
   if (!owed) {

@@ -163,7 +163,7 @@ void LateBinding::wait_behind_answers(Late<F>& late) {
 template <class F>
 bool LateBinding::seems_finished(const Late<F>& late) const {
   if (late.state != LateState::Passing || late.owes() || late.approved != 0 || !late.body.done()) return false;
-  const nat::TcpWindows& now = windows(late);
+  const nat::TcpWindows now = windows(late);
   const uint32_t said = now.of(Direction::Reply).end;
   return late.acked == said && said != late.answers_from && now.of(Direction::Reply).max_ack == late.stream.base() &&
          pipeline_.connections_.of<F>().connection(late.connection).tcp_state == nat::TcpState::Established;
@@ -304,7 +304,7 @@ bool LateBinding::on_hit(FlowPacket<F>& packet, nat::FlowId flow) {
       return true;
     }
     // RFC 5961 section 4.2: whoever has really begun anew answers with a reset.
-    const nat::TcpWindows& now = connections.windows(connection);
+    const nat::TcpWindows now = connections.windows(connection);
     const bool connecting = has_record && table<F>()[id].state == LateState::Connecting;
     const OwnSegment challenge{.flags = tcp_flag::ack,
                                .seq = connecting ? table<F>()[id].next_out : now.of(Direction::Reply).end,

@@ -158,7 +158,7 @@ bool Pipeline::admits(nat::MappingId id, const FlowPacket<F>& packet) const {
 
 // A packet of a connection with a mapping, whose translated destination is an address of ours.
 template <class F>
-void Pipeline::turn_back(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
+void Pipeline::turn_back(FlowPacket<F>& packet, const nat::Rewrite<F>& rewrite) {
   uint8_t* const l3 = packet.l3_header();
   if (net::IpHeader<F>::ttl(l3) <= 1) {  // TTL-2
     icmp_.send_error<F>(packet, IcmpError::TtlExceeded, 0, 0, nullptr);
@@ -166,10 +166,10 @@ void Pipeline::turn_back(FlowPacket<F>& packet, const nat::Flow<F>& flow) {
   }
   if (context_.snapshot->clamps_mss) [[unlikely]]
     clamp_segments(packet, Egress{.kind = HopKind::Local});
-  nat::apply(flow.rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
+  nat::apply(rewrite, l3, packet.fragment == FragmentKind::Later ? nullptr : packet.l4_header(), packet.protocol);
   nat::decrement_ttl<F>(l3);
   const FlowKey<F> sent = packet.key;
-  packet.key = nat::rewritten_key(packet.key, flow.rewrite);
+  packet.key = nat::rewritten_key(packet.key, rewrite);
   if (context_.trace != nullptr) [[unlikely]]
     note_turned(context_.trace->mapping, sent, packet.key);
   packet.hash = context_.tables.hasher(packet.key);
@@ -220,8 +220,8 @@ template uint16_t Pipeline::mapped_port_worker<V4>(const FlowPacket<V4>&) const;
 template uint16_t Pipeline::mapped_port_worker<V6>(const FlowPacket<V6>&) const;
 template bool Pipeline::take_mapped<V4>(FlowPacket<V4>&);
 template bool Pipeline::take_mapped<V6>(FlowPacket<V6>&);
-template void Pipeline::turn_back<V4>(FlowPacket<V4>&, const nat::Flow<V4>&);
-template void Pipeline::turn_back<V6>(FlowPacket<V6>&, const nat::Flow<V6>&);
+template void Pipeline::turn_back<V4>(FlowPacket<V4>&, const nat::Rewrite<V4>&);
+template void Pipeline::turn_back<V6>(FlowPacket<V6>&, const nat::Rewrite<V6>&);
 template void Pipeline::turn_back_error<V4>(FlowPacket<V4>&);
 template void Pipeline::turn_back_error<V6>(FlowPacket<V6>&);
 

@@ -357,9 +357,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const nat::ConnectionId id = nat::connection_of(opened.flow);
   nat::Flow<F>& original = table.flow(opened.flow);
   nat::Flow<F>& back = table.flow(nat::flow_id(id, nat::Direction::Reply));
-  original.rewrite = nat::make_rewrite(packet.key, source, destination, source_port, destination_port);
-  back.rewrite = nat::make_rewrite(reply, packet.key.dst, packet.key.src, packet.key.dst_port, packet.key.src_port);
-  if (!(nat::rewritten_key(packet.key, original.rewrite) == packet.key)) {
+  const FlowKey<F>& key = packet.key;
+  table.set_rewrite(opened.flow, nat::make_rewrite(key, source, destination, source_port, destination_port));
+  table.set_rewrite(nat::opposite(opened.flow), nat::make_rewrite(reply, key.dst, key.src, key.dst_port, key.src_port));
+  if (!(reply.reversed() == key)) {
     original.flags |= nat::flow_flag::translated;
     back.flags |= nat::flow_flag::translated;
   }
@@ -522,12 +523,12 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
   FlowKey<F> quoted;
   nat::Conntrack<F>& table = connections_.of<F>();
   nat::FlowId id = nat::no_flow;
-  std::optional<nat::Flow<F>> without_record;
+  std::optional<nat::Translation<F>> without_record;
   if (quoted_key(packet, quoted)) {
     id = table.find(quoted.reversed(), packet.hash);
     if (id == nat::no_flow) {
       const nat::Hint<F>* const hint = connections_.hints<F>().find(quoted.reversed(), packet.hash, context_.now);
-      if (hint != nullptr) without_record = nat::flow_of(*hint);
+      if (hint != nullptr) without_record = nat::translation_of(*hint);
     }
   }
   if (id == nat::no_flow && !without_record) {
@@ -561,12 +562,12 @@ void Pipeline::forward_icmp_error(FlowPacket<F>& packet) {
     return;
   }
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return context_.drop(packet.mbuf, DropReason::IcmpMalformed);
-  const nat::Flow<F>& reverse = without_record ? *without_record : table.flow(id);
+  const nat::Translation<F> back = without_record ? *without_record : table.translation(id);
   const DropReason reason =
-      nat::translate_error(packet.l3_header(), packet.l3_length, static_cast<uint16_t>(packet.l4 - packet.l3), reverse,
-                           context_.snapshot->icmp.error_source_vip);
+      nat::translate_error(packet.l3_header(), packet.l3_length, static_cast<uint16_t>(packet.l4 - packet.l3),
+                           quoted.reversed(), back.rewrite, context_.snapshot->icmp.error_source_vip);
   if (reason != DropReason::None) return context_.drop(packet.mbuf, reason);
-  if ((reverse.flags & nat::flow_flag::spliced) != 0) [[unlikely]]
+  if ((back.flags & nat::flow_flag::spliced) != 0) [[unlikely]]
     translate_quoted_splice<F>(packet, table.connection(nat::connection_of(id)), nat::direction_of(id));
   context_.counters.add(Event::IcmpErrorsTranslated);
   packet.key.src = net::IpHeader<F>::source(packet.l3_header());

@@ -42,7 +42,7 @@ using net::V6;
 namespace {
 
 constexpr unsigned prefetch_ahead = 3;
-constexpr unsigned windows_ahead = 16;  // packets; of TCP, whose checks touch a line more
+constexpr unsigned numbers_ahead = 16;  // packets; of TCP, whose checks read a line more
 constexpr uint16_t least_plain = net::ethernet_header_length + net::ipv4_header_length + net::udp_header_length;
 constexpr unsigned most_decapsulations = 4;  // encap refuses the second; this only ends the loop
 
@@ -714,12 +714,12 @@ void Pipeline::run(FlowBurst<F>& burst) {
   const uint64_t removed = table.counters().removed;
   bool found_stale = false;
   uint64_t hits = 0;
-  const auto ask_for_windows = [&](size_t i) {
-    if (burst[i].protocol == net::protocol::tcp) table.prefetch_windows(ids[i]);
+  const auto ask_for_numbers = [&](size_t i) {
+    if (burst[i].protocol == net::protocol::tcp) table.prefetch_opposite(ids[i]);
   };
-  for (size_t i = 0; i < windows_ahead && i < burst.size(); ++i) ask_for_windows(i);
+  for (size_t i = 0; i < numbers_ahead && i < burst.size(); ++i) ask_for_numbers(i);
   for (size_t i = 0; i < burst.size(); ++i) {
-    if (i + windows_ahead < burst.size()) ask_for_windows(i + windows_ahead);
+    if (i + numbers_ahead < burst.size()) ask_for_numbers(i + numbers_ahead);
     FlowPacket<F>& packet = burst[i];
     if (found_stale) [[unlikely]]
       ids[i] = table.find(packet.key, packet.hash);
@@ -807,14 +807,17 @@ void Pipeline::forward_misses(FlowBurst<F>& burst, const net::Burst<uint8_t>& mi
 template <class F>
 [[gnu::always_inline]] inline bool Pipeline::forward_plain_flow(nat::Conntrack<F>& table, FlowPacket<F>& packet,
                                                                 nat::FlowId id, uint32_t generation) {
-  if (!packet.plain) return false;
+  if (!packet.plain) [[unlikely]]
+    return false;
   nat::Flow<F>& flow = table.flow(id);
   uint8_t* const l3 = packet.l3_header();
-  if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != generation) return false;
+  if ((flow.flags & nat::flow_flag::settled) == 0 || flow.generation != generation) [[unlikely]]
+    return false;
   const Adjacency* const way = output_.flow_adjacency(flow.way());
   // Copies, because a store to the flow or the frame could change the originals for all the compiler knows.
   const uint32_t length = packet.l3_length;
-  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || length > way->mtu) return false;
+  if (way == nullptr || net::IpHeader<F>::ttl(l3) <= 1 || length > way->mtu) [[unlikely]]
+    return false;
   constexpr uint32_t header = F::is_v4 ? net::ipv4_header_length : net::ipv6_header_length;
   uint8_t* const l4 = l3 + header;
   const uint8_t protocol = packet.protocol;
@@ -824,14 +827,16 @@ template <class F>
     if (!nat::is_quiet(flow, l4[13]) || packet.tunnel_source != net::no_tunnel_source) return false;
   } else if (protocol == net::protocol::tcp) {
     if (!nat::is_plain_ack(l4[13]) ||
-        !nat::advance_window(table.windows(nat::connection_of(id)), nat::direction_of(id), l4, length - header))
+        !nat::advance_window(flow.end, table.flow(nat::opposite(id)).end, l4, length - header)) [[unlikely]]
       return false;
   }
   nat::account(flow, length, context_.now);
-  if ((flow.flags & nat::flow_flag::translated) != 0) {
-    nat::apply_and_decrement_ttl(flow.rewrite, l3, l4, protocol);
-  } else {
+  if ((flow.flags & nat::flow_flag::translated) == 0) {
     nat::decrement_ttl<F>(l3);
+  } else if (protocol == net::protocol::tcp) {
+    nat::apply_tcp_and_decrement_ttl(flow, table.flow(nat::opposite(id)).key, l3, l4);
+  } else {
+    nat::apply_and_decrement_ttl(flow, l3, l4, protocol);
   }
   output_.send_plain<F>(packet, l3, *way);
   return true;

@@ -196,7 +196,7 @@ class Pipeline {
   template <class F>
   [[nodiscard]] bool leaves_as_framed(net::FlowPacket<F>& packet, NextHopId hop);
   template <class F>
-  [[nodiscard]] bool end_at_host(net::FlowPacket<F>& packet, const nat::Flow<F>& flow);
+  [[nodiscard]] bool end_at_host(net::FlowPacket<F>& packet, const nat::Translation<F>& change);
   template <class F>
   [[nodiscard]] bool open_to_host(net::FlowPacket<F>& packet);
   template <class F>
@@ -230,7 +230,7 @@ class Pipeline {
   void forward_miss(net::FlowPacket<F>& packet, NextHopId hop);
   // Checks TTL and size, translates if `flow` is given, sends.
   template <class F>
-  void forward(net::FlowPacket<F>& packet, const Egress& egress, nat::Flow<F>* flow);
+  void forward(net::FlowPacket<F>& packet, const Egress& egress, const nat::Translation<F>* change);
   template <class F>
   [[nodiscard]] bool ends_before_it_opens(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
@@ -240,7 +240,9 @@ class Pipeline {
   template <class F>
   void refuse(net::FlowPacket<F>& packet, const Egress& egress);
   template <class F>
-  [[nodiscard]] Egress flow_egress(nat::Flow<F>& flow, uint64_t hash);
+  [[nodiscard]] Egress find_egress(nat::FlowId id, uint64_t hash) const;
+  template <class F>
+  [[nodiscard]] Egress flow_egress(nat::FlowId id, uint64_t hash);
   template <class F>
   [[nodiscard]] bool still_valid(nat::FlowId id);
 
@@ -318,7 +320,7 @@ class Pipeline {
   template <class F>
   [[nodiscard]] bool admits(nat::MappingId id, const net::FlowPacket<F>& packet) const;
   template <class F>
-  void turn_back(net::FlowPacket<F>& packet, const nat::Flow<F>& flow);
+  void turn_back(net::FlowPacket<F>& packet, const nat::Rewrite<F>& rewrite);
   template <class F>
   void turn_back_error(net::FlowPacket<F>& packet);
   void turn_back_errors();

@@ -13,7 +13,7 @@ template <class F>
   splice.seq = connection.splice_seq;
   splice.timestamp = connection.splice_timestamp;
   splice.endpoint_scale = connection.endpoint_scale;
-  const nat::TcpEnd& client = table.windows(id).of(nat::Direction::Original);
+  const nat::TcpEnd& client = table.flow(nat::flow_id(id, nat::Direction::Original)).end;
   if (splice.endpoint_scale != l7::own_scale && client.scales != 0) splice.client_scale = client.scale;
   return splice;
 }

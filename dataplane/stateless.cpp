@@ -41,8 +41,8 @@ void Pipeline::forward_stateless(FlowPacket<F>& packet, const Egress& egress, co
                                  net::be16 endpoint_port) {
   place_hints(packet.key, packet.hash, endpoint, endpoint_port, find_hint(packet) != nullptr);
   context_.counters.add(Event::StatelessForwards);
-  nat::Flow<F> flow = nat::flow_of(nat::Hint<F>{packet.key, endpoint, endpoint_port});
-  forward(packet, egress, &flow);
+  const nat::Translation<F> change = nat::translation_of(nat::Hint<F>{packet.key, endpoint, endpoint_port});
+  forward(packet, egress, &change);
 }
 
 // False: it is no such answer, and as it was.
@@ -54,8 +54,8 @@ bool Pipeline::forward_reply_by_hint(FlowPacket<F>& packet, const Egress& egress
   const FlowKey<F>& key = packet.key;
   if (!context_.snapshot->family<F>().endpoints->contains(key.src, key.src_port, key.protocol)) return false;
   context_.counters.add(Event::StatelessForwards);
-  nat::Flow<F> flow = nat::flow_of(*hint);
-  forward(packet, egress, &flow);
+  const nat::Translation<F> change = nat::translation_of(*hint);
+  forward(packet, egress, &change);
   return true;
 }
 
@@ -96,15 +96,14 @@ void Pipeline::leave_hints(nat::ConnectionId id) {
   const nat::Conntrack<F>& table = connections_.of<F>();
   const nat::Connection& connection = table.connection(id);
   const nat::Flow<F>& original = table.flow(nat::flow_id(id, nat::Direction::Original));
-  const bool same_source =
-      original.rewrite.src == original.key.src && original.rewrite.src_port == original.key.src_port;
+  const nat::Rewrite<F> rewrite = table.rewrite(nat::flow_id(id, nat::Direction::Original));
+  const bool same_source = rewrite.src == original.key.src && rewrite.src_port == original.key.src_port;
   const bool one_way = (connection.flags & nat::connection_flag::one_way) != 0;  // is not translated
   const bool spliced = (original.flags & nat::flow_flag::spliced) != 0;  // nothing but its record knows the numbers
   if (connection.service == nat::no_service || !same_source || one_way || spliced) return;
   const bool begins = connection.tcp_state == nat::TcpState::None || connection.tcp_state == nat::TcpState::SynSent ||
                       connection.tcp_state == nat::TcpState::SynRecv || connection.tcp_state == nat::TcpState::SynSent2;
-  place_hints(original.key, context_.tables.hasher(original.key), original.rewrite.dst, original.rewrite.dst_port,
-              !begins);
+  place_hints(original.key, context_.tables.hasher(original.key), rewrite.dst, rewrite.dst_port, !begins);
 }
 
 template const nat::Hint<V4>* Pipeline::find_hint<V4>(const FlowPacket<V4>&);

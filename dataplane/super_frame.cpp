@@ -29,9 +29,9 @@ net::FlowKey<F> key_of(const SuperFrame& frame) {
 }
 
 // Within what the receiver allowed: then one packet teaches the same as the many would.
-bool is_allowed(const nat::TcpWindows& windows, nat::Direction direction, const uint8_t* tcp, uint32_t payload) {
+bool is_allowed(const nat::TcpEnd& receiver, const uint8_t* tcp, uint32_t payload) {
   const uint32_t end = net::load_be32(tcp + 4) + payload;
-  return !nat::seq_before(windows.of(direction).max_end, end);
+  return !nat::seq_before(receiver.limit, end);
 }
 
 // Whether a spliced connection leaves this direction to short cuts, as forward_plain_spliced() asks.
@@ -154,9 +154,9 @@ bool SuperFrames::forward_as(const SuperFrame& frame, uint16_t ingress) {
         numbers = seen.data();
       }
     }
-    nat::TcpWindows& windows = table.windows(owner);
-    if (!is_allowed(windows, direction, numbers, frame.length - frame.headers) ||
-        !nat::advance_window(windows, direction, numbers, frame.length - frame.l4)) {
+    nat::TcpEnd& receiver = table.flow(nat::opposite(id)).end;
+    if (!is_allowed(receiver, numbers, frame.length - frame.headers) ||
+        !nat::advance_window(flow->end, receiver, numbers, frame.length - frame.l4)) {
       return false;
     }
     flow->last_seen = context_.now;
@@ -175,7 +175,7 @@ bool SuperFrames::forward_as(const SuperFrame& frame, uint16_t ingress) {
   counters.rx_packets += frame.packets;
   counters.rx_bytes += frame.total_length();
   if (flow != nullptr && (flow->flags & nat::flow_flag::translated) != 0) {
-    nat::apply_and_decrement_ttl(flow->rewrite, ip, tcp, net::protocol::tcp);
+    nat::apply_tcp_and_decrement_ttl(*flow, table.flow(nat::opposite(id)).key, ip, tcp);
   } else {
     nat::decrement_ttl<F>(ip);
   }

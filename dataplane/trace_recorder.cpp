@@ -94,8 +94,8 @@ void TraceRecorder::look_at(const net::FlowPacket<F>& packet) {
     trace.flow = record_of(table, nat::connection_of(id), context_);
     const nat::Flow<F>& flow = table.flow(id);
     if ((flow.flags & nat::flow_flag::direct_return) != 0)
-      return record(net::IpAddr(flow.rewrite.dst), output_.tunnel_egress(flow.route, hash));
-    destination = flow.rewrite.dst;
+      return record(net::IpAddr(flow.tuple.dst), output_.tunnel_egress(flow.route, hash));
+    destination = table.rewrite(id).dst;
   } else if (trace.service.asked && trace.service.outcome == nat::Outcome::Forward) {
     destination = F::addr_of(trace.service.backend);
   }

@@ -101,8 +101,7 @@ std::unique_ptr<Conntrack<F>> Conntrack<F>::create(const Sizing& sizing, Millis 
   constexpr uint32_t limit = uint32_t{1} << 30;
   if (sizing.connections == 0 || sizing.connections > limit || sizing.stubs > limit) return nullptr;
   std::unique_ptr<Conntrack> table(new (std::nothrow) Conntrack(sizing, now, memory));
-  if (table == nullptr || table->buckets_ == nullptr || table->flows_ == nullptr || table->connections_ == nullptr ||
-      table->windows_ == nullptr) {
+  if (table == nullptr || table->buckets_ == nullptr || table->flows_ == nullptr || table->connections_ == nullptr) {
     return nullptr;
   }
   return table;
@@ -117,7 +116,6 @@ Conntrack<F>::Conntrack(const Sizing& sizing, Millis now, const Memory& memory)
       flows_(allocate<Flow<F>>(uint64_t{2} * sizing.connections + sizing.stubs)),
       first_stub_(2 * sizing.connections),
       connections_(allocate<Connection>(sizing.connections)),
-      windows_(allocate<TcpWindows>(sizing.connections)),
       used_buckets_(static_cast<uint32_t>(primary_buckets(sizing))),
       used_flows_(first_stub_),
       wheel_(connections_, now) {}
@@ -127,7 +125,6 @@ Conntrack<F>::~Conntrack() {
   release(buckets_, primary_buckets(sizing_) + overflow_buckets(sizing_));
   release(flows_, uint64_t{2} * sizing_.connections + sizing_.stubs);
   release(connections_, sizing_.connections);
-  release(windows_, sizing_.connections);
 }
 
 template <class F>
@@ -207,12 +204,12 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
   }
 
   const FlowId first = flow_id(id, Direction::Original);
-  flows_[first] = Flow<F>{};
-  flows_[first].key = original;
-  flows_[first].last_seen = now;
-  flows_[first + 1] = Flow<F>{};
-  flows_[first + 1].key = reply;
-  flows_[first + 1].last_seen = now;
+  for (const FlowId flow : {first, opposite(first)}) {
+    flows_[flow] = Flow<F>{};
+    flows_[flow].key = flow == first ? original : reply;
+    flows_[flow].last_seen = now;
+    if (original.protocol == net::protocol::tcp) flows_[flow].end = TcpEnd{};
+  }
 
   Connection& connection = connections_[id];
   connection = Connection{};
@@ -221,7 +218,6 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
   connection.created = now;
   connection.hash_low[0] = static_cast<uint32_t>(original_hash);
   connection.hash_low[1] = static_cast<uint32_t>(reply_hash);
-  if (connection.protocol == net::protocol::tcp) windows_[id] = TcpWindows{};
   link(id, Standing::Unassured);
   wheel_.arm(id, now + first_look);
 
@@ -236,7 +232,7 @@ Opened Conntrack<F>::open(const Key& original, uint64_t original_hash, const Key
 template <class F>
 TrackAction Conntrack<F>::track_tcp(FlowId id, const TcpSegment& segment, bool liberal) {
   Connection& connection = connections_[connection_of(id)];
-  TcpWindows& windows = windows_[connection_of(id)];
+  const TcpWindows windows = this->windows(connection_of(id));
   const Direction direction = direction_of(id);
   const TcpEvent event = tcp_event(segment.flags);
   const TcpState old = connection.tcp_state;
@@ -268,7 +264,7 @@ TrackAction Conntrack<F>::track_tcp(FlowId id, const TcpSegment& segment, bool l
   if (old == TcpState::None && done.next == TcpState::Established) connection.flags |= connection_flag::liberal;
   // The ends agreed on a younger connection (CT-5), of which the client's SYN was not kept.
   if (cell == TcpCell::Ignore && !has_ignored_segment(connection) && !is_known_syn_ack(windows, segment)) {
-    windows = {};
+    windows.of(direction) = windows.of(opposite(direction)) = {};
     // Where the client's numbers begin is all that is known of it.
     if (direction == Direction::Reply) windows.of(direction).acknowledge(segment.ack);
     connection.flags |= connection_flag::liberal;
@@ -331,7 +327,7 @@ void Conntrack<F>::settle(ConnectionId id) {
   if (connection.protocol == net::protocol::tcp) {
     const bool doubtful = (connection.flags & connection_flag::doubtful) != 0;
     reply = original = assured && connection.tcp_state == TcpState::Established && !doubtful &&
-                       !has_ignored_segment(connection) && (one_way || windows_[id].settle());
+                       !has_ignored_segment(connection) && (one_way || windows(id).settle());
   } else {
     reply = assured || (replied && is_echo(connection.protocol));
     original = reply || (!replied && !one_way);

@@ -117,6 +117,14 @@ class Conntrack {
   [[nodiscard]] Flow<F>& flow(FlowId id) { return flows_[id]; }
   [[nodiscard]] const Flow<F>& flow(FlowId id) const { return flows_[id]; }
   [[nodiscard]] FlowId id_of(const Flow<F>& flow) const { return static_cast<FlowId>(&flow - flows_); }
+  // What becomes of the packets of a flow that is no stub.
+  [[nodiscard]] Rewrite<F> rewrite(FlowId id) const;
+  [[nodiscard]] Translation<F> translation(FlowId id) const { return {rewrite(id), flows_[id].flags, id}; }
+  void set_rewrite(FlowId id, const Rewrite<F>& rewrite);
+  // What track() looks at before it lets a segment pass. Of a flow that keeps_numbers().
+  [[nodiscard]] TcpWindows windows(ConnectionId id) {
+    return {flows_[flow_id(id, Direction::Original)].end, flows_[flow_id(id, Direction::Reply)].end};
+  }
   // The connection of a flow that is no stub: connection_of(id).
   [[nodiscard]] Connection& connection(ConnectionId id) { return connections_[id]; }
   [[nodiscard]] const Connection& connection(ConnectionId id) const { return connections_[id]; }
@@ -124,7 +132,7 @@ class Conntrack {
   // --- life of a connection ---
 
   // Inserts both keys or, on failure, nothing. Both flows have their key, last_seen = now and no rewrite; the
-  // connection is zeroed but for created, protocol and its timer. The caller completes rewrite, route, ingress
+  // connection is zeroed but for created, protocol and its timer. The caller completes rewrites, route, ingress
   // and service, adds to `flags` by |=, and passes the first packet through `track` like any other.
   [[nodiscard]] Opened open(const Key& original, uint64_t original_hash, const Key& reply, uint64_t reply_hash,
                             Millis now);
@@ -140,10 +148,6 @@ class Conntrack {
   void be_liberal(ConnectionId id) { connections_[id].flags |= connection_flag::liberal; }
   // After a change of Connection::content.
   void settle_again(ConnectionId id) { settle(id); }
-  // What track() looks at before it lets a segment pass; for advance_window.
-  [[nodiscard]] TcpWindows& windows(ConnectionId id) { return windows_[id]; }
-  [[nodiscard]] const TcpWindows& windows(ConnectionId id) const { return windows_[id]; }
-
   // Brings the timer forward if the timeouts are shorter than when it was set (CT-2).
   void refresh_timer(ConnectionId id, const Timeouts& timeouts, Millis now);
   // Removes both keys and frees the record. Ports and stubs were given back by the caller before. Does nothing to
@@ -156,7 +160,7 @@ class Conntrack {
   unsigned expire(Millis now, const Timeouts& timeouts, unsigned budget, Fn&& before_close);
 
   // What the next segment of this flow is checked against; a name that may be none's is no harm.
-  void prefetch_windows(FlowId id) const { net::prefetch(&windows_[connection_of(id)]); }
+  void prefetch_opposite(FlowId id) const { net::prefetch(&flows_[opposite(id)]); }
 
   // The connection to give up when the table is full (CT-9): the oldest that is not assured, else the one that
   // is closing the longest, else no_connection. O(1).
@@ -256,7 +260,6 @@ class Conntrack {
   Flow<F>* flows_;   // two per connection, then stubs
   FlowId first_stub_;
   Connection* connections_;
-  TcpWindows* windows_;  // by connection
 
   // Records below these numbers were in use at least once; the free ones among them form the free lists.
   ConnectionId used_connections_ = 0;
@@ -341,6 +344,24 @@ inline void Conntrack<F>::prefetch_unused(ConnectionId id) const {
 }
 
 template <class F>
+inline Rewrite<F> Conntrack<F>::rewrite(FlowId id) const {
+  const Flow<F>& flow = flows_[id];
+  if (flow.keeps_numbers()) {
+    const Key& answer = flows_[opposite(id)].key;
+    return {{answer.dst, answer.src, answer.dst_port, answer.src_port}, flow.l3, flow.l4};
+  }
+  return {flow.tuple, flow.l3, flow.l4};
+}
+
+template <class F>
+inline void Conntrack<F>::set_rewrite(FlowId id, const Rewrite<F>& rewrite) {
+  Flow<F>& flow = flows_[id];
+  if (!flow.keeps_numbers()) flow.tuple = rewrite;
+  flow.l3 = rewrite.l3;
+  flow.l4 = rewrite.l4;
+}
+
+template <class F>
 inline FlowId Conntrack<F>::find(const Key& key, uint64_t hash) const {
   const uint16_t tag = tag_of(key, hash);
   for (const Bucket* bucket = &buckets_[hash & bucket_mask_];; bucket = &buckets_[bucket->next]) {
@@ -397,8 +418,10 @@ template <class F>
 inline uint32_t Conntrack<F>::timeout(ConnectionId id, const Timeouts& timeouts) const {
   const Connection& connection = connections_[id];
   const uint32_t keep = std::min(timeout_of(connection, timeouts), max_timeout);
-  const bool waits = connection.tcp_state == TcpState::Established && keep > timeouts.tcp_unacknowledged &&
-                     windows_[id].has_unacknowledged();
+  const bool one_way = (connection.flags & connection_flag::one_way) != 0;
+  const bool waits =
+      connection.tcp_state == TcpState::Established && keep > timeouts.tcp_unacknowledged && !one_way &&
+      has_unacknowledged(flows_[flow_id(id, Direction::Original)].end, flows_[flow_id(id, Direction::Reply)].end);
   return waits ? timeouts.tcp_unacknowledged : keep;
 }
 

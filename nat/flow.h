@@ -4,6 +4,10 @@
 // the finished rewrite with its checksum deltas, where it goes, when it was last seen. For IPv4 a Flow is one
 // cache line, so a packet of an established flow costs one bucket line and one flow line. What both
 // directions share and only changes of state touch is the `Connection`.
+//
+// TCP is checked against what both ends have said, so a segment reads the other direction's flow, too, which lies
+// beside its own. There it finds what its addresses and ports become, in the key: what the answer comes with. So a Flow
+// of TCP has room for its end's numbers instead, and a segment writes its own flow's line alone.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +16,8 @@
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/flow_key.h"
+#include "dataplane/net/headers.h"
+#include "nat/tcp_end.h"
 
 namespace sluice::nat {
 
@@ -34,6 +40,7 @@ using FlowId = uint32_t;
 inline constexpr FlowId no_flow = 0xffffffff;
 [[nodiscard]] constexpr ConnectionId connection_of(FlowId flow) { return flow >> 1; }
 [[nodiscard]] constexpr Direction direction_of(FlowId flow) { return static_cast<Direction>(flow & 1); }
+[[nodiscard]] constexpr FlowId opposite(FlowId flow) { return flow ^ 1; }
 [[nodiscard]] constexpr FlowId flow_id(ConnectionId connection, Direction direction) {
   return connection << 1 | static_cast<FlowId>(direction);
 }
@@ -53,14 +60,19 @@ enum class TcpState : uint8_t {
 };
 inline constexpr size_t tcp_state_count = 10;
 
-// Finished translation of one direction: the new fields and what they do to the checksums. Where nothing
-// changes the fields repeat the key and the deltas are neutral.
+// Addresses and ports of a packet when it leaves.
 template <class F>
-struct Rewrite {
+struct Tuple {
   typename F::Addr src;
   typename F::Addr dst;
   be16 src_port;
   be16 dst_port;
+};
+
+// Finished translation of one direction: the new fields and what they do to the checksums. Where nothing
+// changes the fields repeat the key and the deltas are neutral.
+template <class F>
+struct Rewrite : Tuple<F> {
   net::ChecksumDelta l3;  // IPv4 header checksum: addresses
   net::ChecksumDelta l4;  // TCP, UDP, ICMPv6: addresses and ports; ICMPv4: identifier only (CSUM-3)
 };
@@ -71,7 +83,7 @@ inline constexpr uint8_t translated = 1;  // the rewrite changes something
 inline constexpr uint8_t stub = 2;        // no connection here: the key belongs to worker `Flow::route`
 inline constexpr uint8_t settled = 4;     // an ordinary packet changes nothing but the counters: `is_quiet`
 // Goes to its endpoint as it came, in a tunnel, and is answered past this router: the rewrite says which endpoint, and
-// is not applied.
+// is not applied. Set before the rewrite.
 inline constexpr uint8_t direct_return = 8;
 // TCP whose other end is not the one that the client began with: numbers are translated (Connection::splice_seq), or
 // the router stands between.
@@ -81,7 +93,13 @@ inline constexpr uint8_t spliced = 16;
 template <class F>
 struct alignas(64) Flow {
   FlowKey<F> key;
-  Rewrite<F> rewrite;
+  // Which of the two: keeps_numbers(). Conntrack::rewrite() knows where to find the tuple.
+  union {
+    Tuple<F> tuple{};
+    TcpEnd end;
+  };
+  net::ChecksumDelta l3;  // of Rewrite
+  net::ChecksumDelta l4;
   uint16_t route = 0;  // the tunnel it goes into, or none; of a stub: the owning worker
   uint8_t flags = 0;
   uint8_t reserved = 0;
@@ -90,6 +108,11 @@ struct alignas(64) Flow {
   Millis last_seen = 0;     // last packet of this direction
   uint32_t packets = 0;     // wraps
   uint64_t bytes = 0;       // IP bytes
+
+  // TCP that is answered through this router.
+  [[nodiscard]] bool keeps_numbers() const {
+    return key.protocol == net::protocol::tcp && (flags & flow_flag::direct_return) == 0;
+  }
 
   // Neighbour in the upper half, route in the lowest 16 bits: to look up by.
   [[nodiscard]] uint64_t way() const {
@@ -100,6 +123,7 @@ struct alignas(64) Flow {
 };
 static_assert(sizeof(Flow<net::V4>) == 64);
 static_assert(sizeof(Flow<net::V6>) == 128);
+static_assert(offsetof(Flow<net::V6>, end) + sizeof(TcpEnd) <= 64, "the other direction's segments read one line");
 static_assert(offsetof(Flow<net::V4>, neighbor) == offsetof(Flow<net::V4>, route) + 4);
 static_assert(offsetof(Flow<net::V6>, neighbor) == offsetof(Flow<net::V6>, route) + 4);
 
@@ -110,6 +134,14 @@ inline void account(Flow<F>& flow, uint32_t ip_bytes, Millis now) {
   ++flow.packets;
   flow.bytes += ip_bytes;
 }
+
+// What becomes of a packet on its way out.
+template <class F>
+struct Translation {
+  Rewrite<F> rewrite;
+  uint8_t flags = 0;      // flow_flag
+  FlowId flow = no_flow;  // none: it has no record
+};
 
 inline constexpr uint32_t no_service = 0xffffffff;
 inline constexpr uint16_t no_worker = 0xffff;

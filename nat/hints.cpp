@@ -6,14 +6,11 @@
 namespace sluice::nat {
 
 template <class F>
-Flow<F> flow_of(const Hint<F>& hint) {
-  Flow<F> flow;
-  flow.key = hint.key;
-  flow.flags = flow_flag::translated;
+Translation<F> translation_of(const Hint<F>& hint) {
   const FlowKey<F>& key = hint.key;
-  flow.rewrite = hint.direction == Direction::Original ? make_rewrite(key, key.src, hint.addr, key.src_port, hint.port)
-                                                       : make_rewrite(key, hint.addr, key.dst, hint.port, key.dst_port);
-  return flow;
+  return {hint.direction == Direction::Original ? make_rewrite(key, key.src, hint.addr, key.src_port, hint.port)
+                                                : make_rewrite(key, hint.addr, key.dst, hint.port, key.dst_port),
+          flow_flag::translated};
 }
 
 template <class F>
@@ -69,8 +66,8 @@ void HintTable<F>::forget(const FlowKey<F>& key, uint64_t hash) {
   if (Hint<F>* const hint = look(key, hash); hint != nullptr) *hint = {};
 }
 
-template Flow<net::V4> flow_of(const Hint<net::V4>&);
-template Flow<net::V6> flow_of(const Hint<net::V6>&);
+template Translation<net::V4> translation_of(const Hint<net::V4>&);
+template Translation<net::V6> translation_of(const Hint<net::V6>&);
 template class HintTable<net::V4>;
 template class HintTable<net::V6>;
 

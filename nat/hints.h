@@ -37,9 +37,9 @@ struct alignas(F::is_v4 ? 32 : 64) Hint {
 static_assert(sizeof(Hint<net::V4>) == 32);
 static_assert(sizeof(Hint<net::V6>) == 64);
 
-// The hint as the flow that a record would have had, for this one packet.
+// As a record would have it, for this one packet.
 template <class F>
-[[nodiscard]] Flow<F> flow_of(const Hint<F>& hint);
+[[nodiscard]] Translation<F> translation_of(const Hint<F>& hint);
 
 template <class F>
 class HintTable {
@@ -80,8 +80,8 @@ class HintTable {
   Millis last_used_ = 0;
 };
 
-extern template Flow<net::V4> flow_of(const Hint<net::V4>&);
-extern template Flow<net::V6> flow_of(const Hint<net::V6>&);
+extern template Translation<net::V4> translation_of(const Hint<net::V4>&);
+extern template Translation<net::V6> translation_of(const Hint<net::V6>&);
 extern template class HintTable<net::V4>;
 extern template class HintTable<net::V6>;
 

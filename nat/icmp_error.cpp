@@ -67,8 +67,8 @@ void apply_quoted(const Rewrite<F>& rewrite, uint8_t* quoted, uint16_t l4_offset
 }  // namespace
 
 template <class F>
-DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset, const Flow<F>& reverse,
-                           bool source_as_vip) {
+DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset, const FlowKey<F>& reverse,
+                           const Rewrite<F>& back, bool source_as_vip) {
   if (l3_length < l4_offset + net::icmp_header_length) return DropReason::IcmpMalformed;
   uint8_t* const icmp = l3 + l4_offset;
   const auto icmp_length = static_cast<uint16_t>(l3_length - l4_offset);
@@ -87,11 +87,10 @@ DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset, 
   if (F::is_v4 && net::checksum_fold(net::checksum_sum(quoted, quoted_l4)) != 0xffff) {
     return DropReason::IcmpBadChecksum;
   }
-  if (!(key.reversed() == reverse.key)) return DropReason::IcmpMalformed;
+  if (!(key.reversed() == reverse)) return DropReason::IcmpMalformed;
   // An error goes to the sender of what it quotes; another destination is an attempt to reach somebody through us.
   if (net::IpHeader<F>::destination(l3) != key.src) return DropReason::IcmpMalformed;
 
-  const Rewrite<F>& back = reverse.rewrite;
   const Rewrite<F> restore = make_rewrite(key, back.dst, back.src, back.dst_port, back.src_port);
   // What the message's checksum sees of it: the sums of the changed range before and after. The range starts at
   // an even offset of the message and ends at an even one or with the message.
@@ -103,8 +102,8 @@ DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset, 
 
   // ICMP-2. The endpoint's own errors are translated like its other packets.
   const auto old_src = net::IpHeader<F>::source(l3);
-  const bool hide = source_as_vip && back.src != reverse.key.src;
-  const auto new_src = hide || old_src == reverse.key.src ? back.src : old_src;
+  const bool hide = source_as_vip && back.src != reverse.src;
+  const auto new_src = hide || old_src == reverse.src ? back.src : old_src;
   FlowKey<F> outer{old_src, key.src, {}, {}, F::is_v4 ? protocol::icmp : protocol::icmpv6, {}};
   // Addresses, the IPv4 header checksum and for ICMPv6 the pseudo header's part.
   apply(make_rewrite(outer, new_src, back.dst, {}, {}), l3, icmp, outer.protocol);
@@ -112,7 +111,9 @@ DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset, 
   return DropReason::None;
 }
 
-template DropReason translate_error(uint8_t*, uint16_t, uint16_t, const Flow<net::V4>&, bool);
-template DropReason translate_error(uint8_t*, uint16_t, uint16_t, const Flow<net::V6>&, bool);
+template DropReason translate_error(uint8_t*, uint16_t, uint16_t, const FlowKey<net::V4>&, const Rewrite<net::V4>&,
+                                    bool);
+template DropReason translate_error(uint8_t*, uint16_t, uint16_t, const FlowKey<net::V6>&, const Rewrite<net::V6>&,
+                                    bool);
 
 }  // namespace sluice::nat

@@ -28,15 +28,15 @@
 namespace sluice::nat {
 
 // Translates an ICMP(v6) error in place. `l3`: the outer IP header, followed by the whole packet, `l3_length`
-// contiguous bytes (linearise the mbuf before); `l4_offset`: of the ICMP header, from l3. `reverse`: the Flow
-// whose key is the reversed quoted key (net::parse_quoted). The outer TTL is not touched. Neither flow is: an error
-// neither refreshes nor ends one (RFC 5508 REQ-6).
+// contiguous bytes (linearise the mbuf before); `l4_offset`: of the ICMP header, from l3. `reverse`: the reversed
+// quoted key (net::parse_quoted); `back`: what becomes of the packets that have it. The outer TTL is not touched.
+// Neither flow is: an error neither refreshes nor ends one (RFC 5508 REQ-6).
 //
 // None; IcmpBadChecksum: the message's checksum or the quoted IPv4 header's is wrong; IcmpMalformed: not
-// an error, too short, not about `reverse`, or not addressed to the sender of the quoted packet. Nothing has been
+// an error, too short, not about that flow, or not addressed to the sender of the quoted packet. Nothing has been
 // changed then.
 template <class F>
 [[nodiscard]] net::DropReason translate_error(uint8_t* l3, uint16_t l3_length, uint16_t l4_offset,
-                                              const Flow<F>& reverse, bool source_as_vip);
+                                              const FlowKey<F>& reverse, const Rewrite<F>& back, bool source_as_vip);
 
 }  // namespace sluice::nat

@@ -58,7 +58,7 @@ uint32_t l4_length(const uint8_t* l3, const uint8_t* l4) {
 template <class F>
 Rewrite<F> make_rewrite(const FlowKey<F>& from, const typename F::Addr& src, const typename F::Addr& dst, be16 src_port,
                         be16 dst_port) {
-  Rewrite<F> rewrite{src, dst, src_port, dst_port, {}, {}};
+  Rewrite<F> rewrite{{src, dst, src_port, dst_port}, {}, {}};
   ChecksumDelta addresses;
   replace(addresses, from.src, src);
   replace(addresses, from.dst, dst);

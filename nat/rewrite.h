@@ -15,6 +15,7 @@
 // Everything is incremental, so a packet that came with a bad checksum leaves with a bad checksum.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -58,57 +59,88 @@ inline void decrement_ttl(uint8_t* l3) {
 
 // Addresses, without the checksum of the IPv4 header.
 template <class F>
-[[gnu::always_inline]] inline void apply_addresses(const Rewrite<F>& rewrite, uint8_t* l3) {
-  static_assert(offsetof(Rewrite<F>, src) == 0 && offsetof(Rewrite<F>, dst) == sizeof(typename F::Addr));
-  std::memcpy(l3 + (F::is_v4 ? 12 : 8), &rewrite, 2 * sizeof(typename F::Addr));
+[[gnu::always_inline]] inline void write_addresses(const Tuple<F>& to, uint8_t* l3) {
+  static_assert(offsetof(Tuple<F>, src) == 0 && offsetof(Tuple<F>, dst) == sizeof(typename F::Addr));
+  std::memcpy(l3 + (F::is_v4 ? 12 : 8), &to, 2 * sizeof(typename F::Addr));
 }
 
-// Layer 4 of TCP or UDP.
-template <uint8_t protocol, class F>
-[[gnu::always_inline]] inline void apply_ports(const Rewrite<F>& rewrite, uint8_t* l4) {
-  static_assert(offsetof(Rewrite<F>, dst_port) == offsetof(Rewrite<F>, src_port) + 2);
+// Ports, without a checksum.
+template <class F>
+[[gnu::always_inline]] inline void write_ports(const Tuple<F>& to, uint8_t* l4) {
+  static_assert(offsetof(Tuple<F>, dst_port) == offsetof(Tuple<F>, src_port) + 2);
+  std::memcpy(l4, reinterpret_cast<const uint8_t*>(&to) + offsetof(Tuple<F>, src_port), 4);
+}
+
+// The checksum of TCP or UDP.
+template <uint8_t protocol>
+[[gnu::always_inline]] inline void adjust_l4(net::ChecksumDelta delta, uint8_t* l4) {
   static_assert(protocol == net::protocol::tcp || protocol == net::protocol::udp);
   constexpr bool udp = protocol == net::protocol::udp;
-  std::memcpy(l4, reinterpret_cast<const uint8_t*>(&rewrite) + offsetof(Rewrite<F>, src_port), 4);
   uint8_t* const field = l4 + (udp ? 6 : 16);
   const auto checksum = net::load<uint16_t>(field);
-  net::store(field, udp ? net::apply_udp(rewrite.l4, checksum) : rewrite.l4.apply(checksum));
+  net::store(field, udp ? net::apply_udp(delta, checksum) : delta.apply(checksum));
 }
 
-// Layer 4 only. The lengths in the IP header are believed (SCTP needs them).
+// Rewrites a packet whose IP header is at `l3` and whose L4 header, complete, is at `l4`: nullptr for later
+// fragments. `protocol` is that of layer 4. The lengths in the IP header are believed (SCTP needs them).
 template <class F>
-[[gnu::always_inline]] inline void apply_l4(const Rewrite<F>& rewrite, const uint8_t* l3, uint8_t* l4,
-                                            uint8_t protocol) {
+inline void apply(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
+  write_addresses<F>(rewrite, l3);
+  if constexpr (F::is_v4) net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10)));
+  if (l4 == nullptr) return;
   if (protocol == net::protocol::udp) {
-    apply_ports<net::protocol::udp>(rewrite, l4);
+    write_ports<F>(rewrite, l4);
+    adjust_l4<net::protocol::udp>(rewrite.l4, l4);
   } else if (protocol == net::protocol::tcp) {
-    apply_ports<net::protocol::tcp>(rewrite, l4);
+    write_ports<F>(rewrite, l4);
+    adjust_l4<net::protocol::tcp>(rewrite.l4, l4);
   } else {
     apply_other(rewrite, l3, l4, protocol);
   }
 }
 
-// Rewrites a packet whose IP header is at `l3` and whose L4 header, complete, is at `l4`: nullptr for later
-// fragments. `protocol` is that of layer 4.
+// decrement_ttl() and what `delta` does to the IPv4 header's checksum.
 template <class F>
-inline void apply(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4, uint8_t protocol) {
-  apply_addresses(rewrite, l3);
-  if constexpr (F::is_v4) net::store(l3 + 10, rewrite.l3.apply(net::load<uint16_t>(l3 + 10)));
-  if (l4 != nullptr) apply_l4(rewrite, l3, l4, protocol);
-}
-
-// The same and decrement_ttl() at once, for a packet that is no later fragment.
-template <class F>
-[[gnu::always_inline]] inline void apply_and_decrement_ttl(const Rewrite<F>& rewrite, uint8_t* l3, uint8_t* l4,
-                                                           uint8_t protocol) {
-  apply_addresses(rewrite, l3);
+[[gnu::always_inline]] inline void adjust_l3_and_decrement_ttl(net::ChecksumDelta delta, uint8_t* l3) {
   if constexpr (F::is_v4) {
     --l3[8];
-    net::store(l3 + 10, one_hop_less.apply(rewrite.l3.apply(net::load<uint16_t>(l3 + 10))));
+    net::store(l3 + 10, one_hop_less.apply(delta.apply(net::load<uint16_t>(l3 + 10))));
   } else {
     decrement_ttl<F>(l3);
   }
-  apply_l4(rewrite, l3, l4, protocol);
+}
+
+// apply() and decrement_ttl() at once, for a packet that is no later fragment and no TCP that keeps_numbers().
+template <class F>
+[[gnu::always_inline]] inline void apply_and_decrement_ttl(const Flow<F>& flow, uint8_t* l3, uint8_t* l4,
+                                                           uint8_t protocol) {
+  write_addresses<F>(flow.tuple, l3);
+  adjust_l3_and_decrement_ttl<F>(flow.l3, l3);
+  if (protocol == net::protocol::udp) {
+    write_ports<F>(flow.tuple, l4);
+    adjust_l4<net::protocol::udp>(flow.l4, l4);
+  } else {
+    apply_other<F>({flow.tuple, flow.l3, flow.l4}, l3, l4, protocol);
+  }
+}
+
+// The same for TCP that keeps_numbers(). `answer`: the opposite direction's key.
+template <class F>
+[[gnu::always_inline]] inline void apply_tcp_and_decrement_ttl(const Flow<F>& flow, const FlowKey<F>& answer,
+                                                               uint8_t* l3, uint8_t* l4) {
+  if constexpr (F::is_v4) {
+    uint64_t addresses = 0;
+    std::memcpy(&addresses, &answer.src, sizeof addresses);
+    net::store(l3 + 12, std::rotl(addresses, 32));
+  } else {
+    const typename F::Addr to[2] = {answer.dst, answer.src};
+    std::memcpy(l3 + 8, to, sizeof to);
+  }
+  uint32_t ports = 0;
+  std::memcpy(&ports, &answer.src_port, sizeof ports);
+  net::store(l4, std::rotl(ports, 16));
+  adjust_l3_and_decrement_ttl<F>(flow.l3, l3);
+  adjust_l4<net::protocol::tcp>(flow.l4, l4);
 }
 
 }  // namespace sluice::nat

@@ -102,13 +102,13 @@ TYPED_TEST(Hints, CT9_ForgottenWithTime) {
 
 TYPED_TEST(Hints, CT9_AFlowOfEachDirection) {
   Hint<TypeParam> hint = this->hint(1);
-  FlowKey<TypeParam> there = rewritten_key(hint.key, flow_of(hint).rewrite);
+  FlowKey<TypeParam> there = rewritten_key(hint.key, translation_of(hint).rewrite);
   EXPECT_EQ(there.src, hint.key.src);
   EXPECT_EQ(there.src_port, hint.key.src_port);
   EXPECT_EQ(there.dst, hint.addr);
   EXPECT_EQ(there.dst_port, hint.port);
   Hint<TypeParam> back{there.reversed(), hint.key.dst, hint.key.dst_port, Direction::Reply};
-  EXPECT_EQ(rewritten_key(back.key, flow_of(back).rewrite), hint.key.reversed());
+  EXPECT_EQ(rewritten_key(back.key, translation_of(back).rewrite), hint.key.reversed());
 }
 
 }  // namespace

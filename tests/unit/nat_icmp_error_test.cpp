@@ -178,11 +178,16 @@ Bytes build_error(const typename F::Addr& src, const typename F::Addr& dst, cons
   return message;
 }
 
-// A connection: its two directions as the connection table holds them.
+template <class F>
+struct OneWay {
+  FlowKey<F> key;
+  Rewrite<F> rewrite;
+};
+
 template <class F>
 struct Connected {
-  Flow<F> original;
-  Flow<F> reply;
+  OneWay<F> original;
+  OneWay<F> reply;
 };
 
 // client:port to the virtual address, translated to the backend; with `masquerade` the source, too.
@@ -213,15 +218,15 @@ Connected<F> outgoing_flow(uint8_t proto) {
 }
 
 template <class F>
-DropReason translate(Bytes& message, const Flow<F>& reverse, bool source_as_vip = true) {
-  return translate_error<F>(message.data(), static_cast<uint16_t>(message.size()), header_length<F>, reverse,
-                            source_as_vip);
+DropReason translate(Bytes& message, const OneWay<F>& reverse, bool source_as_vip = true) {
+  return translate_error<F>(message.data(), static_cast<uint16_t>(message.size()), header_length<F>, reverse.key,
+                            reverse.rewrite, source_as_vip);
 }
 
-// `about`: the Flow whose packet, translated, is quoted; `reverse`: the opposite one. The error comes from
+// `about`: the direction whose packet, translated, is quoted; `reverse`: the opposite one. The error comes from
 // `sender` and shall leave with `seen_as`.
 template <class F>
-void expect_translated(const Flow<F>& about, const Flow<F>& reverse, const char* sender, const char* seen_as,
+void expect_translated(const OneWay<F>& about, const OneWay<F>& reverse, const char* sender, const char* seen_as,
                        const Error& error, bool source_as_vip = true, bool udp_checksum = true) {
   const FlowKey<F> sent = about.key;
   const FlowKey<F> forwarded = rewritten_key(sent, about.rewrite);
@@ -455,7 +460,7 @@ TYPED_TEST(IcmpError, RFC4884_LengthAttributeEndsTheQuote) {
 
 // Whatever is refused is left as it was.
 template <class F>
-void expect_refused(Bytes message, const Flow<F>& reverse, DropReason reason) {
+void expect_refused(Bytes message, const OneWay<F>& reverse, DropReason reason) {
   const Bytes before = message;
   EXPECT_EQ(translate<F>(message, reverse), reason);
   EXPECT_EQ(message, before);
@@ -534,7 +539,7 @@ TYPED_TEST(IcmpError, ICMP3_TooShortIsRefused) {
   }
   Bytes message = error_to_refuse(flow);
   for (uint16_t length = 0; length < header_length<F> + 8; ++length) {
-    EXPECT_EQ(translate_error<F>(message.data(), length, header_length<F>, flow.reply, true),
+    EXPECT_EQ(translate_error<F>(message.data(), length, header_length<F>, flow.reply.key, flow.reply.rewrite, true),
               DropReason::IcmpMalformed);
   }
 }

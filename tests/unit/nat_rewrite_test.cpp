@@ -235,10 +235,21 @@ void compare_with_one_hop_less(const Case& each) {
     Bytes<F> packet = source.packet<F>(each.protocol, each.icmp_type, source.number() % 100);
     packet.l3()[ttl] |= 1;
     packet.recompute();
-    const auto rewrite = random_rewrite(source, key_of(packet), true, each.src_port, each.dst_port);
+    const FlowKey<F> key = key_of(packet);
+    const auto rewrite = random_rewrite(source, key, true, each.src_port, each.dst_port);
     Bytes<F> hand_made = packet;
     --hand_made.l3()[ttl];
-    apply_and_decrement_ttl(rewrite, packet.l3(), packet.l4(), each.protocol);
+    Flow<F> flow;
+    flow.key = key;
+    flow.l3 = rewrite.l3;
+    flow.l4 = rewrite.l4;
+    if (flow.keeps_numbers()) {
+      flow.end = {};
+      apply_tcp_and_decrement_ttl(flow, rewritten_key(key, rewrite).reversed(), packet.l3(), packet.l4());
+    } else {
+      flow.tuple = rewrite;
+      apply_and_decrement_ttl(flow, packet.l3(), packet.l4(), each.protocol);
+    }
     ASSERT_EQ(packet.data, expected(hand_made, rewrite).data) << round;
   }
 }
