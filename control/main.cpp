@@ -2,6 +2,7 @@
 // down again in reverse.
 #include <csignal>
 #include <cstdio>
+#include <future>
 #include <malloc.h>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "control/arguments.h"
 #include "control/controller.h"
 #include "control/cpu_choice.h"
+#include "control/pci_names.h"
 #include "control/privileges.h"
 #include "control/startup.h"
 #include "control/state_journal.h"
@@ -98,12 +100,12 @@ void set_up_heaps(bool helpers) {
   }
 }
 
-dataplane::EalOptions eal_options_of(const Arguments& arguments, const InitialConfig& initial) {
+dataplane::EalOptions eal_options_of(const Arguments& arguments, bool pci) {
   dataplane::EalOptions options;
   options.control_cpu = arguments.cpus.control;
   options.worker_cpus = arguments.cpus.workers;
   options.memory_mib = arguments.memory_mib;
-  options.pci = arguments.pci || initial.pci;
+  options.pci = arguments.pci || pci;
   options.hugepages = arguments.no_huge || arguments.hugepages == "never" ? dataplane::Hugepages::Never
                       : arguments.hugepages == "require"                  ? dataplane::Hugepages::Require
                                                                           : dataplane::Hugepages::Auto;
@@ -153,15 +155,24 @@ int serve(Arguments& arguments) {
     }
   }
   StateJournal journal(arguments.state_folder);
-  auto initial = initial_config(arguments, journal);
+  // DPDK takes its time to start, partly asleep: what is kept is read meanwhile.
+  std::future<std::optional<InitialConfig>> reading;
+  std::optional<InitialConfig> initial;
+  if (arguments.config.empty()) {
+    reading = begin_initial_config(arguments, journal);
+  } else {
+    initial = initial_config(arguments, journal);
+    if (!initial) return exit_bad_config;
+  }
+  const bool pci = initial ? initial->pci : may_name_pci(arguments.state_folder);
+  auto eal = dataplane::Eal::init(eal_options_of(arguments, pci));
+  if (reading.valid()) initial = reading.get();
   if (!initial) return exit_bad_config;
   if (!initial->conflict.empty()) {
     say(fmt::format("--api-listen: the API is never on a data port, but {}; give it an address of the machine's own",
                     initial->conflict));
     return exit_cannot_start;
   }
-
-  auto eal = dataplane::Eal::init(eal_options_of(arguments, *initial));
   if (!eal) {
     say(eal.error().message);
     return exit_cannot_start;

@@ -1,9 +1,9 @@
 #include "control/startup.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <sched.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +12,7 @@
 #include "control/api_listener.h"
 #include "control/helper_threads.h"
 #include "control/memif_socket.h"
+#include "control/pci_names.h"
 #include "control/state_file.h"
 #include "control/taken_links.h"
 
@@ -34,13 +35,6 @@ std::optional<config::ObjectSet> checked(const std::string& text, const std::str
     return std::nullopt;
   }
   return std::move(*objects);
-}
-
-bool names_pci(const config::ObjectSet& objects) {
-  const auto& interfaces = objects.config().gateway.interfaces;
-  return std::any_of(interfaces.begin(), interfaces.end(), [](const config::Interface& interface) {
-    return interface.device.find(':') != std::string::npos && !interface.device.starts_with("net_");
-  });
 }
 
 }  // namespace
@@ -137,6 +131,16 @@ std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJou
     if (initial.conflict.empty()) initial.conflict = data_port_conflict(where.address, gateway);
   }
   return initial;
+}
+
+std::future<std::optional<InitialConfig>> begin_initial_config(const Arguments& arguments, StateJournal& journal) {
+  return std::async(std::launch::async, [&arguments, &journal] {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    for (const int cpu : arguments.cpus.helpers) CPU_SET(static_cast<size_t>(cpu), &own);
+    (void)sched_setaffinity(0, sizeof own, &own);  // an empty one changes nothing
+    return initial_config(arguments, journal);
+  });
 }
 
 }  // namespace sluice::control

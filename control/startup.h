@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,5 +44,9 @@ struct InitialConfig {
 
 // Empty: there is one, and it cannot be used, which has been said.
 [[nodiscard]] std::optional<InitialConfig> initial_config(const Arguments& arguments, StateJournal& journal);
+
+// The same in a thread of its own, on the helpers' CPUs; `journal` is that thread's meanwhile.
+[[nodiscard]] std::future<std::optional<InitialConfig>> begin_initial_config(const Arguments& arguments,
+                                                                             StateJournal& journal);
 
 }  // namespace sluice::control
