@@ -21,6 +21,7 @@ from web_programs import HOST, HTTP1, ONE
 FRONTEND, MAIL = "203.0.113.80", "203.0.113.25"
 SMTP = 2525
 RECORDS = 1024  # the least that conntrack.max takes
+LONGER = 12  # seconds: than what is in the table stays young
 GREETING_SERVER = Path(__file__).parent / "greeting_server.py"
 
 
@@ -104,23 +105,24 @@ def test_CNT6_SPL11_honest_clients_in_a_flood_of_syns(lab: Lab, workers: int) ->
     def cookies() -> int:
         return pods.router.counters()["syn_cookies_sent"]
     wait_until(lambda: cookies() > 100_000, 20, lambda: f"a flood: {flood.stderr()}")
+    first, first_mails = pods.honest(), pods.mails()  # memory for what is bound so is used from now on
     memory, buffers = pods.router.resident_bytes(), pods.router.mbufs_in_use()
+    time.sleep(LONGER)
     begun = cookies()
-    flooded, flooded_mails = pods.honest(), pods.mails()
+    later, later_mails = pods.honest(), pods.mails()
     assert cookies() > begun + 10_000, "the flood went on all the while"
-    assert pods.found() == {"honest": 2 * CONNECTIONS, "mail": 2 * CONNECTIONS, "attack": 0}, "each was looked into"
+    assert pods.found() == {"honest": 3 * CONNECTIONS, "mail": 3 * CONNECTIONS, "attack": 0}, "each was looked into"
     refused = pods.left.run("curl", "-sS", "--max-time", "15", "--resolve", f"{HOST}:80:{FRONTEND}", "-H", "X-Attack: yes",
                             f"http://{HOST}/", timeout=20, check=False)
     assert refused.returncode == 56, "and cut off"
-    wait_until(lambda: cookies() > 300_000, 30, "many more")
     grown = pods.router.resident_bytes() - memory
     flood.signal(2)
     flood.wait(10)
     sent = json.loads(result.read_text())["streams"][0]
     after = pods.router.counters()
     opened = after["flows_opened"] - before["flows_opened"]
-    for name, times in (("quiet", quiet), ("flooded", flooded), ("mail, quiet", quiet_mails),
-                        ("mail, flooded", flooded_mails)):
+    for name, times in (("quiet", quiet), ("flooded", first), ("later", later), ("mail, quiet", quiet_mails),
+                        ("mail, flooded", first_mails), ("mail, later", later_mails)):
         print(f"{name}: {CONNECTIONS} connections of {CONNECTIONS}, median {times[len(times) // 2]:.1f} ms, "
               f"worst {times[-1]:.1f} ms")
     print(f"{sent['sent']} SYNs at {sent['sentRate']:.0f}/s, {after['syn_cookies_sent']} answered with cookies, "
@@ -128,8 +130,8 @@ def test_CNT6_SPL11_honest_clients_in_a_flood_of_syns(lab: Lab, workers: int) ->
           f"{buffers} buffers in use")
 
     assert grown < MEBIBYTE
-    honest = 2 * CONNECTIONS + 1
-    assert opened <= RECORDS + 2 * honest, "a SYN of the flood takes nobody's place"
+    honest = 4 * CONNECTIONS + 1
+    assert opened <= RECORDS + honest, "a SYN of the flood takes nobody's place"
     assert after["late_opened"] - before["late_opened"] == honest
     assert after["content_flows"] - before["content_flows"] == honest, "a SYN is not looked into"
     wait_until(lambda: pods.router.mbufs_in_use() <= buffers, 5, "packet buffers to come back")
