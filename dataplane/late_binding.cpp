@@ -88,15 +88,16 @@ void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& fronten
   if (event == nat::TcpEvent::Invalid || event == nat::TcpEvent::SynAck)
     return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
   if (!checksum_good(packet)) return context.drop(packet.mbuf, DropReason::L4BadChecksum);
+  const bool listens = frontend.service->listener != nullptr;
   if (event == nat::TcpEvent::Syn) {
-    const nat::ClientKind client = pipeline_.client_kind(packet);
-    if (const DropReason reason = nat::refusal(frontend, packet.key.src, client, context.snapshot->proxy);
-        reason != DropReason::None)
-      return context.drop(packet.mbuf, reason);
+    // Where none listens an endpoint was chosen already.
+    const DropReason reason =
+        listens ? nat::refusal(frontend, packet.key.src, pipeline_.client_kind(packet), context.snapshot->proxy)
+                : DropReason::None;
+    if (reason != DropReason::None) return context.drop(packet.mbuf, reason);
     answer_syn(packet, *segment, frontend);
     return context.discard(packet.mbuf);
   }
-  const bool listens = frontend.service->listener != nullptr;
   LateId id = table<F>().find(packet.key, packet.hash);
   if (id != no_late && !is_acceptable(table<F>()[id], *segment) && is_begun_anew(table<F>()[id], *segment)) {
     table<F>().close(id);

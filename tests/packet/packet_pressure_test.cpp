@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packet/documents.h"
+#include "tests/packet/explain.h"
 #include "tests/packet/splice_network.h"
 
 namespace sluice::packet_test {
@@ -457,6 +458,22 @@ TEST_P(Pressure, SPL11_TheEndpointAsksAgain) {
   accepts.sack_permitted = false;
   accepts.data = "hello";
   EXPECT_EQ(rig().send("b", accepts.bytes()), "b/13 tcp PA 10.96.0.10:80>10.246.1.5:1000 ttl 63");
+}
+
+TEST_P(Pressure, SPL11_EXP5_TracesSayIt) {
+  press();
+  RigTrace trace(rig(), "tcp and host 10.246.1.5");
+  const auto joined = [&] {
+    std::string out;
+    for (const std::string& text : trace.texts()) out += text + "\n";
+    return out;
+  };
+  const TcpSegment said = answers_cookie(syn("10.246.1.5:1000", "10.96.0.10:80"));
+  EXPECT_TRUE(like(joined(),
+                   "*cookie: its entry would not stay*service: default/web:*backend: 10.246.1.20:8080, the only "
+                   "endpoint*=> answered*"));
+  (void)rig().send("b", said.bytes());
+  EXPECT_TRUE(like(joined(), "*cookie: the client has answered it: the connection is bound now*=> forwarded*"));
 }
 
 SLUICE_WITH_WORKERS(Pressure);
