@@ -157,11 +157,13 @@ TEST_P(Pressure, SPL11_ItEndsWithTheFlood) {
     return like(out, "b/13 tcp S *>10.246.1.20:8080 ttl 63");
   };
   EXPECT_FALSE(is_ordinary(1000));
+  const uint64_t opened = rig().count(Event::FlowsOpened);
   for (unsigned second = 0; second < 15; ++second) {
     (void)rig().advance(1000);
     flood("10.96.0.10:80", 60);
   }
   EXPECT_FALSE(is_ordinary(1001)) << "though what is in the table is old";
+  EXPECT_EQ(rig().count(Event::FlowsOpened), opened);
   (void)rig().advance(6000);
   (void)is_ordinary(1002);
   (void)rig().advance(6000);
@@ -458,6 +460,10 @@ TEST_P(Pressure, SPL11_TheEndpointAsksAgain) {
   accepts.sack_permitted = false;
   accepts.data = "hello";
   EXPECT_EQ(rig().send("b", accepts.bytes()), "b/13 tcp PA 10.96.0.10:80>10.246.1.5:1000 ttl 63");
+  // From now on it is a connection like those that were decided, which nothing is kept of but the numbers.
+  (void)rig().drops();
+  EXPECT_EQ(rig().send("b", fragments(accepts.bytes(), 24).front()), "");
+  EXPECT_EQ(rig().drops(), "content_fragment 1") << "not for the router itself";
 }
 
 TEST_P(Pressure, SPL11_EXP5_TracesSayIt) {
