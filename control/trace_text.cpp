@@ -230,6 +230,15 @@ class Text {
   }
   void ingress() {
     const dataplane::ServiceTrace& listener = trace_.service;
+    // Of a service that is looked into: its endpoint is chosen whatever the client says.
+    const bool at_once = listener.asked && !listener.read;
+    if (trace_.count(Event::SynCookiesSent) != 0 && at_once) {
+      return step("cookie", "{}",
+                  "its entry would not stay until the client's ACK: nothing is kept of it but the answer to a cookie");
+    }
+    if (trace_.count(Event::LateOpened) != 0 && at_once) {
+      return step("cookie", "{}", "the client has answered it: the connection is bound now");
+    }
     if (trace_.count(Event::SynCookiesSent) != 0) {
       return step("ingress", "{}",
                   "what the client says first decides; until then nothing is kept but its answer to a cookie");

@@ -71,6 +71,7 @@ const nat::Frontend<F>* frontend_of(const nat::Conntrack<F>& table, nat::Connect
   if ((original.flags & nat::flow_flag::spliced) == 0) return frontend_of(original, now);
   const nat::Connection& connection = table.connection(id);
   if ((connection.splice & nat::splice::has_record) != 0) return nullptr;
+  if ((connection.splice & nat::splice::number) == own_target) return frontend_of(original, now);
   const nat::Frontend<F>* const target = now.family<F>().services->find(
       l7::target_address<typename F::Addr>(connection.splice & nat::splice::number), {}, net::protocol::tcp);
   return target != nullptr && target->service->id == connection.service ? target : nullptr;
@@ -509,7 +510,10 @@ void Pipeline::forward_miss(FlowPacket<F>& packet, NextHopId hop) {
     if (packet.protocol != net::protocol::icmp && packet.protocol != net::protocol::icmpv6) {
       const nat::Frontend<F>* frontend =
           now.family<F>().services->find(packet.key.dst, packet.key.dst_port, packet.protocol);
-      if (frontend != nullptr && frontend->service->listener != nullptr) return late_->on_miss(packet, *frontend);
+      if (frontend != nullptr && (frontend->service->listener != nullptr ||
+                                  (!frontend->service->content.empty() && late_->stands_in(packet, *frontend)))) {
+        return late_->on_miss(packet, *frontend);
+      }
       if (frontend != nullptr) return open_to_service(packet, *frontend);
       if (kind == HopKind::Local && (take_mapped(packet) || open_to_host(packet))) return;
     }

@@ -88,11 +88,13 @@ void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& fronten
   if (event == nat::TcpEvent::Invalid || event == nat::TcpEvent::SynAck)
     return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
   if (!checksum_good(packet)) return context.drop(packet.mbuf, DropReason::L4BadChecksum);
+  const bool listens = frontend.service->listener != nullptr;
   if (event == nat::TcpEvent::Syn) {
-    const nat::ClientKind client = pipeline_.client_kind(packet);
-    if (const DropReason reason = nat::refusal(frontend, packet.key.src, client, context.snapshot->proxy);
-        reason != DropReason::None)
-      return context.drop(packet.mbuf, reason);
+    // Where none listens an endpoint was chosen already.
+    const DropReason reason =
+        listens ? nat::refusal(frontend, packet.key.src, pipeline_.client_kind(packet), context.snapshot->proxy)
+                : DropReason::None;
+    if (reason != DropReason::None) return context.drop(packet.mbuf, reason);
     answer_syn(packet, *segment, frontend);
     return context.discard(packet.mbuf);
   }
@@ -103,8 +105,9 @@ void LateBinding::on_miss(FlowPacket<F>& packet, const nat::Frontend<F>& fronten
   }
   if (id == no_late) {
     if (event == nat::TcpEvent::Rst) return context.drop(packet.mbuf, DropReason::ConntrackInvalid);
-    id = begin(packet, *segment);
+    id = begin(packet, *segment, listens);
     if (id == no_late) return;
+    if (!listens && !bind_at_once<F>(id)) return context.discard(packet.mbuf);
   }
   from_client(id, packet, *segment);
   context.discard(packet.mbuf);
@@ -115,7 +118,7 @@ void LateBinding::answer_syn(const FlowPacket<F>& packet, const Segment& segment
   Context& context = pipeline_.context_;
   l7::TcpOffer offer = l7::read_offer(segment.options.data(), static_cast<uint32_t>(segment.options.size()));
   const Profile* const known = known_profile(frontend.service->id);
-  const l7::TcpLimits limits = frontend.service->listener->tcp();
+  const l7::TcpLimits limits = limits_of(*frontend.service);
   if ((known != nullptr && !known->timestamps) || !limits.timestamps) offer.timestamp.reset();
   offer.sack = offer.sack && limits.sack;
   const uint32_t isn = cookies_.make(packet.key, segment.seq, offer, context.now);
@@ -143,11 +146,11 @@ uint16_t LateBinding::own_mss(const net::FlowKey<F>& key, uint64_t hash, const l
 
 // no_late: the packet was dropped.
 template <class F>
-LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
+LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment, bool listens) {
   Context& context = pipeline_.context_;
   const std::optional<l7::TcpOffer> offer = cookies_.check(packet.key, segment.seq - 1, segment.ack - 1, context.now);
   if (!offer) {
-    refuse_ack(packet, segment);
+    refuse_ack(packet, segment, listens);
     return no_late;
   }
   LateTable<F>& lates = table<F>();
@@ -162,7 +165,7 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
   late.state = LateState::Collecting;
   late.ingress = packet.ingress;
   late.from_tunnel = packet.decapsulations != 0;
-  late.from_host = packet.from_host();
+  late.tunnel_source = packet.tunnel_source;
   late.mss = offer->mss;
   late.scale = offer->scale;
   late.sack = offer->sack;
@@ -183,16 +186,19 @@ LateId LateBinding::begin(const FlowPacket<F>& packet, const Segment& segment) {
 
 // No cookie of ours. A connection that the router has forgotten is reset. The first segments of a new one may have
 // overtaken the ACK, which its timestamp shows: it was told the time a moment ago. Those are silently dropped, to come
-// again.
+// again. Where no listener is, nothing else is taken.
 template <class F>
-void LateBinding::refuse_ack(const FlowPacket<F>& packet, const Segment& segment) {
+void LateBinding::refuse_ack(const FlowPacket<F>& packet, const Segment& segment, bool listens) {
   Context& context = pipeline_.context_;
-  constexpr uint32_t moment = 10'000;
-  const bool recent =
-      segment.timestamp && context.now + cookies_.timestamp_offset(packet.key) - segment.timestamp->echo < moment;
+  const bool recent = !listens || (segment.timestamp && is_recent(packet.key, *segment.timestamp));
   if (!recent && segment.has(tcp_flag::ack))
     send_reset(context, pipeline_.output_, packet.key.reversed(), tcp_flag::rst, segment.ack, 0, packet.hash);
   context.drop(packet.mbuf, DropReason::SynCookieInvalid);
+}
+
+template <class F>
+bool LateBinding::is_recent(const net::FlowKey<F>& key, const l7::Timestamp& timestamp) const {
+  return pipeline_.context_.now + cookies_.timestamp_offset(key) - timestamp.echo < moment;
 }
 
 // ---- what the client sends ---------------------------------------------------------------------------
@@ -416,6 +422,7 @@ template uint16_t LateBinding::own_mss<V6>(const net::FlowKey<V6>&, uint64_t, co
 template nat::Millis LateBinding::time_for_head<V4>(const Late<V4>&) const;
 template nat::Millis LateBinding::time_for_head<V6>(const Late<V6>&) const;
 template const nat::Frontend<V4>* LateBinding::frontend_of<V4>(const Late<V4>&) const;
+template bool LateBinding::is_recent<V4>(const net::FlowKey<V4>&, const l7::Timestamp&) const;
 template bool LateBinding::note_client<V4>(Late<V4>&, const Segment&, uint32_t);
 template bool LateBinding::is_acceptable<V4>(const Late<V4>&, const Segment&);
 template void LateBinding::challenge<V4>(Late<V4>&);
@@ -426,6 +433,7 @@ template uint32_t LateBinding::next_out<V4>(const Late<V4>&) const;
 template std::optional<LateBinding::Segment> LateBinding::read<V6>(const FlowPacket<V6>&);
 template bool LateBinding::checksum_good<V6>(const FlowPacket<V6>&);
 template const nat::Frontend<V6>* LateBinding::frontend_of<V6>(const Late<V6>&) const;
+template bool LateBinding::is_recent<V6>(const net::FlowKey<V6>&, const l7::Timestamp&) const;
 template bool LateBinding::note_client<V6>(Late<V6>&, const Segment&, uint32_t);
 template bool LateBinding::is_acceptable<V6>(const Late<V6>&, const Segment&);
 template void LateBinding::challenge<V6>(Late<V6>&);

@@ -9,7 +9,11 @@
 // until the endpoint has acknowledged it. Then the buffer is free, and the record too unless later requests may go
 // elsewhere.
 //
+// Services whose connections are looked into are bound so as well, at once, while SYNs come faster than their entries
+// could stay (late_pressure.cpp).
+//
 //   late_binding.cpp   the client: SYN, ACK, bytes
+//   late_pressure.cpp  when it stands in for services without a listener
 //   late_answer.cpp    what the router itself says to it
 //   late_endpoint.cpp  the endpoint: SYN, failures, the end
 //   late_owed.cpp      what is owed to the endpoint
@@ -37,7 +41,11 @@ class LateBinding {
   // nullptr: no memory. Sizing as in Pipeline::bind_late.
   [[nodiscard]] static std::unique_ptr<LateBinding> create(Pipeline& pipeline, uint32_t connections, uint32_t buffers);
 
-  // A packet to a frontend with a listener, of a connection without a flow. Takes ownership.
+  // Whether a packet of a connection without a flow is for on_miss() although no listener is there: a SYN whose entry
+  // would not last, or what answers the cookie of one. Of a service that is looked into.
+  template <class F>
+  [[nodiscard]] bool stands_in(const net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
+  // A packet to a frontend with a listener, or that it stands in for, of a connection without a flow. Takes ownership.
   template <class F>
   void on_miss(net::FlowPacket<F>& packet, const nat::Frontend<F>& frontend);
   // A packet of a flow that is spliced. True: it was taken. False: it goes on as any packet of its flow.
@@ -84,6 +92,14 @@ class LateBinding {
     uint16_t mss = 0xffff;  // the least of them
     bool timestamps = true;
   };
+  // Of one family: whether SYNs to services that are looked into get cookies.
+  struct Pressure {
+    bool on = false;
+    bool used = false;      // `last` is a time
+    nat::Millis since = 0;  // when SYNs were counted from
+    nat::Millis last = 0;   // when one got a cookie
+    uint32_t syns = 0;
+  };
 
   explicit LateBinding(Pipeline& pipeline);
 
@@ -103,15 +119,23 @@ class LateBinding {
   // The frontend that the client came to, if it still has a listener; otherwise nullptr.
   template <class F>
   [[nodiscard]] const nat::Frontend<F>* frontend_of(const Late<F>& late) const;
+  // The same, or the one whose own endpoints the client gets.
+  template <class F>
+  [[nodiscard]] const nat::Frontend<F>* came_to(const Late<F>& late) const;
+  template <class F>
+  [[nodiscard]] static l7::TcpLimits limits_of(const nat::ServicePort<F>& service);
   // How long a head may take from its first byte on.
   template <class F>
   [[nodiscard]] nat::Millis time_for_head(const Late<F>& late) const;
   template <class F>
   void answer_syn(const net::FlowPacket<F>& packet, const Segment& segment, const nat::Frontend<F>& frontend);
   template <class F>
-  [[nodiscard]] LateId begin(const net::FlowPacket<F>& packet, const Segment& segment);
+  [[nodiscard]] LateId begin(const net::FlowPacket<F>& packet, const Segment& segment, bool listens);
   template <class F>
-  void refuse_ack(const net::FlowPacket<F>& packet, const Segment& segment);
+  void refuse_ack(const net::FlowPacket<F>& packet, const Segment& segment, bool listens);
+  // Whether it echoes what the router told this client a moment ago.
+  template <class F>
+  [[nodiscard]] bool is_recent(const net::FlowKey<F>& key, const l7::Timestamp& timestamp) const;
   // Segments of a client that are not for an endpoint yet, or not any more. The caller frees the packet.
   template <class F>
   void from_client(LateId id, const net::FlowPacket<F>& packet, const Segment& segment);
@@ -162,6 +186,22 @@ class LateBinding {
   void reset(LateId id);
   template <class F>
   void on_timer(LateId id);
+
+  // --- late_pressure.cpp
+  template <class F>
+  [[nodiscard]] Pressure& pressure() {
+    return pressure_[F::is_v4 ? 0 : 1];
+  }
+  template <class F>
+  [[nodiscard]] bool is_pressed();
+  template <class F>
+  [[nodiscard]] bool may_answer_cookie(const net::FlowPacket<F>& packet, const Segment& segment);
+  // To an endpoint of the service that the client came to, whatever it says. False: the record is gone.
+  template <class F>
+  [[nodiscard]] bool bind_at_once(LateId id);
+  // Forgets what is not in order.
+  template <class F>
+  void drop_buffer(LateId id);
 
   // --- late_endpoint.cpp
   template <class F>
@@ -285,10 +325,12 @@ class LateBinding {
   l7::SynCookies cookies_;
   LateId opening_ = no_late;
   std::array<Profile, 64> profiles_{};
+  std::array<Pressure, 2> pressure_{};  // IPv4, IPv6
   std::array<uint8_t, l7::most_options> options_{};
 
   // Milliseconds.
   static constexpr nat::Millis head_time = 10'000;  // where the listener says nothing
+  static constexpr nat::Millis moment = 10'000;     // for which what was told a client is fresh
   static constexpr nat::Millis answer_retry = 500;
   static constexpr nat::Millis greeting_pause = 50;  // of a client whose bytes decide nothing
   static constexpr nat::Millis challenge_pause = 500;

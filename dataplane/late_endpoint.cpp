@@ -29,7 +29,7 @@ FlowPacket<F> packet_of(const Late<F>& late, rte_mbuf* mbuf) {
   packet.l3_length = static_cast<uint16_t>(mbuf->pkt_len);
   packet.ingress = late.ingress;
   packet.decapsulations = late.from_tunnel ? 1 : 0;
-  if (late.from_host) packet.tunnel_source = net::host_source;
+  packet.tunnel_source = late.tunnel_source;
   packet.has_ports = true;
   packet.plain = true;
   packet.protocol = net::protocol::tcp;
@@ -91,7 +91,7 @@ void LateBinding::as_client(nat::ConnectionId connection, const Late<F>& late, c
 
 // ---- choice ------------------------------------------------------------------------------------------
 
-// Of a record with a target and something in its buffer.
+// Of a record with a target, whose stream knows where the client's bytes begin.
 template <class F>
 void LateBinding::connect(LateId id) {
   LateTable<F>& lates = table<F>();
@@ -110,13 +110,15 @@ void LateBinding::try_endpoint(LateId id) {
   LateTable<F>& lates = table<F>();
   Late<F>& late = lates[id];
   Context& context = pipeline_.context_;
-  const nat::Frontend<F>* const came_to = frontend_of(late);
-  const nat::Frontend<F>* const target = context.snapshot->template family<F>().services->find(
-      l7::target_address<typename F::Addr>(late.target), {}, net::protocol::tcp);
-  if (came_to == nullptr || target == nullptr) return unavailable<F>(id);
+  const nat::Frontend<F>* const front = came_to(late);
+  const nat::Frontend<F>* const target =
+      late.target == own_target ? front
+                                : context.snapshot->template family<F>().services->find(
+                                      l7::target_address<typename F::Addr>(late.target), {}, net::protocol::tcp);
+  if (front == nullptr || target == nullptr) return unavailable<F>(id);
   const nat::ServicePort<F>& service = *target->service;
   // As the client sees it, without a reference that would be counted.
-  nat::Frontend<F> frontend{late.key.dst, late.key.dst_port, net::protocol::tcp, came_to->kind, {}};
+  nat::Frontend<F> frontend{late.key.dst, late.key.dst_port, net::protocol::tcp, front->kind, {}};
   frontend.service = std::shared_ptr<const nat::ServicePort<F>>(std::shared_ptr<void>{}, &service);
   std::optional<nat::Backend<F>> wanted;
   if (late.endpoints_tried == 0 && service.affinity_seconds != 0) {
@@ -170,9 +172,9 @@ template <class F>
 void LateBinding::unavailable(LateId id) {
   Late<F>& late = table<F>()[id];
   late.state = LateState::Collecting;
+  pipeline_.context_.counters.add(Event::LateUnavailable);
   const nat::Frontend<F>* const frontend = frontend_of(late);
   if (frontend == nullptr) return reset<F>(id);
-  pipeline_.context_.counters.add(Event::LateUnavailable);
   const l7::Bytes words = frontend->service->listener->failed(late.stream.in_order(), late.failure);
   if (words.empty()) return reset<F>(id);
   answer<F>(id, words);
@@ -268,9 +270,9 @@ void LateBinding::established(LateId id, const Segment& segment) {
   nat::Connection& connection = connections.connection(late.connection);
   const auto size = static_cast<uint32_t>(segment.options.size());
   const l7::TcpOffer offer = l7::read_offer(segment.options.data(), size);
-  if (const nat::Frontend<F>* const frontend = frontend_of(late); frontend != nullptr) {
+  if (const nat::Frontend<F>* const frontend = came_to(late); frontend != nullptr) {
     learn(frontend->service->id, offer, late.timestamps,
-          own_mss<F>(late.key, late.hash, frontend->service->listener->tcp()));
+          own_mss<F>(late.key, late.hash, limits_of(*frontend->service)));
   }
   // A client that was told of timestamps does not take segments without (RFC 7323 section 3.2).
   if (late.timestamps && !offer.timestamp) {
@@ -317,7 +319,12 @@ void LateBinding::established(LateId id, const Segment& segment) {
   late.give_up_at = context.now + owed_time;
   lates.arm(id, context.now + late.retry);
   context.counters.add(Event::LateForwarded);
+  // What came too early was never acknowledged, and comes again.
+  if (late.target == own_target && late.stream.in_order().empty()) drop_buffer<F>(id);
+  const nat::ConnectionId own = late.connection;
   owe<F>(id);
+  // The client has said nothing that would end the handshake.
+  if (is_of<F>(id, own) && !late.owes()) as_client(own, late, make_ack(late, late.owed));
 }
 
 // ---- the end -----------------------------------------------------------------------------------------
@@ -380,7 +387,9 @@ bool LateBinding::on_unreachable(nat::FlowId quoted) {
 template <class F>
 void LateBinding::mark_busy(LateId id) {
   const Late<F>& late = table<F>()[id];
-  const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late || reads(late);
+  // Of one that is bound at once: until the endpoint shows that the handshake is over.
+  const bool busy = late.state == LateState::Connecting || late.owes() || late.buffer != no_late || reads(late) ||
+                    late.target == own_target;
   pipeline_.connections_.of<F>().connection(late.connection).splice =
       nat::splice::has_record | (busy ? nat::splice::busy : 0) | id;
 }

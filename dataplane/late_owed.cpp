@@ -116,7 +116,10 @@ template <class F>
 void LateBinding::settle(LateId id) {
   LateTable<F>& lates = table<F>();
   Late<F>& late = lates[id];
-  if (late.buffer == no_late) return;
+  if (late.buffer == no_late) {
+    if (late.target == own_target) release<F>(id);
+    return;
+  }
   if (late.approved == 0 && !(late.fin_taken && late.stream.in_order().empty())) return consider<F>(id);
   lates.disarm(id);
   late.stream.drop_front(late.approved);

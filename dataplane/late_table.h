@@ -14,12 +14,16 @@
 #include "dataplane/l7/proxy_header.h"
 #include "dataplane/l7/stream.h"
 #include "dataplane/l7/tcp_offer.h"
+#include "dataplane/net/packet.h"
 #include "nat/conntrack.h"
 
 namespace sluice::dataplane {
 
 using LateId = uint32_t;
 inline constexpr LateId no_late = nat::no_connection;
+
+// Late::target of those that no rule leads anywhere: the service that the client came to. No target has this number.
+inline constexpr l7::TargetId own_target = nat::splice::number;
 
 enum class LateState : uint8_t {
   Free,
@@ -46,8 +50,8 @@ struct Late {
   LateState state = LateState::Free;
   uint16_t ingress = 0;  // interface the client's packets come in by
   bool from_tunnel = false;
-  bool from_host = false;  // the client is the host behind the router
-  net::FlowKey<F> key;     // of the client's packets
+  uint16_t tunnel_source = net::no_tunnel_source;  // as of its packets
+  net::FlowKey<F> key;                             // of the client's packets
   uint64_t hash = 0;
   nat::ConnectionId connection = nat::no_connection;  // its flow
   uint32_t buffer = no_late;
