@@ -112,11 +112,10 @@ dataplane::EalOptions eal_options_of(const Arguments& arguments, bool pci) {
   return options;
 }
 
-dataplane::DataplaneOptions plane_options_of(const Arguments& arguments, const InitialConfig& initial) {
+dataplane::DataplaneOptions plane_options_of(const Arguments& arguments) {
   dataplane::DataplaneOptions options;
   options.workers = arguments.workers;
   options.mbufs = arguments.mbufs;
-  options.connections = initial.connections;
   options.idle_sleep_microseconds = arguments.poll == "busy" ? 0 : adaptive_nap_microseconds;
   return options;
 }
@@ -166,6 +165,7 @@ int serve(Arguments& arguments) {
   }
   const bool pci = initial ? initial->pci : may_name_pci(arguments.state_folder);
   auto eal = dataplane::Eal::init(eal_options_of(arguments, pci));
+  auto plane = eal ? dataplane::Dataplane::prepare(plane_options_of(arguments)) : eal.error();
   if (reading.valid()) initial = reading.get();
   if (!initial) return exit_bad_config;
   if (!initial->conflict.empty()) {
@@ -173,13 +173,12 @@ int serve(Arguments& arguments) {
                     initial->conflict));
     return exit_cannot_start;
   }
-  if (!eal) {
-    say(eal.error().message);
-    return exit_cannot_start;
-  }
-  auto plane = dataplane::Dataplane::create(plane_options_of(arguments, *initial));
   if (!plane) {
     say(plane.error().message);
+    return exit_cannot_start;
+  }
+  if (auto completed = (*plane)->complete(initial->connections); !completed) {
+    say(completed.error().message);
     return exit_cannot_start;
   }
 

@@ -30,6 +30,13 @@ uint64_t random_number(uint64_t& seed) {
 }  // namespace
 
 net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions& options) {
+  auto plane = prepare(options);
+  if (!plane) return plane;
+  if (auto completed = (*plane)->complete(options.connections); !completed) return completed.error();
+  return plane;
+}
+
+net::Result<std::unique_ptr<Dataplane>> Dataplane::prepare(const DataplaneOptions& options) {
   std::unique_ptr<Dataplane> plane(new Dataplane(options));
   plane->pool_ =
       rte_pktmbuf_pool_create("sluice_mbufs", options.mbufs, pool_cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
@@ -61,23 +68,29 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneOptions
   tables.rings = plane->rings_.get();
   tables.punts = plane->punts_.get();
   tables.pool = plane->pool_;
-  uint64_t seed = options.seed;
+  uint64_t& seed = plane->seed_;
+  seed = options.seed;
   const uint64_t key = random_number(seed);
   tables.hasher = {key, random_number(seed)};
   tables.workers = options.workers;
   const uint64_t cookie_key = random_number(seed);
   tables.cookie_key = {cookie_key, random_number(seed)};
-  for (uint16_t i = 0; i < options.workers; ++i) {
-    WorkerOptions worker_options;
-    worker_options.connections = std::max<uint32_t>(options.connections / options.workers, 64);
-    worker_options.seed = random_number(seed);
-    worker_options.late_buffers = options.late_buffers;
-    worker_options.idle_sleep_microseconds = options.idle_sleep_microseconds;
-    auto worker = Worker::create(i, tables, *plane->publisher_, worker_options);
-    if (!worker) return worker.error();
-    plane->workers_.push_back(std::move(*worker));
-  }
   return plane;
+}
+
+net::Status<> Dataplane::complete(uint32_t connections) {
+  options_.connections = connections;
+  for (uint16_t i = 0; i < options_.workers; ++i) {
+    WorkerOptions worker_options;
+    worker_options.connections = std::max<uint32_t>(connections / options_.workers, 64);
+    worker_options.seed = random_number(seed_);
+    worker_options.late_buffers = options_.late_buffers;
+    worker_options.idle_sleep_microseconds = options_.idle_sleep_microseconds;
+    auto worker = Worker::create(i, tables_, *publisher_, worker_options);
+    if (!worker) return worker.error();
+    workers_.push_back(std::move(*worker));
+  }
+  return net::Done{};
 }
 
 net::Status<> Dataplane::start() {

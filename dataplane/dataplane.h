@@ -30,6 +30,9 @@ class Dataplane {
  public:
   // The EAL runs already, with an lcore for each worker if start() will be called.
   static net::Result<std::unique_ptr<Dataplane>> create(const DataplaneOptions& options);
+  // The same in two steps, of which the first does without DataplaneOptions::connections.
+  static net::Result<std::unique_ptr<Dataplane>> prepare(const DataplaneOptions& options);
+  [[nodiscard]] net::Status<> complete(uint32_t connections);
   ~Dataplane();
   Dataplane(const Dataplane&) = delete;
   Dataplane& operator=(const Dataplane&) = delete;
@@ -65,6 +68,7 @@ class Dataplane {
   };
 
   DataplaneOptions options_;
+  uint64_t seed_ = 0;  // for the next random number
   rte_mempool* pool_ = nullptr;
   std::unique_ptr<Publisher> publisher_;
   std::unique_ptr<Fib> fib_;

@@ -453,12 +453,12 @@ TYPED_TEST(ConntrackTest, CT35_MemoryOfAFullTable) {
   }
   // An IPv6 flow record is twice as large.
   const size_t each = resident_pages() * 4096 / connections;
-  EXPECT_LE(each, sizeof(Flow<F>) == 64 ? 256U : 384U);
+  EXPECT_LE(each, sizeof(Flow<F>) == 64 ? 224U : 352U);
   this->table.reset();
 }
 
 TYPED_TEST(ConntrackTest, RefusedMemoryIsAnAnswer) {
-  for (size_t limit = 0; limit < 4; ++limit) {
+  for (size_t limit = 0; limit < 3; ++limit) {
     allocation_limit = limit;
     EXPECT_EQ(Conntrack<TypeParam>::create({1000, 10}, 0, Memory{small_pages, forget}), nullptr);
     EXPECT_TRUE(allocations.empty()) << "what was granted is given back";
