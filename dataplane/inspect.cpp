@@ -144,13 +144,13 @@ template <class F>
 bool Pipeline::may_be_inspected(nat::ConnectionId id, const nat::ServicePort<F>* service) const {
   const nat::FlowId first = nat::flow_id(id, nat::Direction::Original);
   const nat::Flow<F>& original = connections_.of<F>().flow(first);
-  const auto receiver = connections_.of<F>().rewrite(first).dst;
   const ContentPods<F>& pods = *context_.snapshot->family<F>().content;
   // A dry run changes nothing that workers have.
   const bool tcp_or_udp = original.key.protocol == net::protocol::tcp || original.key.protocol == net::protocol::udp;
   if (connections_.inspector == nullptr || !tcp_or_udp) return false;
   return (service != nullptr && !service->content.empty()) ||
-         (!pods.empty() && (pods.find(receiver) != nullptr || pods.find(original.key.src) != nullptr));
+         (!pods.empty() &&
+          (pods.find(connections_.of<F>().rewrite(first).dst) != nullptr || pods.find(original.key.src) != nullptr));
 }
 
 // A SYN takes no room, nor does what answers it: whoever sends many of them, from wherever, takes none from others. A

@@ -195,21 +195,10 @@ TEST_P(Pressure, SPL11_HonestClientsInAFlood) {
         Network net(rig(), side, seed, bad ? 8 : 0);
         const std::string request = seed % 3 == 0 ? "hello" : pattern(seed * 2477, seed);
         const std::string answer = pattern(seed * 9001 + 1, seed + 1);
-        net.client.connect();
-        net.client.say(request);
-        net.client.finish();
         unsigned turns = 0;
-        ASSERT_TRUE(net.run_until(
-            [&] {
-              if (turns++ % 4 == 1) flood(side.client[0] == '[' ? "[fd00:10:96::10]:80" : "10.96.0.10:80", 60);
-              if (net.has_server(side.server) && net.server().heard() == request && net.says[side.server].empty()) {
-                net.says[side.server] = answer;
-                net.server().say(answer);
-                net.server().finish();
-              }
-              return net.client.ended() || net.client.was_reset();
-            },
-            4000));
+        ASSERT_TRUE(net.converse(request, answer, 4000, [&] {
+          if (turns++ % 4 == 1) flood(side.client[0] == '[' ? "[fd00:10:96::10]:80" : "10.96.0.10:80", 60);
+        }));
         EXPECT_EQ(net.client.heard(), answer);
         EXPECT_EQ(net.server().heard(), request);
         EXPECT_TRUE(net.server().ended());

@@ -105,19 +105,7 @@ TEST_P(Splice, SPL2_SPL5_SPL6_WhatIsSaidIsHeardOverABadNetwork) {
       Network net(rig(), side, seed, seed % 4 == 0 ? 20 : 8);
       const std::string request = "1 0\n" + pattern(seed * 977, seed);
       const std::string answer = pattern(seed * 5003, seed + 1);
-      net.client.connect();
-      net.client.say(request);
-      net.client.finish();
-      ASSERT_TRUE(net.run_until(
-          [&] {
-            if (net.has_server(side.server) && net.server().heard() == request && net.says[side.server].empty()) {
-              net.says[side.server] = answer;
-              net.server().say(answer);
-              net.server().finish();
-            }
-            return net.client.ended() || net.client.was_reset();
-          },
-          4000));
+      ASSERT_TRUE(net.converse(request, answer, 4000));
       EXPECT_EQ(net.client.heard(), answer);
       EXPECT_EQ(net.server().heard(), request);
       EXPECT_TRUE(net.server().ended());

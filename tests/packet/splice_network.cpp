@@ -189,6 +189,25 @@ void Network::turn(bool again) {
   take();
 }
 
+bool Network::converse(const std::string& request, const std::string& answer, unsigned turns,
+                       const std::function<void()>& meanwhile) {
+  client.connect();
+  client.say(request);
+  client.finish();
+  const std::string& name = side_.server;
+  return run_until(
+      [&] {
+        if (meanwhile) meanwhile();
+        if (has_server(name) && server().heard() == request && says[name].empty()) {
+          says[name] = answer;
+          server().say(answer);
+          server().finish();
+        }
+        return client.ended() || client.was_reset();
+      },
+      turns);
+}
+
 void Network::take() {
   const std::vector<View> out = rig_.out();
   for (const View& view : out) {

@@ -84,6 +84,10 @@ class Network {
     }
     return false;
   }
+  // The client says `request` and no more; the server answers the whole of it. Until the client has heard the end or a
+  // reset; `meanwhile`: in each turn. False: `turns` are over before.
+  bool converse(const std::string& request, const std::string& answer, unsigned turns,
+                const std::function<void()>& meanwhile = {});
   [[nodiscard]] TcpPeer& server(const std::string& name) { return servers.at(name); }
   [[nodiscard]] TcpPeer& server() { return servers.at(side_.server); }
   [[nodiscard]] bool has_server(const std::string& name) const { return servers.count(name) != 0; }

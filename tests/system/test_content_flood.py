@@ -23,7 +23,7 @@ SMTP = 2525
 RECORDS = 1024  # the least that conntrack.max takes
 LONGER = 12  # seconds: than what is in the table stays young
 SLOWER = "300k"  # than the generator could: its 2^24 clients are enough for the whole test
-GREETING_SERVER = Path(__file__).parent / "greeting_server.py"
+ECHO_SERVER = Path(__file__).parent / "echo_server.py"
 
 
 class LookedInto(FloodedPods):
@@ -32,7 +32,7 @@ class LookedInto(FloodedPods):
 
     def __init__(self, lab: Lab, workers: int):
         super().__init__(lab, workers)
-        self.right.start(sys.executable, "-I", str(GREETING_SERVER), "mail", str(SMTP), name="mail")
+        self.right.start(sys.executable, "-I", str(ECHO_SERVER), "250", str(SMTP), "220 mail", name="mail")
         wait_until(lambda: listens(self.right, SMTP), 10, "the server of mail")
 
     def document(self, **more: Json) -> Json:

@@ -35,6 +35,17 @@ def told_of_threads(process: int, file: str) -> dict[int, str]:
     return told
 
 
+def processor_seconds(process: int, workers: bool) -> float:
+    """Processor time of a sluiced's workers, or of its other threads."""
+    ticks = 0
+    for stat in told_of_threads(process, "stat").values():
+        name, _, rest = stat.rpartition(")")
+        if ("worker" in name) == workers:
+            fields = rest.split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def worker_thread(process: int) -> int:
     """One of a sluiced's workers."""
     names = {thread: name.strip() for thread, name in told_of_threads(process, "comm").items()}

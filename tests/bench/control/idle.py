@@ -11,7 +11,7 @@ from peers import quantile
 from wiring import Services, Sluice, close_namespaces
 
 from netns import Lab, raise_on_signals
-from threads import told_of_threads
+from threads import processor_seconds
 
 SECONDS = 5.0
 CONNECTIONS = 200
@@ -28,17 +28,6 @@ class Busy(Sluice):
     options = ("--poll", "busy")
 
 
-def worker_seconds(pid: int) -> float:
-    """Processor time of the workers."""
-    ticks = 0
-    for stat in told_of_threads(pid, "stat").values():
-        name, _, rest = stat.rpartition(")")
-        if "worker" in name:
-            fields = rest.split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def measure(arguments: argparse.Namespace) -> list[dict]:
     raise_on_signals()
     rows = []
@@ -49,9 +38,10 @@ def measure(arguments: argparse.Namespace) -> list[dict]:
                 between.install()
                 between.connect(20, seed=0)
                 time.sleep(0.5)
-                before, begin = worker_seconds(between.sluiced.process.pid), time.monotonic()
+                pid = between.sluiced.process.pid
+                before, begin = processor_seconds(pid, workers=True), time.monotonic()
                 time.sleep(SECONDS)
-                share = (worker_seconds(between.sluiced.process.pid) - before) / (time.monotonic() - begin)
+                share = (processor_seconds(pid, workers=True) - before) / (time.monotonic() - begin)
                 connects = between.connect(CONNECTIONS, seed=1, pause=PAUSE)
             finally:
                 close_namespaces(between)

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from threads import told_of_threads
+from threads import processor_seconds
 
 PROJECT = Path(__file__).resolve().parents[3]
 SLUICED = PROJECT / os.environ.get("SLUICE_BUILD", "build") / "control" / "sluiced"
@@ -79,13 +79,7 @@ class Router:
         return self.cpu_of(False)
 
     def cpu_of(self, workers: bool) -> float:
-        total = 0
-        for stat in told_of_threads(self.process.pid, "stat").values():
-            name, _, rest = stat.rpartition(")")
-            if ("worker" in name) == workers:
-                fields = rest.split()
-                total += int(fields[11]) + int(fields[12])
-        return total / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.process.pid, workers)
 
     def stop(self) -> None:
         self.process.terminate()
