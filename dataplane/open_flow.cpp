@@ -319,8 +319,8 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const auto move = [&] {
     return mapped && connections_.mappings<F>()[mapping].uses == 0 && use(move_mapping(mapping, packet.key, source));
   };
-  bool taken_elsewhere = is_taken_elsewhere();
-  if (taken_elsewhere && move()) taken_elsewhere = is_taken_elsewhere();
+  const bool clashed = is_taken_elsewhere();
+  const bool taken_elsewhere = clashed && (!move() || is_taken_elsewhere());
   const bool to_service = service != nullptr;
   // What waits for the answer needs it once: another time the tuple may be free.
   if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
@@ -389,7 +389,11 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const uint16_t answered_at = net::owner_of(reply_hash, workers);
   const bool replies_elsewhere = workers > 1 && answered_at != context_.worker;
   // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
-  const bool must_ask = replies_elsewhere && (mapped || inbound || (!masquerade && may_choose)) && !late_->opening();
+  // Whose record went to another while it was on the way does not ask again: with more of them than records none would
+  // ever find its own.
+  const bool returned = packet.handed_over && asks(context_.tables.rings->note(packet.mbuf)) && !clashed;
+  const bool must_ask =
+      replies_elsewhere && (mapped || inbound || (!masquerade && may_choose)) && !late_->opening() && !returned;
   if (must_ask) {
     original.flags |= unconfirmed;
     connection.stub_worker = answered_at;

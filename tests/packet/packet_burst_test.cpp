@@ -209,6 +209,25 @@ TEST_P(Burst, CT9_AFullTableInTheMiddleOfABurst) {
   expect_truthful_counters();
 }
 
+// More openings wait for the other worker's word than there are records: each comes back to find its record given to
+// another one, and leaves all the same.
+TEST(BurstOfOpenings, CT9_MASQ7_MoreAskThanThereAreRecords) {
+  constexpr int clients = 600;
+  Rig rig({.workers = 2, .connections = 128});
+  rig.load(list({gateway(), cluster(), service(web(old_endpoint))}));
+  for (int i = 0; i < clients; ++i)
+    rig.place("b", udp("10.246.1.5:" + std::to_string(1000 + i), "10.96.0.10:53").bytes());
+  for (const uint16_t alone : {uint16_t{0}, uint16_t{1}}) {
+    for (int loop = 0; loop < 50; ++loop) (void)rig.plane().worker(alone).run_once();
+  }
+  (void)rig.run();
+  EXPECT_EQ(rig.out().size(), size_t{clients});
+  for (const View& seen : rig.out()) EXPECT_EQ(seen.ip.dst.text(), "10.246.1.20:5353");
+  EXPECT_GT(rig.count(dataplane::Event::FlowsEvicted), 0u);
+  EXPECT_EQ(rig.count(dataplane::Event::StubClashes), 0u);
+  EXPECT_EQ(rig.drops(), "");
+}
+
 // Thousands of flows end while the other worker does not get to run: it is told of every one of them, or keeps entries
 // of flows that are gone, which would cost later clients their source port (MASQ-7).
 TEST(BurstOfEnds, CT30_MASQ7_TheOtherWorkerIsToldOfEveryOne) {

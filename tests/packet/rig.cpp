@@ -226,12 +226,13 @@ std::string Rig::send(const std::string& port, const Bytes& l3, uint16_t vlan) {
   return send_frame(port, ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3, vlan));
 }
 
+void Rig::place(const std::string& port, const Bytes& l3) {
+  inject(port, ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3));
+}
+
 std::string Rig::send_burst(const std::string& port, const std::vector<Bytes>& packets) {
-  std::vector<Bytes> frames;
-  for (const Bytes& l3 : packets) {
-    frames.push_back(ethernet(mac(static_cast<uint8_t>(port[0] - 'a' + 0xa)), mac(0xee), l3));
-  }
-  return send_frames(port, frames);
+  for (const Bytes& l3 : packets) place(port, l3);
+  return run();
 }
 
 std::string Rig::send_frame(const std::string& port, const Bytes& frame) { return send_frames(port, {frame}); }

@@ -67,6 +67,8 @@ class Rig {
   std::string send_frame(const std::string& port, const Bytes& frame);
   std::string send_frames(const std::string& port, const std::vector<Bytes>& frames);
   std::string run();
+  // Puts an IP packet in an Ethernet frame for the port; nobody runs yet.
+  void place(const std::string& port, const Bytes& l3);
   // What the port's driver says of the frames that come now: RTE_MBUF_F_RX_... flags.
   void set_receive_flags(uint64_t flags) { receive_flags_ = flags; }
   // Moves the clock, then runs; long times in steps, as timers are many small turns.
