@@ -66,25 +66,42 @@ nat::MappingId Pipeline::map_endpoint(const FlowKey<F>& key, const typename F::A
   return nat::no_mapping;
 }
 
-// A port of this worker that no mapping has.
+// Whether the port is this worker's and no mapping has it.
 template <class F>
-std::optional<be16> Pipeline::free_port(const FlowKey<F>& key, const typename F::Addr& outside) {
-  const nat::MappingTable<F>& mappings = connections_.mappings<F>();
-  const Snapshot& now = *context_.snapshot;
-  const nat::PortRange range = nat::in_class_of(key.src_port, {now.nat_outgoing_first, now.nat_outgoing_last});
-  return ports_.search(range, port_space<F>(outside, key.protocol), context_.now, [&](be16 port) {
-    return port.host() % context_.tables.workers == context_.worker &&
-           mappings.owner(outside, port, key.protocol) == nat::no_mapping;
-  });
+bool Pipeline::is_unmapped(const FlowKey<F>& key, const typename F::Addr& outside, be16 port) const {
+  return port.host() % context_.tables.workers == context_.worker &&
+         connections_.mappings<F>().owner(outside, port, key.protocol) == nat::no_mapping;
 }
 
-// Another port for a mapping that nobody holds; no_mapping, and all as it was, if none is free.
 template <class F>
-nat::MappingId Pipeline::move_mapping(nat::MappingId id, const FlowKey<F>& key, const typename F::Addr& outside) {
-  const std::optional<be16> port = free_port(key, outside);
+std::optional<be16> Pipeline::free_port(const FlowKey<F>& key, const typename F::Addr& outside) {
+  const Snapshot& now = *context_.snapshot;
+  const nat::PortRange range = nat::in_class_of(key.src_port, {now.nat_outgoing_first, now.nat_outgoing_last});
+  return ports_.search(range, port_space<F>(outside, key.protocol), context_.now,
+                       [&](be16 port) { return is_unmapped<F>(key, outside, port); });
+}
+
+// Another port for a mapping that nobody holds: one that no connection without a mapping is known to have towards
+// where `reply` comes from. no_mapping, and all as it was, if there is none.
+template <class F>
+nat::MappingId Pipeline::move_mapping(nat::MappingId id, const FlowKey<F>& key, const FlowKey<F>& reply) {
+  const Snapshot& now = *context_.snapshot;
+  const net::FlowHasher& hasher = context_.tables.hasher;
+  const nat::PortRange range = nat::in_class_of(key.src_port, {now.nat_outgoing_first, now.nat_outgoing_last});
+  FlowKey<F> moved = reply;
+  // Not the number of connections without a mapping: where they are short of ports a mapping may find one.
+  const uint64_t towards = ~nat::snat_destination(reply, hasher);
+  const std::optional<be16> port = ports_.search(range, towards, context_.now, [&](be16 other) {
+    if (!is_unmapped<F>(key, reply.dst, other)) return false;
+    moved.dst_port = other;
+    const uint64_t hash = hasher(moved);
+    return net::owner_of(hash, context_.tables.workers) == context_.worker
+               ? connections_.of<F>().find(moved, hash) == nat::no_flow
+               : !clashes_.recent(hash, context_.now);
+  });
   if (!port) return nat::no_mapping;
   close_mapping<F>(id);
-  return connections_.mappings<F>().open(key, outside, *port, context_.now);
+  return connections_.mappings<F>().open(key, reply.dst, *port, context_.now);
 }
 
 // What the allocator takes for a destination: the ports of an address and protocol, whatever the destination.
@@ -136,8 +153,8 @@ template bool Pipeline::keeps_mapping<V4>(const FlowPacket<V4>&) const;
 template bool Pipeline::keeps_mapping<V6>(const FlowPacket<V6>&) const;
 template nat::MappingId Pipeline::map_endpoint<V4>(const FlowKey<V4>&, const net::Ipv4Addr&);
 template nat::MappingId Pipeline::map_endpoint<V6>(const FlowKey<V6>&, const net::Ipv6Addr&);
-template nat::MappingId Pipeline::move_mapping<V4>(nat::MappingId, const FlowKey<V4>&, const net::Ipv4Addr&);
-template nat::MappingId Pipeline::move_mapping<V6>(nat::MappingId, const FlowKey<V6>&, const net::Ipv6Addr&);
+template nat::MappingId Pipeline::move_mapping<V4>(nat::MappingId, const FlowKey<V4>&, const FlowKey<V4>&);
+template nat::MappingId Pipeline::move_mapping<V6>(nat::MappingId, const FlowKey<V6>&, const FlowKey<V6>&);
 template void Pipeline::release_mapping<V4>(nat::ConnectionId);
 template void Pipeline::release_mapping<V6>(nat::ConnectionId);
 template void Pipeline::expire_mappings<V4>(unsigned);

@@ -25,7 +25,6 @@ using net::V6;
 
 namespace {
 
-constexpr unsigned most_moves = 8;           // of a mapping, for one packet
 constexpr nat::Millis clash_memory = 60000;  // of ClashMemory
 
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
@@ -317,10 +316,10 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   };
   // A connection without a mapping has the port towards this destination: a mapping that nobody holds takes another.
   const auto move = [&] {
-    return mapped && connections_.mappings<F>()[mapping].uses == 0 && use(move_mapping(mapping, packet.key, source));
+    return mapped && connections_.mappings<F>()[mapping].uses == 0 && use(move_mapping(mapping, packet.key, reply));
   };
   const bool clashed = is_taken_elsewhere();
-  const bool taken_elsewhere = clashed && (!move() || is_taken_elsewhere());
+  const bool taken_elsewhere = clashed && !move();
   const bool to_service = service != nullptr;
   // What waits for the answer needs it once: another time the tuple may be free.
   if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
@@ -331,9 +330,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   if (!masquerade && !to_service && connections_.hints<F>().in_use(context_.now)) [[unlikely]]
     connections_.hints<F>().forget(reply, reply_hash);
   nat::Opened opened = make_entry(packet, reply, reply_hash);
-  for (unsigned tries = 0; opened.status == nat::OpenStatus::ReplyClash && tries < most_moves && move(); ++tries) {
-    opened = make_entry(packet, reply, reply_hash);
-  }
+  if (opened.status == nat::OpenStatus::ReplyClash && move()) opened = make_entry(packet, reply, reply_hash);
   // MASQ-7: another connection of the client has this tuple towards the endpoint.
   if (opened.status == nat::OpenStatus::ReplyClash && (may_choose || masquerade)) {
     if (!may_choose || !take_port(range)) return reject_exhausted(packet, to_service);

@@ -297,7 +297,9 @@ class Pipeline {
   [[nodiscard]] nat::MappingId map_endpoint(const net::FlowKey<F>& key, const typename F::Addr& outside);
   template <class F>
   [[nodiscard]] nat::MappingId move_mapping(nat::MappingId id, const net::FlowKey<F>& key,
-                                            const typename F::Addr& outside);
+                                            const net::FlowKey<F>& reply);
+  template <class F>
+  [[nodiscard]] bool is_unmapped(const net::FlowKey<F>& key, const typename F::Addr& outside, net::be16 port) const;
   template <class F>
   [[nodiscard]] std::optional<net::be16> free_port(const net::FlowKey<F>& key, const typename F::Addr& outside);
   template <class F>

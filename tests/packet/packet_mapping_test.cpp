@@ -225,13 +225,16 @@ TEST_P(Mapping, MASQ13_PIPE1_ConnectionsOutliveTheOption) {
 
 // The ports that connections from before the option have towards this destination are found out one by one.
 TEST_P(Mapping, MASQ13_AFreshMappingEvadesOlderConnections) {
-  load("50000-50031", "Symmetric");
-  std::set<std::string> old;
-  for (int port = 5000; port < 5008; ++port) old.insert(mapped(pod(5, port), peer(1)));
-  EXPECT_EQ(old.size(), 8u) << "as many as one worker has ports";
-  load("50000-50031");
+  load("50000-50063", "Symmetric");
+  std::set<std::string> old;  // with the later ones no more than one worker of four has ports
+  for (int port = 5000; old.size() < 8; ++port) {
+    ASSERT_LT(port, 5064);
+    // A worker has a share of the ports towards a destination, by a hash, and may have no more of them.
+    if (const std::string outside = mapped(pod(5, port), peer(1)); !outside.empty()) old.insert(outside);
+  }
+  load("50000-50063");
   // Where another worker knows the tuple, it is asked before the first packet leaves.
-  for (int port = 5000; port < 5004; ++port) {
+  for (int port = 5000; port < 5008; ++port) {
     const std::string outside = mapped(pod(6, port), peer(1));
     EXPECT_TRUE(like(outside, "203.0.113.7:500*")) << port;
     EXPECT_FALSE(old.contains(outside)) << outside;
