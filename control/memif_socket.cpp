@@ -1,6 +1,7 @@
 #include "control/memif_socket.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
@@ -158,9 +159,14 @@ net::Result<MemifListener> listen_for_pod(const Descriptor& pods, const std::str
   MemifListener out{std::move(*folder), new_socket()};
   // The name of a socket has no room for a path, and bind() none for a folder to begin at.
   if (!out.socket.is_open() || fchdir(out.folder.number()) != 0) return failed("a socket cannot be made");
-  const sockaddr_un address = address_of(memif_socket_name);
+  // It has its name when somebody listens: a pod may wait for the name and connect once.
+  constexpr const char* unready = ".memif.sock";
+  const int folder_number = out.folder.number();
+  (void)unlinkat(folder_number, unready, 0);
+  const sockaddr_un address = address_of(unready);
   if (bind(out.socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      listen(out.socket.number(), 1) != 0) {
+      listen(out.socket.number(), 1) != 0 ||
+      renameat2(folder_number, unready, folder_number, memif_socket_name, RENAME_NOREPLACE) != 0) {
     return failed(fmt::format("{}/{} cannot be made", name, memif_socket_name));
   }
   return out;

@@ -51,9 +51,13 @@ void Worker::run() {
         finish(now);
         continue;
       }
-      for (TestStream* stream : senders_) {
-        const uint16_t port = bed_.ports[stream->profile->send]->device->id();
-        worked |= stream->sender->turn(rte_rdtsc(), port) == Sender::Turn::Worked;
+      // Each in turn is the first to find room where a port has little.
+      if (++first_sender_ >= senders_.size()) first_sender_ = 0;
+      for (size_t i = 0, next = first_sender_; i < senders_.size(); ++i) {
+        const TestStream& stream = *senders_[next];
+        if (++next == senders_.size()) next = 0;
+        const uint16_t port = bed_.ports[stream.profile->send]->device->id();
+        worked |= stream.sender->turn(rte_rdtsc(), port) == Sender::Turn::Worked;
       }
       if (!worked) times_.idle += rte_rdtsc() - now;
     } else if (!worked) {

@@ -54,6 +54,7 @@ class Worker {
   uint32_t index_;
   std::vector<TestPort*> ports_;
   std::vector<TestStream*> senders_;
+  size_t first_sender_ = 0;  // of senders_
   std::vector<Counter> stray_;
   unsigned burst_;
 
