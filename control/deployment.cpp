@@ -138,6 +138,7 @@ net::Status<> Deployment::open_ports(const Plan& plan) {
     dataplane::PortSpec spec;
     spec.device = interface.device;
     spec.workers = plane_.worker_count();
+    spec.interrupts = plane_.options().idle_sleep_microseconds != 0;
     spec.mtu = 0;
     for (const PlannedInterface& other : plan.interfaces) {
       if (other.device != interface.device) continue;
@@ -301,7 +302,7 @@ void Deployment::fill_ports(dataplane::Snapshot& snapshot) {
     view.tx_queues = port->tx_queues();
     view.rx_ipv4_checksum = port->verifies_ipv4_checksum();
     for (uint16_t queue = 0; queue < port->rx_queues(); ++queue) {
-      snapshot.workers[queue % plane_.worker_count()].receive.push_back({port->id(), queue});
+      snapshot.workers[queue % plane_.worker_count()].receive.push_back({port->id(), queue, port->interrupt_of(queue)});
     }
   }
   pods_.fill(snapshot);

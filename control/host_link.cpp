@@ -97,6 +97,7 @@ bool HostLink::read_frames(const Twins& twins) {
       any = true;
     }
   }
+  if (any) rings_.announce_from_host();
   return any;
 }
 

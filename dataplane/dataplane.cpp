@@ -56,7 +56,7 @@ net::Result<std::unique_ptr<Dataplane>> Dataplane::prepare(const DataplaneOption
   auto rings = HandoffRings::create(options.workers);
   if (!rings) return rings.error();
   plane->rings_ = std::move(*rings);
-  auto punts = PuntRings::create(options.workers);
+  auto punts = PuntRings::create(options.workers, plane->rings_->doorbell(0));
   if (!punts) return punts.error();
   plane->punts_ = std::move(*punts);
 

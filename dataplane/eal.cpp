@@ -62,7 +62,8 @@ net::Result<std::unique_ptr<Eal>> Eal::init(const EalOptions& options) {
                                      "-m",
                                      std::to_string(options.memory_mib)};
   if (huge) {
-    arguments.emplace_back("--in-memory");
+    // Memory in few files: a device of virtio can tell its other side of no more than eight (net_virtio_user).
+    arguments.insert(arguments.end(), {"--in-memory", "--single-file-segments"});
   } else {
     // Ordinary pages exclude --in-memory; without shared files the process is as much on its own.
     arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "--file-prefix=sluice" + std::to_string(getpid())});

@@ -10,7 +10,7 @@
 // packet that asked does not go back either: questions have numbers, in the order in which they and their packets go,
 // and those up to the last one without an answer are not confirmed. The asker knows by the number which of its
 // connections was asked for, should another one have the same tuple by now. Whose connection was given up for another
-// (CT-9) on the way opens it again and leaves: a clash then costs what it costs where nobody asks, the connection.
+// (CT-9) on the way opens it again, and leaves if there was no clash.
 #pragma once
 
 #include <cstdint>

@@ -20,6 +20,11 @@ net::Result<std::unique_ptr<HandoffRings>> HandoffRings::create(uint16_t workers
     return net::Error{std::string("no room for the hand-over note in DPDK's packet buffers: ") +
                       rte_strerror(rte_errno)};
   }
+  for (uint16_t worker = 0; worker < workers; ++worker) {
+    auto doorbell = Doorbell::create();
+    if (!doorbell) return doorbell.error();
+    rings->doorbells_.push_back(std::move(*doorbell));
+  }
   rings->packets_.resize(static_cast<size_t>(workers) * workers);
   rings->messages_.resize(static_cast<size_t>(workers) * workers);
   for (uint16_t from = 0; from < workers; ++from) {
@@ -51,7 +56,10 @@ HandoffRings::~HandoffRings() {
 }
 
 unsigned HandoffRings::send(uint16_t from, uint16_t to, rte_mbuf* const* packets, unsigned count) {
-  return rte_ring_sp_enqueue_burst(packets_[pair(from, to)], reinterpret_cast<void* const*>(packets), count, nullptr);
+  const unsigned sent =
+      rte_ring_sp_enqueue_burst(packets_[pair(from, to)], reinterpret_cast<void* const*>(packets), count, nullptr);
+  doorbells_[to]->ring();
+  return sent;
 }
 
 unsigned HandoffRings::receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count) {
@@ -59,7 +67,10 @@ unsigned HandoffRings::receive(uint16_t from, uint16_t to, rte_mbuf** packets, u
 }
 
 bool HandoffRings::send(uint16_t from, uint16_t to, const StubMessage& message) {
-  return rte_ring_sp_enqueue_elem(messages_[pair(from, to)], const_cast<StubMessage*>(&message), sizeof message) == 0;
+  const int error =
+      rte_ring_sp_enqueue_elem(messages_[pair(from, to)], const_cast<StubMessage*>(&message), sizeof message);
+  doorbells_[to]->ring();
+  return error == 0;
 }
 
 void HandoffRings::tell(uint16_t from, uint16_t to, const StubMessage& message) {

@@ -13,6 +13,7 @@
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
 
+#include "dataplane/doorbell.h"
 #include "dataplane/net/flow_key.h"
 #include "dataplane/net/result.h"
 
@@ -111,6 +112,8 @@ class HandoffRings {
   HandoffRings(const HandoffRings&) = delete;
   HandoffRings& operator=(const HandoffRings&) = delete;
 
+  // Wakes the worker if it waits, which whoever sends does by itself.
+  [[nodiscard]] Doorbell& doorbell(uint16_t worker) { return *doorbells_[worker]; }
   // Number taken; the caller keeps the rest.
   [[nodiscard]] unsigned send(uint16_t from, uint16_t to, rte_mbuf* const* packets, unsigned count);
   [[nodiscard]] unsigned receive(uint16_t from, uint16_t to, rte_mbuf** packets, unsigned count);
@@ -141,6 +144,7 @@ class HandoffRings {
 
   uint16_t workers_;
   int note_offset_ = -1;
+  std::vector<std::unique_ptr<Doorbell>> doorbells_;
   std::vector<rte_ring*> packets_;
   std::vector<rte_ring*> messages_;
 };

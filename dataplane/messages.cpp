@@ -108,9 +108,11 @@ void Pipeline::on_message(const StubMessage& message, uint16_t from) {
         // again it gets another source port, whose replies arrive here.
         context_.counters.add(Event::StubClashes);
         const nat::FlowId id = table.find(key, message.hash);
-        if (id != nat::no_flow && !table.is_stub(id) && nat::direction_of(id) == nat::Direction::Reply) {
+        const bool ours = id != nat::no_flow && !table.is_stub(id) && nat::direction_of(id) == nat::Direction::Reply;
+        // Who asked waits for it, though the record may have gone to another since (CT-9).
+        if (ours || message.asks) clashes_.remember(message.hash, context_.now);
+        if (ours) {
           table.connection(nat::connection_of(id)).stub_worker = nat::no_worker;
-          clashes_.remember(message.hash, context_.now);
           close_connection<F>(nat::connection_of(id));
         }
         return;

@@ -25,8 +25,6 @@ using net::V6;
 
 namespace {
 
-constexpr nat::Millis clash_memory = 60000;  // of ClashMemory
-
 constexpr nat::Millis affinity_time(uint32_t seconds) { return seconds * 1000; }
 
 }  // namespace
@@ -322,7 +320,7 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const bool taken_elsewhere = clashed && !move();
   const bool to_service = service != nullptr;
   // What waits for the answer needs it once: another time the tuple may be free.
-  if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.remember(reply_hash, context_.now - clash_memory);
+  if (taken_elsewhere && !masquerade && !late_->opening()) clashes_.forget(reply_hash);
   if ((masquerade || taken_elsewhere) && may_choose && !take_port(range)) return reject_exhausted(packet, to_service);
   if ((masquerade || inbound) && taken_elsewhere && !may_choose) return reject_exhausted(packet, to_service);
 
@@ -387,8 +385,9 @@ void Pipeline::open(FlowPacket<F>& packet, const Egress& egress, const typename 
   const bool replies_elsewhere = workers > 1 && answered_at != context_.worker;
   // A port that was chosen is nobody else's; where none can be, nothing follows from a clash.
   // Whose record went to another while it was on the way does not ask again: with more of them than records none would
-  // ever find its own.
-  const bool returned = packet.handed_over && asks(context_.tables.rings->note(packet.mbuf)) && !clashed;
+  // ever find its own. Unless what is missing may be the clash.
+  const bool returned = packet.handed_over && asks(context_.tables.rings->note(packet.mbuf)) && !clashed &&
+                        !clashes_.may_have_forgotten(context_.now);
   const bool must_ask =
       replies_elsewhere && (mapped || inbound || (!masquerade && may_choose)) && !late_->opening() && !returned;
   if (must_ask) {
@@ -621,7 +620,7 @@ bool Pipeline::has_room_for_ends(unsigned connections) const {
   return true;
 }
 
-void Pipeline::expire(unsigned budget) {
+bool Pipeline::expire(unsigned budget) {
   if (icmp_.any_turned()) [[unlikely]]
     turn_back_errors();  // of the resolver
   const auto no_first = [this](const auto& packet) { context_.drop(packet.mbuf, DropReason::FragmentWithoutFirst); };
@@ -629,13 +628,15 @@ void Pipeline::expire(unsigned budget) {
   fragments_v6_.expire(context_.now, context_.snapshot->fragments, no_first);
   reassembly_->expire(context_.now);
   reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
-  if (!has_room_for_ends(2 * budget)) return;
+  if (!has_room_for_ends(2 * budget)) return true;
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
-  connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); });
-  connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
+  const unsigned closed =
+      connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); }) +
+      connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
   late_->tick(budget);
   expire_mappings<V4>(budget);
   expire_mappings<V6>(budget);
+  return closed != 0;
 }
 
 template nat::ClientKind Pipeline::client_kind<V4>(const FlowPacket<V4>&) const;

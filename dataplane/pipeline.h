@@ -24,18 +24,33 @@ namespace sluice::dataplane {
 // clash takes the place of another, the attempt asks again (flow_handoff.h), so that forgetting costs a packet.
 class ClashMemory {
  public:
-  void remember(uint64_t hash, nat::Millis now) { entries_[hash % entries_.size()] = {hash, now}; }
+  void remember(uint64_t hash, nat::Millis now) {
+    Entry& entry = entries_[hash % entries_.size()];
+    if (entry.hash != hash && is_recent(entry, now)) forgot_ = now;
+    entry = {hash, now};
+  }
+  void forget(uint64_t hash) { entries_[hash % entries_.size()] = {}; }
   [[nodiscard]] bool recent(uint64_t hash, nat::Millis now) const {
     const Entry& entry = entries_[hash % entries_.size()];
-    return entry.hash == hash && nat::millis_between(entry.seen, now) < 60000;
+    return entry.hash == hash && is_recent(entry, now);
+  }
+  // Whether a clash was forgotten for another so short a while ago that who asked may still be on the way.
+  [[nodiscard]] bool may_have_forgotten(nat::Millis now) const {
+    return forgot_ != 0 && nat::millis_between(forgot_, now) < longest_way;
   }
 
  private:
+  static constexpr int32_t memory = 60000;      // milliseconds
+  static constexpr int32_t longest_way = 1000;  // milliseconds
   struct Entry {
     uint64_t hash = 0;
-    nat::Millis seen = 0;
+    nat::Millis seen = 0;  // 0: never
   };
+  [[nodiscard]] static bool is_recent(const Entry& entry, nat::Millis now) {
+    return entry.seen != 0 && nat::millis_between(entry.seen, now) < memory;
+  }
   std::array<Entry, 256> entries_{};
+  nat::Millis forgot_ = 0;  // 0: never
 };
 
 // The first packet of a TCP connection, or the answer to it.
@@ -70,7 +85,7 @@ class Pipeline {
   // What another worker says about flows that NAT split between us.
   void on_message(const StubMessage& message, uint16_t from);
   // Ages connections, a few per call. None while has_room_for_ends() says no.
-  void expire(unsigned budget);
+  [[nodiscard]] bool expire(unsigned budget);
   // Whether every other worker can be told of the ends of `connections` connections of either family. One that is not
   // told keeps the stub for good: whoever can wait with closing connections asks first.
   [[nodiscard]] bool has_room_for_ends(unsigned connections) const;

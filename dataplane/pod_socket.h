@@ -73,6 +73,8 @@ class PodSocket {
   // pieces unless finish_super_frame() says that it went on.
   [[nodiscard]] bool next_super_frame(SuperFrame& frame);
   void finish_super_frame();
+  // Readable when a frame has come.
+  [[nodiscard]] int descriptor() const { return descriptor_; }
   // Worker: up to net::burst_size packets, all of the pod at `interface`. What cannot be read is counted and dropped.
   [[nodiscard]] uint16_t receive(Context& context, rte_mbuf** packets, uint32_t& interface);
   // Worker: sends at most net::burst_size frames, which it takes. Those that the kernel refuses are dropped.

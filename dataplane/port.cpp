@@ -56,6 +56,10 @@ bool opens_interface(const std::string& device) {
 // takes a queue without a ring for the first ring: frames would come twice. Every peer has one each way.
 uint16_t wanted_queues(const PortSpec& spec) { return spec.device.starts_with("net_memif") ? 1 : spec.workers; }
 
+// Devices of the bus, and virtio over a socket. Other software devices have no interrupts, or (net_vhost) other ones for
+// every client that comes.
+bool may_interrupt(const std::string& device) { return !is_virtual(device) || device.starts_with("net_virtio_user"); }
+
 }  // namespace
 
 net::Error Port::failure(const std::string& what, int error) const {
@@ -97,6 +101,29 @@ net::Status<> Port::attach() {
 }
 
 net::Status<> Port::start(rte_mempool* pool) {
+  if (spec_.interrupts && may_interrupt(spec_.device) && set_up(pool, true)) {
+    find_interrupts();
+  } else if (auto done = set_up(pool, false); !done) {  // not every device takes the question well
+    return done;
+  }
+  started_ = true;
+  set_promiscuity();
+  // ND needs the solicited-node groups.
+  rte_eth_allmulticast_enable(id_);
+  return net::Done{};
+}
+
+// Whether a queue can be told to interrupt is known once one has tried.
+void Port::find_interrupts() {
+  for (uint16_t queue = 0; queue < rx_queues_; ++queue) {
+    const int descriptor = rte_eth_dev_rx_intr_ctl_q_get_fd(id_, queue);
+    if (descriptor < 0 || rte_eth_dev_rx_intr_enable(id_, queue) != 0) return interrupts_.clear();
+    rte_eth_dev_rx_intr_disable(id_, queue);
+    interrupts_.push_back(descriptor);
+  }
+}
+
+net::Status<> Port::set_up(rte_mempool* pool, bool interrupts) {
   rte_eth_dev_info info{};
   if (const int error = rte_eth_dev_info_get(id_, &info); error != 0) return failure("cannot be queried", error);
 
@@ -104,6 +131,7 @@ net::Status<> Port::start(rte_mempool* pool) {
   rx_queues_ = std::clamp<uint16_t>(receive_queues, 1, std::max<uint16_t>(info.max_rx_queues, 1));
   tx_queues_ = std::clamp<uint16_t>(wanted_queues(spec_), 1, std::max<uint16_t>(info.max_tx_queues, 1));
   rte_eth_conf conf{};
+  conf.intr_conf.rxq = interrupts ? 1 : 0;
   if (rx_queues_ > 1 && info.flow_type_rss_offloads != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf =
@@ -153,10 +181,6 @@ net::Status<> Port::start(rte_mempool* pool) {
   mac_ = device_mac_;
   if (spec_.mac) set_mac(*spec_.mac);
   if (const int error = rte_eth_dev_start(id_); error != 0) return failure("cannot be started", error);
-  started_ = true;
-  set_promiscuity();
-  // ND needs the solicited-node groups.
-  rte_eth_allmulticast_enable(id_);
   return net::Done{};
 }
 

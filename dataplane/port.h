@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "dataplane/net/addr.h"
 #include "dataplane/net/result.h"
@@ -22,6 +23,7 @@ struct PortSpec {
   std::optional<net::MacAddr> mac;
   bool promiscuous = false;
   uint16_t receive_queues = 0;  // 0: as many as there are workers, on memif one
+  bool interrupts = false;      // wanted of receive queues, from devices that have them
 
   friend bool operator==(const PortSpec&, const PortSpec&) = default;
 };
@@ -35,7 +37,7 @@ class Port {
  public:
   // Attaches, configures and starts. The error is one sentence that says what to do.
   static net::Result<std::unique_ptr<Port>> open(const PortSpec& spec, rte_mempool* pool);
-  // Gives the running device another MTU, MAC address or promiscuity; workers and device of `wanted` are not looked at.
+  // Gives the running device another MTU, MAC address or promiscuity; the rest of `wanted` is not looked at.
   // On an error the device is as it was.
   net::Status<> change(const PortSpec& wanted);
   // Stops and detaches. No worker may poll it any more.
@@ -48,6 +50,9 @@ class Port {
   [[nodiscard]] net::MacAddr mac() const { return mac_; }
   [[nodiscard]] uint16_t rx_queues() const { return rx_queues_; }
   [[nodiscard]] uint16_t tx_queues() const { return tx_queues_; }
+  // Readable when a frame has come to the receive queue while its interrupts are on (rte_eth_dev_rx_intr_enable). -1: it
+  // cannot tell.
+  [[nodiscard]] int interrupt_of(uint16_t queue) const { return queue < interrupts_.size() ? interrupts_[queue] : -1; }
   [[nodiscard]] bool verifies_ipv4_checksum() const { return verifies_ipv4_checksum_; }
   [[nodiscard]] PortStatistics statistics() const;
   [[nodiscard]] bool link_up() const;
@@ -56,6 +61,8 @@ class Port {
   explicit Port(PortSpec spec) : spec_(std::move(spec)) {}
   [[nodiscard]] net::Status<> attach();
   [[nodiscard]] net::Status<> start(rte_mempool* pool);
+  [[nodiscard]] net::Status<> set_up(rte_mempool* pool, bool interrupts);
+  void find_interrupts();
   [[nodiscard]] net::Status<> set_mtu(uint16_t mtu);
   void set_mac(const net::MacAddr& mac);
   void set_promiscuity();
@@ -72,6 +79,7 @@ class Port {
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool verifies_ipv4_checksum_ = false;
+  std::vector<int> interrupts_;  // by queue; empty: none
 };
 
 }  // namespace sluice::dataplane

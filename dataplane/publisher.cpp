@@ -38,6 +38,10 @@ void Publisher::offline(uint16_t worker) {
   rte_rcu_qsbr_thread_unregister(qsbr_, worker);
 }
 
+void Publisher::rest(uint16_t worker) { rte_rcu_qsbr_thread_offline(qsbr_, worker); }
+
+void Publisher::resume(uint16_t worker) { rte_rcu_qsbr_thread_online(qsbr_, worker); }
+
 uint64_t Publisher::publish(std::unique_ptr<const Snapshot> next) {
   const Snapshot* const raw = next.get();
   std::unique_ptr<const Snapshot> previous = std::move(owned_);

@@ -28,6 +28,9 @@ class Publisher {
   // Between online() and offline() a worker takes part in grace periods.
   void online(uint16_t worker);
   void offline(uint16_t worker);
+  // The same for a worker that waits and comes back, between rest() and resume().
+  void rest(uint16_t worker);
+  void resume(uint16_t worker);
 
   // Control thread: makes `next` the current snapshot. The previous one is kept until reclaim() finds its
   // grace period over. Returns the token of the grace period.

@@ -40,8 +40,8 @@ bool FrameRing::has_room() const {
   return size - (written_.load(std::memory_order_relaxed) - read_.load(std::memory_order_acquire)) >= need;
 }
 
-net::Result<std::unique_ptr<PuntRings>> PuntRings::create(uint16_t workers) {
-  auto rings = std::make_unique<PuntRings>();
+net::Result<std::unique_ptr<PuntRings>> PuntRings::create(uint16_t workers, Doorbell& doorbell) {
+  std::unique_ptr<PuntRings> rings(new PuntRings(doorbell));
   bool allocated = rings->from_host_.allocate();
   for (uint16_t worker = 0; worker < workers; ++worker) {
     rings->to_host_.push_back(std::make_unique<FrameRing>());

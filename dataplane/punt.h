@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "dataplane/context.h"
+#include "dataplane/doorbell.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/net/result.h"
 #include "dataplane/punt_class.h"
@@ -80,13 +81,19 @@ class FrameRing {
 // All of them, for the life of the router.
 class PuntRings {
  public:
-  static net::Result<std::unique_ptr<PuntRings>> create(uint16_t workers);
+  // `doorbell`: of worker 0, which outlives them.
+  static net::Result<std::unique_ptr<PuntRings>> create(uint16_t workers, Doorbell& doorbell);
 
   [[nodiscard]] FrameRing& to_host(uint16_t worker) { return *to_host_[worker]; }
   [[nodiscard]] FrameRing& from_host() { return from_host_; }
+  // After frames were put there.
+  void announce_from_host() { doorbell_.ring(); }
   [[nodiscard]] uint16_t workers() const { return static_cast<uint16_t>(to_host_.size()); }
 
  private:
+  explicit PuntRings(Doorbell& doorbell) : doorbell_(doorbell) {}
+
+  Doorbell& doorbell_;
   std::vector<std::unique_ptr<FrameRing>> to_host_;
   FrameRing from_host_;
 };

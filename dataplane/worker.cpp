@@ -1,6 +1,5 @@
 #include "dataplane/worker.h"
 
-#include <ctime>
 #include <string>
 
 #include <rte_cycles.h>
@@ -9,6 +8,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/buffers.h"
+#include "dataplane/idle_wait.h"
 #include "dataplane/memif_link.h"
 #include "dataplane/pass_clock.h"
 #include "dataplane/pod_socket.h"
@@ -116,15 +116,11 @@ void Worker::read_clock() {
 
 void Worker::run(const std::atomic<bool>& stop) {
   publisher_.online(context_.worker);
-  unsigned idle = 0;
+  IdleWait idle(context_.worker, publisher_, context_.tables.rings->doorbell(context_.worker),
+                options_.idle_sleep_microseconds);
   while (!stop.load(std::memory_order_relaxed)) {
     const bool busy = run_once();
-    idle = busy || command_ != nullptr ? 0 : idle + 1;
-    if (options_.idle_sleep_microseconds != 0 && idle > idle_loops) {
-      // Nothing is held from the snapshot while asleep, but grace periods go on at the pace of the naps.
-      const timespec nap{0, static_cast<long>(options_.idle_sleep_microseconds) * 1000};
-      nanosleep(&nap, nullptr);
-    }
+    idle.after_turn(busy || more_due_ || command_ != nullptr);
   }
   output_.flush();
   publisher_.offline(context_.worker);
@@ -145,7 +141,7 @@ bool Worker::run_once() {
     resolver_->tick();
   }
   if (tunnel_errors_) tunnel_errors_->tick();
-  pipeline_.expire(expiry_budget);
+  more_due_ = pipeline_.expire(expiry_budget);
   work_on_command(busy ? command_budget : idle_command_budget);
   end_pass(Pass::Timers);
   output_.flush();

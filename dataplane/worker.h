@@ -25,7 +25,7 @@ struct WorkerOptions {
   uint32_t connections = 65536;  // per family
   uint32_t late_buffers = 2048;  // per family
   uint64_t seed = 1;             // random, not 0
-  // An idle worker sleeps this long per loop after `idle_loops` empty ones; 0: polls for ever.
+  // What an idle worker naps for where nothing can wake it (idle_wait.h); 0: polls for ever.
   uint32_t idle_sleep_microseconds = 0;
 };
 
@@ -79,7 +79,6 @@ class Worker {
   template <class F>
   bool work_through(Command& command, unsigned budget);
 
-  static constexpr unsigned idle_loops = 2000;
   static constexpr unsigned expiry_budget = 32;
   static constexpr unsigned host_burst = 32;
   static constexpr unsigned announce_budget = 16;  // addresses per turn
@@ -106,6 +105,7 @@ class Worker {
   std::atomic<bool> watched_{false};
   rte_ring* commands_ = nullptr;
   Command* command_ = nullptr;  // in work
+  bool more_due_ = false;       // timers, in the next turn
   uint64_t cycles_per_millisecond_ = 1;
   uint64_t start_tsc_ = 0;
   nat::Millis clock_offset_ = 0;

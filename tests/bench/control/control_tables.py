@@ -42,8 +42,8 @@ def peers(rows: list[Json]) -> str:
 
 
 def idle(rows: list[Json]) -> str:
-    return table(("`--poll`", "of a processor", "opening a connection after a pause, median"),
-                 ((row["poll"], f"{row['cpu'] * 100:.1f} %", milliseconds(statistics.median(row["connects"])))
+    return table(("`--poll`", "devices", "of a processor", "opening a connection after a pause, median"),
+                 ((row["poll"], row["device"], f"{row['cpu'] * 100:.1f} %", milliseconds(statistics.median(row["connects"])))
                   for row in rows))
 
 

@@ -21,7 +21,7 @@ def test_every_measurement_has_its_table() -> None:
                                  {"stream": "tcp", "sent": 5000, "answered": 4999, "faults": {"answers lost": 1}}]}],
         "peers": [{"system": "sluice", "services": 1000, "install": 0.43, "changes": [0.001, 0.002, 0.009],
                    "connects": [0.003]}],
-        "idle": [{"poll": "adaptive", "cpu": 0.064, "connects": [0.0009]}],
+        "idle": [{"poll": "adaptive", "device": "packet", "cpu": 0.064, "connects": [0.0009]}],
         "restart": [{"ready": 0.5, "connected": 0.7}, {"ready": 0.4, "connected": 0.6}, {"ready": 0.9, "connected": 1.0}],
     })
     for line in ("| full document, first | 1,700 ms | 55.0 MB |",
@@ -29,7 +29,7 @@ def test_every_measurement_has_its_table() -> None:
                  "| udp: 5,000 packets, 5,000 answers | none lost, none misrouted |",
                  "| tcp: 5,000 packets, 4,999 answers | {'answers lost': 1} |",
                  "| 1,000 | sluice | 430 ms | 2.00 ms | 3.00 ms |",
-                 "| adaptive | 6.4 % | 0.90 ms |",
+                 "| adaptive | packet | 6.4 % | 0.90 ms |",
                  "| ready | 500 ms | 900 ms |",
                  "| a connection to a service opens | 700 ms | 1,000 ms |"):
         assert line in text.splitlines(), text

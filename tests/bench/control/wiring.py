@@ -85,6 +85,7 @@ class Between(ABC):
 class Sluice(Between):
     name = "sluice"
     options: tuple[str, ...] = ()
+    devices = ("net_af_packet0", "net_af_packet1")
 
     def wire(self) -> None:
         self.lab.router_link(self.router, "r-left", self.client, "eth0")
@@ -95,9 +96,10 @@ class Sluice(Between):
         self.connection = self.sluiced.connect(300)
 
     def document(self, objects: list[Json]) -> Json:
-        interfaces = [{"name": name, "device": f"net_af_packet{index},iface=r-{name}", "role": "uplink",
+        interfaces = [{"name": name, "device": f"{device},iface=r-{name}", "role": "uplink",
                        "addresses": [f"{address}/24"]}
-                      for index, (name, address) in enumerate((("left", ROUTER_LEFT), ("right", ROUTER_RIGHT)))]
+                      for device, (name, address) in zip(self.devices, (("left", ROUTER_LEFT), ("right", ROUTER_RIGHT)),
+                                                         strict=True)]
         spec = {"nodeName": "bench", "interfaces": interfaces,
                 "routes": [{"destination": PODS, "via": CLIENT}, {"destination": ENDPOINTS, "via": SERVER}],
                 "cluster": {"clusterCIDRs": [PODS, ENDPOINTS], "serviceCIDRs": [SERVICE_RANGE]},
