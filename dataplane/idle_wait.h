@@ -21,7 +21,7 @@ class Doorbell;
 class IdleWait {
  public:
   static constexpr unsigned spin_turns = 2000;
-  static constexpr long longest_wait = 1'000'000;  // nanoseconds
+  static constexpr long longest_wait = 5'000'000;  // nanoseconds
 
   // Of one worker. `nap_microseconds`: where it cannot wait; 0: it never rests. The others outlive it.
   IdleWait(uint16_t worker, Publisher& publisher, Doorbell& doorbell, uint32_t nap_microseconds)

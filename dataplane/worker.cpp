@@ -106,7 +106,11 @@ Worker::Worker(uint16_t index, const Tables& tables, Publisher& publisher, const
 
 Worker::~Worker() { rte_ring_free(commands_); }
 
-bool Worker::submit(Command* command) { return rte_ring_sp_enqueue(commands_, command) == 0; }
+bool Worker::submit(Command* command) {
+  const int error = rte_ring_sp_enqueue(commands_, command);
+  context_.tables.rings->doorbell(context_.worker).ring();
+  return error == 0;
+}
 
 void Worker::read_clock() {
   context_.tsc = rte_rdtsc();

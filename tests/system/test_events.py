@@ -96,7 +96,7 @@ def test_EXP9_events_of_configuration_neighbors_links_and_drops(taps: TwoHosts) 
     high = events.wait_for("DropRateHigh", "no_route")
     assert high["after"]["perSecond"] >= 50 and "id" not in high
     thread.join()
-    assert events.wait_for("DropRateLow", "no_route")["after"]["perSecond"] < 25
+    assert events.wait_for("DropRateLow", "no_route")["after"]["perSecond"] <= 25  # rounded
 
     taps.middle.ip("link set dev r-right down")
     down = events.wait_for("LinkDown", "r-right", before={"linkUp": True})
