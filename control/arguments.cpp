@@ -140,7 +140,9 @@ Parsed parse_arguments(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--no-huge", arguments.no_huge, "the same as --hugepages never");
   app.add_flag("--pci", arguments.pci, "look for PCI devices (needed if the first document with one comes later)");
-  app.add_option("--poll", arguments.poll, "idle workers: busy (always polling) or adaptive (asleep until a device wakes them, or for short naps)")
+  app.add_option(
+         "--poll", arguments.poll,
+         "idle workers: busy (always polling) or adaptive (asleep until a device wakes them, or for short naps)")
       ->check(CLI::IsMember({"busy", "adaptive"}))
       ->capture_default_str();
   try {

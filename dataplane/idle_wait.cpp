@@ -22,8 +22,8 @@ void take_interrupts(int descriptor) {
 
 }  // namespace
 
-// The turn before has told the control thread that nothing is held any more (Publisher::quiescent): the snapshot is read
-// anew, here and in what follows.
+// The turn before has told the control thread that nothing is held any more (Publisher::quiescent): the snapshot is
+// read anew, here and in what follows.
 void IdleWait::rest() {
   const Snapshot& snapshot = publisher_.current();
   if (worker_ >= snapshot.workers.size()) return nap();

@@ -630,9 +630,9 @@ bool Pipeline::expire(unsigned budget) {
   reassembly_->take_dead([this](rte_mbuf* mbuf) { context_.drop(mbuf, DropReason::TunnelFragment); });
   if (!has_room_for_ends(2 * budget)) return true;
   const nat::Timeouts& timeouts = context_.snapshot->timeouts;
-  const unsigned closed =
-      connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V4>(id); }) +
-      connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
+  const unsigned closed = connections_.v4->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) {
+    forget<V4>(id);
+  }) + connections_.v6->expire(context_.now, timeouts, budget, [this](nat::ConnectionId id) { forget<V6>(id); });
   late_->tick(budget);
   expire_mappings<V4>(budget);
   expire_mappings<V6>(budget);

@@ -56,8 +56,8 @@ bool opens_interface(const std::string& device) {
 // takes a queue without a ring for the first ring: frames would come twice. Every peer has one each way.
 uint16_t wanted_queues(const PortSpec& spec) { return spec.device.starts_with("net_memif") ? 1 : spec.workers; }
 
-// Devices of the bus, and virtio over a socket. Other software devices have no interrupts, or (net_vhost) other ones for
-// every client that comes.
+// Devices of the bus, and virtio over a socket. Other software devices have no interrupts, or (net_vhost) other ones
+// for every client that comes.
 bool may_interrupt(const std::string& device) { return !is_virtual(device) || device.starts_with("net_virtio_user"); }
 
 }  // namespace

@@ -50,8 +50,8 @@ class Port {
   [[nodiscard]] net::MacAddr mac() const { return mac_; }
   [[nodiscard]] uint16_t rx_queues() const { return rx_queues_; }
   [[nodiscard]] uint16_t tx_queues() const { return tx_queues_; }
-  // Readable when a frame has come to the receive queue while its interrupts are on (rte_eth_dev_rx_intr_enable). -1: it
-  // cannot tell.
+  // Readable when a frame has come to the receive queue while its interrupts are on (rte_eth_dev_rx_intr_enable). -1:
+  // it cannot tell.
   [[nodiscard]] int interrupt_of(uint16_t queue) const { return queue < interrupts_.size() ? interrupts_[queue] : -1; }
   [[nodiscard]] bool verifies_ipv4_checksum() const { return verifies_ipv4_checksum_; }
   [[nodiscard]] PortStatistics statistics() const;

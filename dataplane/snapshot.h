@@ -59,7 +59,8 @@ struct TunnelEnd {
 struct PollQueue {
   uint16_t port = 0;
   uint16_t queue = 0;
-  int interrupt = -1;  // readable when a frame has come while its interrupts are on; -1: it has none (Port::interrupt_of)
+  int interrupt =
+      -1;  // readable when a frame has come while its interrupts are on; -1: it has none (Port::interrupt_of)
 };
 
 class MemifLink;
