@@ -9,9 +9,8 @@ namespace sluice::control {
 namespace {
 
 constexpr unsigned frames_per_turn = 64;
-constexpr long shortest_nap = 50'000;         // nanoseconds
-constexpr long longest_nap = 1'000'000;       // nanoseconds
-constexpr unsigned turns_before_sleep = 100;  // at the shortest nap
+constexpr long full_ring_nap = 50'000;  // nanoseconds
+constexpr long longest_wait = 5'000'000;
 
 }  // namespace
 
@@ -36,8 +35,9 @@ void HostLink::set(Twins twins) {
 
 void HostLink::run() {
   std::shared_ptr<const Twins> twins;
-  std::vector<pollfd> descriptors;
-  unsigned idle = 0;
+  std::vector<pollfd> descriptors;  // the doorbell, then the devices; empty: there are none
+  dataplane::Doorbell& doorbell = rings_.host_doorbell();
+  bool awaited = false;
   for (;;) {
     {
       std::unique_lock lock(mutex_);
@@ -47,20 +47,27 @@ void HostLink::run() {
         twins = wanted_;
         descriptors.clear();
         for (const auto& twin : *twins) {
-          if (twin != nullptr) descriptors.push_back({twin->descriptor(), POLLIN, 0});
+          if (twin == nullptr) continue;
+          if (descriptors.empty()) descriptors.push_back({doorbell.descriptor(), POLLIN, 0});
+          descriptors.push_back({twin->descriptor(), POLLIN, 0});
         }
       }
     }
     if (descriptors.empty()) continue;
     const bool written = write_frames(*twins);
     const bool read = read_frames(*twins);
-    idle = written || read ? 0 : idle + 1;
-    if (idle == 0) continue;
+    // After it has asked to be woken it looks once more: what came meanwhile rang for nobody.
+    if (const bool found = written || read; found || !awaited) {
+      awaited = !found;
+      doorbell.await(awaited);
+      continue;
+    }
     // Without room in the ring nobody waits for the devices: they hold what comes.
-    const nfds_t count = rings_.from_host().has_room() ? descriptors.size() : 0;
-    const long nap = idle < turns_before_sleep ? shortest_nap : longest_nap;
-    const timespec time{0, nap};
-    (void)ppoll(descriptors.data(), count, &time, nullptr);
+    const bool room = rings_.from_host().has_room();
+    const timespec time{0, room ? longest_wait : full_ring_nap};
+    (void)ppoll(descriptors.data(), room ? descriptors.size() : 1, &time, nullptr);
+    if (descriptors[0].revents != 0) doorbell.hear();
+    awaited = false;
     // A device that was deleted is ready for ever.
     for (pollfd& descriptor : descriptors) {
       if ((descriptor.revents & (POLLERR | POLLNVAL)) != 0) descriptor.fd = -1;

@@ -1,6 +1,5 @@
 // Between the rings of the workers (dataplane/punt.h) and the TAP devices of the host: a thread of its own, beside the
-// control thread on its CPU. It wakes when a TAP device has a frame, and looks at the rings, of which nobody can wake
-// it, after every turn and then ever more seldom: 50 us after the last frame, up to 1 ms.
+// control thread on its CPU. It wakes when a TAP device has a frame, or a worker has put one into its ring and rung.
 #pragma once
 
 #include <atomic>

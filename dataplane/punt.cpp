@@ -42,6 +42,9 @@ bool FrameRing::has_room() const {
 
 net::Result<std::unique_ptr<PuntRings>> PuntRings::create(uint16_t workers, Doorbell& doorbell) {
   std::unique_ptr<PuntRings> rings(new PuntRings(doorbell));
+  auto of_host = Doorbell::create();
+  if (!of_host) return of_host.error();
+  rings->host_doorbell_ = std::move(*of_host);
   bool allocated = rings->from_host_.allocate();
   for (uint16_t worker = 0; worker < workers; ++worker) {
     rings->to_host_.push_back(std::make_unique<FrameRing>());
@@ -104,6 +107,7 @@ void Punt::copy(const rte_mbuf* mbuf, uint16_t l3, uint16_t ether_type, uint16_t
     const void* const from = rte_pktmbuf_read(mbuf, l3, payload, to);
     if (from != to) std::memcpy(to, from, payload);
     ring.commit();
+    context_.tables.punts->host_doorbell().ring();
   }
   context_.counters.add(static_cast<Event>(static_cast<size_t>(Event::HostNeighbor) + static_cast<size_t>(kind)));
 }

@@ -85,6 +85,8 @@ class PuntRings {
   static net::Result<std::unique_ptr<PuntRings>> create(uint16_t workers, Doorbell& doorbell);
 
   [[nodiscard]] FrameRing& to_host(uint16_t worker) { return *to_host_[worker]; }
+  // Rung after frames were put there.
+  [[nodiscard]] Doorbell& host_doorbell() { return *host_doorbell_; }
   [[nodiscard]] FrameRing& from_host() { return from_host_; }
   // After frames were put there.
   void announce_from_host() { doorbell_.ring(); }
@@ -94,6 +96,7 @@ class PuntRings {
   explicit PuntRings(Doorbell& doorbell) : doorbell_(doorbell) {}
 
   Doorbell& doorbell_;
+  std::unique_ptr<Doorbell> host_doorbell_;
   std::vector<std::unique_ptr<FrameRing>> to_host_;
   FrameRing from_host_;
 };
