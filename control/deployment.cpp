@@ -302,7 +302,8 @@ void Deployment::fill_ports(dataplane::Snapshot& snapshot) {
     view.tx_queues = port->tx_queues();
     view.rx_ipv4_checksum = port->verifies_ipv4_checksum();
     for (uint16_t queue = 0; queue < port->rx_queues(); ++queue) {
-      snapshot.workers[queue % plane_.worker_count()].receive.push_back({port->id(), queue, port->interrupt_of(queue)});
+      snapshot.workers[queue % plane_.worker_count()].receive.push_back(
+          {port->id(), queue, port->interrupt_of(queue), port->through_kernel()});
     }
   }
   pods_.fill(snapshot);

@@ -31,7 +31,7 @@
 namespace sluice::control {
 namespace {
 
-constexpr uint32_t adaptive_nap_microseconds = 50;
+constexpr uint32_t adaptive_nap_microseconds = 100;
 constexpr int heap_size = 64 << 20;  // of a thread, of which nothing is taken before it is used
 
 // With the ports of the first configuration open.

@@ -114,6 +114,12 @@ net::Status<> Port::start(rte_mempool* pool) {
 }
 
 // Whether a queue can be told to interrupt is known once one has tried.
+bool Port::through_kernel() const {
+  static constexpr const char* drivers[] = {"net_af_packet", "net_af_xdp", "net_tap", "eth_af_packet"};
+  return std::any_of(std::begin(drivers), std::end(drivers),
+                     [&](const char* driver) { return spec_.device.starts_with(driver); });
+}
+
 void Port::find_interrupts() {
   for (uint16_t queue = 0; queue < rx_queues_; ++queue) {
     const int descriptor = rte_eth_dev_rx_intr_ctl_q_get_fd(id_, queue);

@@ -53,6 +53,8 @@ class Port {
   // Readable when a frame has come to the receive queue while its interrupts are on (rte_eth_dev_rx_intr_enable). -1:
   // it cannot tell.
   [[nodiscard]] int interrupt_of(uint16_t queue) const { return queue < interrupts_.size() ? interrupts_[queue] : -1; }
+  // Whether the device is a socket or a TAP device of the kernel's, and each burst costs system calls.
+  [[nodiscard]] bool through_kernel() const;
   [[nodiscard]] bool verifies_ipv4_checksum() const { return verifies_ipv4_checksum_; }
   [[nodiscard]] PortStatistics statistics() const;
   [[nodiscard]] bool link_up() const;

@@ -61,6 +61,7 @@ struct PollQueue {
   uint16_t queue = 0;
   int interrupt =
       -1;  // readable when a frame has come while its interrupts are on; -1: it has none (Port::interrupt_of)
+  bool through_kernel = false;  // Port::through_kernel
 };
 
 class MemifLink;
@@ -70,6 +71,14 @@ class PodSocket;
 struct WorkerPorts {
   std::vector<PollQueue> receive;
   PodSocket* pods = nullptr;  // nullptr: it has none
+
+  // Whether every frame costs system calls.
+  [[nodiscard]] bool through_kernel() const {
+    for (const PollQueue& queue : receive) {
+      if (!queue.through_kernel) return false;
+    }
+    return pods != nullptr || !receive.empty();
+  }
 };
 
 // Which port frames from an interface of the kernel come in by.

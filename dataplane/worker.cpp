@@ -1,6 +1,7 @@
 #include "dataplane/worker.h"
 
 #include <string>
+#include <sys/prctl.h>
 
 #include <rte_cycles.h>
 #include <rte_errno.h>
@@ -10,6 +11,7 @@
 #include "dataplane/buffers.h"
 #include "dataplane/idle_wait.h"
 #include "dataplane/memif_link.h"
+#include "dataplane/moderation.h"
 #include "dataplane/pass_clock.h"
 #include "dataplane/pod_socket.h"
 
@@ -32,6 +34,7 @@ Context make_context(uint16_t index, const Tables& tables, Publisher& publisher,
 }
 
 constexpr uint32_t most_inspections = 65536;
+constexpr unsigned long timer_slack = 1000;  // nanoseconds by which a nap may be longer: the default doubles short ones
 
 }  // namespace
 
@@ -122,16 +125,26 @@ void Worker::run(const std::atomic<bool>& stop) {
   publisher_.online(context_.worker);
   IdleWait idle(context_.worker, publisher_, context_.tables.rings->doorbell(context_.worker),
                 options_.idle_sleep_microseconds);
+  Moderation moderation(rte_get_tsc_hz());
+  (void)prctl(PR_SET_TIMERSLACK, timer_slack);
   while (!stop.load(std::memory_order_relaxed)) {
     const bool busy = run_once();
     idle.after_turn(busy || more_due_ || command_ != nullptr);
+    if (busy && may_moderate() && moderation.after_turn(turn_frames_, context_.tsc)) Moderation::wait();
   }
   output_.flush();
   publisher_.offline(context_.worker);
 }
 
+bool Worker::may_moderate() const {
+  if (options_.idle_sleep_microseconds == 0) return false;
+  const auto& workers = publisher_.current().workers;  // the turn's own may be gone
+  return context_.worker < workers.size() && workers[context_.worker].through_kernel();
+}
+
 bool Worker::run_once() {
   begin_passes();
+  turn_frames_ = 0;
   read_clock();
   const uint64_t begin = context_.tsc;
   context_.snapshot = &publisher_.current();
@@ -210,10 +223,12 @@ bool Worker::forward_super_frame(PodSocket& pods) {
   if (context_.tables.workers > 1) read_messages();
   if (!super_frames_.forward(frame, port)) return false;
   pods.finish_super_frame();
+  ++turn_frames_;
   return true;
 }
 
 void Worker::process(rte_mbuf** frames, uint16_t count, uint16_t port) {
+  turn_frames_ += count;
   if (context_.tables.workers > 1) read_messages();
   if (traced_ != nullptr) [[unlikely]] {
     tracer_.process_frames(*traced_, frames, count, port);
@@ -230,6 +245,7 @@ bool Worker::poll_workers() {
     const unsigned count = context_.tables.rings->receive(from, context_.worker, packets, net::burst_size);
     if (count == 0) continue;
     busy = true;
+    turn_frames_ += count;
     read_messages();
     if (traced_ != nullptr) [[unlikely]] {
       tracer_.process_handed_over(packets, static_cast<uint16_t>(count));

@@ -60,6 +60,8 @@ class Worker {
  private:
   Worker(uint16_t index, const Tables& tables, Publisher& publisher, const WorkerOptions& options);
   void read_clock();
+  // Whether it may wait between turns that found frames (moderation.h).
+  [[nodiscard]] bool may_moderate() const;
   [[nodiscard]] bool poll_ports();
   [[nodiscard]] bool poll_pods(PodSocket& pods, unsigned bursts);
   // Whether the pods' next frame went on as it is.
@@ -106,6 +108,7 @@ class Worker {
   rte_ring* commands_ = nullptr;
   Command* command_ = nullptr;  // in work
   bool more_due_ = false;       // timers, in the next turn
+  unsigned turn_frames_ = 0;    // of this turn
   uint64_t cycles_per_millisecond_ = 1;
   uint64_t start_tsc_ = 0;
   nat::Millis clock_offset_ = 0;
