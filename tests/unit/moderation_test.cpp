@@ -2,8 +2,11 @@
 #include "dataplane/moderation.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include <gtest/gtest.h>
+
+#include "dataplane/snapshot.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -91,6 +94,17 @@ TEST_F(Moderating, EndsWhenFramesEnd) {
   open_loop(0.1, 100'000);
   now_ += 30'000 * microsecond;
   EXPECT_LT(open_loop(0.001, 100'000), 0.02) << "the first turn after the pause at most";
+}
+
+TEST(ModeratedPorts, AreAllSocketsOfTheKernel) {
+  const PollQueue nic{0, 0};
+  const PollQueue socket{1, 0, -1, true};
+  auto* const pods = reinterpret_cast<PodSocket*>(alignof(std::max_align_t));  // not looked into
+  EXPECT_FALSE((WorkerPorts{{}, nullptr}).through_kernel()) << "it polls nothing";
+  EXPECT_TRUE((WorkerPorts{{}, pods}).through_kernel());
+  EXPECT_TRUE((WorkerPorts{{socket, socket}, nullptr}).through_kernel());
+  EXPECT_TRUE((WorkerPorts{{socket}, pods}).through_kernel());
+  EXPECT_FALSE((WorkerPorts{{socket, nic}, pods}).through_kernel()) << "a NIC is not made to wait";
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from between import LEFT, Between
@@ -36,6 +36,12 @@ SCENARIOS = (
     Scenario("bulk", "Bodies of 10 MB", 8, 8, words=("rule",), bulk=True),
     Scenario("slow", "200 requests a second", 4, rate=200),
 )
+
+
+def with_connections(scenario: Scenario, number: int | None) -> Scenario:
+    if number is None or scenario.name != "kept":
+        return scenario
+    return replace(scenario, connections=number, threads=min(number, scenario.threads))
 
 
 @dataclass

@@ -9,6 +9,7 @@ After the rounds, without a link: what content rules cost (pipeline_bench, conte
                    (default: all but sluice-busy; quick: sluice)
   --only NAME      a scenario of {scenarios}, or content; may be given several times;
                    content alone is added to the results that --json has
+  --connections N  of the scenario kept (default 64); leaves docs/performance.md alone
   --repeat N       rounds (default 5, quick 1)
   --content N      repetitions of the content programs (default 9)
   --seconds S      of each measurement (default 3)
@@ -59,6 +60,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
                                      allow_abbrev=False)
     parser.add_argument("--systems", default="")
     parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--connections", type=int)
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--content", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -74,6 +76,8 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     unknown = [name for name in arguments.only if name not in known]
     if unknown:
         parser.error(f"there is no scenario '{unknown[0]}'; there are {', '.join(known)}")
+    if arguments.connections is not None and not 1 <= arguments.connections <= 10000:
+        parser.error("--connections wants a number from 1 to 10000")
     if not 1 <= arguments.seconds <= 600:
         parser.error("--seconds wants a number from 1 to 600")
     return arguments
@@ -119,7 +123,8 @@ def measure(arguments: argparse.Namespace) -> int:
                                     *(word.replace(f"{PROJECT}/", "") for word in sys.argv[1:])])
     if arguments.only == ["content"] and (arguments.json / FILE).exists():
         results = Results.load(arguments.json)  # which get these figures as well
-    scenarios = [] if arguments.quick else [each for each in load.SCENARIOS
+    scenarios = [] if arguments.quick else [load.with_connections(each, arguments.connections)
+                                            for each in load.SCENARIOS
                                             if not arguments.only or each.name in arguments.only]
     rounds = arguments.repeat or (1 if arguments.quick else 5)
     if not scenarios and not arguments.quick:
@@ -134,7 +139,7 @@ def measure(arguments: argparse.Namespace) -> int:
             results.content = content.measure(arguments.content, say)
         results.write(arguments.json)
         say("\n" + page.text(results))
-        if arguments.document and not arguments.only and not arguments.systems:
+        if arguments.document and not (arguments.only or arguments.systems or arguments.connections):
             page.refresh(PROJECT, results)
     failed = [run for run in results.runs if run.error]
     say(f"bench ingress: {len(results.runs) - len(failed)} runs right, {len(failed)} failed")

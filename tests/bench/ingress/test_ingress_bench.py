@@ -171,3 +171,10 @@ def test_a_page_without_a_place_is_refused(tmp_path):
     (tmp_path / page.PAGE).write_text("# Performance\n")
     with pytest.raises(RuntimeError, match="no place"):
         page.refresh(tmp_path, everything())
+
+
+def test_the_number_of_kept_connections_can_be_told() -> None:
+    kept, mixed = load.SCENARIOS[:2]
+    assert load.with_connections(kept, None) == kept and load.with_connections(mixed, 4) == mixed
+    few = load.with_connections(kept, 4)
+    assert (few.name, few.connections, few.threads) == ("kept", 4, 4)
