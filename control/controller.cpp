@@ -139,7 +139,7 @@ uint64_t cycles_of(std::chrono::milliseconds time) {
 
 IdleWorkers::Look look_at_workers(const dataplane::Dataplane& plane) {
   IdleWorkers::Look look{rte_rdtsc(), {}};
-  for (uint16_t i = 0; i < plane.worker_count(); ++i) look.spent.push_back(plane.worker(i).counters().total_cycles);
+  for (uint16_t i = 0; i < plane.worker_count(); ++i) look.spent.push_back(plane.worker(i).counters().awake_cycles);
   return look;
 }
 

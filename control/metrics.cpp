@@ -168,7 +168,7 @@ void worker_metrics(Exposition& out, const std::vector<WorkerStatus>& workers) {
   each(&WorkerStatus::received_over);
   out.counter("sluice_worker_busy_cycles_total", "TSC cycles of loops that moved at least one packet.");
   each(&WorkerStatus::busy_cycles);
-  out.counter("sluice_worker_cycles_total", "TSC cycles of all loops.");
+  out.counter("sluice_worker_cycles_total", "TSC cycles since the worker was made, those of its sleep among them.");
   each(&WorkerStatus::total_cycles);
   out.gauge("sluice_worker_config_generation", "The generation of configuration that the worker has passed.");
   each(&WorkerStatus::generation);

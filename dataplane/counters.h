@@ -90,7 +90,8 @@ struct alignas(64) WorkerCounters {
   std::array<uint64_t, net::drop_reason_count> drops{};
   std::array<uint64_t, event_count> events{};
   uint64_t busy_cycles = 0;   // TSC of loops that moved a packet
-  uint64_t total_cycles = 0;  // TSC of all loops
+  uint64_t awake_cycles = 0;  // TSC of all loops
+  uint64_t total_cycles = 0;  // since the worker was made, asleep or not
   uint64_t loops = 0;
   uint64_t live_flows_v4 = 0;
   uint64_t live_flows_v6 = 0;

@@ -164,9 +164,11 @@ bool Worker::run_once() {
   output_.flush();
   end_pass(Pass::Flush);
   publisher_.quiescent(context_.worker, context_.snapshot->generation);
-  const uint64_t spent = rte_rdtsc() - begin;
+  const uint64_t end = rte_rdtsc();
+  const uint64_t spent = end - begin;
   WorkerCounters& counters = context_.counters;
-  counters.total_cycles += spent;
+  counters.awake_cycles += spent;
+  counters.total_cycles = end - start_tsc_;
   ++counters.loops;
   if (busy) counters.busy_cycles += spent;
   counters.live_flows_v4 = connections_.v4->counters().connections;

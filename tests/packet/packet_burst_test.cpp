@@ -1,6 +1,10 @@
 // Packets that come together: what an earlier one of a burst does to the connections of a later one (the table uses a
 // record again at once, so a flow id from before that may name another connection), and packets in several buffers.
+#include <chrono>
+#include <thread>
+
 #include <gtest/gtest.h>
+#include <rte_cycles.h>
 
 #include "tests/packet/documents.h"
 #include "tests/packet/rig.h"
@@ -366,6 +370,19 @@ TEST_P(Burst, SEGMENTS_WaitForTheirNeighbour) {
   EXPECT_EQ(rig().send_frame("b", arp(2, mac(0x50), "192.168.0.50", "192.168.0.1", mac(0x0b))),
             "b/50 udp 192.0.2.10:5>192.168.0.50:6 ttl 63");
   EXPECT_TRUE(like(rig().advance(6000), "a/10 icmp 3/1 * [ udp 192.0.2.10:5>192.168.0.51:6 ttl 64 ]*"));
+}
+
+// What a worker's load is counted by: between turns it may sleep.
+TEST_P(Burst, TheCyclesOfAWorkerAreThoseOfItsSleepToo) {
+  constexpr auto sleep = std::chrono::milliseconds(20);
+  const dataplane::WorkerCounters& counters = rig().plane().worker(0).counters();
+  (void)rig().plane().worker(0).run_once();
+  const uint64_t awake = counters.awake_cycles;
+  const uint64_t total = counters.total_cycles;
+  std::this_thread::sleep_for(sleep);
+  (void)rig().plane().worker(0).run_once();
+  const uint64_t slept = rte_get_tsc_hz() / 1000 * sleep.count();
+  EXPECT_GE((counters.total_cycles - total) - (counters.awake_cycles - awake), slept);
 }
 
 SLUICE_WITH_WORKERS(Burst);

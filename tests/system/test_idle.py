@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,26 @@ from two_hosts import LEFT, RIGHT, ROUTER_LEFT, ROUTER_RIGHT, TwoHosts, document
 # It wakes up two hundred times a second for its timers; by naps it would be some eight thousand times.
 MOST_WAKE_UPS = 500
 
+SINK = f"""
+import socket
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sink.bind(("{RIGHT}", 9))
+print("bound", flush=True)
+while True:
+    sink.recv(64)
+"""
+SOURCE = f"""
+import socket, time
+source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+source.connect(("{RIGHT}", 9))
+begin = time.monotonic()
+for turn in range(300_000):
+    while time.monotonic() < begin + turn * 1e-4:
+        pass
+    for _ in range(8):
+        source.send(b"x")
+"""
+
 
 def wake_ups(router: Router, seconds: float = 2) -> list[float]:
     """How often each worker went to sleep, per second."""
@@ -30,6 +51,15 @@ def wake_ups(router: Router, seconds: float = 2) -> list[float]:
     after, elapsed = count(), time.monotonic() - begin
     assert before, "no thread that is a worker's"
     return [(b - a) / elapsed for a, b in zip(before, after, strict=True)]
+
+
+def loads(router: Router, seconds: float = 1) -> list[float]:
+    """Of each worker, as docs/api.md says."""
+    before = router.status()["workers"]
+    time.sleep(seconds)
+    after = router.status()["workers"]
+    return [(b["busyCycles"] - a["busyCycles"]) / (b["totalCycles"] - a["totalCycles"])
+            for a, b in zip(before, after, strict=True)]
 
 
 def rests(router: Router) -> bool:
@@ -49,8 +79,35 @@ def test_packet_devices_wake_their_worker(lab: Lab, workers: int) -> None:
     hosts = TwoHosts(lab, Options(workers=workers), driver="packet").start()
     ping(hosts.left, RIGHT)
     wait_until(lambda: rests(hosts.router), 15, lambda: f"idle workers; they wake up {wake_ups(hosts.router)} times a second")
+    assert max(loads(hosts.router)) < 0.05, "a sleeping worker's load"
     # Of crossings that each waited for the end of five milliseconds one round trip of ten would take less than 2.2 ms.
     assert min(quick_round_trip(hosts.left, RIGHT) for _ in range(3)) < 1
+    assert hosts.router.stop() == 0
+
+
+@pytest.mark.parametrize("driver", ["packet", "net_af_packet"])
+def test_frames_of_a_socket_of_the_kernel_gather_between_turns(lab: Lab, driver: str) -> None:
+    hosts = TwoHosts(lab, driver=driver).start()
+    ping(hosts.left, RIGHT)
+    sink = hosts.right.start(sys.executable, "-c", SINK, name="sink")
+    wait_until(lambda: "bound" in sink.stdout(), 5, "the sink")
+    source = hosts.left.start(sys.executable, "-c", SOURCE, name="source")
+
+    def received() -> int:
+        return sum(entry["rxPackets"] for entry in hosts.router.status()["interfaces"])
+
+    def gathers() -> bool:
+        before, begin = received(), time.monotonic()
+        sleeps = min(wake_ups(hosts.router, 0.5))
+        rate = (received() - before) / (time.monotonic() - begin)
+        seen.append((round(rate), round(sleeps)))
+        # Fewer than it can take, so it does not always find more of them; more than it would ever sleep between.
+        return rate > 30_000 and sleeps > 2_000
+
+    seen: list[tuple[int, int]] = []
+    wait_until(gathers, 20, lambda: f"sleeps between frames; packets and sleeps per second were {seen}")
+    source.stop()
+    sink.stop()
     assert hosts.router.stop() == 0
 
 
