@@ -17,6 +17,7 @@
 #include "control/api_listener.h"
 #include "control/in_background.h"
 #include "control/plan_delta.h"
+#include "control/snapshot_parts.h"
 
 namespace sluice::control {
 namespace {
@@ -278,7 +279,10 @@ Awaitable<ApplyReply> Controller::begin_with(config::ObjectSet objects, ApplyOpt
   const auto lock = co_await changes_.lock();
   if (!options.from_state) journal_.ignore_kept();
   objects_ = std::move(objects);
-  co_return co_await replace(ObjectSet::difference({}, objects_), std::move(options), begin);
+  beginning_ = true;
+  ApplyReply reply = co_await replace(ObjectSet::difference({}, objects_), std::move(options), begin);
+  beginning_ = false;
+  co_return reply;
 }
 
 // The change, which led to objects_, is that of a whole document.
@@ -524,13 +528,25 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const PlanDelta& delta, cons
   co_return *routing_token_;
 }
 
+// Opening a device is waiting for the kernel most of the time: at the start the tables of services are made meanwhile.
+// Not later, when helper threads may do less than this one (privileges.h).
+net::Status<> Controller::open_ports(const Plan& plan, std::optional<ServiceCompiler::Tables>& tables) {
+  if (!beginning_) return deployment_.open_ports(plan);
+  net::Status<> opened = net::Done{};
+  const auto errand = helpers_.begin([&] { opened = deployment_.open_ports(plan); });
+  tables = services_.compile(objects_.config(), own_addresses_of(plan.interfaces), drains_);
+  errand->finish();
+  return opened;
+}
+
 Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change, std::vector<std::string>& warnings) {
   const config::Config& config = objects_.config();
   Allocated addresses = allocated();
   HostAddresses host_addresses = host_.addresses();
   Plan plan = make_plan(config, addresses, host_addresses);
   warnings = routing_warnings(plan.warnings);
-  if (auto opened = deployment_.open_ports(plan); !opened) co_return opened.error();
+  std::optional<ServiceCompiler::Tables> tables;
+  if (auto opened = open_ports(plan, tables); !opened) co_return opened.error();
   if (auto opened = host_.open(plan, deployment_); !opened) {
     deployment_.abandon_ports();
     co_return opened.error();
@@ -548,7 +564,7 @@ Awaitable<net::Result<uint64_t>> Controller::rewire(const config::Change* change
     }
   }
   routed_ = std::move(addresses);
-  routing_token_ = deployment_.publish(config, std::move(plan), services_, drains_, change);
+  routing_token_ = deployment_.publish(config, std::move(plan), services_, drains_, change, std::move(tables));
   host_addresses_ = std::move(host_addresses);
   host_.commit(config, deployment_);
   co_return *routing_token_;

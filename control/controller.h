@@ -146,6 +146,8 @@ class Controller final : public Router {
   // `change`: what the configuration has become different by; nullptr: nobody knows.
   [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const config::Change* change,
                                                         std::vector<std::string>& warnings);
+  // The first step. `tables`: those of services, if they were made meanwhile.
+  [[nodiscard]] net::Status<> open_ports(const Plan& plan, std::optional<ServiceCompiler::Tables>& tables);
   // Instead, if delta_of() has it: the same, of what the plan changes in alone. The token of the last step.
   // `addresses` are those that it was made with.
   [[nodiscard]] Awaitable<net::Result<uint64_t>> rewire(const PlanDelta& delta, const config::Change& change,
@@ -334,6 +336,7 @@ class Controller final : public Router {
   BgpServices bgp_services_;
   ServiceTotals service_totals_;
   Bird bird_;
+  bool beginning_ = false;   // with what was kept, or a file: begin_with()
   uint64_t generation_ = 0;  // of the configuration, as users count it
   uint64_t wanted_generation_ = 0;
   double last_apply_milliseconds_ = 0;

@@ -588,7 +588,8 @@ uint64_t Deployment::publish_services(const config::Config& config, ServiceCompi
 }
 
 uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCompiler& services,
-                             const DrainList& drains, const config::Change* change) {
+                             const DrainList& drains, const config::Change* change,
+                             std::optional<ServiceCompiler::Tables> tables) {
   const config::Gateway& gateway = config.gateway;
   auto snapshot = std::make_unique<dataplane::Snapshot>();
   snapshot->generation = ++generation_;
@@ -620,7 +621,9 @@ uint64_t Deployment::publish(const config::Config& config, Plan plan, ServiceCom
   snapshot->tunnel_endpoints = plan.tunnel_endpoints;
   snapshot->tunnel_endpoints_v6 = plan.tunnel_endpoints_v6;
   const std::vector<net::IpAddr> own = own_addresses_of(plan.interfaces);
-  tables_ = change == nullptr ? services.compile(config, own, drains) : services.update(config, *change, own, drains);
+  tables_ = tables              ? std::move(*tables)
+            : change == nullptr ? services.compile(config, own, drains)
+                                : services.update(config, *change, own, drains);
   fill_services(*snapshot);
   snapshot->announcements = announcements_;
   fill_family(snapshot->v4, config, own);

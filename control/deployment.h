@@ -54,9 +54,11 @@ class Deployment {
   // 3. Neighbours, next hops, routes. An error names the route; everything is as before then.
   [[nodiscard]] net::Status<> install_routes(const Plan& plan);
   // 4. The snapshot of the new generation. Its token.
-  // `change`: all that `config` differs in from the one published before; nullptr: anything may.
+  // `change`: all that `config` differs in from the one published before; nullptr: anything may. `tables`: what
+  // `services` has made of `config` and the plan's addresses already.
   [[nodiscard]] uint64_t publish(const config::Config& config, Plan plan, ServiceCompiler& services,
-                                 const DrainList& drains = {}, const config::Change* change = nullptr);
+                                 const DrainList& drains = {}, const config::Change* change = nullptr,
+                                 std::optional<ServiceCompiler::Tables> tables = std::nullopt);
   // Instead of steps 1 to 4 if only_services(): everything but the service tables stays. Cannot fail.
   [[nodiscard]] uint64_t publish_services(const config::Config& config, ServiceCompiler& services,
                                           const DrainList& drains, const config::Change* change);

@@ -48,10 +48,12 @@ def idle(rows: list[Json]) -> str:
 
 
 def restart(rows: list[Json]) -> str:
-    return table(("start after kill -9", "median", "longest"),
-                 ((words, milliseconds(statistics.median(row[name] for row in rows)),
-                   milliseconds(max(row[name] for row in rows)))
-                  for words, name in (("ready", "ready"), ("a connection to a service opens", "connected"))))
+    lines = []
+    for device in dict.fromkeys(row["device"] for row in rows):
+        for words, name in (("ready", "ready"), ("a connection to a service opens", "connected")):
+            times = [row[name] for row in rows if row["device"] == device]
+            lines.append((words, f"`{device}`", milliseconds(statistics.median(times)), milliseconds(max(times))))
+    return table(("start after kill -9", "devices", "median", "longest"), lines)
 
 
 def document(results: dict[str, list[Json]]) -> str:

@@ -76,16 +76,26 @@ def restart(between: Sluice) -> dict[str, float]:
     return {"ready": ready, "connected": connected[0]}
 
 
+class Packet(Sluice):
+    """The router's own packet socket. DPDK's waits for the kernel four times for each device that it opens."""
+    devices = ("packet", "packet")
+
+
 def measure(arguments: argparse.Namespace) -> list[dict]:
     raise_on_signals()
-    with Lab(f"sluice-bench-{os.getpid()}-r-") as lab:
-        between = Sluice(lab, Services(arguments.services, arguments.endpoints, protocol="tcp"))
+    return [row for kind in (Packet, Sluice) for row in restarts(kind, arguments)]
+
+
+def restarts(kind: type[Sluice], arguments: argparse.Namespace) -> list[dict]:
+    device = kind.devices[0].rstrip("0")
+    with Lab(f"sluice-bench-{os.getpid()}-r{device[:1]}-") as lab:
+        between = kind(lab, Services(arguments.services, arguments.endpoints, protocol="tcp"))
         try:
             between.install()
             for number in range(arguments.changes):
                 between.change(number * 7919 % arguments.services)
             generation = between.sluiced.generation()
-            rows = [restart(between) for _ in range(arguments.repeat)]
+            rows = [{"device": device, **restart(between)} for _ in range(arguments.repeat)]
             if between.sluiced.generation() != generation:
                 raise RuntimeError("another state serves than the one that was acknowledged last")
         finally:
@@ -94,5 +104,5 @@ def measure(arguments: argparse.Namespace) -> list[dict]:
                      + ", ".join(f"{row[name]:.2f}" for row in rows) + ")"
                      for words, name in (("ready", "ready"), ("a connection opens", "connected")))
     print(f"start after kill -9 with {arguments.services} services of {arguments.endpoints} endpoints and "
-          f"{arguments.changes} changes, median of {len(rows)}: {text}", flush=True)
+          f"{arguments.changes} changes, devices {device}, median of {len(rows)}: {text}", flush=True)
     return rows

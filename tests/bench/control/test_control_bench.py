@@ -22,7 +22,8 @@ def test_every_measurement_has_its_table() -> None:
         "peers": [{"system": "sluice", "services": 1000, "install": 0.43, "changes": [0.001, 0.002, 0.009],
                    "connects": [0.003]}],
         "idle": [{"poll": "adaptive", "device": "packet", "cpu": 0.064, "connects": [0.0009]}],
-        "restart": [{"ready": 0.5, "connected": 0.7}, {"ready": 0.4, "connected": 0.6}, {"ready": 0.9, "connected": 1.0}],
+        "restart": [{"device": "packet", "ready": ready, "connected": connected}
+                    for ready, connected in ((0.5, 0.7), (0.4, 0.6), (0.9, 1.0))],
     })
     for line in ("| full document, first | 1,700 ms | 55.0 MB |",
                  "| 10 changes beside 50,000 packets a second in 4,000 flows | p50 1.00 ms |",
@@ -30,8 +31,8 @@ def test_every_measurement_has_its_table() -> None:
                  "| tcp: 5,000 packets, 4,999 answers | {'answers lost': 1} |",
                  "| 1,000 | sluice | 430 ms | 2.00 ms | 3.00 ms |",
                  "| adaptive | packet | 6.4 % | 0.90 ms |",
-                 "| ready | 500 ms | 900 ms |",
-                 "| a connection to a service opens | 700 ms | 1,000 ms |"):
+                 "| ready | `packet` | 500 ms | 900 ms |",
+                 "| a connection to a service opens | `packet` | 700 ms | 1,000 ms |"):
         assert line in text.splitlines(), text
 
 
@@ -42,5 +43,7 @@ def test_restart_measures_until_a_connection_opens(tmp_path: Path) -> None:
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(figures.read_text())
-    assert len(rows) == 2 and all(0 < row["ready"] < 60 and 0 < row["connected"] < 60 for row in rows)
-    assert "start after kill -9 with 20 services of 2 endpoints and 10 changes, median of 2: ready" in done.stdout
+    assert [row["device"] for row in rows] == ["packet", "packet", "net_af_packet", "net_af_packet"]
+    assert all(0 < row["ready"] < 60 and 0 < row["connected"] < 60 for row in rows)
+    for device in ("packet", "net_af_packet"):
+        assert f"with 20 services of 2 endpoints and 10 changes, devices {device}, median of 2: ready" in done.stdout
